@@ -1,0 +1,86 @@
+"""Lowering: give a plain Python formula the meaning that a compiled target has for its words and numbers.
+
+A lowered function is a copy: the same bytecode, with the target's functions in the words' place and its numbers in the
+type of the arrays. What it calls, by a global name or from a closure, is lowered too. The copies cannot be imported, so
+Numba's cache keys them by value, code and constants included: an edited formula is compiled anew, where an importable
+function would be known by name alone and answered with its old machine code.
+"""
+
+import dis
+from collections.abc import Callable, Mapping
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+Function = Callable[..., Any]
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be compiled; the message says which and why, in one line."""
+
+
+def lower(
+    function: Function,
+    decorate: Callable[[Function], Function],
+    words: Mapping[Function, Function] = {},  # noqa: B006 - read only
+    number: Callable[[float], Any] = float,
+) -> Function:
+    """Return a copy of a function in which a target's words and numbers stand, and lowered copies of what it calls.
+
+    `decorate` marks the copies that are called (Numba's `register_jitable`, say); `words` maps each word to the target's
+    function; `number` makes a constant of the target's type from each float in the code. Raises `FormulaError` if a
+    function is not plain Python or calls itself.
+
+    >>> def half(z):
+    ...     return 0.5 * z
+    >>> import numpy as np
+    >>> lower(half, decorate=lambda f: f, number=np.float32)(np.float32(3)).dtype
+    dtype('float32')
+    """
+    return _lower(function, decorate, words, number, ())
+
+
+def _lower(
+    function: Function,
+    decorate: Callable[[Function], Function],
+    words: Mapping[Function, Function],
+    number: Callable[[float], Any],
+    callers: tuple[Function, ...],
+) -> Function:
+    if not isinstance(function, FunctionType):
+        raise FormulaError(f"{function!r} is a {type(function).__name__}, and only plain Python functions are compiled")
+    if function in callers:
+        raise FormulaError(f"{function.__qualname__} calls itself, and a formula may not")
+
+    called = (*callers, function)
+
+    def meaning(value: Any) -> Any:
+        if isinstance(value, float):
+            return number(value)
+        if isinstance(value, FunctionType):
+            return words[value] if value in words else decorate(_lower(value, decorate, words, number, called))
+        return value
+
+    used = _global_names(function.__code__)
+    return FunctionType(
+        _with_numbers(function.__code__, number),
+        {name: meaning(value) for name, value in function.__globals__.items() if name in used}
+        | {"__name__": function.__module__},  # without it the next process cannot load what was cached
+        function.__name__,
+        function.__defaults__,
+        tuple(CellType(meaning(cell.cell_contents)) for cell in function.__closure__ or ()),
+    )
+
+
+def _global_names(code: CodeType) -> set[str]:
+    own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    inner = (_global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return own.union(*inner)
+
+
+def _with_numbers(code: CodeType, number: Callable[[float], Any]) -> CodeType:
+    def typed(constant: Any) -> Any:
+        if isinstance(constant, CodeType):
+            return _with_numbers(constant, number)
+        return number(constant) if isinstance(constant, float) else constant
+
+    return code.replace(co_consts=tuple(typed(constant) for constant in code.co_consts))
