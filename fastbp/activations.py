@@ -1,0 +1,137 @@
+"""σ and its kin: an activation is two scalar formulas, σ(z) and σ′.
+
+σ′ is a formula of z and of a = σ(z). Where a suffices z need not be kept, which saves its memory and its traffic; an
+activation whose σ′ reads z says so with `needs_z`. Formulas are written in the words of `fastbp_kernels.words`, with
+numbers that have a decimal point; from these lines come the compiled kernels, the array expressions and the checks, so
+an activation of your own is as fast as these:
+
+>>> from fastbp_kernels.words import exp
+>>> def swish_f(z):
+...     return z / (1.0 + exp(-z))
+>>> def swish_prime(z, a):
+...     s = 1.0 / (1.0 + exp(-z))
+...     return s + a * (1.0 - s)
+>>> swish = Activation("swish", swish_f, swish_prime, needs_z=True)
+>>> import fastbp
+>>> net = fastbp.Network([64, 30, 10], activations=[swish, "sigmoid"], rng=0)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastbp.checks import InputError, choose
+from fastbp_kernels import columns
+from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
+from fastbp_kernels.words import tanh as tanh_of
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation: a = f(z), element by element, with its derivative da/dz = prime(z, a).
+
+    `f` takes z and `prime` takes z and a, numbers or arrays of any shape, and each gives back the like. `needs_z` says
+    that `prime` reads z; `outputs` are the bounds of what f gives, which some costs ask for. Equation (2) of the notes.
+
+    >>> sigmoid.f(0.0), sigmoid.prime(0.0, 0.5)
+    (0.5, 0.25)
+    """
+
+    name: str
+    f: Callable[[Array], Array]
+    prime: Callable[[Array, Array], Array]
+    needs_z: bool = False
+    outputs: tuple[float, float] = (float("-inf"), float("inf"))
+
+    def __post_init__(self) -> None:
+        for role in ("f", "prime"):
+            if not callable(getattr(self, role)):
+                raise InputError(f"activation {self.name!r}: {role} is {getattr(self, role)!r}; wanted is a function")
+
+
+def _sigmoid(z: Array) -> Array:
+    return 1.0 / (1.0 + exp(-z))
+
+
+def _sigmoid_prime(z: Array, a: Array) -> Array:
+    return a * (1.0 - a)
+
+
+def _tanh(z: Array) -> Array:
+    return tanh_of(z)
+
+
+def _tanh_prime(z: Array, a: Array) -> Array:
+    return 1.0 - a * a
+
+
+def _relu(z: Array) -> Array:
+    return maximum(z, 0.0)
+
+
+def _relu_prime(z: Array, a: Array) -> Array:
+    return where(a > 0.0, 1.0, 0.0)
+
+
+def _leaky_relu(z: Array) -> Array:
+    return where(z > 0.0, z, 0.01 * z)
+
+
+def _leaky_relu_prime(z: Array, a: Array) -> Array:
+    return where(a > 0.0, 1.0, 0.01)
+
+
+def _softplus(z: Array) -> Array:
+    return maximum(z, 0.0) + log1p(exp(-abs(z)))  # ln(1 + e^z), so written that it does not overflow
+
+
+def _softplus_prime(z: Array, a: Array) -> Array:
+    return -expm1(-a)  # σ(z) = 1 − e^(−a)
+
+
+def _identity(z: Array) -> Array:
+    return z
+
+
+def _identity_prime(z: Array, a: Array) -> Array:
+    return 1.0
+
+
+def _softmax_prime(z: Array, a: Array) -> Array:
+    raise InputError("softmax has no element-wise derivative: it goes with the log-likelihood cost, where δ = a − y")
+
+
+sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_prime, outputs=(0.0, 1.0))
+"""a = 1/(1 + e^(−z)); a′ = a (1 − a)."""
+
+tanh = Activation("tanh", _tanh, _tanh_prime, outputs=(-1.0, 1.0))
+"""a = tanh z; a′ = 1 − a²."""
+
+relu = Activation("relu", _relu, _relu_prime, outputs=(0.0, float("inf")))
+"""a = max(z, 0); a′ is 1 where a > 0, else 0."""
+
+leaky_relu = Activation("leaky-relu", _leaky_relu, _leaky_relu_prime)
+"""a = z where z > 0, else z/100; a′ is 1 or 1/100."""
+
+softplus = Activation("softplus", _softplus, _softplus_prime, outputs=(0.0, float("inf")))
+"""a = ln(1 + e^z); a′ = 1 − e^(−a), which is the sigmoid of z."""
+
+identity = Activation("identity", _identity, _identity_prime)
+"""a = z; a′ = 1."""
+
+softmax = Activation("softmax", columns.softmax, _softmax_prime, needs_z=True, outputs=(0.0, 1.0))
+"""a = e^z / Σ e^z over a column: for the last layer alone, with the log-likelihood cost."""
+
+ACTIVATIONS = {
+    activation.name: activation for activation in (sigmoid, tanh, relu, leaky_relu, softplus, identity, softmax)
+}
+"""Every activation that can be asked for by name."""
+
+
+def activation_of(choice: Any) -> Activation:
+    """Return an activation as it is, or the one of a name; raises `InputError` for anything else.
+
+    >>> activation_of("tanh").name
+    'tanh'
+    """
+    return choice if isinstance(choice, Activation) else choose("activation", choice, ACTIVATIONS)

@@ -1,0 +1,112 @@
+"""The interpreted backend: plain array expressions over any namespace of the array API whose arrays can be written to.
+
+Every operation is its equation. It is the reference that compiled code is compared with, and the proof that nothing
+particular to NumPy is in the equations.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
+from fastbp.checks import InputError
+
+Array = Any
+
+
+class ArrayAPI(Backend):
+    """The equations interpreted over an array namespace.
+
+    >>> import array_api_compat.numpy
+    >>> ArrayAPI("numpy-plain", array_api_compat.numpy).empty((2, 3), "float32").shape
+    (2, 3)
+    """
+
+    def __init__(self, name: str, xp: Any, device: Any = None) -> None:
+        self.name, self.kind, self.xp, self.device = name, name.removesuffix("-plain"), xp, device
+        try:
+            self.empty((1,), "float32")[...] = 0.0
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"backend {name!r}: its arrays cannot be written to, and fastbp works in place") from error
+
+    def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
+        """Return the operations as array expressions; they take any dtype."""
+        *hidden, last = formulas.activations
+        rule = formulas.output
+        layers = [self._layer(g.f, g.prime, formulas.bias, keep_z or g.needs_z) for g in hidden]
+        layers.append(self._layer(last.f, last.prime, formulas.bias, keep_z or rule.needs_z))
+        gemm, xp = self.gemm, self.xp
+
+        def add_columns(alpha: float, delta: Array, b: Array) -> None:
+            if formulas.bias:
+                b[...] = b + alpha * xp.sum(delta, axis=1, keepdims=True)
+
+        def output_error(z: Array, a: Array, y: Array, delta: Array) -> None:
+            self._write(rule.error(z, a, y), delta)
+
+        def add_cost(z: Array, a: Array, y: Array, total: Array) -> None:
+            total[...] = total + xp.sum(rule.cost(z, a, y), dtype=xp.float64)
+
+        return Operations(
+            layers=tuple(layers),
+            gather_x=self._gather,
+            gather_y=self._gather,
+            affine=lambda w, a, z: gemm(1.0, w, a, 0.0, z),
+            backproject=lambda w, delta, out: gemm(1.0, w.T, delta, 0.0, out),
+            add_outer=lambda alpha, delta, a, beta, w: gemm(alpha, delta, a.T, beta, w),
+            add_columns=add_columns,
+            output_error=output_error,
+            add_cost=add_cost,
+        )
+
+    def gemm(self, alpha: float, a: Array, b: Array, beta: float, c: Array) -> None:
+        """Write c ← alpha a b + beta c."""
+        product = a @ b if alpha == 1.0 else alpha * (a @ b)
+        c[...] = product if beta == 0.0 else product + beta * c
+
+    def run(self, equation: Callable[..., None], *arguments: Any) -> None:
+        """Interpret an equation; what overflows is found by its cost, not by a warning of every element."""
+        with np.errstate(all="ignore"):
+            equation(*arguments)
+
+    def columns(self, rows: Array) -> Array:
+        """Return the transpose, a view."""
+        return rows.T
+
+    def empty(self, shape: Sequence[int], dtype: str) -> Array:
+        """Return a new array on the backend's device."""
+        return self.xp.empty(tuple(shape), dtype=getattr(self.xp, dtype), device=self.device)
+
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        """Return an array of the namespace; it may share the host's memory."""
+        return self.xp.asarray(np.require(host, requirements="W"), device=self.device)
+
+    def to_host(self, array: Array) -> npt.NDArray[Any]:
+        """Return a NumPy copy."""
+        if isinstance(array, np.ndarray):
+            return array.copy()
+        from array_api_compat import to_device
+
+        return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
+
+    def synchronize(self) -> None:
+        """Do nothing: these namespaces are done when they return."""
+
+    def _layer(self, f: Callable[..., Array], prime: Callable[..., Array], bias: bool, keeps_z: bool) -> LayerOperations:
+        def activate(z: Array, a: Array, b: Array) -> None:
+            if bias:
+                z[...] = z + b
+            self._write(f(z), a)
+
+        def hadamard(z: Array, a: Array, delta: Array) -> None:
+            self._write(delta * prime(z, a), delta)
+
+        return LayerOperations(keeps_z, activate, hadamard)
+
+    def _gather(self, data: Array, indices: Array, out: Array) -> None:
+        self._write(self.xp.take(data, indices, axis=0).T, out)
+
+    def _write(self, value: Array, out: Array) -> None:
+        out[...] = value if value.dtype == out.dtype else self.xp.astype(value, out.dtype)

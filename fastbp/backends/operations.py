@@ -1,0 +1,160 @@
+"""What the equations are written over: operations, parameters and the memory of a mini-batch; and what a backend is.
+
+The equations name operations and say nothing of orientation. A backend makes the operations and hands them its own
+form of a block of columns: shape (n, m) for arrays, and for compiled code the same memory as a C-ordered (m, n) matrix.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.activations import Activation
+from fastbp.costs import OutputRule
+
+Array = Any
+Operation = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or none."""
+
+    activations: tuple[Activation, ...]
+    output: OutputRule
+    bias: bool
+
+
+class LayerOperations(NamedTuple):
+    """A layer's own operations.
+
+    `activate(z, a, b)` writes a = σ(z + b), and z + b into z where that is kept; `hadamard(z, a, delta)` multiplies
+    delta by σ′.
+    """
+
+    keeps_z: bool
+    activate: Operation
+    hadamard: Operation
+
+
+class Operations(NamedTuple):
+    """The operations of the equations; each writes into its last argument, or adds to what is there.
+
+    `gather_x` and `gather_y` (data, indices, out): the examples of those indices, as columns.
+    `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
+    `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ. `add_columns` (alpha, delta, b): b += alpha delta 1.
+    `output_error` (z, a, y, delta): (BP1). `add_cost` (z, a, y, total): total += Σ C_x.
+    """
+
+    layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
+    gather_x: Operation
+    gather_y: Operation
+    affine: Operation
+    backproject: Operation
+    add_outer: Operation
+    add_columns: Operation
+    output_error: Operation
+    add_cost: Operation
+
+
+class Parameters(NamedTuple):
+    """Wˡ, shape (n_l, n_{l−1}), and bˡ, a block of one column; without biases each bˡ has no rows."""
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+
+class Workspace(NamedTuple):
+    """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, and the targets y."""
+
+    zs: tuple[Array, ...]
+    activations: tuple[Array, ...]
+    deltas: tuple[Array, ...]
+    y: Array
+
+
+class Backend(ABC):
+    """Where the equations run: an array module, the operations over it, and the ways in and out."""
+
+    name: str
+    kind: str  # of the arrays, as `fastbp.backends.kind` names it
+    xp: Any
+
+    @abstractmethod
+    def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
+        """Return the operations of a network on arrays of a dtype, from examples of another (or uint8)."""
+
+    @abstractmethod
+    def run(self, equation: Callable[..., None], *arguments: Any) -> None:
+        """Carry out one of the equations."""
+
+    @abstractmethod
+    def columns(self, rows: Array) -> Array:
+        """Return, of memory whose rows are examples, shape (m, n), what the equations take for n × m; its own inverse."""
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: str) -> Array:
+        """Return new memory here."""
+
+    @abstractmethod
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        """Return here what is on the host, to be read only."""
+
+    @abstractmethod
+    def to_host(self, array: Array) -> npt.NDArray[Any]:
+        """Return a NumPy array of the same shape and content."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is done."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed and where: the layers' sizes, their formulas, the dtype of the parameters, the backend."""
+
+    sizes: tuple[int, ...]
+    formulas: Formulas
+    dtype: str
+    backend: Backend
+
+    def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
+        """Return the operations, for examples of the plan's dtype or of another."""
+        return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
+
+    def block(self, n: int, m: int) -> Array:
+        """Return new memory for m columns of n, as the rows of an (m, n) matrix."""
+        return self.backend.empty((m, n), self.dtype)
+
+    def copied(self, values: npt.ArrayLike) -> Array:
+        """Return new memory of the plan's dtype with the content of a host array, free to be written to."""
+        host = np.asarray(values, self.dtype)
+        array = self.backend.empty(host.shape, self.dtype)
+        array[...] = self.backend.upload(host)
+        return array
+
+
+class Memory:
+    """The memory of a mini-batch of up to m examples, of which the workspaces for fewer are views."""
+
+    def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
+        self._columns = plan.backend.columns
+        self._activations = [plan.block(n, m) for n in plan.sizes]
+        self._zs = [
+            plan.block(n, m) if layer.keeps_z else a
+            for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)
+        ]
+        self._deltas = [plan.block(n, m) for n in plan.sizes[1:]]
+        self._y = plan.block(plan.sizes[-1], m)
+
+    def workspace(self, m: int) -> Workspace:
+        """Return the workspace of a mini-batch of m examples."""
+
+        def first(blocks: list[Array]) -> tuple[Array, ...]:
+            return tuple(self._columns(block[:m, :]) for block in blocks)
+
+        (y,) = first([self._y])
+        return Workspace(first(self._zs), first(self._activations), first(self._deltas), y)

@@ -1,0 +1,61 @@
+"""What is refused at the door, and in what words: what was given, what is wanted, the valid choices, in one line."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """Something that fastbp was given cannot be used; the message is one line that says what is wanted."""
+
+
+def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
+    """Return the choice of a name, or raise `InputError` with the valid names and the nearest.
+
+    >>> choose("activation", "sigmid", {"sigmoid": 1, "tanh": 2})
+    Traceback (most recent call last):
+    fastbp.checks.InputError: unknown activation 'sigmid'; did you mean 'sigmoid'? valid: sigmoid, tanh
+    """
+    if isinstance(name, str) and name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown {kind} {name!r}; {hint}valid: {', '.join(choices)}")
+
+
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return a value as an int, or raise `InputError` unless it is a whole number within the bounds.
+
+    >>> whole_number("epochs", 30)
+    30
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
+        return int(value)
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise InputError(f"{name} is {value!r}; wanted is a whole number {bounds}")
+
+
+def finite_number(name: str, value: Any, *, positive: bool) -> float:
+    """Return a value as a float, or raise `InputError` unless it is finite and positive, or not negative.
+
+    >>> finite_number("eta", 3, positive=True)
+    3.0
+    """
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+        if value > 0 or (value == 0 and not positive):
+            return float(value)
+    wanted = "positive" if positive else "not negative"
+    raise InputError(f"{name} is {value!r}; wanted is a finite number, {wanted}")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "column"), plural(3, "column")
+    ('1 column', '3 columns')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,155 @@
+"""Examples and targets on their way in: checked at the door, laid out one example a row, moved to where they are used."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace
+
+from fastbp import backends
+from fastbp.backends.operations import Backend, Plan
+from fastbp.checks import InputError, plural
+
+Array = Any
+_CHUNK = 2**22  # elements checked together, so that mapped data need not be in memory whole
+
+
+def as_columns(name: str, values: Array, rows: int, plan: Plan) -> Array:
+    """Return values as a matrix of `rows` rows, one example a column, of the host's kind or the backend's own.
+
+    A vector counts as one column. Raises `InputError` for what is no matrix of finite real numbers within the plan's
+    dtype, has other rows or no columns, or is an array of a kind that is neither NumPy's nor the backend's.
+    """
+    values = _host_or_native(name, values, plan.backend)
+    matrix = values[:, None] if values.ndim == 1 else values
+    if matrix.ndim != 2 or matrix.shape[0] != rows:
+        given = f"shape {tuple(values.shape)}"
+        raise InputError(f"{name} has {given}; wanted are columns of {rows}: shape ({rows},) or ({rows}, m)")
+    if matrix.shape[1] == 0:
+        raise InputError(f"{name} has no columns; wanted is at least one example")
+    _check_finite(name, matrix, plan)
+    return matrix
+
+
+def as_targets(y: Array, examples: int, plan: Plan) -> Array:
+    """Return targets as a matrix (outputs, examples): columns as they are, integer labels as unit columns.
+
+    With one output, a vector holds one target an example. Raises `InputError` for other shapes, labels out of range,
+    and targets outside the bounds of the cost.
+    """
+    outputs = plan.sizes[-1]
+    y = _host_or_native("y", y, plan.backend)
+    if outputs == 1 and y.ndim == 1:
+        y = y[None, :]
+    if y.ndim < 2 and not (y.ndim == 1 and examples == 1 and y.shape[0] == outputs):
+        return _unit_columns(_as_labels(y, examples, plan), plan)
+    columns = as_columns("y", y, outputs, plan)
+    if columns.shape[1] != examples:
+        raise InputError(f"x has {plural(examples, 'column')} and y has {columns.shape[1]}; wanted is one target each")
+    _check_within(columns, plan)
+    return columns
+
+
+def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
+    """Return the class of each example on the host: integer labels, or the largest entry of each target column."""
+    labels = _host_or_native("labels", labels, plan.backend)
+    if labels.ndim == 2 and tuple(labels.shape) == (plan.sizes[-1], examples):
+        return _on_host(labels, plan.backend).argmax(axis=0)
+    return _as_labels(labels, examples, plan, "labels")
+
+
+def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None:
+    """Return the class of each target column if every one is a unit column and there are two classes or more."""
+    host = _on_host(targets, plan.backend)
+    if len(host) < 2 or not (((host == 0) | (host == 1)).all() and (host.sum(axis=0) == 1).all()):
+        return None
+    return host.argmax(axis=0)
+
+
+def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool) -> tuple[Array, str]:
+    """Return a matrix of columns in the backend's memory, one example a row, and its dtype.
+
+    That is the plan's, but for uint8, which is a quarter of the memory: it may be kept and converted when gathered.
+    """
+    if isinstance(matrix, np.ndarray):
+        dtype = "uint8" if keep_bytes and matrix.dtype == np.uint8 else plan.dtype
+        return plan.backend.upload(np.ascontiguousarray(matrix.T, dtype)), dtype
+    xp = plan.backend.xp
+    dtype = "uint8" if keep_bytes and matrix.dtype == xp.uint8 else plan.dtype
+    return xp.astype(matrix, getattr(xp, dtype)).T, dtype
+
+
+def _as_labels(y: Array, examples: int, plan: Plan, name: str = "y") -> npt.NDArray[np.int64]:
+    outputs = plan.sizes[-1]
+    labels = _on_host(y, plan.backend)
+    if labels.dtype.kind not in "iu":
+        given = f"{name} is a vector of {labels.dtype}" if labels.ndim else f"{name} is {labels[()]!r}"
+        raise InputError(f"{given}; wanted are integer labels, one an example, or columns of {outputs} targets")
+    labels = labels.reshape(-1)
+    if len(labels) != examples:
+        raise InputError(f"x has {plural(examples, 'column')} and {name} has {plural(len(labels), 'label')}; wanted is one each")
+    wrong = np.flatnonzero((labels < 0) | (labels >= outputs))
+    if wrong.size:
+        raise InputError(f"label {labels[wrong[0]]} (example {wrong[0]}) is out of range; wanted is 0 to {outputs - 1}")
+    return labels.astype(np.int64)
+
+
+def _unit_columns(labels: npt.NDArray[np.int64], plan: Plan) -> npt.NDArray[Any]:
+    rows = np.zeros((len(labels), plan.sizes[-1]), plan.dtype)
+    rows[np.arange(len(labels)), labels] = 1
+    return rows.T
+
+
+def _host_or_native(name: str, values: Array, backend: Backend) -> Array:
+    kind = backends.kind(values)
+    if kind == "numpy":
+        try:
+            values = np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"{name} is no array: {error}") from error
+        real = values.dtype.kind in "buif"
+    elif kind == backend.kind:
+        real = bool(backend.xp.isdtype(values.dtype, ("bool", "integral", "real floating")))
+    else:
+        raise InputError(f"{name} is an array of {kind}, and the network's are of {backend.kind}; wanted is one kind")
+    if not real:
+        raise InputError(f"{name} has dtype {values.dtype}; wanted are real numbers")
+    return values
+
+
+def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:
+    return values if isinstance(values, np.ndarray) else backend.to_host(values)
+
+
+def _check_finite(name: str, matrix: Array, plan: Plan) -> None:
+    """Raise `InputError` for NaN, infinity or what the dtype cannot hold; min and max carry NaN along."""
+    if isinstance(matrix, np.ndarray) and matrix.dtype.kind != "f":
+        return
+    largest = float(np.finfo(plan.dtype).max)
+    step = max(1, _CHUNK // matrix.shape[0])
+    for start in range(0, matrix.shape[1], step):
+        chunk = matrix[:, start : start + step]
+        if not (-largest <= _lowest(chunk) and _highest(chunk) <= largest):
+            raise InputError(f"{name} holds {_first_unfit(chunk, largest, start, plan.backend)}; wanted are finite numbers")
+
+
+def _check_within(columns: Array, plan: Plan) -> None:
+    cost = plan.formulas.output.cost_function
+    low, high = cost.within
+    if not (low <= _lowest(columns) and _highest(columns) <= high):
+        given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
+        raise InputError(f"y holds {given}; the cost {cost.name!r} wants targets in [{low:g}, {high:g}]")
+
+
+def _lowest(matrix: Array) -> float:
+    return float(array_namespace(matrix).min(matrix))
+
+
+def _highest(matrix: Array) -> float:
+    return float(array_namespace(matrix).max(matrix))
+
+
+def _first_unfit(chunk: Array, largest: float, start: int, backend: Backend) -> str:
+    values = _on_host(chunk, backend)
+    row, column = np.argwhere(~(np.abs(values) <= largest))[0]
+    return f"{values[row, column]} (row {row}, column {start + column})"

@@ -1,0 +1,129 @@
+"""The gradient of examples, and everything on the way to it: the equations, carried out on columns of data."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import backends, equations
+from fastbp.activations import Activation
+from fastbp.backends.operations import Memory, Operations, Parameters, Plan, Workspace
+from fastbp.checks import InputError
+from fastbp.costs import Cost
+from fastbp.data import as_columns, as_targets
+from fastbp.inference import batches, place
+from fastbp.parameters import as_parameters, checked_parameters, plan_of
+
+Array = Any
+
+
+class Trace(NamedTuple):
+    """All that backpropagation computes for some examples, a list entry a layer, one column an example.
+
+    `zs`, `deltas`: zˡ and δˡ of each layer with weights. `activations`, `activation_gradients`: aˡ and ∂C_x/∂aˡ, where
+    index 0 is the input's. `nabla_b`, `nabla_w`: the gradient, summed over the columns.
+    """
+
+    zs: list[Array]
+    activations: list[Array]
+    deltas: list[Array]
+    activation_gradients: list[Array]
+    nabla_b: list[Array]
+    nabla_w: list[Array]
+
+
+def backprop(
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    x: Array,
+    y: Array,
+    *,
+    activations: str | Activation | Sequence[str | Activation] = "sigmoid",
+    cost: str | Cost = "quadratic",
+) -> tuple[list[Array], list[Array]]:
+    """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns of x, for parameters of your own.
+
+    `weights` are (n_l, n_{l−1}) and `biases` (n_l, 1) arrays, or `biases` is empty; `x` is (n_0,) or (n_0, m), `y` the
+    like or integer labels. The array module and the dtype are those of the weights, all arrays must be of its kind, and
+    the gradients come back in it. Raises `InputError`. Equations (BP1) to (BP4).
+
+    >>> import numpy as np
+    >>> nabla_b, nabla_w = backprop([np.array([[2.0]])], [], np.array([3.0]), np.array([5.0]), activations="identity")
+    >>> nabla_w[0].tolist()  # (2·3 − 5)·3
+    [[3.0]]
+    """
+    weights, biases = list(weights), list(biases)
+    if not weights or any(getattr(w, "ndim", 0) != 2 for w in weights):
+        raise InputError("weights are no matrices; wanted is a list of one or more (n_l, n_{l-1}) arrays")
+    named = {f"weights[{l}]": w for l, w in enumerate(weights)} | {f"biases[{l}]": b for l, b in enumerate(biases)}
+    backend = backends.of(**named, x=x, y=y)
+    sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
+    dtype = str(weights[0].dtype).rpartition(".")[2]
+    plan = plan_of(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend)
+    p = as_parameters(checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan), plan)
+    inputs = as_columns("x", x, plan.sizes[0], plan)
+    return gradient(plan, p, inputs, as_targets(y, inputs.shape[1], plan))
+
+
+def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
+    """Return (nabla_b, nabla_w) for checked columns, summed over them, by batches of bounded memory."""
+    operations = plan.operations()
+    nabla = _zeros_like(p, plan)
+    for ws, _ in batches(plan, operations, x, y):
+        plan.backend.run(equations.backprop, operations, p, ws, nabla)
+    return _public(nabla.biases, plan) if plan.formulas.bias else [], list(nabla.weights)
+
+
+def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
+    """Take one step of gradient descent, in place, on checked columns as one mini-batch."""
+    operations = plan.operations()
+    ws = _workspace(plan, operations, x, y)
+    plan.backend.run(equations.update_mini_batch, operations, p, ws, eta / x.shape[1], 1.0)
+
+
+def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
+    """Return all that backpropagation computes for checked columns."""
+    run = plan.backend.run
+    operations = plan.operations(keep_z=True)
+    ws = _workspace(plan, operations, x, y)
+    nabla = _zeros_like(p, plan)
+    run(equations.backprop, operations, p, ws, nabla)
+    gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
+    run(equations.activation_gradients, operations, p, ws, gradients)
+    activations = _public(ws.activations, plan)
+    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a cost's logarithm is
+        output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
+    return Trace(
+        zs=_public(ws.zs, plan),
+        activations=activations,
+        deltas=_public(ws.deltas, plan),
+        activation_gradients=[*_public(gradients, plan), output_gradient],
+        nabla_b=_public(nabla.biases, plan) if plan.formulas.bias else [],
+        nabla_w=list(nabla.weights),
+    )
+
+
+def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
+    """Return a workspace that holds all of checked columns together."""
+    ws = Memory(plan, operations, x.shape[1]).workspace(x.shape[1])
+    place(x, ws.activations[0], plan)
+    place(y, ws.y, plan)
+    return ws
+
+
+def _zeros_like(p: Parameters, plan: Plan) -> Parameters:
+    """Return zeros in the form of the parameters; backends know no gradient that is not added to something."""
+
+    def zero(rows: int, columns: int) -> Array:
+        array = plan.backend.empty((rows, columns), plan.dtype)
+        array[...] = 0.0
+        return array
+
+    weights = tuple(zero(*w.shape) for w in p.weights)
+    biases = tuple(plan.backend.columns(zero(1, n if plan.formulas.bias else 0)) for n in plan.sizes[1:])
+    return Parameters(weights, biases)
+
+
+def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
+    """Return blocks of columns as (n, m) arrays."""
+    return [plan.backend.columns(block).T for block in blocks]

@@ -1,0 +1,65 @@
+"""Columns of data through the equations by batches, in memory that does not grow with their number."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import equations
+from fastbp.backends.operations import Memory, Operations, Parameters, Plan, Workspace
+from fastbp.data import example_rows
+
+Array = Any
+_BLOCK = 2**20  # elements of the widest layer in one batch: 4 MB in float32, of the order of a cache
+
+
+def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
+    """Put checked columns, with their targets if given, into a workspace, batch by batch; give each and its place."""
+    columns = x.shape[1]
+    size = min(columns, max(1, _BLOCK // max(plan.sizes)))
+    memory = Memory(plan, operations, size)
+    for start in range(0, columns, size):
+        part = slice(start, min(start + size, columns))
+        ws = memory.workspace(part.stop - start)
+        place(x[:, part], ws.activations[0], plan)
+        if y is not None:
+            place(y[:, part], ws.y, plan)
+        yield ws, part
+
+
+def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
+    """Return aᴸ, shape (n_L, m), for checked columns x."""
+    operations = plan.operations()
+    rows = plan.block(plan.sizes[-1], x.shape[1])
+    for ws, part in batches(plan, operations, x):
+        plan.backend.run(equations.feedforward, operations, p, ws)
+        plan.backend.columns(rows[part, :])[...] = ws.activations[-1]
+    return rows.T
+
+
+def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
+    """Return C, the average of C_x over checked columns: equation (3)."""
+    operations = plan.operations()
+    total = plan.backend.empty((1,), "float64")
+    total[...] = 0.0
+    for ws, _ in batches(plan, operations, x, y):
+        plan.backend.run(equations.feedforward, operations, p, ws)
+        plan.backend.run(equations.add_costs, operations, ws, total)
+    return float(total[0]) / int(x.shape[1])
+
+
+def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
+    """Return, on the host, the index of the largest output for each of checked columns."""
+    operations = plan.operations()
+    found = np.empty(x.shape[1], np.int64)
+    for ws, part in batches(plan, operations, x):
+        plan.backend.run(equations.feedforward, operations, p, ws)
+        found[part] = plan.backend.to_host(plan.backend.columns(ws.activations[-1])).argmax(axis=1)
+    return found
+
+
+def place(columns: Array, block: Array, plan: Plan) -> None:
+    """Write columns of data into a block of a workspace."""
+    rows, _ = example_rows(columns, plan, keep_bytes=False)
+    block[...] = plan.backend.columns(rows)

@@ -1,0 +1,299 @@
+"""Network: parameters, and what can be done with them."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import backends, gradients, inference, training
+from fastbp.activations import Activation
+from fastbp.backends.operations import Parameters
+from fastbp.checks import InputError, choose, finite_number, whole_number
+from fastbp.costs import Cost
+from fastbp.data import as_classes, as_columns, as_targets, classes_of_units, example_rows
+from fastbp.gradients import Trace
+from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
+from fastbp.progress import watching
+from fastbp.training import Epoch, History
+
+Array = Any
+INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
+"""The standard deviation of a weight by the number of inputs of its neuron."""
+
+
+class Network:
+    """A fully connected network: aˡ = σ(Wˡ aˡ⁻¹ + bˡ), trained by backpropagation.
+
+    `sizes` counts the neurons of each layer, the input first. `activations` is one name or `Activation` for all layers,
+    or one for each layer with weights; `cost` a name or `Cost`. `bias=False` leaves the b out. `dtype` is "float32" or
+    "float64"; `backend` one of `fastbp.backends.available()`, or None for the current one. `rng` is a seed or a
+    `numpy.random.Generator`, from which the parameters and later the mini-batches are drawn, on the host, so that every
+    backend sees the same; `init` is "scaled", weights of N(0, 1/n_in), or "large", N(0, 1); biases are N(0, 1).
+
+    Columns are examples everywhere. `weights` and `biases` are lists of (n_l, n_{l−1}) and (n_l, 1) arrays of the
+    network's backend, which training writes into; they, and what is in the lists, can be assigned. Raises `InputError`.
+
+    >>> net = Network([2, 3, 1], rng=0)
+    >>> net.feedforward([0.0, 1.0]).shape
+    (1,)
+    >>> [w.shape for w in net.weights], [b.shape for b in net.biases]
+    ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: str | Activation | Sequence[str | Activation] = "sigmoid",
+        cost: str | Cost = "quadratic",
+        *,
+        bias: bool = True,
+        dtype: npt.DTypeLike = "float32",
+        backend: Any = None,
+        rng: int | np.random.Generator | None = None,
+        init: str = "scaled",
+    ) -> None:
+        spread = choose("init", init, INITS)
+        self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=backends.get(backend))
+        self._rng = _generator(rng)
+        weights, biases = shapes_of(self._plan)
+        self._biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
+        self._weights = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of neurons of each layer, the input first."""
+        return self._plan.sizes
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activation of each layer with weights."""
+        return self._plan.formulas.activations
+
+    @property
+    def cost_function(self) -> Cost:
+        """The cost that training lowers."""
+        return self._plan.formulas.output.cost_function
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend that the network runs on."""
+        return self._plan.backend.name
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the parameters, "float32" or "float64"."""
+        return self._plan.dtype
+
+    @property
+    def weights(self) -> list[Array]:
+        """Wˡ of each layer, shape (n_l, n_{l−1})."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, weights: Iterable[Array]) -> None:
+        self._weights = checked_parameters("weights", weights, self._plan, copied=True)
+
+    @property
+    def biases(self) -> list[Array]:
+        """bˡ of each layer, shape (n_l, 1); an empty list for a network without."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, biases: Iterable[Array]) -> None:
+        self._biases = checked_parameters("biases", biases, self._plan, copied=True)
+
+    def feedforward(self, a: Array) -> Array:
+        """Return the outputs aᴸ for inputs a: equations (1), (2).
+
+        `a` is a vector (n_0,), for which a vector (n_L,) comes back, or columns (n_0, m), for which (n_L, m) does.
+
+        >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
+        (3, 3)
+        """
+        x = self._inputs(a)
+        outputs = inference.outputs(self._plan, self._parameters(), x)
+        return outputs[:, 0] if np.ndim(a) == 1 else outputs
+
+    def cost(self, x: Array, y: Array) -> float:
+        """Return C = (1/m) Σ_x C_x, the average over the columns of x with targets y: equation (3).
+
+        `y` is columns (n_L, m) or m integer labels, as everywhere.
+
+        >>> net = Network([1, 1], "identity", bias=False)
+        >>> net.weights = [[[2.0]]]
+        >>> net.cost([[1.0, 2.0]], [[0.0, 0.0]])  # (2² + 4²) / 2 / 2
+        5.0
+        """
+        inputs, targets = self._examples(x, y)
+        return inference.mean_cost(self._plan, self._parameters(), inputs, targets)
+
+    def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
+        """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns: equations (BP1) to (BP4).
+
+        The lists are like `biases` and `weights`. For one column this is the gradient of C_x; divided by the number of
+        columns, that of `cost`.
+
+        >>> nabla_b, nabla_w = Network([2, 3, 1], rng=0).backprop([0.0, 1.0], [1.0])
+        >>> [nabla.shape for nabla in nabla_w]
+        [(3, 2), (1, 3)]
+        """
+        inputs, targets = self._examples(x, y)
+        return gradients.gradient(self._plan, self._parameters(), inputs, targets)
+
+    def trace(self, x: Array, y: Array) -> Trace:
+        """Return all that backpropagation computes for columns x with targets y, layer by layer, as a `Trace`.
+
+        >>> trace = Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0])
+        >>> [z.shape for z in trace.zs], [g.shape for g in trace.activation_gradients]
+        ([(3, 1), (1, 1)], [(2, 1), (3, 1), (1, 1)])
+        """
+        inputs, targets = self._examples(x, y)
+        return gradients.trace(self._plan, self._parameters(), inputs, targets)
+
+    def train(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        epochs: int = 30,
+        mini_batch_size: int = 10,
+        eta: float = 3.0,
+        lmbda: float = 0.0,
+        validation: tuple[Array, Array] | None = None,
+        callback: Callable[[Epoch], Any] | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
+
+        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `validation` is a pair of the
+        like, watched after each epoch. `callback` gets an `Epoch` after each, and ends training if it returns True.
+        `progress` shows a bar on a terminal and plain lines elsewhere, on standard error. Returns the `History`.
+
+        Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the last whole mini-batch.
+        Raises `InputError` before anything is changed, `DivergedError` when the cost is no longer finite. The mini-batch
+        algorithm of the notes.
+
+        >>> net = Network([2, 2, 1], rng=0)
+        >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
+        >>> len(history.cost)
+        2
+        """
+        inputs, targets = self._examples(x, y)
+        schedule = _schedule(epochs, mini_batch_size, eta, lmbda, examples=inputs.shape[1])
+        validate = None if validation is None else self._validation(validation)
+        rows, source = example_rows(inputs, self._plan, keep_bytes=True)
+        targets, _ = example_rows(targets, self._plan, keep_bytes=False)
+        arguments = (self._plan, self._parameters(), rows, targets, source, schedule, self._rng)
+        with watching(progress, schedule.epochs * inputs.shape[1]) as watcher:
+            return training.train(*arguments, validate=validate, watcher=watcher, callback=callback)
+
+    def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
+        """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
+
+        >>> net = Network([1, 1], "identity", bias=False)
+        >>> net.weights = [[[2.0]]]
+        >>> net.update_mini_batch([[1.0, 3.0]], [[0.0, 0.0]], eta=0.1)  # 2 − 0.1/2 · (2·1 + 6·3)
+        >>> net.weights[0].tolist()
+        [[1.0]]
+        """
+        inputs, targets = self._examples(x, y)
+        eta = finite_number("eta", eta, positive=True)
+        gradients.descend(self._plan, self._parameters(), inputs, targets, eta)
+
+    def predict(self, x: Array) -> npt.NDArray[np.int64]:
+        """Return, on the host, the class of each column: the index of its largest output, by batches of bounded memory.
+
+        >>> Network([2, 3], rng=0).predict([[0.0, 1.0], [0.0, 0.0]]).shape
+        (2,)
+        """
+        self._check_has_classes("predict")
+        return inference.classes(self._plan, self._parameters(), self._inputs(x))
+
+    def accuracy(self, x: Array, labels: Array) -> float:
+        """Return the fraction of columns whose largest output is the one of their label.
+
+        `labels` are m integers, or target columns (n_L, m), whose largest entry counts.
+
+        >>> Network([2, 3], rng=0).accuracy([[0.0], [0.0]], [1]) in (0.0, 1.0)
+        True
+        """
+        self._check_has_classes("accuracy")
+        inputs = self._inputs(x)
+        wanted = as_classes(labels, inputs.shape[1], self._plan)
+        return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
+
+    def to(self, backend: Any = None, *, dtype: npt.DTypeLike = None) -> "Network":
+        """Return a copy of the network on another backend, in another dtype, or both; it draws the same mini-batches.
+
+        >>> Network([2, 3], rng=0).to("numpy-plain", dtype="float64")
+        <Network 2-3: sigmoid; quadratic cost; float64 on numpy-plain>
+        """
+        host = self._plan.backend.to_host
+        other = copy.copy(self)
+        other._plan = dataclasses.replace(
+            self._plan,
+            backend=self._plan.backend if backend is None else backends.get(backend),
+            dtype=self.dtype if dtype is None else dtype_name(dtype),
+        )
+        other._rng = copy.deepcopy(self._rng)
+        other._weights = [other._plan.copied(host(w)) for w in self.weights]
+        other._biases = [other._plan.copied(host(b)) for b in self.biases]
+        return other
+
+    def __repr__(self) -> str:
+        names = ", ".join(activation.name for activation in self.activations)
+        sizes = "-".join(str(n) for n in self.sizes)
+        bias = "" if self._plan.formulas.bias else ", no biases"
+        return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
+
+    def _parameters(self) -> Parameters:
+        """Return the parameters as the equations take them, after another look at what the lists now hold."""
+        self._weights[:] = checked_parameters("weights", self._weights, self._plan)
+        self._biases[:] = checked_parameters("biases", self._biases, self._plan)
+        return as_parameters(self._weights, self._biases, self._plan)
+
+    def _inputs(self, x: Array) -> Array:
+        return as_columns("x", x, self.sizes[0], self._plan)
+
+    def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
+        inputs = self._inputs(x)
+        return inputs, as_targets(y, inputs.shape[1], self._plan)
+
+    def _validation(self, pair: tuple[Array, Array]) -> training.Validation:
+        try:
+            x, y = pair
+        except (TypeError, ValueError) as error:
+            raise InputError("validation is no pair; wanted is (x, y)") from error
+        inputs, targets = self._examples(x, y)
+        labels = classes_of_units(targets, self._plan)
+
+        def validate() -> tuple[float, float | None]:
+            p = self._parameters()
+            cost = inference.mean_cost(self._plan, p, inputs, targets)
+            if labels is None:
+                return cost, None
+            return cost, float(np.mean(inference.classes(self._plan, p, inputs) == labels))
+
+        return validate
+
+    def _check_has_classes(self, what: str) -> None:
+        if self.sizes[-1] < 2:
+            raise InputError(f"{what} wants a network of two or more outputs, one a class; this one has 1: use feedforward")
+
+
+def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
+
+
+def _schedule(epochs: int, mini_batch_size: int, eta: float, lmbda: float, *, examples: int) -> training.Schedule:
+    return training.Schedule(
+        whole_number("epochs", epochs),
+        whole_number("mini_batch_size", mini_batch_size, most=examples),
+        finite_number("eta", eta, positive=True),
+        finite_number("lmbda", lmbda, positive=False),
+    )

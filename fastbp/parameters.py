@@ -1,0 +1,144 @@
+"""What a network is made of: its plan, and the lists of weights and biases, checked at the door."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import backends
+from fastbp.activations import Activation, activation_of, softmax
+from fastbp.backends.operations import Backend, Formulas, Parameters, Plan
+from fastbp.checks import InputError, plural, whole_number
+from fastbp.costs import Cost, cost_of, output_rule
+
+Array = Any
+Shapes = list[tuple[int, int]]
+
+
+def plan_of(
+    sizes: Sequence[int],
+    activations: str | Activation | Sequence[str | Activation],
+    cost: str | Cost,
+    *,
+    bias: bool,
+    dtype: npt.DTypeLike,
+    backend: Backend,
+) -> Plan:
+    """Return the plan of a network; raises `InputError` for anything that makes none."""
+    if not isinstance(bias, (bool, np.bool_)):
+        raise InputError(f"bias is {bias!r}; wanted is True or False")
+    layers = _sizes(sizes)
+    chosen = _activations(activations, len(layers) - 1)
+    plan = Plan(layers, Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias)), dtype_name(dtype), backend)
+    _check_fits(plan)
+    return plan
+
+
+def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
+    """Return the shapes of the weights and of the biases, layer by layer."""
+    weights = list(zip(plan.sizes[1:], plan.sizes[:-1], strict=True))
+    return weights, [(n, 1) for n in plan.sizes[1:]] if plan.formulas.bias else []
+
+
+def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied: bool = False) -> list[Array]:
+    """Return weights or biases as arrays that the equations can work on, the same ones where they are such already.
+
+    Raises `InputError` if they are too few or many, of another shape, not finite, or of another kind of array.
+    """
+    shapes = shapes_of(plan)[0 if name == "weights" else 1]
+    arrays = list(arrays)
+    if len(arrays) != len(shapes):
+        raise InputError(f"{plural(len(arrays), 'array')} of {name}; wanted are {len(shapes)}, of shapes {_list(shapes)}")
+    return [
+        array if not copied and _is_ready(array, shape, plan) else _made_ready(f"{name}[{l}]", array, shape, plan)
+        for l, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
+    ]
+
+
+def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan) -> Parameters:
+    """Return checked lists as the equations take them; a layer without biases gets a block without rows."""
+    columns = plan.backend.columns
+    placeholder = plan.block(0, 1)
+    blocks = [b.T for b in biases] if plan.formulas.bias else [placeholder] * len(weights)
+    return Parameters(tuple(weights), tuple(columns(block) for block in blocks))
+
+
+def dtype_name(dtype: npt.DTypeLike) -> str:
+    """Return "float32" or "float64", however it is given; raises `InputError` for any other.
+
+    >>> dtype_name(float)
+    'float64'
+    """
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in ("float32", "float64"):
+        raise InputError(f"dtype is {name!r}; valid: float32, float64")
+    return name
+
+
+def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        listed = list(sizes)
+    except TypeError:
+        raise InputError(f"sizes is {sizes!r}; wanted is a list of two or more whole numbers, like [784, 30, 10]") from None
+    if len(listed) < 2 or isinstance(sizes, str):
+        raise InputError(f"sizes is {sizes!r}; wanted are two layers or more, like [784, 30, 10]")
+    return tuple(whole_number(f"sizes[{l}]", n) for l, n in enumerate(listed))
+
+
+def _check_fits(plan: Plan) -> None:
+    needed = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
+    if needed > present:
+        raise InputError(
+            f"sizes {'-'.join(map(str, plan.sizes))} take {needed / 2**30:,.0f} GiB of weights in {plan.dtype}, and this "
+            f"machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
+        )
+
+
+def _activations(choice: str | Activation | Sequence[str | Activation], layers: int) -> tuple[Activation, ...]:
+    if isinstance(choice, (str, Activation)):
+        choices: list[str | Activation] = [choice] * layers
+    else:
+        choices = list(choice)
+    if len(choices) != layers:
+        raise InputError(f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each")
+    activations = tuple(activation_of(name) for name in choices)
+    if softmax in activations[:-1]:
+        raise InputError(f"softmax in layer {activations.index(softmax) + 2}; valid: in the last layer only")
+    return activations
+
+
+def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
+    if backends.kind(array) != plan.backend.kind or isinstance(array, list) or tuple(array.shape) != shape:
+        return False
+    if array.dtype != getattr(plan.backend.xp, plan.dtype):
+        return False
+    return not isinstance(array, np.ndarray) or (array.flags.carray and array.dtype.isnative)
+
+
+def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
+    kind = backends.kind(array)
+    if kind == plan.backend.kind != "numpy":
+        array = plan.backend.to_host(array)
+    elif kind != "numpy":
+        raise InputError(f"{name} is an array of {kind}, and the network's are of {plan.backend.kind}; wanted is one kind")
+    try:
+        host = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"{name} is no array: {error}") from error
+    if host.dtype.kind not in "buif":
+        raise InputError(f"{name} has dtype {host.dtype}; wanted are real numbers")
+    if host.shape != shape:
+        raise InputError(f"{name} has shape {host.shape}; wanted is {shape}")
+    if not np.isfinite(host).all():
+        raise InputError(f"{name} holds NaN or infinity; wanted are finite numbers")
+    return plan.copied(host)
+
+
+def _list(shapes: Shapes) -> str:
+    return ", ".join(map(str, shapes))
