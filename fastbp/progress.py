@@ -1,6 +1,7 @@
 """Telling a person how training goes: a bar on a terminal, a plain line an epoch anywhere else."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,15 +24,25 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
 
 
 class Lines(Watcher):
-    """A line an epoch."""
+    """A line an epoch, at most two a second, and always the last."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
 
     def finished(self, epoch: Epoch) -> None:
-        """Print the epoch."""
-        print(epoch, file=sys.stderr, flush=True)
+        """Print the epoch unless one was printed just now."""
+        now = time.perf_counter()
+        if now >= self._silent_until or epoch.number == epoch.epochs:
+            self._silent_until = now + 0.5
+            self.print(str(epoch))
+
+    def print(self, line: str) -> None:
+        """Print a line."""
+        print(line, file=sys.stderr, flush=True)
 
 
-class Bar(Watcher):
-    """A bar that moves with the examples and carries the last epoch's figures."""
+class Bar(Lines):
+    """A bar that moves with the examples, below the lines."""
 
     def __init__(self, examples: int) -> None:
         from tqdm import tqdm
@@ -39,15 +50,16 @@ class Bar(Watcher):
         class Quiet(tqdm):  # type: ignore[misc]
             monitor_interval = 0  # no thread of its own, which a fork would leave behind
 
+        super().__init__()
         self._bar = Quiet(total=examples, unit=" examples", unit_scale=True, dynamic_ncols=True, leave=False)
 
     def advanced(self, examples: int) -> None:
         """Move."""
         self._bar.update(examples)
 
-    def finished(self, epoch: Epoch) -> None:
-        """Show the epoch's figures, above the bar for good."""
-        self._bar.write(str(epoch), file=sys.stderr)
+    def print(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         """Take the bar away."""
