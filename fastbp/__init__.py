@@ -1,4 +1,4 @@
-"""fastbp: backpropagation for fully connected networks, written once like the equations, run as fast as the machine allows.
+"""Backpropagation for fully connected networks, written once like the equations, run as fast as the machine allows.
 
 >>> import fastbp
 >>> (x, labels), (x_test, labels_test) = fastbp.datasets.digits()

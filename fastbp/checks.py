@@ -33,8 +33,10 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
     >>> whole_number("epochs", 30)
     30
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
-        return int(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number and (most is None or number <= most):
+            return number
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     raise InputError(f"{name} is {value!r}; wanted is a whole number {bounds}")
 
@@ -45,9 +47,10 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
     >>> finite_number("eta", 3, positive=True)
     3.0
     """
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
-        if value > 0 or (value == 0 and not positive):
-            return float(value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and (number > 0 or (number == 0 and not positive)):
+            return number
     wanted = "positive" if positive else "not negative"
     raise InputError(f"{name} is {value!r}; wanted is a finite number, {wanted}")
 

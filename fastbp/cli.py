@@ -118,5 +118,7 @@ def _sizes(text: str, inputs: int) -> list[int]:
         raise InputError(f"--sizes is {text!r}; wanted are whole numbers with '-' between, like {inputs}-30-10")
     sizes = [int(part) for part in parts]
     if sizes[0] != inputs or sizes[-1] != 10:
-        raise InputError(f"--sizes is {text!r}; the digits have {inputs} pixels and 10 classes: wanted is {inputs}-…-10")
+        raise InputError(
+            f"--sizes is {text!r}; the digits have {inputs} pixels and 10 classes: wanted is {inputs}-…-10"
+        )
     return sizes

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
-from fastbp.checks import InputError, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
+
+from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
+from fastbp.checks import InputError, choose
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def cost_of(choice: Any) -> Cost:
 
 @dataclass(frozen=True)
 class OutputRule:
-    """What an activation with a cost does at the output: C_x = Σ cost(z, a, y) and δᴸ = error(z, a, y), element by element.
+    """What an activation with a cost does at the output: C_x = Σ cost(z, a, y) and δᴸ = error(z, a, y), elementwise.
 
     `needs_z` says that one of them reads z. Equation (BP1) of the notes.
     """
@@ -144,17 +145,16 @@ def _softmax_log_likelihood(z: Array, a: Array, y: Array) -> Array:
 
 
 def _check_pair(activation: Activation, cost: Cost) -> None:
-    if (activation == softmax) != (cost == log_likelihood):
-        if activation == softmax:
-            raise InputError(f"cost {cost.name!r} does not go with a softmax output; valid: log-likelihood")
-        raise InputError(f"cost 'log-likelihood' does not go with {activation.name!r} outputs; valid: softmax")
-    if activation.outputs[0] < cost.within[0] or activation.outputs[1] > cost.within[1]:
-        bounds = f"outputs in ({cost.within[0]:g}, {cost.within[1]:g})"
-        valid = [name for name, other in ACTIVATIONS.items() if _within(other, cost) and other != softmax]
+    if not _go_together(activation, cost):
+        costs = [name for name, other in COSTS.items() if _go_together(activation, other)]
+        outputs = [name for name, other in ACTIVATIONS.items() if _go_together(other, cost)]
         raise InputError(
-            f"cost {cost.name!r} needs {bounds}, which {activation.name!r} does not keep; valid: {', '.join(valid)}"
+            f"cost {cost.name!r} does not go with {activation.name!r} in the last layer; valid costs there: "
+            f"{', '.join(costs)}; valid last layers for this cost: {', '.join(outputs)}"
         )
 
 
-def _within(activation: Activation, cost: Cost) -> bool:
+def _go_together(activation: Activation, cost: Cost) -> bool:
+    if softmax == activation or log_likelihood == cost:
+        return (activation, cost) == (softmax, log_likelihood)
     return cost.within[0] <= activation.outputs[0] and activation.outputs[1] <= cost.within[1]

@@ -1,4 +1,4 @@
-"""Examples and targets on their way in: checked at the door, laid out one example a row, moved to where they are used."""
+"""Examples and targets on their way in: checked at the door, laid out one example a row, moved where they are used."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64
     """Return the class of each example on the host: integer labels, or the largest entry of each target column."""
     labels = _host_or_native("labels", labels, plan.backend)
     if labels.ndim == 2 and tuple(labels.shape) == (plan.sizes[-1], examples):
-        return _on_host(labels, plan.backend).argmax(axis=0)
+        return np.asarray(_on_host(labels, plan.backend).argmax(axis=0), np.int64)
     return _as_labels(labels, examples, plan, "labels")
 
 
@@ -63,7 +63,7 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
     host = _on_host(targets, plan.backend)
     if len(host) < 2 or not (((host == 0) | (host == 1)).all() and (host.sum(axis=0) == 1).all()):
         return None
-    return host.argmax(axis=0)
+    return np.asarray(host.argmax(axis=0), np.int64)
 
 
 def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool) -> tuple[Array, str]:
@@ -87,7 +87,9 @@ def _as_labels(y: Array, examples: int, plan: Plan, name: str = "y") -> npt.NDAr
         raise InputError(f"{given}; wanted are integer labels, one an example, or columns of {outputs} targets")
     labels = labels.reshape(-1)
     if len(labels) != examples:
-        raise InputError(f"x has {plural(examples, 'column')} and {name} has {plural(len(labels), 'label')}; wanted is one each")
+        raise InputError(
+            f"x has {plural(examples, 'column')} and {name} has {plural(len(labels), 'label')}; wanted is one each"
+        )
     wrong = np.flatnonzero((labels < 0) | (labels >= outputs))
     if wrong.size:
         raise InputError(f"label {labels[wrong[0]]} (example {wrong[0]}) is out of range; wanted is 0 to {outputs - 1}")
@@ -130,7 +132,9 @@ def _check_finite(name: str, matrix: Array, plan: Plan) -> None:
     for start in range(0, matrix.shape[1], step):
         chunk = matrix[:, start : start + step]
         if not (-largest <= _lowest(chunk) and _highest(chunk) <= largest):
-            raise InputError(f"{name} holds {_first_unfit(chunk, largest, start, plan.backend)}; wanted are finite numbers")
+            raise InputError(
+                f"{name} holds {_first_unfit(chunk, largest, start, plan.backend)}; wanted are finite numbers"
+            )
 
 
 def _check_within(columns: Array, plan: Plan) -> None:

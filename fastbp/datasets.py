@@ -1,7 +1,6 @@
 """Data to train on: the digits that come with the package."""
 
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt

@@ -2,8 +2,8 @@
 
 Nothing here knows where it runs. The operations `ops` come from a backend: NumPy has these very functions compiled by
 Numba, any other array namespace has them interpreted. They allocate nothing; each writes into the workspace `ws`, and
-the parameters `p` change in descent alone. Lists of layers start at the first that has weights: `ws.activations[l]` goes
-into layer l and `ws.activations[l + 1]` comes out.
+the parameters `p` change in descent alone. Lists of layers start at the first that has weights: `ws.activations[l]`
+goes into layer l and `ws.activations[l + 1]` comes out.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def add_gradient(ops: Operations, ws: Workspace, alpha: float, decay: float, p: 
 
 
 def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -> None:
-    """The five steps, from a¹ = x and y in the workspace: ∂C/∂b and ∂C/∂W, summed over the columns, added to `nabla`."""
+    """Carry out the five steps from a¹ = x and y in `ws`; add ∂C/∂b and ∂C/∂W, summed over the columns, to `nabla`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
@@ -77,7 +77,7 @@ def train_mini_batches(
     m: int,
     total: Array,
 ) -> None:
-    """The loop over mini-batches: for each m indices of `order` one update, its cost before that added to `total`."""
+    """Loop over mini-batches: for each m indices of `order` one update, its cost before that added to `total`."""
     for start in range(0, order.shape[0], m):
         mini_batch = order[start : start + m]
         ops.gather_x(x, mini_batch, ws.activations[0])

@@ -168,13 +168,13 @@ class Network:
     ) -> History:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
-        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `validation` is a pair of the
-        like, watched after each epoch. `callback` gets an `Epoch` after each, and ends training if it returns True.
+        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `validation` is a pair of
+        the like, watched after each epoch. `callback` gets an `Epoch` after each, and ends training if it returns True.
         `progress` shows a bar on a terminal and plain lines elsewhere, on standard error. Returns the `History`.
 
         Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the last whole mini-batch.
-        Raises `InputError` before anything is changed, `DivergedError` when the cost is no longer finite. The mini-batch
-        algorithm of the notes.
+        Raises `InputError` before anything is changed, `DivergedError` when the cost is no longer finite. The notes'
+        mini-batch algorithm.
 
         >>> net = Network([2, 2, 1], rng=0)
         >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
@@ -225,7 +225,7 @@ class Network:
         wanted = as_classes(labels, inputs.shape[1], self._plan)
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
 
-    def to(self, backend: Any = None, *, dtype: npt.DTypeLike = None) -> "Network":
+    def to(self, backend: Any = None, *, dtype: npt.DTypeLike | None = None) -> "Network":
         """Return a copy of the network on another backend, in another dtype, or both; it draws the same mini-batches.
 
         >>> Network([2, 3], rng=0).to("numpy-plain", dtype="float64")
@@ -281,7 +281,9 @@ class Network:
 
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:
-            raise InputError(f"{what} wants a network of two or more outputs, one a class; this one has 1: use feedforward")
+            raise InputError(
+                f"{what} wants a network of two or more outputs, one a class; this one has 1: use feedforward"
+            )
 
 
 def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:

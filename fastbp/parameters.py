@@ -31,7 +31,9 @@ def plan_of(
         raise InputError(f"bias is {bias!r}; wanted is True or False")
     layers = _sizes(sizes)
     chosen = _activations(activations, len(layers) - 1)
-    plan = Plan(layers, Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias)), dtype_name(dtype), backend)
+    plan = Plan(
+        layers, Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias)), dtype_name(dtype), backend
+    )
     _check_fits(plan)
     return plan
 
@@ -50,7 +52,9 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
     shapes = shapes_of(plan)[0 if name == "weights" else 1]
     arrays = list(arrays)
     if len(arrays) != len(shapes):
-        raise InputError(f"{plural(len(arrays), 'array')} of {name}; wanted are {len(shapes)}, of shapes {_list(shapes)}")
+        raise InputError(
+            f"{plural(len(arrays), 'array')} of {name}; wanted are {len(shapes)}, of shapes {_list(shapes)}"
+        )
     return [
         array if not copied and _is_ready(array, shape, plan) else _made_ready(f"{name}[{l}]", array, shape, plan)
         for l, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
@@ -84,7 +88,9 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         listed = list(sizes)
     except TypeError:
-        raise InputError(f"sizes is {sizes!r}; wanted is a list of two or more whole numbers, like [784, 30, 10]") from None
+        raise InputError(
+            f"sizes is {sizes!r}; wanted is a list of two or more whole numbers, like [784, 30, 10]"
+        ) from None
     if len(listed) < 2 or isinstance(sizes, str):
         raise InputError(f"sizes is {sizes!r}; wanted are two layers or more, like [784, 30, 10]")
     return tuple(whole_number(f"sizes[{l}]", n) for l, n in enumerate(listed))
@@ -95,8 +101,8 @@ def _check_fits(plan: Plan) -> None:
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
     if needed > present:
         raise InputError(
-            f"sizes {'-'.join(map(str, plan.sizes))} take {needed / 2**30:,.0f} GiB of weights in {plan.dtype}, and this "
-            f"machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
+            f"sizes {'-'.join(map(str, plan.sizes))} take {needed / 2**30:,.0f} GiB of weights in {plan.dtype}, and "
+            f"this machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
         )
 
 
@@ -106,7 +112,9 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
     else:
         choices = list(choice)
     if len(choices) != layers:
-        raise InputError(f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each")
+        raise InputError(
+            f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each"
+        )
     activations = tuple(activation_of(name) for name in choices)
     if softmax in activations[:-1]:
         raise InputError(f"softmax in layer {activations.index(softmax) + 2}; valid: in the last layer only")
@@ -126,7 +134,9 @@ def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> 
     if kind == plan.backend.kind != "numpy":
         array = plan.backend.to_host(array)
     elif kind != "numpy":
-        raise InputError(f"{name} is an array of {kind}, and the network's are of {plan.backend.kind}; wanted is one kind")
+        raise InputError(
+            f"{name} is an array of {kind}, and the network's are of {plan.backend.kind}; wanted is one kind"
+        )
     try:
         host = np.asarray(array)
     except ValueError as error:

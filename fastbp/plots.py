@@ -23,14 +23,16 @@ def check_picture(path: str | Path) -> Path:
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"cannot save a picture as {str(path)!r}; valid endings: {', '.join(FORMATS)}")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"cannot save a picture as {str(path)!r}: {str(path.parent)!r} is no folder that can be written to")
+        raise InputError(
+            f"cannot save a picture as {str(path)!r}: {str(path.parent)!r} is no folder that can be written to"
+        )
     if find_spec("matplotlib") is None:
         raise InputError("pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'")
     return path
 
 
 def save_curves(history: History, path: str | Path, title: str) -> None:
-    """Draw the cost and, where there is one, the validation accuracy over the epochs, and save PNG or SVG, whole or not."""
+    """Draw the cost and, where there is one, the validation accuracy over the epochs; save PNG or SVG, whole or not."""
     path = check_picture(path)
     figure = _curves(history, title)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ class Epoch(NamedTuple):
     """What is known after an epoch.
 
     `cost` is the average over the epoch of the cost of each mini-batch just before its update, without the L2 term;
-    the validation figures are None without validation data, `validation_accuracy` also where its targets are no classes.
+    validation figures are None without validation data, `validation_accuracy` also where its targets are no classes.
     """
 
     number: int
@@ -129,7 +128,7 @@ def train(
 
 
 class _MiniBatches:
-    """One epoch after another, in stretches of about a tenth of a second between which Ctrl-C and progress have a turn."""
+    """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn."""
 
     def __init__(self, plan: Plan, p: Parameters, x: Array, y: Array, source: str, schedule: Schedule) -> None:
         self.backend, self.p, self.x, self.y, self.schedule = plan.backend, p, x, y, schedule

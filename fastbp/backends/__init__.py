@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from fastbp.backends.operations import Backend
 from fastbp.checks import InputError, choose
 
@@ -73,6 +71,7 @@ def use_backend(choice: Any) -> Iterator[Backend]:
 def kind(array: Any) -> str:
     """Return the name of the package that an array is of; lists and numbers count as NumPy's. Nothing is imported.
 
+    >>> import numpy as np
     >>> kind(np.zeros(3)), kind([0.0])
     ('numpy', 'numpy')
     """
@@ -85,6 +84,7 @@ def of(**arrays: Any) -> Backend:
 
     For NumPy's arrays that is the current backend if it works on them, else "numpy".
 
+    >>> import numpy as np
     >>> of(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
     """

@@ -94,7 +94,9 @@ class ArrayAPI(Backend):
     def synchronize(self) -> None:
         """Do nothing: these namespaces are done when they return."""
 
-    def _layer(self, f: Callable[..., Array], prime: Callable[..., Array], bias: bool, keeps_z: bool) -> LayerOperations:
+    def _layer(
+        self, f: Callable[..., Array], prime: Callable[..., Array], bias: bool, keeps_z: bool
+    ) -> LayerOperations:
         def activate(z: Array, a: Array, b: Array) -> None:
             if bias:
                 z[...] = z + b

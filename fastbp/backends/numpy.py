@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fastbp_kernels.lowering import FormulaError, lower
 
 from fastbp.activations import Activation, identity, softmax
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
 from fastbp.checks import InputError
 from fastbp.costs import OutputRule
-from fastbp_kernels.lowering import FormulaError, lower
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +32,7 @@ class CompiledNumPy(Backend):
         """Return compiled kernels; raises `InputError` with the name of a formula that Numba cannot compile."""
         from fastbp_kernels import cpu
 
-        *hidden, last = formulas.activations
+        hidden = formulas.activations[:-1]
         rule, bias = formulas.output, formulas.bias
         hadamards = [_hadamard(g, dtype) for g in hidden]
         hadamards.append(hadamards[-1] if hidden else _hadamard(identity, dtype))  # the last layer's is never called
@@ -78,9 +78,8 @@ class CompiledNumPy(Backend):
 
 @cache
 def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
-    from numba import njit
-
     from fastbp_kernels.vector_math import MATH, jitable
+    from numba import njit
 
     return njit(cache=True, nogil=True, **MATH)(lower(equation, jitable))  # type: ignore[no-any-return]
 

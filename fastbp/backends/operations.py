@@ -21,7 +21,7 @@ Operation = Callable[..., None]
 
 @dataclass(frozen=True)
 class Formulas:
-    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or none."""
+    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or not."""
 
     activations: tuple[Activation, ...]
     output: OutputRule
@@ -45,7 +45,8 @@ class Operations(NamedTuple):
 
     `gather_x` and `gather_y` (data, indices, out): the examples of those indices, as columns.
     `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
-    `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ. `add_columns` (alpha, delta, b): b += alpha delta 1.
+    `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
+    `add_columns` (alpha, delta, b): b = b + alpha delta 1.
     `output_error` (z, a, y, delta): (BP1). `add_cost` (z, a, y, total): total += Σ C_x.
     """
 
@@ -93,7 +94,7 @@ class Backend(ABC):
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
-        """Return, of memory whose rows are examples, shape (m, n), what the equations take for n × m; its own inverse."""
+        """Return, of memory whose rows are examples, shape (m, n), what the equations call columns; its own inverse."""
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: str) -> Array:

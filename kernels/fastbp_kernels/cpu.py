@@ -15,7 +15,7 @@ from numba import cfunc, njit, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from fastbp_kernels import blas
+from fastbp_kernels import blas, words
 from fastbp_kernels.lowering import FormulaError, lower
 from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
 
@@ -44,8 +44,8 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
 
 @cache
 def softmax(dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z over each column, shifted by its largest z so that none overflows."""
-    exp = words_on_cpu(dtype)[_word("exp")]
+    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z over each column, less its largest z, so that none overflows."""
+    exp = words_on_cpu(dtype)[words.exp]
     one = np.dtype(dtype).type(1)
 
     def kernel(z: Any, a: Any, b: Any) -> None:
@@ -92,7 +92,7 @@ def output_error(error: Formula, dtype: str) -> Kernel:
 
 @cache
 def add_cost(cost: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, y, total): total ← total + Σ cost(z, a, y) over all elements, the sum of each column in float64."""
+    """Compile (z, a, y, total): total ← total + Σ cost(z, a, y) over all elements, summed in float64."""
     scalar_cost = _lowered(cost, dtype)
 
     def kernel(z: Any, a: Any, y: Any, total: Any) -> None:
@@ -108,7 +108,7 @@ def add_cost(cost: Formula, dtype: str) -> Kernel:
 @cache
 def add_log_likelihood(dtype: str) -> Kernel:
     """Compile (z, a, y, total): total ← total − Σ y ln a for a = softmax(z), from z, since a may have underflowed."""
-    exp, log = (words_on_cpu(dtype)[_word(name)] for name in ("exp", "log"))
+    exp, log = words_on_cpu(dtype)[words.exp], words_on_cpu(dtype)[words.log]
     zero = np.dtype(dtype).type(0)
 
     def kernel(z: Any, a: Any, y: Any, total: Any) -> None:
@@ -189,18 +189,12 @@ def _block(dtype: str) -> Any:
     return types.Array(getattr(types, dtype), 2, "C")
 
 
-def _word(name: str) -> Formula:
-    from fastbp_kernels import words
-
-    return getattr(words, name)  # type: ignore[no-any-return]
-
-
 def _lowered(formula: Formula, dtype: str) -> Formula:
     return jitable(lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type))
 
 
 def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
-    """Compile a kernel; if that fails, name the formula in it that is to blame, given each with its number of arguments."""
+    """Compile a kernel; if that fails, blame the formula that does, of those given with their numbers of arguments."""
     try:
         return cfunc(signature, cache=True, **MATH)(kernel)
     except Exception:  # Numba answers what it cannot compile with errors of many types

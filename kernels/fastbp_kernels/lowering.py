@@ -8,7 +8,7 @@ function would be known by name alone and answered with its old machine code.
 
 import dis
 from collections.abc import Callable, Mapping
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 Function = Callable[..., Any]
@@ -21,12 +21,12 @@ class FormulaError(ValueError):
 def lower(
     function: Function,
     decorate: Callable[[Function], Function],
-    words: Mapping[Function, Function] = {},  # noqa: B006 - read only
+    words: Mapping[Function, Function] = MappingProxyType({}),
     number: Callable[[float], Any] = float,
 ) -> Function:
     """Return a copy of a function in which a target's words and numbers stand, and lowered copies of what it calls.
 
-    `decorate` marks the copies that are called (Numba's `register_jitable`, say); `words` maps each word to the target's
+    `decorate` marks the copies that are called (Numba's `register_jitable`, say); `words` maps a word to the target's
     function; `number` makes a constant of the target's type from each float in the code. Raises `FormulaError` if a
     function is not plain Python or calls itself.
 
@@ -51,7 +51,7 @@ def _lower(
     if function in callers:
         raise FormulaError(f"{function.__qualname__} calls itself, and a formula may not")
 
-    called = (*callers, function)
+    called: tuple[Function, ...] = (*callers, function)
 
     def meaning(value: Any) -> Any:
         if isinstance(value, float):

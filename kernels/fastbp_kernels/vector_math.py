@@ -56,7 +56,7 @@ def words_on_cpu(dtype: str) -> dict[Function, Function]:
     """Return, for float32 or float64, the compiled meaning of every word of `fastbp_kernels.words`."""
     exp, expm1 = _exponentials(_FORMATS[dtype])
     log, log1p = _logarithms(_FORMATS[dtype])
-    one, two = _FORMATS[dtype].real(1), _FORMATS[dtype].real(2)
+    two = _FORMATS[dtype].real(2)
 
     @jitable
     def where(condition: Scalar, p: Scalar, q: Scalar) -> Scalar:

@@ -7,6 +7,8 @@ with a decimal point, which take the type of the arrays.
 
 from typing import Any
 
+import numpy as np
+
 Array = Any
 """An array of any namespace of the array API standard, or a Python number."""
 
@@ -66,8 +68,8 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     if isinstance(condition, bool):
         return p if condition else q
     xp = _namespace(condition)
-    dtype = next((v.dtype for v in (p, q) if not isinstance(v, float)), None)
-    p, q = (xp.asarray(v, dtype=dtype, device=condition.device) if isinstance(v, float) else v for v in (p, q))
+    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), None)
+    p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
 
 
@@ -87,8 +89,6 @@ def _elementwise(name: str, x: Array) -> Array:
 
 
 def _namespace(x: Array) -> Any:
-    import array_api_compat  # late: nothing is imported before it is needed
+    from array_api_compat import array_namespace  # late: nothing is imported before it is needed
 
-    if isinstance(x, (bool, int, float)):
-        x = array_api_compat.numpy.asarray(x)  # a formula tried on plain numbers
-    return array_api_compat.array_namespace(x)
+    return np if isinstance(x, float) else array_namespace(x)

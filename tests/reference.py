@@ -1,0 +1,102 @@
+"""Backpropagation as the notes write it: loops over examples, neurons and connections, in Python floats.
+
+An independent judge: it shares no line with fastbp. Activations are functions of z alone; softmax has its Jacobian.
+"""
+
+import math
+
+import numpy as np
+
+
+def _sigmoid(z):
+    return 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+
+
+ACTIVATIONS = {  # g(z), g'(z)
+    "sigmoid": (_sigmoid, lambda z: _sigmoid(z) * _sigmoid(-z)),
+    "tanh": (math.tanh, lambda z: 1 / math.cosh(z) ** 2),
+    "relu": (lambda z: max(z, 0.0), lambda z: 1.0 if z > 0 else 0.0),
+    "leaky-relu": (lambda z: z if z > 0 else z / 100, lambda z: 1.0 if z > 0 else 1 / 100),
+    "softplus": (lambda z: math.log(1 + math.exp(z)), _sigmoid),
+    "identity": (lambda z: z, lambda z: 1.0),
+}
+COSTS = {  # C_x of the outputs and targets, ∂C_x/∂a_j
+    "quadratic": (lambda a, y: sum((p - q) ** 2 for p, q in zip(a, y, strict=True)) / 2, lambda a, y: a - y),
+    "sum-squared": (lambda a, y: sum((p - q) ** 2 for p, q in zip(a, y, strict=True)), lambda a, y: 2 * (a - y)),
+    "cross-entropy": (
+        lambda a, y: -sum(q * math.log(p) + (1 - q) * math.log(1 - p) for p, q in zip(a, y, strict=True)),
+        lambda a, y: (1 - y) / (1 - a) - y / a,
+    ),
+    "log-likelihood": (lambda a, y: -sum(q * math.log(p) for p, q in zip(a, y, strict=True)), lambda a, y: -y / a),
+}
+VALID_OUTPUTS = [(g, c) for c in ("quadratic", "sum-squared") for g in ACTIVATIONS] + [
+    ("sigmoid", "cross-entropy"),
+    ("softmax", "log-likelihood"),
+]
+
+
+def feedforward(weights, biases, x, activations):
+    """Return the zs and activations of one example: equation (1), component by component."""
+    zs, activation_lists = [], [[float(v) for v in x]]
+    for l, w in enumerate(weights):
+        a = activation_lists[-1]
+        z = [
+            sum(float(w[j][k]) * a[k] for k in range(len(a))) + (float(biases[l][j][0]) if biases else 0.0)
+            for j in range(len(w))
+        ]
+        zs.append(z)
+        activation_lists.append(_activated(activations[l], z))
+    return zs, activation_lists
+
+
+def _activated(name, z):
+    if name == "softmax":
+        e = [math.exp(v - max(z)) for v in z]
+        return [v / sum(e) for v in e]
+    return [ACTIVATIONS[name][0](v) for v in z]
+
+
+def cost(weights, biases, x, y, activations, cost_name):
+    """Return C_x of one example."""
+    return COSTS[cost_name][0](feedforward(weights, biases, x, activations)[1][-1], [float(v) for v in y])
+
+
+def backprop(weights, biases, x, y, activations, cost_name):
+    """Return (nabla_b, nabla_w) of C_x: BP1 to BP4, component by component."""
+    zs, a = feedforward(weights, biases, x, activations)
+    L = len(weights)
+    deltas = [None] * L
+    slope = [COSTS[cost_name][1](a[-1][j], float(y[j])) for j in range(len(a[-1]))]
+    if activations[-1] == "softmax":
+        jacobian = [[a[-1][i] * ((i == j) - a[-1][j]) for j in range(len(slope))] for i in range(len(slope))]
+        deltas[-1] = [sum(slope[i] * jacobian[i][j] for i in range(len(slope))) for j in range(len(slope))]
+    else:
+        deltas[-1] = [slope[j] * ACTIVATIONS[activations[-1]][1](zs[-1][j]) for j in range(len(slope))]
+    for l in range(L - 2, -1, -1):
+        back = [
+            sum(float(weights[l + 1][j][k]) * deltas[l + 1][j] for j in range(len(deltas[l + 1])))
+            for k in range(len(zs[l]))
+        ]
+        deltas[l] = [back[k] * ACTIVATIONS[activations[l]][1](zs[l][k]) for k in range(len(back))]
+    nabla_b = [np.array(delta)[:, None] for delta in deltas] if biases else []
+    nabla_w = [np.array([[delta[j] * v for v in a[l]] for j in range(len(delta))]) for l, delta in enumerate(deltas)]
+    return nabla_b, nabla_w
+
+
+def summed(weights, biases, x, y, activations, cost_name):
+    """Return (nabla_b, nabla_w) summed over the columns of x, example by example."""
+    results = [backprop(weights, biases, x[:, i], y[:, i], activations, cost_name) for i in range(x.shape[1])]
+    nabla_bs, nabla_ws = zip(*results, strict=True)
+    return [sum(layer) for layer in zip(*nabla_bs, strict=True)], [sum(layer) for layer in zip(*nabla_ws, strict=True)]
+
+
+def train_epoch(weights, biases, x, y, order, m, eta, lmbda, activations, cost_name):
+    """Train in place, in NumPy arrays, one epoch in an order: the loop over mini-batches, each example by itself."""
+    n = x.shape[1]
+    for start in range(0, n, m):
+        batch = order[start : start + m]
+        nabla_b, nabla_w = summed(weights, biases, x[:, batch], y[:, batch], activations, cost_name)
+        for w, nabla in zip(weights, nabla_w, strict=True):
+            w[...] = (1 - eta * lmbda / n) * w - eta / len(batch) * nabla
+        for b, nabla in zip(biases, nabla_b, strict=True):
+            b[...] = b - eta / len(batch) * nabla
