@@ -81,7 +81,7 @@ cross_entropy = Cost("cross-entropy", _cross_entropy, _cross_entropy_prime, with
 """C_x = −Σ y ln a + (1 − y) ln(1 − a)."""
 
 log_likelihood = Cost("log-likelihood", _log_likelihood, _log_likelihood_prime, within=(0.0, 1.0))
-"""C_x = −Σ y ln a, of a softmax."""
+"""C_x = −Σ y ln a, of a softmax, for targets that sum to 1."""
 
 COSTS = {cost.name: cost for cost in (quadratic, sum_squared, cross_entropy, log_likelihood)}
 """Every cost that can be asked for by name."""

@@ -9,8 +9,10 @@ from array_api_compat import array_namespace
 from fastbp import backends
 from fastbp.backends.operations import Backend, Plan
 from fastbp.checks import InputError, plural
+from fastbp.costs import log_likelihood
 
 Array = Any
+_ROUNDING = 1e-3  # of a column of float32 targets that was made to sum to 1
 _CHUNK = 2**22  # elements checked together, so that mapped data need not be in memory whole
 
 
@@ -130,7 +132,7 @@ def _check_finite(name: str, matrix: Array, plan: Plan) -> None:
     largest = float(np.finfo(plan.dtype).max)
     step = max(1, _CHUNK // matrix.shape[0])
     for start in range(0, matrix.shape[1], step):
-        chunk = matrix[:, start : start + step]
+        chunk = matrix[:, start : min(start + step, matrix.shape[1])]
         if not (-largest <= _lowest(chunk) and _highest(chunk) <= largest):
             raise InputError(
                 f"{name} holds {_first_unfit(chunk, largest, start, plan.backend)}; wanted are finite numbers"
@@ -143,6 +145,12 @@ def _check_within(columns: Array, plan: Plan) -> None:
     if not (low <= _lowest(columns) and _highest(columns) <= high):
         given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
         raise InputError(f"y holds {given}; the cost {cost.name!r} wants targets in [{low:g}, {high:g}]")
+    if cost == log_likelihood:  # δ = a − y relies on it: in full it is a Σy − y
+        sums = array_namespace(columns).sum(columns, axis=0)
+        if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
+            raise InputError(
+                f"y has columns that sum to {_lowest(sums):g}…{_highest(sums):g}; the cost {cost.name!r} wants 1"
+            )
 
 
 def _lowest(matrix: Array) -> float:

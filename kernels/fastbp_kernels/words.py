@@ -68,7 +68,7 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     if isinstance(condition, bool):
         return p if condition else q
     xp = _namespace(condition)
-    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), None)
+    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # the wider, of two numbers
     p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
 
