@@ -14,10 +14,10 @@ import time
 from typing import Any
 
 import numpy as np
-from fastbp_kernels import cpu
 from numba import njit
 
 import fastbp
+from fastbp_kernels import cpu
 
 EXAMPLES = 50_000
 CASES = [([784, 30, 10], 10), ([784, 100, 10], 10), ([784, 800, 10], 100), ([784, 1024, 1024, 10], 256)]

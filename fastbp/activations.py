@@ -20,11 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastbp.checks import InputError, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
-
-from fastbp.checks import InputError, choose
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def train(
 def main() -> None:
     """Run the command; whatever goes wrong ends in one line and exit code 2."""
     try:
-        fastbp.main(standalone_mode=False)
+        fastbp.main(prog_name="fastbp", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.ClickException as error:

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp_kernels import columns
-from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
-
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
 from fastbp.checks import InputError, choose
+from fastbp_kernels import columns
+from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,8 @@ class Network:
         inputs, targets = self._examples(x, y)
         schedule = _schedule(epochs, mini_batch_size, eta, lmbda, examples=inputs.shape[1])
         validate = None if validation is None else self._validation(validation)
+        if callback is not None and not callable(callback):
+            raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
         rows, source = example_rows(inputs, self._plan, keep_bytes=True)
         targets, _ = example_rows(targets, self._plan, keep_bytes=False)
         arguments = (self._plan, self._parameters(), rows, targets, source, schedule, self._rng)

@@ -50,11 +50,13 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
     Raises `InputError` if they are too few or many, of another shape, not finite, or of another kind of array.
     """
     shapes = shapes_of(plan)[0 if name == "weights" else 1]
-    arrays = list(arrays)
+    try:
+        arrays = list(arrays)
+    except TypeError:
+        raise InputError(f"{name} is {arrays!r}; wanted is a list of arrays") from None
     if len(arrays) != len(shapes):
-        raise InputError(
-            f"{plural(len(arrays), 'array')} of {name}; wanted are {len(shapes)}, of shapes {_list(shapes)}"
-        )
+        wanted = f"are {len(shapes)}, of shapes {', '.join(map(str, shapes))}" if shapes else "is none"
+        raise InputError(f"{plural(len(arrays), 'array')} of {name}; wanted {wanted}")
     return [
         array if not copied and _is_ready(array, shape, plan) else _made_ready(f"{name}[{l}]", array, shape, plan)
         for l, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
@@ -110,7 +112,10 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
     if isinstance(choice, (str, Activation)):
         choices: list[str | Activation] = [choice] * layers
     else:
-        choices = list(choice)
+        try:
+            choices = list(choice)
+        except TypeError:
+            raise InputError(f"activations is {choice!r}; wanted is a name, an Activation, or a list of them") from None
     if len(choices) != layers:
         raise InputError(
             f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each"
@@ -122,7 +127,7 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
 
 
 def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
-    if backends.kind(array) != plan.backend.kind or isinstance(array, list) or tuple(array.shape) != shape:
+    if backends.kind(array) != plan.backend.kind or not hasattr(array, "dtype") or tuple(array.shape) != shape:
         return False
     if array.dtype != getattr(plan.backend.xp, plan.dtype):
         return False
@@ -148,7 +153,3 @@ def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> 
     if not np.isfinite(host).all():
         raise InputError(f"{name} holds NaN or infinity; wanted are finite numbers")
     return plan.copied(host)
-
-
-def _list(shapes: Shapes) -> str:
-    return ", ".join(map(str, shapes))

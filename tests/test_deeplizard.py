@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import reference
 
 import fastbp
+import reference
 
 SIZES, N = [3, 6, 4, 4], 3  # so that w₁₂ and w₂₂ and a₂ exist where the notes have them
 NAMES = ["relu", "tanh", "sigmoid"]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import reference
 
 import fastbp
+import reference
 from fastbp import backends, equations
 from fastbp.parameters import as_parameters
 

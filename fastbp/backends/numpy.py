@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastbp_kernels.lowering import FormulaError, lower
 
 from fastbp.activations import Activation, identity, softmax
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
 from fastbp.checks import InputError
 from fastbp.costs import OutputRule
+from fastbp_kernels.lowering import FormulaError, lower
 
 Array = npt.NDArray[Any]
 
@@ -78,8 +78,9 @@ class CompiledNumPy(Backend):
 
 @cache
 def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
-    from fastbp_kernels.vector_math import MATH, jitable
     from numba import njit
+
+    from fastbp_kernels.vector_math import MATH, jitable
 
     return njit(cache=True, nogil=True, **MATH)(lower(equation, jitable))  # type: ignore[no-any-return]
 
@@ -103,8 +104,11 @@ def _hadamard(activation: Activation, dtype: str) -> Any:
 def _output_error(rule: OutputRule, dtype: str) -> Any:
     from fastbp_kernels import cpu
 
-    with _named(f"cost {rule.cost_function.name!r} after {rule.activation.name!r}"):
+    try:
         return cpu.output_error(rule.error, dtype)
+    except FormulaError as error:
+        _hadamard(rule.activation, dtype)  # says so if σ′ alone is to blame
+        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 
 def _add_cost(rule: OutputRule, dtype: str) -> Any:

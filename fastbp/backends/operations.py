@@ -7,6 +7,7 @@ form of a block of columns: shape (n, m) for arrays, and for compiled code the s
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,15 @@ class Backend(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until all that was asked for is done."""
+
+    def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, str]]:
+        return _restored, (self.name, self.xp.__name__)  # a copy is the backend itself, a pickle its name
+
+
+def _restored(name: str, namespace: str) -> Backend:
+    from fastbp import backends
+
+    return backends.get(name if name in backends.NAMES else import_module(namespace))
 
 
 @dataclass(frozen=True)

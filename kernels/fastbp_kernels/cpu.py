@@ -6,6 +6,7 @@ given as an argument; the kernel's own signature is its first line. `dtype` is "
 formula is a plain function of numbers in the words of `fastbp_kernels.words`.
 """
 
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -221,9 +222,9 @@ def _blame(formula: Formula, arity: int, dtype: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return, of Numba's many lines, the first that says what is wrong."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line and not line.startswith("Failed in ")), type(error).__name__)
+    """Return, of Numba's many lines, the one that says what is wrong, which follows the innermost "Failed in …"."""
+    innermost = re.split(r"Failed in \w+ mode pipeline \(.*\)", str(error))[-1]
+    return next((line.strip() for line in innermost.splitlines() if line.strip()), type(error).__name__)
 
 
 def _in_type_of(wanted: Any, value: Any) -> Any:

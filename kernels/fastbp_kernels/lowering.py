@@ -28,7 +28,7 @@ def lower(
 
     `decorate` marks the copies that are called (Numba's `register_jitable`, say); `words` maps a word to the target's
     function; `number` makes a constant of the target's type from each float in the code. Raises `FormulaError` if a
-    function is not plain Python or calls itself.
+    function is not plain Python or calls itself. A word itself becomes the target's.
 
     >>> def half(z):
     ...     return 0.5 * z
@@ -36,7 +36,7 @@ def lower(
     >>> lower(half, decorate=lambda f: f, number=np.float32)(np.float32(3)).dtype
     dtype('float32')
     """
-    return _lower(function, decorate, words, number, ())
+    return words[function] if function in words else _lower(function, decorate, words, number, ())
 
 
 def _lower(

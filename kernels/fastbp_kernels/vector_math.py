@@ -47,8 +47,11 @@ _FORMATS = {
 
 
 def jitable(function: Function) -> Function:
-    """Mark a function as one that compiled code may call, vectorised where it is called in a loop."""
-    return register_jitable(**MATH)(function)  # type: ignore[no-any-return]
+    """Mark a function as one that compiled code may call, inlined, so that a loop around it is vectorised.
+
+    Left to LLVM, softplus kept a call of log1p in it: 13 ns an element in float32, against 1.1.
+    """
+    return register_jitable(forceinline=True, **MATH)(function)  # type: ignore[no-any-return]
 
 
 @cache

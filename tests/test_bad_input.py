@@ -1,0 +1,233 @@
+"""What cannot be used is refused in one line that says what was given and what is wanted, and nothing is changed."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastbp
+
+X, Y = np.linspace(0, 1, 12).reshape(3, 4), np.eye(2, 4)
+
+
+def refused(message, call, *arguments, **options):
+    """Assert that a call raises InputError with one line that has a message in it."""
+    with pytest.raises(fastbp.InputError, match=message) as raised:
+        call(*arguments, **options)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([], "wanted are two layers or more"),
+        ([3], "wanted are two layers or more"),
+        (3, "sizes is 3; wanted is a list"),
+        ("3-2", "sizes is '3-2'; wanted are two layers or more"),
+        ([3, 0], r"sizes\[1\] is 0; wanted is a whole number of at least 1"),
+        ([3, -2, 2], r"sizes\[1\] is -2; wanted is a whole number of at least 1"),
+        ([3, 2.0], r"sizes\[1\] is 2.0; wanted is a whole number"),
+        ([3, True], r"sizes\[1\] is True; wanted is a whole number"),
+        ([3, "2"], r"sizes\[1\] is '2'; wanted is a whole number"),
+        ([3, math.nan], r"sizes\[1\] is nan; wanted is a whole number"),
+        ([10**9, 10**9], r"sizes 1000000000-1000000000 take .* GiB of weights in float32, and this machine has .* GiB"),
+        ([10**30, 2], "GiB of weights"),
+    ],
+)
+def test_sizes(sizes, message):
+    refused(message, fastbp.Network, sizes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"activations": "sigmiod"},
+            "unknown activation 'sigmiod'; did you mean 'sigmoid'. valid: sigmoid, tanh, relu",
+        ),
+        ({"activations": ["tanh"]}, "1 activation for 2 layers of weights; wanted is one each"),
+        ({"activations": ["tanh"] * 3}, "3 activations for 2 layers"),
+        ({"activations": 3}, "activations is 3; wanted is a name"),
+        ({"activations": [None, "tanh"]}, "unknown activation None; valid: sigmoid"),
+        ({"activations": ["softmax", "sigmoid"]}, "softmax in layer 2; valid: in the last layer only"),
+        ({"activations": "softmax", "cost": "log-likelihood"}, "softmax in layer 2"),
+        ({"cost": "quadratics"}, "unknown cost 'quadratics'; did you mean 'quadratic'. valid: quadratic, sum-squared"),
+        ({"cost": "log-likelihood"}, "'log-likelihood' does not go with 'sigmoid' .*valid last layers .*: softmax$"),
+        ({"cost": "cross-entropy", "activations": "relu"}, "'cross-entropy' does not go with 'relu' .*: sigmoid$"),
+        ({"cost": "cross-entropy", "activations": ["tanh", "softmax"]}, "valid costs there: log-likelihood;"),
+        ({"cost": "quadratic", "activations": ["tanh", "softmax"]}, "valid costs there: log-likelihood;"),
+        ({"cost": None}, "unknown cost None"),
+        ({"bias": "no"}, "bias is 'no'; wanted is True or False"),
+        ({"dtype": "float16"}, "dtype is 'float16'; valid: float32, float64"),
+        ({"dtype": "flaot32"}, "dtype is 'flaot32'; valid: float32, float64"),
+        ({"dtype": int}, "dtype is 'int64'; valid: float32, float64"),
+        ({"backend": "numpi"}, "unknown backend 'numpi'; did you mean 'numpy'"),
+        ({"rng": -1}, "rng is -1; wanted is a whole number of at least 0"),
+        ({"rng": "seed"}, "rng is 'seed'; wanted is a whole number"),
+        ({"init": "Large"}, "unknown init 'Large'; did you mean 'large'. valid: scaled, large"),
+    ],
+)
+def test_options_of_a_network(options, message):
+    refused(message, fastbp.Network, [3, 4, 2], **options)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((4, 2)), r"x has shape \(4, 2\); wanted are columns of 3: shape \(3,\) or \(3, m\)"),
+        (np.ones(4), r"x has shape \(4,\)"),
+        (np.ones((3, 2, 1)), r"x has shape \(3, 2, 1\)"),
+        (1.0, r"x has shape \(\)"),
+        ([], r"x has shape \(0,\)"),
+        (np.ones((3, 0)), "x has no columns; wanted is at least one example"),
+        (np.ones((3, 2), complex), "x has dtype complex128; wanted are real numbers"),
+        (np.full((3, 2), "a"), "x has dtype <U1; wanted are real numbers"),
+        (np.full((3, 2), None), "x has dtype object; wanted are real numbers"),
+        (None, "x has dtype object"),
+        ([[1.0, 2.0], [1.0]], "x is no array"),
+        ([[0.0], [math.nan], [0.0]], r"x holds nan \(row 1, column 0\); wanted are finite numbers"),
+        ([0.0, 0.0, -math.inf], r"x holds -inf \(row 2, column 0\)"),
+        (np.array([[0.0, 1e300]] * 3), r"x holds 1e\+300 \(row 0, column 1\)"),  # infinite in float32
+    ],
+)
+def test_inputs(x, message, backend):
+    net = fastbp.Network([3, 4, 2], rng=0, backend=backend)
+    refused(message, net.feedforward, x)
+    refused(message, net.predict, x)
+    refused(message, net.train, x, Y, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.eye(3, 4), r"y has shape \(3, 4\); wanted are columns of 2"),
+        (np.eye(2, 3), "x has 4 columns and y has 3; wanted is one target each"),
+        ([0, 1, 1], "x has 4 columns and y has 3 labels; wanted is one each"),
+        ([0, 1, 2, 1], r"label 2 \(example 2\) is out of range; wanted is 0 to 1"),
+        ([0, -1, 1, 1], r"label -1 \(example 1\) is out of range"),
+        ([0.0, 1.0, 1.0, 0.0], "y is a vector of float64; wanted are integer labels, one an example, or columns of 2"),
+        (["a", "b", "a", "b"], "y has dtype <U1; wanted are real numbers"),
+        (1, "x has 4 columns and y has 1 label"),
+        (0.5, "y is 0.5; wanted are integer labels|y is np.float64"),
+        (np.full((2, 4), math.nan), r"y holds nan \(row 0, column 0\)"),
+        (np.full((2, 4), math.inf), "y holds inf"),
+        ([], "y is a vector of float64"),
+    ],
+)
+def test_targets(y, message):
+    net = fastbp.Network([3, 4, 2], rng=0)
+    for call in (net.cost, net.backprop, net.trace, fastbp.Network([3, 4, 2]).cost):
+        refused(message, call, X, y)
+    refused(message, net.train, X, y, mini_batch_size=2, progress=False)
+    refused(message, net.train, X, Y, mini_batch_size=2, progress=False, validation=(X, y))
+    refused(message, net.update_mini_batch, X, y, 0.1)
+
+
+def test_targets_outside_what_the_cost_allows():
+    net = fastbp.Network([3, 2], cost="cross-entropy")
+    refused(r"y holds targets from -1 to 0; the cost 'cross-entropy' wants targets in \[0, 1\]", net.cost, X, Y - 1)
+    net = fastbp.Network([3, 2], "softmax", "log-likelihood")
+    refused(r"y has columns that sum to 0…1; the cost 'log-likelihood' wants 1", net.train, X, Y, mini_batch_size=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eta": 0}, "eta is 0; wanted is a finite number, positive"),
+        ({"eta": -1.0}, "eta is -1.0; wanted is a finite number, positive"),
+        ({"eta": math.nan}, "eta is nan"),
+        ({"eta": math.inf}, "eta is inf"),
+        ({"eta": "3"}, "eta is '3'"),
+        ({"eta": None}, "eta is None"),
+        ({"lmbda": -0.1}, "lmbda is -0.1; wanted is a finite number, not negative"),
+        ({"lmbda": math.nan}, "lmbda is nan"),
+        ({"epochs": 0}, "epochs is 0; wanted is a whole number of at least 1"),
+        ({"epochs": -3}, "epochs is -3"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"epochs": math.inf}, "epochs is inf"),
+        ({"mini_batch_size": 0}, "mini_batch_size is 0; wanted is a whole number from 1 to 4"),
+        ({"mini_batch_size": -1}, "mini_batch_size is -1"),
+        ({"mini_batch_size": 5}, "mini_batch_size is 5; wanted is a whole number from 1 to 4"),
+        ({"mini_batch_size": 1.5}, "mini_batch_size is 1.5"),
+        ({"validation": X}, r"validation is no pair; wanted is \(x, y\)"),
+        ({"validation": (X, Y[:, :2])}, "x has 4 columns and y has 2"),
+        ({"callback": 3}, "callback is 3; wanted is a function"),
+    ],
+)
+def test_options_of_training_are_refused_before_anything_is_changed(options, message):
+    net = fastbp.Network([3, 2], rng=0)
+    kept = net.weights[0].copy()
+    refused(message, net.train, X, Y, **{"mini_batch_size": 2, "progress": False, **options})
+    np.testing.assert_array_equal(net.weights[0], kept)
+
+
+def test_training_on_numbers_that_only_look_whole():
+    net = fastbp.Network([3, 2], rng=0)
+    net.train(X, Y, epochs=np.int64(1), mini_batch_size=np.int32(2), eta=np.float32(0.5), lmbda=0, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([np.ones((4, 3))], r"1 array of weights; wanted are 2, of shapes \(4, 3\), \(2, 4\)"),
+        ([np.ones((3, 4)), np.ones((2, 4))], r"weights\[0\] has shape \(3, 4\); wanted is \(4, 3\)"),
+        ([np.ones((4, 3)), np.ones((2, 4), complex)], r"weights\[1\] has dtype complex128; wanted are real numbers"),
+        ([np.ones((4, 3)), np.full((2, 4), math.nan)], r"weights\[1\] holds NaN or infinity"),
+        ([np.ones((4, 3)), [[1.0], [2.0, 3.0]]], r"weights\[1\] is no array"),
+        ([np.ones((4, 3)), None], r"weights\[1\] has dtype object"),
+        (3, "weights is 3; wanted is a list of arrays"),
+    ],
+)
+def test_assigned_weights(weights, message):
+    net = fastbp.Network([3, 4, 2], rng=0)
+    kept = net.weights
+    refused(message, setattr, net, "weights", weights)
+    assert net.weights is kept
+    if isinstance(weights, list):
+        net.weights[:] = weights  # past the setter: found at the next use
+        refused(message, net.feedforward, X)
+
+
+def test_assigned_biases():
+    net = fastbp.Network([3, 2])
+    refused(r"biases\[0\] has shape \(2,\); wanted is \(2, 1\)", setattr, net, "biases", [np.ones(2)])
+    without = fastbp.Network([3, 2], bias=False)
+    refused(r"1 array of biases; wanted is none", setattr, without, "biases", [np.ones((2, 1))])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], [], X, Y), "weights are no matrices"),
+        (([np.ones(3)], [], X, Y), "weights are no matrices"),
+        (([[[1.0]]], [], X, Y), "weights are no matrices"),
+        (([np.ones((2, 4))], [], X, Y), r"x has shape \(3, 4\); wanted are columns of 4"),
+        (([np.ones((4, 3)), np.ones((2, 5))], [], X, Y), r"weights\[1\] has shape \(2, 5\); wanted is \(2, 4\)"),
+        (([np.ones((2, 3), int)], [], X, Y), "dtype is 'int64'; valid: float32, float64"),
+        (([np.ones((2, 3))], [np.ones((3, 1))], X, Y), r"biases\[0\] has shape \(3, 1\); wanted is \(2, 1\)"),
+    ],
+)
+def test_backprop_of_ones_own_parameters(arguments, message):
+    refused(message, fastbp.backprop, *arguments)
+
+
+def test_labels_for_accuracy():
+    net = fastbp.Network([3, 2])
+    refused(r"label 2 \(example 0\) is out of range; wanted is 0 to 1", net.accuracy, X, [2, 0, 0, 0])
+    refused("x has 4 columns and labels has 2 labels", net.accuracy, X, [0, 1])
+    refused("labels is a vector of float64", net.accuracy, X, [0.0, 1.0, 0.0, 1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(value=st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), st.text(max_size=3), st.just([1])))
+@pytest.mark.parametrize("name", ["epochs", "mini_batch_size", "eta", "lmbda"])
+def test_any_value_of_an_option_trains_or_is_refused_in_one_line(name, value):
+    net = fastbp.Network([3, 2], rng=0, backend="numpy-plain")
+    message = ""
+    try:
+        net.train(X, Y, **{"epochs": 1, "mini_batch_size": 2, "progress": False, name: value})
+    except (fastbp.InputError, fastbp.DivergedError) as error:
+        message = str(error)
+    assert "\n" not in message

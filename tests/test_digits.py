@@ -1,0 +1,38 @@
+"""Real digits: the bundled data, and what the command's defaults reach on them."""
+
+import numpy as np
+import pytest
+
+from fastbp import Network, datasets
+from fastbp.cli import train as command
+
+
+def test_the_split_is_stratified_shuffled_and_always_the_same():
+    (x, labels), (_, labels_test) = datasets.digits()
+    assert x.dtype == np.float32
+    assert x.T.flags.c_contiguous  # each image in one place
+    assert (x.min(), x.max()) == (0.0, 1.0)
+    assert len(labels) + len(labels_test) == 1797
+    share = np.bincount(labels_test) / (np.bincount(labels) + np.bincount(labels_test))
+    np.testing.assert_allclose(share, 0.2, atol=0.005)
+    assert (np.diff(labels) < 0).any()  # not in the order of the digits
+    again = datasets.digits()
+    np.testing.assert_array_equal(x, again[0][0])
+    assert not np.array_equal(x, datasets.digits(seed=1)[0][0])
+
+
+def test_no_image_is_lost_or_in_both_parts():
+    (x, _), (x_test, _) = datasets.digits(held_out=0.5)
+    images = {column.tobytes() for column in np.concatenate([x, x_test], axis=1).T}
+    assert len(images) == len({column.tobytes() for column in datasets.digits(held_out=0.0)[0][0].T})
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_96_percent_on_held_out_images_with_the_commands_defaults(seed):
+    defaults = {option.name: option.default for option in command.params}
+    (x, labels), test = datasets.digits()
+    sizes = [int(n) for n in defaults["sizes"].split("-")]
+    net = Network(sizes, defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)
+    names = ("epochs", "mini_batch_size", "eta", "lmbda")
+    net.train(x, labels, **{name: defaults[name] for name in names}, progress=False)
+    assert net.accuracy(*test) >= 0.96

@@ -1,0 +1,183 @@
+"""The kernels of the CPU, each alone: against NumPy in float64, vectorised, and without allocation."""
+
+import platform
+import re
+
+import numpy as np
+import pytest
+from numba import cfunc, njit
+from numba.core.runtime import _nrt_python, rtsys
+
+from fastbp.activations import relu, sigmoid, softmax, softplus
+from fastbp.costs import cross_entropy, log_likelihood, output_rule, quadratic
+from fastbp_kernels import columns, cpu
+
+DTYPES = ["float32", "float64"]
+SHAPES = [(1, 1), (1, 7), (5, 1), (3, 8), (10, 30)]  # (m, n): rows in memory are examples
+TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+
+
+@njit
+def call(kernel, arguments):
+    """Call a compiled kernel as the compiled equations do."""
+    kernel(*arguments)
+
+
+def run(kernel, *arguments):
+    call(kernel, arguments)
+
+
+def blocks(rng, shape, dtype, count):
+    return [rng.standard_normal(shape).astype(dtype) for _ in range(count)]
+
+
+def close(got, expected, dtype):
+    np.testing.assert_allclose(got, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def wide(array):
+    return array.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("keep_z", [True, False])
+def test_activate_adds_the_bias_and_applies_sigma_in_place(dtype, shape, bias, keep_z, rng):
+    z, a = blocks(rng, shape, dtype, 2)
+    b = rng.standard_normal((1, shape[1])).astype(dtype)
+    weighted = wide(z if keep_z else a) + (wide(b) if bias else 0)
+    before = z.copy()
+    run(cpu.activate(sigmoid.f, dtype, bias=bias, keep_z=keep_z), z, a, b)
+    close(a, 1 / (1 + np.exp(-weighted)), dtype)
+    close(z, weighted if keep_z else before, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_softmax(dtype, shape, bias, rng):
+    z, a = blocks(rng, shape, dtype, 2)
+    z *= 50
+    b = rng.standard_normal((1, shape[1])).astype(dtype)
+    weighted = wide(z) + (wide(b) if bias else 0)
+    run(cpu.softmax(dtype, bias=bias), z, a, b)
+    e = np.exp(weighted - weighted.max(axis=1, keepdims=True))
+    rtol = {"float32": 3e-5, "float64": 1e-13}[dtype]  # of e^−100, whose argument is rounded
+    np.testing.assert_allclose(a, e / e.sum(axis=1, keepdims=True), rtol=rtol, atol=1e-30)
+    close(a.sum(axis=1), 1, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("g", [sigmoid, relu, softplus], ids=lambda g: g.name)
+def test_hadamard_multiplies_delta_by_sigma_prime(dtype, shape, g, rng):
+    z, delta = blocks(rng, shape, dtype, 2)
+    a = g.f(z)
+    before = wide(delta)
+    run(cpu.hadamard(g.prime, dtype), z, a, delta)
+    close(delta, before * g.prime(wide(z), wide(a)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("g", "cost"), [(sigmoid, quadratic), (sigmoid, cross_entropy), (softmax, log_likelihood)])
+def test_output_error_and_cost(dtype, shape, g, cost, rng):
+    z, delta = blocks(rng, shape, dtype, 2)
+    a = g.f(z.T).T.copy()
+    y = rng.random(shape).astype(dtype)
+    rule = output_rule(g, cost)
+    run(cpu.output_error(rule.error, dtype), z, a, y, delta)
+    close(delta, rule.error(wide(z), wide(a), wide(y)), dtype)
+    total = np.array([2.0])
+    if g is softmax:
+        run(cpu.add_log_likelihood(dtype), z, a, y, total)
+        expected = columns.log_likelihood(wide(z).T, wide(y).T).sum()
+    else:
+        run(cpu.add_cost(rule.cost, dtype), z, a, y, total)
+        expected = rule.cost(wide(z), wide(a), wide(y)).sum()
+    assert total[0] == pytest.approx(2.0 + expected, rel=3e-6 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("source", ["same", "uint8"])
+def test_gather_converts_the_rows_of_the_indices(dtype, source, rng):
+    x = rng.integers(0, 256, (6, 5)).astype(dtype if source == "same" else source)
+    indices = np.array([4, 0, 4])
+    x.flags.writeable = indices.flags.writeable = False
+    out = np.empty((3, 5), dtype)
+    run(cpu.gather(x.dtype.name, dtype), x, indices, out)
+    np.testing.assert_array_equal(out, x[[4, 0, 4]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rng):
+    (delta,) = blocks(rng, shape, dtype, 1)
+    b = rng.standard_normal((1, shape[1])).astype(dtype)
+    expected = wide(b) - 0.3 * wide(delta).sum(axis=0)
+    run(cpu.add_columns(dtype), -0.3, delta, b)
+    close(b, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6)])
+def test_products(dtype, m, n, k, rng):
+    w, a, delta = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (m, k), (m, n)))
+    z, out = np.full((m, n), np.nan, dtype), np.full((m, k), np.nan, dtype)
+    run(cpu.affine(dtype), w, a, z)
+    close(z.T, wide(w) @ wide(a).T, dtype)
+    run(cpu.backproject(dtype), w, delta, out)
+    close(out.T, wide(w).T @ wide(delta).T, dtype)
+    expected = 0.9 * wide(w) - 0.5 * wide(delta).T @ wide(a)
+    run(cpu.add_outer(dtype), -0.5, delta, a, 0.9, w)
+    close(w, expected, dtype)
+
+
+VECTORISED = {
+    "activate": lambda dtype: cpu.activate(sigmoid.f, dtype, bias=True, keep_z=False),
+    "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
+    "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
+    "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype),
+    "bias update": lambda dtype: cpu.add_columns(dtype),
+    "gather": lambda dtype: cpu.gather("uint8", dtype),
+}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the names of x86-64 instructions")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", VECTORISED)
+def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
+    """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
+    monkeypatch.setattr(cpu, "cfunc", lambda signature, cache, **options: cfunc(signature, **options))
+    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather)
+    for factory in factories:
+        factory.cache_clear()
+    code = VECTORISED[kernel](dtype)._library.get_asm_str()
+    for factory in factories:
+        factory.cache_clear()
+    letter = {"float32": "s", "float64": "d"}[dtype]
+    packed = rf"v?cvtdq2p{letter}" if kernel == "gather" else rf"v?(mul|add|fmadd\d+|fnmadd\d+)p{letter}"
+    assert re.search(packed, code)
+
+
+def test_kernels_allocate_nothing(rng):
+    _nrt_python.memsys_enable_stats()
+    z, a, y, delta = blocks(rng, (10, 30), "float32", 4)
+    b, total = np.zeros((1, 30), "float32"), np.zeros(1)
+    w = np.zeros((30, 30), "float32")
+    calls = [
+        (cpu.affine("float32"), (w, a, z)),
+        (cpu.activate(sigmoid.f, "float32", bias=True, keep_z=True), (z, a, b)),
+        (cpu.softmax("float32", bias=True), (z, a, b)),
+        (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32"), (z, a, y, delta)),
+        (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta)),
+        (cpu.add_columns("float32"), (0.1, delta, b)),
+        (cpu.add_log_likelihood("float32"), (z, a, y, total)),
+    ]
+    for kernel, arguments in calls:
+        call(kernel, arguments)  # compiled now
+        before = rtsys.get_allocation_stats().alloc
+        call(kernel, arguments)
+        unboxing = rtsys.get_allocation_stats().alloc - before  # one a NumPy array that comes in from Python
+        assert unboxing <= sum(isinstance(v, np.ndarray) for v in arguments)

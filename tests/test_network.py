@@ -1,0 +1,202 @@
+"""Network: what can be asked of it, and what it keeps."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import activations
+
+
+@pytest.fixture
+def net():
+    return fastbp.Network([4, 5, 3], rng=0)
+
+
+def test_defaults_are_sigmoid_quadratic_float32_on_the_current_backend(net):
+    assert repr(net) == "<Network 4-5-3: sigmoid, sigmoid; quadratic cost; float32 on numpy>"
+    assert [w.shape for w in net.weights] == [(5, 4), (3, 5)]
+    assert [b.shape for b in net.biases] == [(5, 1), (3, 1)]
+    assert {a.dtype for a in (*net.weights, *net.biases)} == {np.dtype("float32")}
+    assert net.sizes == (4, 5, 3)
+    assert net.cost_function.name == "quadratic"
+
+
+def test_every_option(tmp_path):
+    net = fastbp.Network(
+        (4, 5, 3), ["tanh", "softmax"], "log-likelihood", bias=False, dtype=np.float64, backend="numpy-plain", rng=0
+    )
+    assert repr(net) == "<Network 4-5-3: tanh, softmax; log-likelihood cost, no biases; float64 on numpy-plain>"
+    assert net.biases == []
+    np.testing.assert_allclose(np.sum(net.feedforward(np.ones((4, 2))), axis=0), 1)
+
+
+@pytest.mark.parametrize(("init", "spread"), [("scaled", 1 / 20), ("large", 1)])
+def test_initialisations(init, spread):
+    net = fastbp.Network([400, 100, 10], rng=0, init=init)
+    assert net.weights[0].std() == pytest.approx(spread, rel=0.02)
+    assert net.biases[0].std() == pytest.approx(1, rel=0.2)
+
+
+def test_the_same_seed_gives_the_same_network_whatever_the_dtype():
+    narrow, wide = (fastbp.Network([4, 5, 3], rng=7, dtype=dtype) for dtype in ("float32", "float64"))
+    for a, b in zip(narrow.weights, wide.weights, strict=True):
+        np.testing.assert_array_equal(a, b.astype("float32"))
+
+
+def test_a_generator_can_be_given():
+    a, b = (fastbp.Network([4, 3], rng=np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(a.weights[0], b.weights[0])
+    assert not np.array_equal(fastbp.Network([4, 3]).weights[0], fastbp.Network([4, 3]).weights[0])
+
+
+def test_feedforward_gives_back_the_shape_it_gets(net):
+    x = np.random.default_rng(0).random((4, 6))
+    outputs = net.feedforward(x)
+    assert outputs.shape == (3, 6)
+    assert net.feedforward(x[:, 0]).shape == (3,)
+    assert net.feedforward(x[:, :1]).shape == (3, 1)
+    assert net.feedforward(x.tolist()).shape == (3, 6)
+    np.testing.assert_allclose(net.feedforward(x[:, 0]), outputs[:, 0], rtol=1e-6)
+
+
+def test_any_number_of_columns_goes_by_batches(monkeypatch, net):
+    from fastbp import inference
+
+    x, y = np.random.default_rng(0).random((4, 23)), np.arange(23) % 3
+    whole = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
+    monkeypatch.setattr(inference, "_BLOCK", 5 * 4)  # four columns a batch, and three left over
+    by_batches = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
+    for a, b in zip(whole, by_batches, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_predict_and_accuracy(net):
+    x = np.random.default_rng(0).random((4, 9))
+    classes = net.feedforward(x).argmax(axis=0)
+    np.testing.assert_array_equal(net.predict(x), classes)
+    assert net.accuracy(x, classes) == 1.0
+    assert net.accuracy(x, np.eye(3)[classes].T) == 1.0
+    assert net.accuracy(x, (classes + 1) % 3) == 0.0
+    assert net.accuracy(x[:, 0], int(classes[0])) == 1.0
+
+
+def test_labels_and_columns_are_the_same_targets(net):
+    x, labels = np.random.default_rng(0).random((4, 6)), np.array([0, 2, 1, 1, 0, 2])
+    columns = np.eye(3)[labels].T
+    assert net.cost(x, labels) == net.cost(x, columns)
+    for a, b in zip(net.backprop(x, labels)[1], net.backprop(x, columns)[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(net.backprop(x[:, 0], 2)[1], net.backprop(x[:, 0], [0, 0, 1])[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_output_takes_one_target_an_example():
+    net = fastbp.Network([2, 1], "identity", rng=0, dtype="float64")
+    x, y = np.random.default_rng(0).random((2, 5)), np.arange(5)
+    assert net.cost(x, y) == net.cost(x, y[None, :].astype(float))
+    assert net.cost(x[:, 0], [0.5]) == net.cost(x[:, :1], [[0.5]])
+    with pytest.raises(fastbp.InputError, match="predict wants a network of two or more outputs"):
+        net.predict(x)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [3, 1, 2], [2, 3, 1]])
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_layers_of_one_neuron_and_batches_of_one(sizes, m, backend):
+    """Shapes of which NumPy calls memory C- and Fortran-ordered at once."""
+    net = fastbp.Network(sizes, ["tanh"] * (len(sizes) - 1), rng=0, backend=backend)
+    rng = np.random.default_rng(0)
+    x, y = rng.random((sizes[0], 5)), rng.random((sizes[-1], 5))
+    assert fastbp.check_gradients(net, x[:, :m], y[:, :m]) < 1e-7
+    plain = net.to("numpy-plain")
+    for each in (net, plain):
+        each.train(x, y, epochs=2, mini_batch_size=m, eta=0.5, progress=False)
+    for a, b in zip(net.to("numpy").weights, plain.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
+def test_weights_can_be_assigned_whole_or_one_by_one(net):
+    x = np.random.default_rng(0).random((4, 2))
+    net.weights = [np.zeros((5, 4)), np.zeros((3, 5)).tolist()]
+    net.biases = [np.zeros((5, 1)), np.zeros((3, 1))]
+    np.testing.assert_array_equal(net.feedforward(x), 0.5)
+    net.biases[1] = np.full((3, 1), 100, dtype=np.int64)  # another dtype: taken over as the network's
+    np.testing.assert_array_equal(net.feedforward(x), 1)
+    net.weights[0] = np.asfortranarray(np.ones((5, 4), np.float32))
+    net.weights[1][:] = 0
+    net.train(x, [0, 1], epochs=1, mini_batch_size=1, progress=False)
+    assert all(w.flags.c_contiguous and w.dtype == np.float32 for w in net.weights)
+
+
+def test_what_is_assigned_is_copied_and_what_is_read_is_live(net):
+    mine = [np.zeros((5, 4), np.float32), np.zeros((3, 5), np.float32)]
+    net.weights = mine
+    live = net.weights[1]
+    net.update_mini_batch(np.ones((4, 1)), [0], eta=1.0)
+    assert not mine[1].any()
+    assert live.any()
+    assert live is net.weights[1]
+
+
+def test_the_input_is_never_written_to(net):
+    x, y = np.random.default_rng(0).random((4, 6)).astype(np.float32), np.eye(3, 6, dtype=np.float32)
+    kept = x.copy(), y.copy()
+    x.flags.writeable = y.flags.writeable = False
+    net.train(x, y, epochs=1, mini_batch_size=2, validation=(x, y), progress=False)
+    net.trace(x, y)
+    net.backprop(x, y)
+    np.testing.assert_array_equal(x, kept[0])
+    np.testing.assert_array_equal(y, kept[1])
+
+
+def pickled(net):
+    return pickle.loads(pickle.dumps(net))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
+def test_copies_are_equal_and_go_their_own_way(duplicate, backend):
+    net = fastbp.Network([4, 5, 3], ["relu", "softmax"], "log-likelihood", rng=0, backend=backend)
+    x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
+    net.train(x, y, epochs=1, mini_batch_size=4, eta=0.1, progress=False)
+    other = duplicate(net)
+    assert repr(other) == repr(net)
+    assert other.activations == net.activations
+    for each in (net, other):
+        each.train(x, y, epochs=1, mini_batch_size=4, eta=0.1, progress=False)
+    for a, b in zip(net.to("numpy").weights, other.to("numpy").weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other.weights[0][...] = 0.0
+    assert net.to("numpy").weights[0].any()
+
+
+def test_backprop_of_ones_own_parameters():
+    w, b = [np.full((1, 2), 0.5), np.full((2, 1), -1.0)], [np.zeros((1, 1)), np.zeros((2, 1))]
+    net = fastbp.Network([2, 1, 2], ["tanh", "identity"], "sum-squared", dtype="float64")
+    net.weights, net.biases = w, b
+    x, y = np.array([[0.1, 0.2], [0.3, 0.4]]), np.zeros((2, 2))
+    ours = fastbp.backprop(w, b, x, y, activations=["tanh", "identity"], cost="sum-squared")
+    for layers, expected in zip(ours, net.backprop(x, y), strict=True):
+        for nabla, other in zip(layers, expected, strict=True):
+            np.testing.assert_array_equal(nabla, other)
+    single = fastbp.backprop([a.astype(np.float32) for a in w], [], x, y, activations="tanh")
+    assert single[0] == []
+    assert single[1][0].dtype == np.float32
+
+
+def test_trace_keeps_weighted_inputs_that_training_does_not(net):
+    x, y = np.random.default_rng(0).random((4, 3)), [0, 1, 2]
+    trace = net.trace(x, y)
+    np.testing.assert_allclose(trace.zs[0], net.weights[0] @ x.astype(np.float32) + net.biases[0], rtol=1e-5)
+    np.testing.assert_allclose(trace.activations[1], activations.sigmoid.f(trace.zs[0]), rtol=1e-6)
+
+
+def test_saturated_outputs_keep_their_error_and_cost():
+    """In float32 σ(z) is 1 from z = 17 on; (a − y)/(a(1 − a))·a(1 − a) would be NaN, ln(1 − a) infinite."""
+    for names, cost, expected in ((["sigmoid"], "cross-entropy", 200.0), (["softmax"], "log-likelihood", 200.0)):
+        net = fastbp.Network([1, 2], names, cost)
+        net.weights, net.biases = [[[100.0], [-100.0]]], [np.zeros((2, 1))]
+        assert net.cost([1.0], [0.0, 1.0]) == pytest.approx(expected)
+        nabla_b, _ = net.backprop([1.0], [0.0, 1.0])
+        np.testing.assert_allclose(nabla_b[0], [[1.0], [-1.0]])

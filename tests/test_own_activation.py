@@ -1,0 +1,149 @@
+"""An activation of the user's own, in a script: fused, compiled anew when edited, blamed by name when it is wrong."""
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp_kernels.words import exp
+
+SCRIPT = """
+import sys
+import numpy as np
+import fastbp
+from fastbp_kernels.words import exp, where
+
+SLOPE = 1.0
+
+def gate(z):
+    return SLOPE / (1.0 + exp(-z))
+
+def f(z):
+    return z * gate(z) * {factor}
+
+def prime(z, a):
+    s = gate(z)
+    return {factor} * s * (1.0 + z * (1.0 - s))
+
+own = fastbp.Activation("own", f, prime, needs_z=True)
+results = []
+for backend in ("numpy", "numpy-plain"):
+    net = fastbp.Network([4, 5, 3], [own, "sigmoid"], rng=0, backend=backend)
+    x = np.random.default_rng(1).random((4, 20), np.float32)
+    history = net.train(x, np.arange(20) % 3, epochs=3, mini_batch_size=5, eta=0.5, progress=False)
+    results.append(net.weights)
+    if backend == "numpy":
+        print(repr(history.cost[-1]))
+        print(fastbp.check_gradients(net, x, np.arange(20) % 3) < 1e-7)
+for compiled, interpreted in zip(*results):
+    np.testing.assert_allclose(compiled, interpreted, rtol=1e-4, atol=1e-6)
+"""
+
+
+def test_it_trains_and_an_edit_counts_in_the_next_process(run_python):
+    printed = []
+    for factor in ("1.0", "1.0", "0.5"):  # the second finds the first's machine code, the third must not
+        done = run_python(SCRIPT.replace("{factor}", factor))
+        assert done.returncode == 0, done.stderr
+        cost, checked = done.stdout.split()
+        assert checked == "True"
+        printed.append(float(cost))
+    assert printed[0] == printed[1]
+    assert printed[0] != printed[2]
+
+
+def test_a_helper_that_is_edited_counts_too(run_python):
+    costs = []
+    for slope in ("1.0", "0.25"):
+        done = run_python(
+            SCRIPT.replace("{factor}", "1.0")
+            .replace("SLOPE = 1.0", f"SLOPE = {slope}")
+            .replace("print(fastbp.check_gradients(net, x, np.arange(20) % 3) < 1e-7)", "pass")
+        )
+        assert done.returncode == 0, done.stderr
+        costs.append(done.stdout)
+    assert costs[0] != costs[1]
+
+
+def test_it_is_compiled_and_called_by_no_interpreter(monkeypatch):
+    def f(z):
+        return z / (1.0 + abs(z))
+
+    def prime(z, a):
+        return (1.0 - abs(a)) * (1.0 - abs(a))
+
+    net = fastbp.Network([2, 3, 2], [fastbp.Activation("softsign", f, prime), "sigmoid"], rng=0)
+    net.backprop([0.1, 0.2], [1.0, 0.0])
+    f.__code__ = (lambda z: 1 / 0).__code__  # what is compiled no longer looks
+    net.backprop([0.1, 0.2], [1.0, 0.0])
+
+
+def whole_numbers(z):
+    return 1 / (1 + exp(-z))
+
+
+def unknown_name(z):
+    return frobnicate(z)  # noqa: F821
+
+
+def opens_a_file(z):
+    with open(z) as file:
+        return file
+
+
+def gives_text(z):
+    return "z"
+
+
+def a_fine_prime(z, a):
+    return a * (1.0 - a)
+
+
+def a_bad_prime(z, a):
+    return a * (1 - a)
+
+
+@pytest.mark.parametrize(
+    ("f", "prime", "reason"),
+    [
+        (
+            whole_numbers,
+            a_fine_prime,
+            "computes in float64 where float32 is wanted: write its numbers with a decimal point",
+        ),
+        (unknown_name, a_fine_prime, "cannot be compiled: NameError: name 'frobnicate' is not defined"),
+        (opens_a_file, a_fine_prime, "cannot be compiled: The 'with"),
+        (gives_text, a_fine_prime, "where a number is wanted"),
+        (np.tanh, a_fine_prime, "only plain Python functions are compiled"),
+        (a_fine_prime, a_fine_prime, "cannot be compiled: Signature mismatch"),
+        (lambda z: z, a_bad_prime, "a_bad_prime .* computes in float64 where float32 is wanted"),
+    ],
+)
+@pytest.mark.parametrize("place", ["hidden", "output"])
+def test_what_numba_cannot_compile_ends_in_one_line_with_its_name(f, prime, reason, place):
+    broken = fastbp.Activation("broken", f, prime)
+    names = [broken, "sigmoid"] if place == "hidden" else ["sigmoid", broken]
+    net = fastbp.Network([2, 3, 2], names)
+    with pytest.raises(fastbp.InputError, match=f"activation 'broken': .*{reason}") as raised:
+        net.train(np.ones((2, 4)), np.zeros((2, 4)), epochs=1, mini_batch_size=2, progress=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_cost_of_ones_own():
+    def f(a, y):
+        return (a - y) * (a - y) * (a - y) * (a - y)
+
+    def prime(a, y):
+        return 4.0 * (a - y) * (a - y) * (a - y)
+
+    net = fastbp.Network([3, 4, 2], ["tanh", "identity"], fastbp.Cost("fourth-power", f, prime), rng=0)
+    x = np.random.default_rng(0).random((3, 6))
+    assert fastbp.check_gradients(net, x, np.zeros((2, 6))) < 1e-6
+    outputs = net.feedforward(x)
+    assert net.cost(x, np.zeros((2, 6))) == pytest.approx(np.mean(np.sum(outputs**4, axis=0)), rel=1e-5)
+
+
+def test_an_activation_must_be_made_of_functions():
+    with pytest.raises(fastbp.InputError, match=r"activation 'half': prime is None; wanted is a function"):
+        fastbp.Activation("half", lambda z: z, None)
+    with pytest.raises(fastbp.InputError, match=r"cost 'half': f is 3; wanted is a function"):
+        fastbp.Cost("half", 3, lambda a, y: a)

@@ -1,0 +1,33 @@
+"""What the README and the documents say is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(document, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(run_python):
+    done = run_python("\n".join(blocks("README.md", "python")))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_functions_and_tests_that_equations_md_names_are_there():
+    text = (ROOT / "docs/equations.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)\.py::(\w+)`", text)
+    assert len(named) > 20
+    for module, name in named:
+        (path,) = [*ROOT.glob(f"fastbp/**/{module}.py"), *ROOT.glob(f"tests/{module}.py")]
+        assert re.search(rf"^(?: *def |class ){name}\b", path.read_text(encoding="utf-8"), re.MULTILINE), (module, name)
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/equations.md", "CHANGELOG.md"])
+def test_files_that_documents_name_are_there(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:fastbp|kernels|benchmarks|tests|docs)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
