@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from fastbp.network import Network
+from fastbp_kernels.words import namespace
 
 Array = Any
 _STEP = 1e-5  # near the cube root of float64's precision, where rounding and truncation are both about 1e-10
@@ -50,7 +50,7 @@ def _along_a_direction(
     net: Network, theta: Array, nabla: Array, x: Array, y: Array, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Return ⟨∇C, v⟩, the central difference of C along v, and |∇C|/√N."""
-    xp = array_namespace(theta)
+    xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
     v = xp.asarray(direction / np.linalg.norm(direction))
     start = xp.asarray(theta, copy=True)

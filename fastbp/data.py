@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
 
 from fastbp import backends
 from fastbp.backends.operations import Backend, Plan
 from fastbp.checks import InputError, plural
 from fastbp.costs import log_likelihood
+from fastbp_kernels.words import namespace
 
 Array = Any
 _ROUNDING = 1e-3  # of a column of float32 targets that was made to sum to 1
@@ -146,7 +146,7 @@ def _check_within(columns: Array, plan: Plan) -> None:
         given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
         raise InputError(f"y holds {given}; the cost {cost.name!r} wants targets in [{low:g}, {high:g}]")
     if cost == log_likelihood:  # δ = a − y relies on it: in full it is a Σy − y
-        sums = array_namespace(columns).sum(columns, axis=0)
+        sums = namespace(columns).sum(columns, axis=0)
         if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
             raise InputError(
                 f"y has columns that sum to {_lowest(sums):g}…{_highest(sums):g}; the cost {cost.name!r} wants 1"
@@ -154,11 +154,11 @@ def _check_within(columns: Array, plan: Plan) -> None:
 
 
 def _lowest(matrix: Array) -> float:
-    return float(array_namespace(matrix).min(matrix))
+    return float(namespace(matrix).min(matrix))
 
 
 def _highest(matrix: Array) -> float:
-    return float(array_namespace(matrix).max(matrix))
+    return float(namespace(matrix).max(matrix))
 
 
 def _first_unfit(chunk: Array, largest: float, start: int, backend: Backend) -> str:

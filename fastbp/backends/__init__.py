@@ -113,9 +113,7 @@ def _named(name: Any) -> Backend:
         return CompiledNumPy()
     from fastbp.backends.array_api import ArrayAPI
 
-    if name == "array_api_strict":
-        return ArrayAPI(name, import_module(name))
-    return ArrayAPI(name, import_module(f"array_api_compat.{name.removesuffix('-plain')}"))
+    return ArrayAPI(name, import_module({"numpy-plain": "numpy", "torch": "array_api_compat.torch"}.get(name, name)))
 
 
 @cache

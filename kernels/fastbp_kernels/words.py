@@ -13,6 +13,19 @@ Array = Any
 """An array of any namespace of the array API standard, or a Python number."""
 
 
+def namespace(x: Array) -> Any:
+    """Return the array module that an array belongs to.
+
+    >>> namespace(np.zeros(3)).__name__
+    'numpy'
+    """
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np
+    from array_api_compat import array_namespace  # late: its import takes as long as NumPy's own
+
+    return array_namespace(x)
+
+
 def exp(x: Array) -> Array:
     """Return eˣ, element by element.
 
@@ -67,7 +80,7 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     """
     if isinstance(condition, bool):
         return p if condition else q
-    xp = _namespace(condition)
+    xp = namespace(condition)
     dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # the wider, of two numbers
     p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
@@ -84,11 +97,5 @@ def maximum(x: Array, floor: Array) -> Array:
 
 def _elementwise(name: str, x: Array) -> Array:
     if isinstance(x, float):
-        return float(getattr(_namespace(x), name)(x))
-    return getattr(_namespace(x), name)(x)
-
-
-def _namespace(x: Array) -> Any:
-    from array_api_compat import array_namespace  # late: nothing is imported before it is needed
-
-    return np if isinstance(x, float) else array_namespace(x)
+        return float(getattr(np, name)(x))
+    return getattr(namespace(x), name)(x)
