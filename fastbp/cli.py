@@ -27,12 +27,12 @@ def fastbp() -> None:
 
 
 @fastbp.command()
-@click.option("--sizes", default="64-60-10", show_default=True, help="Neurons of each layer, the input first.")
+@click.option("--sizes", default="64-30-10", show_default=True, help="Neurons of each layer, the input first.")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Times through the training examples.")
 @click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Examples to a step of descent.")
-@click.option("--eta", type=float, default=1.0, show_default=True, help="Learning rate.")
+@click.option("--eta", type=float, default=3.0, show_default=True, help="Learning rate.")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="L2 regularisation.")
-@click.option("--cost", default="cross-entropy", show_default=True, help=f"One of {', '.join(COSTS)}.")
+@click.option("--cost", default="quadratic", show_default=True, help=f"One of {', '.join(COSTS)}.")
 @click.option(
     "--activations",
     default="sigmoid",

@@ -20,7 +20,7 @@ def test_train_alone_ends_with_accuracy_time_and_what_to_try_next():
     done = run("train")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "<Network 64-60-10: sigmoid, sigmoid; cross-entropy cost; float32 on numpy>"
+    assert lines[0] == "<Network 64-30-10: sigmoid, sigmoid; quadratic cost; float32 on numpy>"
     assert lines[1] == "1,438 digits to train on, 359 held out"
     assert "% of the held-out digits right; 100 epochs in " in lines[2]
     assert float(lines[2].partition("%")[0]) >= 96
@@ -81,7 +81,7 @@ def test_the_seed_decides_the_result():
         (["train", "--sizes", "784-30-10"], "the digits have 64 pixels and 10 classes: wanted is 64-…-10"),
         (["train", "--sizes", "64-0-10"], "sizes[1] is 0"),
         (["train", "--cost", "quadratc"], "unknown cost 'quadratc'; did you mean 'quadratic'?"),
-        (["train", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
+        (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
         (["train", "--activations", "relu,sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
         (
             ["train", "--backend", "cupy"],
