@@ -8,7 +8,7 @@
 True
 """
 
-from fastbp import backends, datasets
+from fastbp import backends, datasets, schedules
 from fastbp.activations import Activation
 from fastbp.backends import use_backend
 from fastbp.checking import GradientError, check_gradients
@@ -33,5 +33,6 @@ __all__ = [
     "backprop",
     "check_gradients",
     "datasets",
+    "schedules",
     "use_backend",
 ]

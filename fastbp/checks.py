@@ -55,6 +55,20 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
     raise InputError(f"{name} is {value!r}; wanted is a finite number, {wanted}")
 
 
+def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
+    """Return a value as a float, or raise `InputError` unless it is below `high` and above `low`, or `low` itself.
+
+    >>> number_between("momentum", 0.9, 0.0, 1.0)
+    0.9
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if low < number < high or (low_included and number == low):
+            return number
+    bounds = f"from {low:g} to below {high:g}" if low_included else f"between {low:g} and {high:g}"
+    raise InputError(f"{name} is {value!r}; wanted is a number {bounds}")
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun.
 

@@ -1,5 +1,6 @@
 """Examples and targets on their way in: checked at the door, laid out one example a row, moved where they are used."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
     return np.asarray(host.argmax(axis=0), np.int64)
 
 
-def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool) -> tuple[Array, str]:
+def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tuple[Array, str]:
     """Return a matrix of columns in the backend's memory, one example a row, and its dtype.
 
     That is the plan's, but for uint8, which is a quarter of the memory: it may be kept and converted when gathered.
@@ -79,6 +80,71 @@ def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool) -> tuple[Array,
     xp = plan.backend.xp
     dtype = "uint8" if keep_bytes and matrix.dtype == xp.uint8 else plan.dtype
     return xp.astype(matrix, getattr(xp, dtype)).T, dtype
+
+
+def as_weights(
+    sample_weight: Array, class_weight: Any, classes: npt.NDArray[np.int64] | None, examples: int, plan: Plan
+) -> npt.NDArray[Any]:
+    """Return the examples' weights as a matrix (1, examples), or (0, examples) where every example counts the same.
+
+    `sample_weight` has one finite number, not negative, an example. `class_weight` maps classes to theirs, 1 for those
+    it leaves out, or is "balanced": n / (classes · examples of the class). With both, they are multiplied.
+    """
+    if sample_weight is None and class_weight is None:
+        return np.empty((0, examples), plan.dtype)
+    weights = np.ones(examples)
+    if sample_weight is not None:
+        given = _on_host(_host_or_native("sample_weight", sample_weight, plan.backend), plan.backend)
+        if given.shape != (examples,):
+            raise InputError(f"sample_weight has shape {given.shape}; wanted is one weight an example: ({examples},)")
+        weights *= given
+    if class_weight is not None:
+        weights *= _class_weights(class_weight, classes, plan.sizes[-1])
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise InputError("weights of examples are negative, not finite, or all zero; wanted are weights of 0 or more")
+    return weights[None, :]
+
+
+def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[Any]:
+    if classes is None:
+        raise InputError("class_weight wants targets that are classes: integer labels, or unit columns")
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        present = np.bincount(classes, minlength=count)
+        each = len(classes) / (np.count_nonzero(present) * np.maximum(present, 1))
+    elif isinstance(class_weight, Mapping):
+        unknown = [key for key in class_weight if key not in range(count)]
+        if unknown:
+            raise InputError(f"class_weight has {unknown[0]!r}; valid: 0 to {count - 1}")
+        each = np.array([class_weight.get(label, 1.0) for label in range(count)], float)
+    else:
+        raise InputError(f"class_weight is {class_weight!r}; wanted is 'balanced' or a dict of classes and weights")
+    return np.asarray(each[classes])
+
+
+def hold_out(
+    fraction: float, classes: npt.NDArray[np.int64] | None, examples: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the indices to train on and those held out for validation: a fraction, of each class where there are some.
+
+    Raises `InputError` where that leaves one of the two empty.
+    """
+    held = np.zeros(examples, bool)
+    order = rng.permutation(examples)
+    groups = np.zeros(examples, np.int64) if classes is None else classes
+    for group in np.unique(groups):
+        members = order[groups[order] == group]
+        held[members[: round(fraction * len(members))]] = True
+    if not held.any() or held.all():
+        raise InputError(
+            f"validation is {fraction:g}, which of {examples} examples leaves none to train on or to hold out"
+        )
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
+    """Return the columns of those indices, copied."""
+    xp = namespace(matrix)
+    return xp.take(matrix, xp.asarray(indices), axis=1)
 
 
 def _as_labels(y: Array, examples: int, plan: Plan, name: str = "y") -> npt.NDArray[np.int64]:

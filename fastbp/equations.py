@@ -8,7 +8,7 @@ goes into layer l and `ws.activations[l + 1]` comes out.
 
 from typing import Any
 
-from fastbp.backends.operations import Operations, Parameters, Workspace
+from fastbp.backends.operations import Descent, Examples, Operations, Parameters, Workspace
 
 Array = Any
 
@@ -21,9 +21,8 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
 
 
 def output_error(ops: Operations, ws: Workspace) -> None:
-    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ)."""
-    L = len(ws.deltas) - 1
-    ops.output_error(ws.zs[L], ws.activations[L + 1], ws.y, ws.deltas[L])
+    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times its example's weight."""
+    ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1])
 
 
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
@@ -33,14 +32,14 @@ def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l])
 
 
-def add_gradient(ops: Operations, ws: Workspace, alpha: float, decay: float, p: Parameters) -> None:
-    """(BP3), (BP4): bˡ ← bˡ + α δˡ 1 and Wˡ ← decay Wˡ + α δˡ (aˡ⁻¹)ᵀ, each one operation.
+def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
+    """(BP3), (BP4): bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ, each one operation.
 
-    α = decay = 1 adds the gradient, summed over the columns, to what is in `p`; α = −η/m is a step of descent.
+    With α = β = 1 this adds the gradient, summed over the columns, to what is in `p`; α = −η/m is a step of descent.
     """
     for l in range(len(p.weights)):
-        ops.add_columns(alpha, ws.deltas[l], p.biases[l])
-        ops.add_outer(alpha, ws.deltas[l], ws.activations[l], decay, p.weights[l])
+        ops.add_columns(alpha, ws.deltas[l], beta_b, p.biases[l])
+        ops.add_outer(alpha, ws.deltas[l], ws.activations[l], beta_w, p.weights[l])
 
 
 def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -> None:
@@ -48,7 +47,7 @@ def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
-    add_gradient(ops, ws, 1.0, 1.0, nabla)
+    add_gradient(ops, ws, 1.0, 1.0, 1.0, nabla)
 
 
 def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradients: tuple[Array, ...]) -> None:
@@ -57,35 +56,49 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
         ops.backproject(p.weights[l], ws.deltas[l], gradients[l])
 
 
-def update_mini_batch(ops: Operations, p: Parameters, ws: Workspace, eta_over_m: float, decay: float) -> None:
-    """Gradient descent on one mini-batch: W ← decay W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; decay is 1 − ηλ/n."""
+def descend(ops: Operations, p: Parameters, v: Parameters, ws: Workspace, by: Descent, m: int) -> None:
+    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; with momentum through a velocity `v`.
+
+    With momentum, v ← μ v − (ηλ/n) W − (η/m) Σ δ aᵀ and W ← W + v, and for b the like without λ (the book, chapter 3).
+    """
+    if by.mu == 0.0:
+        add_gradient(ops, ws, -by.eta / m, 1.0 - by.shrink, 1.0, p)
+    else:
+        add_gradient(ops, ws, -by.eta / m, by.mu, by.mu, v)
+        for l in range(len(p.weights)):
+            ops.move(by.shrink, p.weights[l], v.weights[l])
+            ops.move(0.0, p.biases[l], v.biases[l])
+
+
+def update_mini_batch(ops: Operations, p: Parameters, v: Parameters, ws: Workspace, by: Descent, m: int) -> None:
+    """Take one step of descent on a mini-batch of m examples, whose x and y are in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
-    add_gradient(ops, ws, -eta_over_m, decay, p)
+    descend(ops, p, v, ws, by, m)
 
 
 def train_mini_batches(
     ops: Operations,
     p: Parameters,
+    v: Parameters,
     ws: Workspace,
-    x: Array,
-    y: Array,
+    examples: Examples,
     order: Array,
-    eta: float,
-    decay: float,
+    by: Descent,
     m: int,
     total: Array,
 ) -> None:
     """Loop over mini-batches: for each m indices of `order` one update, its cost before that added to `total`."""
     for start in range(0, order.shape[0], m):
         mini_batch = order[start : start + m]
-        ops.gather_x(x, mini_batch, ws.activations[0])
-        ops.gather_y(y, mini_batch, ws.y)
-        update_mini_batch(ops, p, ws, eta / m, decay)
-        ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, total)
+        ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
+        ops.gather(examples.y, mini_batch, 1.0, ws.y)
+        ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        update_mini_batch(ops, p, v, ws, by, m)
+        add_costs(ops, ws, total)
 
 
 def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
-    """(3), (4): total ← total + Σ_x C_x, over the columns of a mini-batch that has been fed forward."""
-    ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, total)
+    """(3), (4): total ← total + Σ_x s_x C_x, over the columns of a mini-batch that has been fed forward."""
+    ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastbp import backends, equations
 from fastbp.activations import Activation
-from fastbp.backends.operations import Memory, Operations, Parameters, Plan, Workspace
+from fastbp.backends.operations import Descent, Memory, Operations, Parameters, Plan, Workspace
 from fastbp.checks import InputError
 from fastbp.costs import Cost
 from fastbp.data import as_columns, as_targets
@@ -68,7 +68,7 @@ def backprop(
 def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
     """Return (nabla_b, nabla_w) for checked columns, summed over them, by batches of bounded memory."""
     operations = plan.operations()
-    nabla = _zeros_like(p, plan)
+    nabla = zeros_like(p, plan)
     for ws, _ in batches(plan, operations, x, y):
         plan.backend.run(equations.backprop, operations, p, ws, nabla)
     return _public(nabla.biases, plan) if plan.formulas.bias else [], list(nabla.weights)
@@ -78,7 +78,8 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
     """Take one step of gradient descent, in place, on checked columns as one mini-batch."""
     operations = plan.operations()
     ws = _workspace(plan, operations, x, y)
-    plan.backend.run(equations.update_mini_batch, operations, p, ws, eta / x.shape[1], 1.0)
+    m = int(x.shape[1])
+    plan.backend.run(equations.update_mini_batch, operations, p, p, ws, Descent(eta, 0.0, 0.0), m)
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
@@ -86,7 +87,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     run = plan.backend.run
     operations = plan.operations(keep_z=True)
     ws = _workspace(plan, operations, x, y)
-    nabla = _zeros_like(p, plan)
+    nabla = zeros_like(p, plan)
     run(equations.backprop, operations, p, ws, nabla)
     gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
     run(equations.activation_gradients, operations, p, ws, gradients)
@@ -106,13 +107,13 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
     """Return a workspace that holds all of checked columns together."""
     ws = Memory(plan, operations, x.shape[1]).workspace(x.shape[1])
-    place(x, ws.activations[0], plan)
+    place(x, ws.activations[0], plan, plan.input_scale)
     place(y, ws.y, plan)
     return ws
 
 
-def _zeros_like(p: Parameters, plan: Plan) -> Parameters:
-    """Return zeros in the form of the parameters; backends know no gradient that is not added to something."""
+def zeros_like(p: Parameters, plan: Plan) -> Parameters:
+    """Return zeros in the form of the parameters: what gradients are added to, and a velocity at rest."""
 
     def zero(rows: int, columns: int) -> Array:
         array = plan.backend.empty((rows, columns), plan.dtype)

@@ -22,7 +22,7 @@ def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> It
     for start in range(0, columns, size):
         part = slice(start, min(start + size, columns))
         ws = memory.workspace(part.stop - start)
-        place(x[:, part], ws.activations[0], plan)
+        place(x[:, part], ws.activations[0], plan, plan.input_scale)
         if y is not None:
             place(y[:, part], ws.y, plan)
         yield ws, part
@@ -59,7 +59,7 @@ def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
     return found
 
 
-def place(columns: Array, block: Array, plan: Plan) -> None:
-    """Write columns of data into a block of a workspace."""
-    rows, _ = example_rows(columns, plan, keep_bytes=False)
-    block[...] = plan.backend.columns(rows)
+def place(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
+    """Write columns of data, times a scale, into a block of a workspace."""
+    rows, _ = example_rows(columns, plan)
+    block[...] = plan.backend.columns(rows if scale == 1.0 else scale * rows)

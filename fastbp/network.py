@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,23 @@ import numpy.typing as npt
 
 from fastbp import backends, gradients, inference, training
 from fastbp.activations import Activation
-from fastbp.backends.operations import Parameters
-from fastbp.checks import InputError, choose, finite_number, whole_number
+from fastbp.backends.operations import Examples, Parameters
+from fastbp.checks import InputError, choose, finite_number, number_between, whole_number
 from fastbp.costs import Cost
-from fastbp.data import as_classes, as_columns, as_targets, classes_of_units, example_rows
+from fastbp.data import (
+    as_classes,
+    as_columns,
+    as_targets,
+    as_weights,
+    classes_of_units,
+    example_rows,
+    hold_out,
+    take_columns,
+)
 from fastbp.gradients import Trace
 from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
+from fastbp.schedules import Schedule, schedule_of
 from fastbp.training import Epoch, History
 
 Array = Any
@@ -32,6 +43,7 @@ class Network:
     "float64"; `backend` one of `fastbp.backends.available()`, or None for the current one. `rng` is a seed or a
     `numpy.random.Generator`, from which the parameters and later the mini-batches are drawn, on the host, so that every
     backend sees the same; `init` is "scaled", weights of N(0, 1/n_in), or "large", N(0, 1); biases are N(0, 1).
+    `input_scale` is what every input is multiplied by on its way in: 1/255 for pixels of a byte, which stay bytes so.
 
     Columns are examples everywhere. `weights` and `biases` are lists of (n_l, n_{l−1}) and (n_l, 1) arrays of the
     network's backend, which training writes into; they, and what is in the lists, can be assigned. Raises `InputError`.
@@ -54,9 +66,11 @@ class Network:
         backend: Any = None,
         rng: int | np.random.Generator | None = None,
         init: str = "scaled",
+        input_scale: float = 1.0,
     ) -> None:
         spread = choose("init", init, INITS)
-        self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=backends.get(backend))
+        where = backends.get(backend)
+        self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
         self._rng = _generator(rng)
         weights, biases = shapes_of(self._plan)
         self._biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
@@ -81,6 +95,11 @@ class Network:
     def backend(self) -> str:
         """The name of the backend that the network runs on."""
         return self._plan.backend.name
+
+    @property
+    def input_scale(self) -> float:
+        """What every input is multiplied by on its way in."""
+        return self._plan.input_scale
 
     @property
     def dtype(self) -> str:
@@ -160,21 +179,31 @@ class Network:
         *,
         epochs: int = 30,
         mini_batch_size: int = 10,
-        eta: float = 3.0,
+        eta: float | Schedule = 3.0,
         lmbda: float = 0.0,
-        validation: tuple[Array, Array] | None = None,
+        momentum: float = 0.0,
+        validation: tuple[Array, Array] | float | None = None,
+        patience: int | None = None,
+        sample_weight: Array = None,
+        class_weight: Any = None,
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
     ) -> History:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
-        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `validation` is a pair of
-        the like, watched after each epoch. `callback` gets an `Epoch` after each, and ends training if it returns True.
-        `progress` shows a bar on a terminal and plain lines elsewhere, on standard error. Returns the `History`.
+        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `eta` is a number, or a
+        schedule from `fastbp.schedules`. With `momentum` μ a velocity steps: v ← μ v − (ηλ/n) W − (η/m) Σ δ aᵀ,
+        W ← W + v. `validation` is a pair like (x, y), watched after each epoch, or the fraction of the examples, of
+        each class if there are some, to hold out for it. `patience` ends training after that many epochs without a
+        higher validation accuracy (without classes, a lower cost) and puts the best epoch's parameters back.
 
-        Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the last whole mini-batch.
-        Raises `InputError` before anything is changed, `DivergedError` when the cost is no longer finite. The notes'
-        mini-batch algorithm.
+        `sample_weight`, n numbers, and `class_weight`, "balanced" or a dict, multiply C_x of each example; the sum is
+        divided by the number of examples all the same. `callback` gets an `Epoch` after each, and ends training if it
+        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard error.
+
+        Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
+        last whole mini-batch. Raises `InputError` before anything is changed, `DivergedError` when the cost is no
+        longer finite. The notes' mini-batch algorithm; L2 and momentum as in the book, chapter 3.
 
         >>> net = Network([2, 2, 1], rng=0)
         >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
@@ -182,15 +211,33 @@ class Network:
         2
         """
         inputs, targets = self._examples(x, y)
-        schedule = _schedule(epochs, mini_batch_size, eta, lmbda, examples=inputs.shape[1])
-        validate = None if validation is None else self._validation(validation)
+        n = int(inputs.shape[1])
+        classes = classes_of_units(targets, self._plan)
+        weights = as_weights(sample_weight, class_weight, classes, n, self._plan)
+        chosen, held, rng = np.arange(n), validation, copy.deepcopy(self._rng)
+        if isinstance(validation, Real) and not isinstance(validation, bool):
+            fraction = number_between("validation", validation, 0.0, 1.0)
+            chosen, indices = hold_out(fraction, classes, n, rng)
+            held = (take_columns(inputs, indices), take_columns(targets, indices))
+        settings = _settings(epochs, mini_batch_size, eta, lmbda, momentum, patience, examples=len(chosen))
+        if patience is not None and validation is None:
+            raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
-        rows, source = example_rows(inputs, self._plan, keep_bytes=True)
-        targets, _ = example_rows(targets, self._plan, keep_bytes=False)
-        arguments = (self._plan, self._parameters(), rows, targets, source, schedule, self._rng)
-        with watching(progress, schedule.epochs * inputs.shape[1]) as watcher:
-            return training.train(*arguments, validate=validate, watcher=watcher, callback=callback)
+        validate = None if held is None else self._validation(held)
+        plan = dataclasses.replace(
+            self._plan, formulas=dataclasses.replace(self._plan.formulas, weighted=weights.shape[0] > 0)
+        )
+        p = self._parameters()
+        rows, source = example_rows(inputs, plan, keep_bytes=True)
+        examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
+        self._rng.bit_generator.state = rng.bit_generator.state  # nothing can be refused from here on
+        state = training.State(gradients.zeros_like(p, plan) if settings.momentum else p)
+        with watching(progress, settings.epochs * len(chosen)) as watcher:
+            return training.train(
+                plan, p, examples, source, chosen, settings, state, self._rng,
+                validate=validate, watcher=watcher, callback=callback,
+            )  # fmt: skip
 
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
         """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
@@ -264,11 +311,11 @@ class Network:
         inputs = self._inputs(x)
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
-    def _validation(self, pair: tuple[Array, Array]) -> training.Validation:
+    def _validation(self, pair: Any) -> training.Validation:
         try:
             x, y = pair
         except (TypeError, ValueError) as error:
-            raise InputError("validation is no pair; wanted is (x, y)") from error
+            raise InputError("validation is no pair; wanted is (x, y), or a fraction between 0 and 1") from error
         inputs, targets = self._examples(x, y)
         labels = classes_of_units(targets, self._plan)
 
@@ -294,10 +341,14 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
     return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
 
 
-def _schedule(epochs: int, mini_batch_size: int, eta: float, lmbda: float, *, examples: int) -> training.Schedule:
-    return training.Schedule(
+def _settings(
+    epochs: int, mini_batch_size: int, eta: Any, lmbda: float, momentum: float, patience: int | None, *, examples: int
+) -> training.Settings:
+    return training.Settings(
         whole_number("epochs", epochs),
         whole_number("mini_batch_size", mini_batch_size, most=examples),
-        finite_number("eta", eta, positive=True),
+        schedule_of(eta),
         finite_number("lmbda", lmbda, positive=False),
+        number_between("momentum", momentum, 0.0, 1.0, low_included=True),
+        None if patience is None else whole_number("patience", patience),
     )

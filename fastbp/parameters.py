@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
 from fastbp.backends.operations import Backend, Formulas, Parameters, Plan
-from fastbp.checks import InputError, plural, whole_number
+from fastbp.checks import InputError, finite_number, plural, whole_number
 from fastbp.costs import Cost, cost_of, output_rule
 
 Array = Any
@@ -25,15 +25,16 @@ def plan_of(
     bias: bool,
     dtype: npt.DTypeLike,
     backend: Backend,
+    input_scale: float = 1.0,
 ) -> Plan:
     """Return the plan of a network; raises `InputError` for anything that makes none."""
     if not isinstance(bias, (bool, np.bool_)):
         raise InputError(f"bias is {bias!r}; wanted is True or False")
     layers = _sizes(sizes)
     chosen = _activations(activations, len(layers) - 1)
-    plan = Plan(
-        layers, Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias)), dtype_name(dtype), backend
-    )
+    formulas = Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias))
+    scale = finite_number("input_scale", input_scale, positive=True)
+    plan = Plan(layers, formulas, dtype_name(dtype), backend, scale)
     _check_fits(plan)
     return plan
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fastbp import equations
-from fastbp.backends.operations import Memory, Parameters, Plan
+from fastbp.backends.operations import Descent, Examples, Memory, Parameters, Plan, Workspace
 from fastbp.interrupts import uninterrupted
+from fastbp.schedules import Schedule, eta_of
 
 Array = Any
 _STRETCH = 0.1  # seconds between two looks at Ctrl-C and progress
@@ -49,6 +51,8 @@ class Epoch(NamedTuple):
 class History:
     """What was watched, a list each with one entry an epoch; empty where there was nothing to watch.
 
+    `best_epoch` is the one, from 1, whose parameters early stopping kept, or None without.
+
     >>> History(cost=[0.5, 0.25]).cost[-1]
     0.25
     """
@@ -57,6 +61,7 @@ class History:
     validation_cost: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
 
     def append(self, epoch: Epoch) -> None:
         """Add the figures of an epoch."""
@@ -69,13 +74,41 @@ class History:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How to descend: (W, b) ← (1 − ηλ/n) W − (η/m) ∇W, b − (η/m) ∇b, `epochs` times over the examples."""
+class Settings:
+    """How to train: epochs, mini-batches, η by its schedule, λ, μ, and how many epochs to wait for a better one."""
 
     epochs: int
     mini_batch_size: int
-    eta: float
+    schedule: Schedule
     lmbda: float
+    momentum: float
+    patience: int | None
+
+
+@dataclass
+class Best:
+    """The best epoch so far by validation, and its parameters on the host, weights first, in the equations' form."""
+
+    figure: float
+    epoch: int
+    parameters: list[npt.NDArray[Any]]
+
+
+@dataclass
+class State:
+    """All that decides how training goes on, but for the parameters: what a checkpoint holds beside them.
+
+    `epoch` is the one under way, from 1; `done` counts its finished mini-batches, whose costs add up to `total`; `rng`
+    is the generator's state before the epoch's order was drawn.
+    """
+
+    velocity: Parameters
+    epoch: int = 1
+    done: int = 0
+    total: float = 0.0
+    rng: Any = None
+    history: History = field(default_factory=History)
+    best: Best | None = None
 
 
 class Watcher:
@@ -95,85 +128,122 @@ Validation = Callable[[], tuple[float, float | None]]
 def train(
     plan: Plan,
     p: Parameters,
-    x: Array,
-    y: Array,
+    examples: Examples,
     source: str,
-    schedule: Schedule,
+    chosen: npt.NDArray[np.int64],
+    settings: Settings,
+    state: State,
     rng: np.random.Generator,
     *,
     validate: Validation | None = None,
     watcher: Watcher | None = None,
     callback: Callable[[Epoch], Any] | None = None,
+    checkpoint: Callable[[State], None] | None = None,
 ) -> History:
-    """Train parameters in place on examples, the rows of x, with targets, the rows of y; return what was watched.
+    """Train parameters in place on the chosen examples, from a state on; return what was watched.
 
     Each epoch takes the examples in a new order from `rng`. A last mini-batch that is shorter is divided by its own
     size. A callback that returns True ends training. On Ctrl-C the parameters are those of the last whole mini-batch.
+    With patience, the best epoch's parameters are put back at the end. `checkpoint` gets the state after each epoch,
+    and on Ctrl-C.
     """
     watcher = watcher or Watcher()
-    history = History()
-    loop = _MiniBatches(plan, p, x, y, source, schedule)
-    for number in range(1, schedule.epochs + 1):
-        start = time.perf_counter()
-        cost = loop.epoch(rng.permutation(x.shape[0]), number, watcher)
-        seconds = time.perf_counter() - start
-        validation_cost, accuracy = validate() if validate else (None, None)
-        rate = x.shape[0] / seconds
-        epoch = Epoch(number, schedule.epochs, cost, validation_cost, accuracy, seconds, rate)
-        history.append(epoch)
-        watcher.finished(epoch)
-        if callback is not None and callback(epoch) is True:
-            break
-    return history
+    loop = MiniBatches(plan, p, examples, source, settings.mini_batch_size, len(chosen), state)
+    try:
+        while state.epoch <= settings.epochs and not _impatient(state, settings):
+            state.rng = rng.bit_generator.state
+            eta = eta_of(settings.schedule, state.epoch, settings.epochs)
+            by = Descent(eta, eta * settings.lmbda / len(chosen), settings.momentum)
+            start = time.perf_counter()
+            cost = loop.epoch(chosen[rng.permutation(len(chosen))], by, watcher)
+            seconds = time.perf_counter() - start
+            watched, accuracy = validate() if validate else (None, None)
+            epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(chosen) / seconds)
+            with uninterrupted():
+                _finish(state, epoch, rng)
+                if settings.patience is not None:
+                    _keep_if_best(state, epoch, p, plan)
+                if checkpoint is not None:
+                    checkpoint(state)
+            watcher.finished(epoch)
+            if callback is not None and callback(epoch) is True:
+                break
+    except KeyboardInterrupt:
+        if checkpoint is not None:
+            checkpoint(state)
+        raise
+    if state.best is not None:
+        for theta, kept in zip((*p.weights, *p.biases), state.best.parameters, strict=True):
+            theta[...] = plan.backend.upload(kept)
+    return state.history
 
 
-class _MiniBatches:
+def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
+    """Write an epoch down and turn to the next."""
+    state.history.append(epoch)
+    state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
+
+
+def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None:
+    """Keep the parameters of an epoch if it has the highest accuracy so far, or without classes the lowest cost."""
+    if epoch.validation_cost is None:
+        return
+    figure = -epoch.validation_cost if epoch.validation_accuracy is None else epoch.validation_accuracy
+    if state.best is None or figure > state.best.figure:
+        state.best = Best(figure, epoch.number, [plan.backend.to_host(theta) for theta in (*p.weights, *p.biases)])
+        state.history.best_epoch = epoch.number
+
+
+def _impatient(state: State, settings: Settings) -> bool:
+    if settings.patience is None or state.best is None:
+        return False
+    return state.epoch - 1 - state.best.epoch >= settings.patience
+
+
+class MiniBatches:
     """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn."""
 
-    def __init__(self, plan: Plan, p: Parameters, x: Array, y: Array, source: str, schedule: Schedule) -> None:
-        self.backend, self.p, self.x, self.y, self.schedule = plan.backend, p, x, y, schedule
-        self.examples = int(x.shape[0])
+    def __init__(
+        self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State
+    ) -> None:
+        self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
         self.operations = plan.operations(source)
-        memory = Memory(plan, self.operations, schedule.mini_batch_size)
-        self.full, self.rest = divmod(self.examples, schedule.mini_batch_size)
-        self.whole = memory.workspace(schedule.mini_batch_size)
+        memory = Memory(plan, self.operations, m)
+        self.full, self.rest = divmod(n, m)
+        self.whole = memory.workspace(m)
         self.short = memory.workspace(self.rest) if self.rest else None
         self.total = plan.backend.empty((1,), "float64")
         self.stretch = 1  # mini-batches; grows until it takes its tenth of a second
 
-    def epoch(self, order: Any, number: int, watcher: Watcher) -> float:
-        """Go once through the examples in an order; return the average cost."""
+    def epoch(self, order: npt.NDArray[np.int64], by: Descent, watcher: Watcher) -> float:
+        """Go once through the examples in an order, from the state's place in it on; return the average cost."""
+        state, m = self.state, self.m
         order = self.backend.upload(order)
-        self.total[...] = 0.0
-        m = self.schedule.mini_batch_size
-        done = 0
-        while done < self.full:
-            count = min(self.stretch, self.full - done)
-            seconds = self._run(order[done * m : (done + count) * m], self.whole, m)
-            self._look(number)
+        self.total[...] = state.total
+        watcher.advanced(min(state.done * m, self.n))
+        while state.done < self.full:
+            count = min(self.stretch, self.full - state.done)
+            seconds = self._run(order[state.done * m : (state.done + count) * m], by, self.whole, m, count)
             watcher.advanced(count * m)
-            done += count
             if count == self.stretch:
                 self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
-        if self.rest:
-            self._run(order[self.full * m :], self.short, self.rest)
-            self._look(number)
+        if self.short is not None and state.done == self.full:
+            self._run(order[self.full * m :], by, self.short, self.rest, 1)
             watcher.advanced(self.rest)
-        return float(self.total[0]) / self.examples
+        return state.total / self.n
 
-    def _run(self, order: Array, ws: Any, m: int) -> float:
+    def _run(self, order: Array, by: Descent, ws: Workspace, m: int, count: int) -> float:
+        """Train on so many mini-batches and take them down in the state; return the seconds they took."""
         start = time.perf_counter()
-        schedule = self.schedule
-        decay = 1.0 - schedule.eta * schedule.lmbda / self.examples
         with uninterrupted():
-            arguments = (self.operations, self.p, ws, self.x, self.y, order, schedule.eta, decay, m, self.total)
+            arguments = (self.operations, self.p, self.state.velocity, ws, self.examples, order, by, m, self.total)
             self.backend.run(equations.train_mini_batches, *arguments)
             self.backend.synchronize()
-        return time.perf_counter() - start
-
-    def _look(self, number: int) -> None:
-        if not math.isfinite(float(self.total[0])):
+            self.state.done += count
+            self.state.total = float(self.total[0])
+        if not math.isfinite(self.state.total):
             raise DivergedError(
-                f"the cost is no longer finite in epoch {number}: train again from fresh parameters with a smaller eta "
-                f"(now {self.schedule.eta:g}), or with inputs scaled to [0, 1]"
+                f"the cost is no longer finite in epoch {self.state.epoch}: train again from fresh parameters with a "
+                f"smaller eta (now {by.eta:g}), or with inputs scaled to [0, 1]"
             )
+        return time.perf_counter() - start

@@ -82,20 +82,23 @@ def test_hadamard_multiplies_delta_by_sigma_prime(dtype, shape, g, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("g", "cost"), [(sigmoid, quadratic), (sigmoid, cross_entropy), (softmax, log_likelihood)])
-def test_output_error_and_cost(dtype, shape, g, cost, rng):
+@pytest.mark.parametrize("weighted", [True, False])
+def test_output_error_and_cost(dtype, shape, g, cost, weighted, rng):
     z, delta = blocks(rng, shape, dtype, 2)
     a = g.f(z.T).T.copy()
     y = rng.random(shape).astype(dtype)
     rule = output_rule(g, cost)
-    run(cpu.output_error(rule.error, dtype), z, a, y, delta)
-    close(delta, rule.error(wide(z), wide(a), wide(y)), dtype)
+    s = rng.random((shape[0], 1)).astype(dtype) if weighted else np.empty((shape[0], 0), dtype)
+    factor = wide(s) if weighted else 1.0
+    run(cpu.output_error(rule.error, dtype, weighted=weighted), z, a, y, s, delta)
+    close(delta, factor * rule.error(wide(z), wide(a), wide(y)), dtype)
     total = np.array([2.0])
     if g is softmax:
-        run(cpu.add_log_likelihood(dtype), z, a, y, total)
-        expected = columns.log_likelihood(wide(z).T, wide(y).T).sum()
+        run(cpu.add_log_likelihood(dtype, weighted=weighted), z, a, y, s, total)
+        expected = (factor * columns.log_likelihood(wide(z).T, wide(y).T).T).sum()
     else:
-        run(cpu.add_cost(rule.cost, dtype), z, a, y, total)
-        expected = rule.cost(wide(z), wide(a), wide(y)).sum()
+        run(cpu.add_cost(rule.cost, dtype, weighted=weighted), z, a, y, s, total)
+        expected = (factor * rule.cost(wide(z), wide(a), wide(y))).sum()
     assert total[0] == pytest.approx(2.0 + expected, rel=3e-6 if dtype == "float32" else 1e-13)
 
 
@@ -106,8 +109,8 @@ def test_gather_converts_the_rows_of_the_indices(dtype, source, rng):
     indices = np.array([4, 0, 4])
     x.flags.writeable = indices.flags.writeable = False
     out = np.empty((3, 5), dtype)
-    run(cpu.gather(x.dtype.name, dtype), x, indices, out)
-    np.testing.assert_array_equal(out, x[[4, 0, 4]])
+    run(cpu.gather(x.dtype.name, dtype), x, indices, 0.25, out)
+    np.testing.assert_array_equal(out, 0.25 * x[[4, 0, 4]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -115,9 +118,20 @@ def test_gather_converts_the_rows_of_the_indices(dtype, source, rng):
 def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rng):
     (delta,) = blocks(rng, shape, dtype, 1)
     b = rng.standard_normal((1, shape[1])).astype(dtype)
-    expected = wide(b) - 0.3 * wide(delta).sum(axis=0)
-    run(cpu.add_columns(dtype), -0.3, delta, b)
+    expected = 0.9 * wide(b) - 0.3 * wide(delta).sum(axis=0)
+    run(cpu.add_columns(dtype), -0.3, delta, 0.9, b)
     close(b, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_move_takes_a_step_of_the_velocity(dtype, shape, rng):
+    w, v = blocks(rng, shape, dtype, 2)
+    velocity = wide(v) - 0.1 * wide(w)
+    moved = wide(w) + velocity
+    run(cpu.move(dtype), 0.1, w, v)
+    close(v, velocity, dtype)
+    close(w, moved, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -138,7 +152,7 @@ VECTORISED = {
     "activate": lambda dtype: cpu.activate(sigmoid.f, dtype, bias=True, keep_z=False),
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
-    "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype),
+    "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
     "bias update": lambda dtype: cpu.add_columns(dtype),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
 }
@@ -164,16 +178,17 @@ def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
 def test_kernels_allocate_nothing(rng):
     _nrt_python.memsys_enable_stats()
     z, a, y, delta = blocks(rng, (10, 30), "float32", 4)
-    b, total = np.zeros((1, 30), "float32"), np.zeros(1)
+    b, s, total = np.zeros((1, 30), "float32"), np.ones((10, 1), "float32"), np.zeros(1)
     w = np.zeros((30, 30), "float32")
     calls = [
         (cpu.affine("float32"), (w, a, z)),
         (cpu.activate(sigmoid.f, "float32", bias=True, keep_z=True), (z, a, b)),
         (cpu.softmax("float32", bias=True), (z, a, b)),
-        (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32"), (z, a, y, delta)),
+        (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32", weighted=True), (z, a, y, s, delta)),
         (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta)),
-        (cpu.add_columns("float32"), (0.1, delta, b)),
-        (cpu.add_log_likelihood("float32"), (z, a, y, total)),
+        (cpu.add_columns("float32"), (0.1, delta, 1.0, b)),
+        (cpu.move("float32"), (0.1, w, w.copy())),
+        (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]
     for kernel, arguments in calls:
         call(kernel, arguments)  # compiled now

@@ -180,7 +180,7 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
             "feedforward": (ops, p, ws),
             "output_error": (ops, ws),
             "backpropagate": (ops, p, ws),
-            "add_gradient": (ops, ws, -0.25, 0.5, p),
+            "add_gradient": (ops, ws, -0.25, 0.5, 0.75, p),
         }[equation]
         plan.backend.run(getattr(equations, equation), *arguments)
         results.append(

@@ -286,7 +286,7 @@ def test_a_compiled_step_allocates_nothing():
     from numba.core.runtime import _nrt_python, rtsys
 
     from fastbp import equations
-    from fastbp.backends.operations import Memory
+    from fastbp.backends.operations import Descent, Examples, Memory
     from fastbp.parameters import as_parameters
 
     _nrt_python.memsys_enable_stats()
@@ -295,12 +295,13 @@ def test_a_compiled_step_allocates_nothing():
     operations = plan.operations()
     p = as_parameters(net.weights, net.biases, plan)
     ws = Memory(plan, operations, m).workspace(m)
-    x, y = (plan.backend.upload(np.ones((2000, n), np.float32)) for n in (8, 3))
+    data = [plan.backend.upload(np.ones((2000, n), np.float32)) for n in (8, 3, 0)]
+    examples, by = Examples(*data, 1.0), Descent(0.1, 0.01, 0.0)
     total = np.zeros(1)
     counts = []
     for n in (20, 20, 2000):
         order = plan.backend.upload(np.arange(n))
         before = rtsys.get_allocation_stats().alloc
-        plan.backend.run(equations.train_mini_batches, operations, p, ws, x, y, order, 0.1, 1.0, m, total)
+        plan.backend.run(equations.train_mini_batches, operations, p, p, ws, examples, order, by, m, total)
         counts.append(rtsys.get_allocation_stats().alloc - before)
     assert counts[1] == counts[2]

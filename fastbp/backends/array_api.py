@@ -38,24 +38,31 @@ class ArrayAPI(Backend):
         layers.append(self._layer(last.f, last.prime, formulas.bias, keep_z or rule.needs_z))
         gemm, xp = self.gemm, self.xp
 
-        def add_columns(alpha: float, delta: Array, b: Array) -> None:
+        def add_columns(alpha: float, delta: Array, beta: float, b: Array) -> None:
             if formulas.bias:
-                b[...] = b + alpha * xp.sum(delta, axis=1, keepdims=True)
+                b[...] = beta * b + alpha * xp.sum(delta, axis=1, keepdims=True)
 
-        def output_error(z: Array, a: Array, y: Array, delta: Array) -> None:
-            self._write(rule.error(z, a, y), delta)
+        def move(shrink: float, w: Array, v: Array) -> None:
+            v[...] = v - shrink * w
+            w[...] = w + v
 
-        def add_cost(z: Array, a: Array, y: Array, total: Array) -> None:
-            total[...] = total + xp.sum(rule.cost(z, a, y), dtype=xp.float64)
+        def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array) -> None:
+            error = rule.error(z, a, y)
+            self._write(s * error if formulas.weighted else error, delta)
+
+        def add_cost(z: Array, a: Array, y: Array, s: Array, total: Array) -> None:
+            cost = rule.cost(z, a, y)
+            total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=xp.float64)
 
         return Operations(
             layers=tuple(layers),
             gather_x=self._gather,
-            gather_y=self._gather,
+            gather=self._gather,
             affine=lambda w, a, z: gemm(1.0, w, a, 0.0, z),
             backproject=lambda w, delta, out: gemm(1.0, w.T, delta, 0.0, out),
             add_outer=lambda alpha, delta, a, beta, w: gemm(alpha, delta, a.T, beta, w),
             add_columns=add_columns,
+            move=move,
             output_error=output_error,
             add_cost=add_cost,
         )
@@ -106,8 +113,9 @@ class ArrayAPI(Backend):
 
         return LayerOperations(keeps_z, activate, hadamard)
 
-    def _gather(self, data: Array, indices: Array, out: Array) -> None:
-        self._write(self.xp.take(data, indices, axis=0).T, out)
+    def _gather(self, data: Array, indices: Array, scale: float, out: Array) -> None:
+        columns = self.xp.astype(self.xp.take(data, indices, axis=0), out.dtype).T
+        out[...] = columns if scale == 1.0 else scale * columns
 
     def _write(self, value: Array, out: Array) -> None:
         out[...] = value if value.dtype == out.dtype else self.xp.astype(value, out.dtype)

@@ -41,13 +41,14 @@ class CompiledNumPy(Backend):
         return Operations(
             layers=tuple(LayerOperations(keep, _activate(g, dtype, bias, keep), h) for keep, g, h in layers),
             gather_x=cpu.gather(source, dtype),
-            gather_y=cpu.gather(dtype, dtype),
+            gather=cpu.gather(dtype, dtype),
             affine=cpu.affine(dtype),
             backproject=cpu.backproject(dtype),
             add_outer=cpu.add_outer(dtype),
             add_columns=cpu.add_columns(dtype),
-            output_error=_output_error(rule, dtype),
-            add_cost=_add_cost(rule, dtype),
+            move=cpu.move(dtype),
+            output_error=_output_error(rule, dtype, weighted=formulas.weighted),
+            add_cost=_add_cost(rule, dtype, weighted=formulas.weighted),
         )
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
@@ -101,23 +102,23 @@ def _hadamard(activation: Activation, dtype: str) -> Any:
         return cpu.hadamard(activation.prime, dtype)
 
 
-def _output_error(rule: OutputRule, dtype: str) -> Any:
+def _output_error(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
     from fastbp_kernels import cpu
 
     try:
-        return cpu.output_error(rule.error, dtype)
+        return cpu.output_error(rule.error, dtype, weighted=weighted)
     except FormulaError as error:
         _hadamard(rule.activation, dtype)  # says so if σ′ alone is to blame
         raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 
-def _add_cost(rule: OutputRule, dtype: str) -> Any:
+def _add_cost(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
     from fastbp_kernels import cpu
 
     if rule.activation == softmax:
-        return cpu.add_log_likelihood(dtype)
+        return cpu.add_log_likelihood(dtype, weighted=weighted)
     with _named(f"cost {rule.cost_function.name!r}"):
-        return cpu.add_cost(rule.cost, dtype)
+        return cpu.add_cost(rule.cost, dtype, weighted=weighted)
 
 
 @contextmanager

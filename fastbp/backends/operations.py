@@ -27,6 +27,7 @@ class Formulas:
     activations: tuple[Activation, ...]
     output: OutputRule
     bias: bool
+    weighted: bool = False  # whether examples have weights
 
 
 class LayerOperations(NamedTuple):
@@ -44,20 +45,24 @@ class LayerOperations(NamedTuple):
 class Operations(NamedTuple):
     """The operations of the equations; each writes into its last argument, or adds to what is there.
 
-    `gather_x` and `gather_y` (data, indices, out): the examples of those indices, as columns.
+    `gather_x` (data, indices, scale, out): the examples of those indices, times a scale, as columns; `gather` does the
+    like for targets and weights.
     `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
     `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
-    `add_columns` (alpha, delta, b): b = b + alpha delta 1.
-    `output_error` (z, a, y, delta): (BP1). `add_cost` (z, a, y, total): total += Σ C_x.
+    `add_columns` (alpha, delta, beta, b): b = beta b + alpha delta 1.
+    `move` (shrink, w, v): v = v − shrink w, then w = w + v.
+    `output_error` (z, a, y, s, delta): (BP1), times the examples' weights s where there are some.
+    `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
     """
 
     layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
     gather_x: Operation
-    gather_y: Operation
+    gather: Operation
     affine: Operation
     backproject: Operation
     add_outer: Operation
     add_columns: Operation
+    move: Operation
     output_error: Operation
     add_cost: Operation
 
@@ -70,12 +75,33 @@ class Parameters(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, and the targets y."""
+    """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, targets y, weights s.
+
+    s is a block of one row, or of none where every example counts the same.
+    """
 
     zs: tuple[Array, ...]
     activations: tuple[Array, ...]
     deltas: tuple[Array, ...]
     y: Array
+    s: Array
+
+
+class Examples(NamedTuple):
+    """The examples to train on, one a row: inputs x, which times `scale` are a¹, targets y, and weights s, or none."""
+
+    x: Array
+    y: Array
+    s: Array
+    scale: float
+
+
+class Descent(NamedTuple):
+    """How to descend in an epoch: η, ηλ/n, by which weights shrink at each step, and μ, the momentum."""
+
+    eta: float
+    shrink: float
+    mu: float
 
 
 class Backend(ABC):
@@ -125,12 +151,16 @@ def _restored(name: str, namespace: str) -> Backend:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is computed and where: the layers' sizes, their formulas, the dtype of the parameters, the backend."""
+    """What is computed and where: the layers' sizes, their formulas, the dtype of the parameters, the backend.
+
+    Inputs times `input_scale` are a¹.
+    """
 
     sizes: tuple[int, ...]
     formulas: Formulas
     dtype: str
     backend: Backend
+    input_scale: float = 1.0
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
         """Return the operations, for examples of the plan's dtype or of another."""
@@ -160,6 +190,7 @@ class Memory:
         ]
         self._deltas = [plan.block(n, m) for n in plan.sizes[1:]]
         self._y = plan.block(plan.sizes[-1], m)
+        self._s = plan.block(1 if plan.formulas.weighted else 0, m)
 
     def workspace(self, m: int) -> Workspace:
         """Return the workspace of a mini-batch of m examples."""
@@ -167,5 +198,4 @@ class Memory:
         def first(blocks: list[Array]) -> tuple[Array, ...]:
             return tuple(self._columns(block[:m, :]) for block in blocks)
 
-        (y,) = first([self._y])
-        return Workspace(first(self._zs), first(self._activations), first(self._deltas), y)
+        return Workspace(first(self._zs), first(self._activations), first(self._deltas), *first([self._y, self._s]))

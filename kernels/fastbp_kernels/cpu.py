@@ -79,40 +79,41 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
 
 
 @cache
-def output_error(error: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, y, delta): delta ← error(z, a, y)."""
+def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, delta): delta ← s error(z, a, y), s one weight an example; without weights s is not read."""
     scalar_error = _lowered(error, dtype)
 
-    def kernel(z: Any, a: Any, y: Any, delta: Any) -> None:
+    def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any) -> None:
         for i in range(delta.shape[0]):
             for j in range(delta.shape[1]):
-                delta[i, j] = _in_type_of(delta[i, j], scalar_error(z[i, j], a[i, j], y[i, j]))
+                value = _in_type_of(delta[i, j], scalar_error(z[i, j], a[i, j], y[i, j]))
+                delta[i, j] = s[i, 0] * value if weighted else value
 
-    return _compiled(kernel, types.void(*[_block(dtype)] * 4), {error: 3}, dtype)
+    return _compiled(kernel, types.void(*[_block(dtype)] * 5), {error: 3}, dtype)
 
 
 @cache
-def add_cost(cost: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, y, total): total ← total + Σ cost(z, a, y) over all elements, summed in float64."""
+def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
     scalar_cost = _lowered(cost, dtype)
 
-    def kernel(z: Any, a: Any, y: Any, total: Any) -> None:
+    def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
         for i in range(a.shape[0]):
             column = 0.0
             for j in range(a.shape[1]):
                 column += scalar_cost(z[i, j], a[i, j], y[i, j])
-            total[0] += column
+            total[0] += s[i, 0] * column if weighted else column
 
-    return _compiled(kernel, types.void(*[_block(dtype)] * 3, types.float64[::1]), {cost: 3}, dtype)
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4, types.float64[::1]), {cost: 3}, dtype)
 
 
 @cache
-def add_log_likelihood(dtype: str) -> Kernel:
-    """Compile (z, a, y, total): total ← total − Σ y ln a for a = softmax(z), from z, since a may have underflowed."""
+def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, total): total ← total − Σ s y ln a for a = softmax(z), from z: a may have underflowed."""
     exp, log = words_on_cpu(dtype)[words.exp], words_on_cpu(dtype)[words.log]
     zero = np.dtype(dtype).type(0)
 
-    def kernel(z: Any, a: Any, y: Any, total: Any) -> None:
+    def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
         for i in range(z.shape[0]):
             top = z[i, :].max()
             partition = zero
@@ -122,35 +123,53 @@ def add_log_likelihood(dtype: str) -> Kernel:
             column = 0.0
             for j in range(z.shape[1]):
                 column += y[i, j] * (log_partition - z[i, j])
-            total[0] += column
+            total[0] += s[i, 0] * column if weighted else column
 
-    return _compiled(kernel, types.void(*[_block(dtype)] * 3, types.float64[::1]))
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4, types.float64[::1]))
 
 
 @cache
 def gather(source: str, dtype: str) -> Kernel:
-    """Compile (x, indices, out): out's row i ← x's row indices[i], converted from the source's dtype."""
+    """Compile (x, indices, scale, out): out's row i ← scale times x's row indices[i], converted from its dtype."""
+    real = np.dtype(dtype).type
 
-    def kernel(x: Any, indices: Any, out: Any) -> None:
+    def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
+        factor = real(scale)
         for i in range(out.shape[0]):
             row = indices[i]  # read once, or LLVM assumes that out overlaps it: 0.111 s an epoch against 0.076
             for j in range(out.shape[1]):
-                out[i, j] = x[row, j]
+                out[i, j] = factor * real(x[row, j])
 
     data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for all data, which is only read
     indices = types.Array(types.int64, 1, "C", readonly=True)
-    return _compiled(kernel, types.void(data, indices, _block(dtype)))
+    return _compiled(kernel, types.void(data, indices, types.float64, _block(dtype)))
 
 
 @cache
 def add_columns(dtype: str) -> Kernel:
-    """Compile (alpha, delta, b): b ← b + alpha delta 1, the sum over the columns."""
+    """Compile (alpha, delta, beta, b): b ← beta b + alpha delta 1, the sum over the columns."""
     real = np.dtype(dtype).type
 
-    def kernel(alpha: Any, delta: Any, b: Any) -> None:
+    def kernel(alpha: Any, delta: Any, beta: Any, b: Any) -> None:
+        for j in range(b.shape[1]):
+            b[0, j] *= real(beta)
         for i in range(delta.shape[0]):
             for j in range(b.shape[1]):
                 b[0, j] += real(alpha) * delta[i, j]
+
+    return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64, _block(dtype)))
+
+
+@cache
+def move(dtype: str) -> Kernel:
+    """Compile (shrink, w, v): v ← v − shrink w, w ← w + v, in one pass."""
+    real = np.dtype(dtype).type
+
+    def kernel(shrink: Any, w: Any, v: Any) -> None:
+        for i in range(w.shape[0]):
+            for j in range(w.shape[1]):
+                v[i, j] -= real(shrink) * w[i, j]
+                w[i, j] += v[i, j]
 
     return _compiled(kernel, types.void(types.float64, _block(dtype), _block(dtype)))
 
