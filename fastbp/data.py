@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastbp import backends
 from fastbp.backends.operations import Backend, Plan
-from fastbp.checks import InputError, plural
+from fastbp.checks import InputError, finite_number, plural
 from fastbp.costs import log_likelihood
 from fastbp_kernels.words import namespace
 
@@ -115,7 +115,9 @@ def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, cou
         unknown = [key for key in class_weight if key not in range(count)]
         if unknown:
             raise InputError(f"class_weight has {unknown[0]!r}; valid: 0 to {count - 1}")
-        each = np.array([class_weight.get(label, 1.0) for label in range(count)], float)
+        each = np.array(
+            [finite_number(f"class_weight[{c}]", class_weight.get(c, 1.0), positive=False) for c in range(count)]
+        )
     else:
         raise InputError(f"class_weight is {class_weight!r}; wanted is 'balanced' or a dict of classes and weights")
     return np.asarray(each[classes])
@@ -135,9 +137,7 @@ def hold_out(
         members = order[groups[order] == group]
         held[members[: round(fraction * len(members))]] = True
     if not held.any() or held.all():
-        raise InputError(
-            f"validation is {fraction:g}, which of {examples} examples leaves none to train on or to hold out"
-        )
+        raise InputError(f"validation is {fraction:g}; of {examples} examples that leaves none to train on or hold out")
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

@@ -27,7 +27,7 @@ from fastbp.data import (
 from fastbp.gradients import Trace
 from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
-from fastbp.schedules import Schedule, schedule_of
+from fastbp.schedules import Schedule, eta_of, schedule_of
 from fastbp.training import Epoch, History
 
 Array = Any
@@ -344,10 +344,12 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
 def _settings(
     epochs: int, mini_batch_size: int, eta: Any, lmbda: float, momentum: float, patience: int | None, *, examples: int
 ) -> training.Settings:
+    schedule = schedule_of(eta)
+    eta_of(schedule, 1, whole_number("epochs", epochs))
     return training.Settings(
-        whole_number("epochs", epochs),
+        epochs,
         whole_number("mini_batch_size", mini_batch_size, most=examples),
-        schedule_of(eta),
+        schedule,
         finite_number("lmbda", lmbda, positive=False),
         number_between("momentum", momentum, 0.0, 1.0, low_included=True),
         None if patience is None else whole_number("patience", patience),

@@ -77,6 +77,8 @@ def schedule_of(eta: Any) -> Schedule:
     >>> schedule_of(3)
     Constant(eta=3.0)
     """
+    if isinstance(eta, type):
+        raise InputError(f"eta is the class {eta.__name__}; wanted is a schedule made of it, like {eta.__name__}(3.0)")
     if callable(eta):
         return eta  # type: ignore[no-any-return]
     return Constant(finite_number("eta", eta, positive=True))
