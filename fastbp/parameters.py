@@ -1,7 +1,7 @@
 """What a network is made of: its plan, and the lists of weights and biases, checked at the door."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastbp.costs import Cost, cost_of, output_rule
 
 Array = Any
 Shapes = list[tuple[int, int]]
+Tensors = dict[str, npt.NDArray[Any]]
 
 
 def plan_of(
@@ -85,6 +86,35 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     if name not in ("float32", "float64"):
         raise InputError(f"dtype is {name!r}; valid: float32, float64")
     return name
+
+
+def host_tensors(prefix: str, p: Parameters, plan: Plan) -> Tensors:
+    """Return copies on the host of what is in parameters, by name: matrices Wˡ, and rows bˡ, whatever the backend."""
+    blocks = [plan.backend.columns(b) for b in p.biases] if plan.formulas.bias else []
+    return {
+        f"{prefix}{kind}.{l}": plan.backend.to_host(array)
+        for kind, arrays in (("weights", p.weights), ("biases", blocks))
+        for l, array in enumerate(arrays)
+    }
+
+
+def check_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan) -> None:
+    """Raise `InputError` unless tensors are those that `host_tensors` makes of parameters like these."""
+    wanted = host_tensors(prefix, p, plan)
+    for name in wanted.keys() ^ {name for name in tensors if name.startswith(prefix)}:
+        raise InputError(f"its tensors and its description disagree about {name!r}")
+    for name, like in wanted.items():
+        given = tensors[name]
+        if given.shape != like.shape or given.dtype != like.dtype or not np.isfinite(given).all():
+            raise InputError(f"{name} is no finite {like.dtype} of shape {like.shape}")
+
+
+def put_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan) -> None:
+    """Write tensors that have been checked into parameters, in place; the inverse of `host_tensors`."""
+    for l, w in enumerate(p.weights):
+        w[...] = plan.backend.upload(tensors[f"{prefix}weights.{l}"])
+    for l, b in enumerate(p.biases if plan.formulas.bias else ()):
+        b[...] = plan.backend.columns(plan.backend.upload(tensors[f"{prefix}biases.{l}"]))
 
 
 def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastbp import equations
 from fastbp.backends.operations import Descent, Examples, Memory, Parameters, Plan, Workspace
 from fastbp.interrupts import uninterrupted
+from fastbp.parameters import Tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule, eta_of
 
 Array = Any
@@ -87,11 +88,11 @@ class Settings:
 
 @dataclass
 class Best:
-    """The best epoch so far by validation, and its parameters on the host, weights first, in the equations' form."""
+    """The best epoch so far by validation, its figure, and its parameters on the host, by name."""
 
     figure: float
     epoch: int
-    parameters: list[npt.NDArray[Any]]
+    tensors: Tensors
 
 
 @dataclass
@@ -148,6 +149,7 @@ def train(
     and on Ctrl-C.
     """
     watcher = watcher or Watcher()
+    watcher.advanced((state.epoch - 1) * len(chosen))
     loop = MiniBatches(plan, p, examples, source, settings.mini_batch_size, len(chosen), state)
     try:
         while state.epoch <= settings.epochs and not _impatient(state, settings):
@@ -173,8 +175,7 @@ def train(
             checkpoint(state)
         raise
     if state.best is not None:
-        for theta, kept in zip((*p.weights, *p.biases), state.best.parameters, strict=True):
-            theta[...] = plan.backend.upload(kept)
+        put_tensors("", state.best.tensors, p, plan)
     return state.history
 
 
@@ -190,7 +191,7 @@ def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None
         return
     figure = -epoch.validation_cost if epoch.validation_accuracy is None else epoch.validation_accuracy
     if state.best is None or figure > state.best.figure:
-        state.best = Best(figure, epoch.number, [plan.backend.to_host(theta) for theta in (*p.weights, *p.biases)])
+        state.best = Best(figure, epoch.number, host_tensors("", p, plan))
         state.history.best_epoch = epoch.number
 
 
