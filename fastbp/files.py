@@ -1,7 +1,9 @@
 """Files that are whole or not there: written aside and moved into place; tensors with a description, checked when read.
 
-Tensors are kept in the safetensors format, which any of its readers opens. Its metadata hold a description in JSON,
-whose "kind" and "version" say what the file is, and a sha256 over description and tensors. Nothing is ever unpickled.
+Tensors are kept in the safetensors format, which any of its readers opens. Its metadata hold, as "fastbp", a
+description in JSON, whose "kind" and "version" say what the file is, with a "sha256" over the rest of it and the
+tensors. That is one entry and not two, since safetensors writes entries in any order, and equal content should make
+equal files. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -99,7 +101,8 @@ def write_tensors(path: PathName, tensors: Mapping[str, npt.NDArray[Any]], descr
     """Write tensors, of any shape and layout, bool, integers or floats, and a description of them, as one whole file.
 
     `description` is what JSON can hold, with "kind", a name, and "version", a whole number, as `read_tensors` wants
-    them. Long lists of numbers belong among the tensors. Raises `InputError` if the file cannot be written.
+    them; "sha256" is added to it. Long lists of numbers belong among the tensors. Equal content makes equal files.
+    Raises `InputError` if the file cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -112,8 +115,7 @@ def write_tensors(path: PathName, tensors: Mapping[str, npt.NDArray[Any]], descr
 
     check_target(path)  # before a copy of all that there is
     arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
-    text = json.dumps(description)
-    data = save(arrays, {"fastbp": text, "sha256": _checksum(text, arrays)})
+    data = save(arrays, {"fastbp": json.dumps({**description, "sha256": _checksum(description, arrays)})})
     if int.from_bytes(data[:8], "little") > _LONGEST_HEADER:
         raise InputError(f"cannot write {_name(path)!r}: its header would have more than {_LONGEST_HEADER:,} bytes")
     with write_whole(path) as file:
@@ -136,11 +138,12 @@ def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict
     """
     with reading(path), _open_regular(_name(path)) as file:
         size = os.fstat(file.fileno()).st_size
-        text, checksum = _metadata(_header(file, size))
-        description = _description(text, kind, version)
+        description = _description(_header(file, size), kind, version)
+        checksum = field(description, "sha256", str)
+        del description["sha256"]
         file.seek(0)
         tensors = _tensors(file.read(size))
-        if _checksum(text, tensors) != checksum:
+        if _checksum(description, tensors) != checksum:
             raise InputError("it is damaged: its content is not that of its checksum")
         return tensors, description
 
@@ -152,7 +155,7 @@ def reading(path: PathName) -> Iterator[None]:
     >>> with reading("net.safetensors"):
     ...     field({"sizes": 3}, "sizes", list)
     Traceback (most recent call last):
-    fastbp.checks.InputError: cannot load 'net.safetensors': its description has 'sizes': 3; wanted is a list
+    fastbp.checks.InputError: cannot load 'net.safetensors': its description has 'sizes': 3; wanted is of type list
     """
     name = _name(path)
     try:
@@ -173,7 +176,7 @@ def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
         raise InputError(f"its description has no {name!r}")
     value = description[name]
     if type(value) is not wanted:
-        raise InputError(f"its description has {name!r}: {reprlib.repr(value)}; wanted is a {wanted.__name__}")
+        raise InputError(f"its description has {name!r}: {reprlib.repr(value)}; wanted is of type {wanted.__name__}")
     return value
 
 
@@ -231,17 +234,11 @@ def _json(what: str, text: bytes | str) -> dict[str, Any]:
     return value
 
 
-def _metadata(header: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the description and the checksum."""
+def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str, Any]:
     metadata = header.get("__metadata__")
-    if isinstance(metadata, dict):
-        description, checksum = metadata.get("fastbp"), metadata.get("sha256")
-        if isinstance(description, str) and isinstance(checksum, str):
-            return description, checksum
-    raise InputError("it is a safetensors file that fastbp did not write, or damaged: its metadata do not describe it")
-
-
-def _description(text: str, kind: str, version: int) -> dict[str, Any]:
+    text = metadata.get("fastbp") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise InputError("it is a safetensors file that fastbp did not write, or damaged: it has no description")
     description = _json("description", text)
     if (given := field(description, "kind", str)) != kind:
         raise InputError(f"it is a {reprlib.repr(given)[1:-1]}; wanted is a {kind}")
@@ -265,9 +262,13 @@ def _tensors(data: bytes) -> Tensors:
         raise InputError(f"it is cut short or damaged: {' '.join(str(error).split())}") from error
 
 
-def _checksum(text: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Return the sha256 of a description and of tensors, of their names, dtypes and shapes too, in any order."""
-    digest = hashlib.sha256(text.encode(errors="surrogatepass"))
+def _checksum(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return the sha256 of a description and of tensors, with their names, dtypes and shapes, sorted by name."""
+    try:
+        text = json.dumps(description)  # which gives back, to the letter, what was parsed of its own
+    except RecursionError as error:
+        raise InputError("its description is nested too deeply") from error
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import backends, gradients, inference, training
+from fastbp import backends, gradients, inference, models, training
 from fastbp.activations import Activation
 from fastbp.backends.operations import Parameters
 from fastbp.checks import InputError, choose, finite_number, whole_number
 from fastbp.costs import Cost
 from fastbp.data import as_classes, as_columns, as_targets, classes_of_units, example_rows
+from fastbp.files import PathName
 from fastbp.gradients import Trace
 from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
@@ -245,6 +246,26 @@ class Network:
         other._biases = [other._plan.copied(host(b)) for b in self.biases]
         return other
 
+    def save(self, path: PathName) -> None:
+        """Write the network to a file in the safetensors format, from which `load` makes one that is equal to it.
+
+        Weights (n_l, n_{l−1}) and biases (n_l, 1) are kept in the network's dtype, as "weights.0", "biases.0" and on;
+        the metadata hold sizes, names of activations and cost, and where the generator of mini-batches stands. The file
+        is whole or, if anything fails, the one that was there before. Formulas of your own are kept by name alone.
+
+        Raises `InputError` if the file cannot be written, if parameters are not finite, or if a formula of your own has
+        the name of another.
+
+        >>> import tempfile
+        >>> net = Network([2, 3], rng=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(folder + "/net.safetensors")
+        ...     bool((load(folder + "/net.safetensors").weights[0] == net.weights[0]).all())
+        True
+        """
+        self._parameters()
+        models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng))
+
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
         sizes = "-".join(str(n) for n in self.sizes)
@@ -286,6 +307,30 @@ class Network:
             raise InputError(
                 f"{what} wants a network of two or more outputs, one a class; this one has 1: use feedforward"
             )
+
+
+def load(
+    path: PathName, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
+) -> Network:
+    """Return the network of a file that `Network.save` wrote: same outputs bit for bit, and it trains on identically.
+
+    `backend` is a name, or None for the current one, whichever the network was saved from. `activations` are those of
+    your own that it has, and `cost` one of your own, for the file knows them by their names. Nothing is unpickled.
+
+    Raises `InputError` for a file that is missing, damaged, no model, or of a later version, and for formulas that have
+    to be given.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Network([2, 3], "tanh", dtype="float64", rng=0).save(folder + "/net.safetensors")
+    ...     load(folder + "/net.safetensors", backend="numpy-plain")
+    <Network 2-3: tanh; quadratic cost; float64 on numpy-plain>
+    """
+    net = Network.__new__(Network)  # without drawing parameters
+    net._plan, net._weights, net._biases, net._rng = models.read_model(
+        path, backend=backend, activations=activations, cost=cost
+    )
+    return net
 
 
 def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
