@@ -312,10 +312,11 @@ class Network:
 def load(
     path: PathName, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
 ) -> Network:
-    """Return the network of a file that `Network.save` wrote: same outputs bit for bit, and it trains on identically.
+    """Return the network of a file that `Network.save` wrote, equal to it bit for bit.
 
-    `backend` is a name, or None for the current one, whichever the network was saved from. `activations` are those of
-    your own that it has, and `cost` one of your own, for the file knows them by their names. Nothing is unpickled.
+    `backend` is a name, or None for the current one, whichever the network was saved from; on the same one outputs are
+    the same bit for bit, and training goes on as if nothing had happened. `activations` are those of your own that the
+    network has, and `cost` one of your own, for the file knows them by their names. Nothing is unpickled.
 
     Raises `InputError` for a file that is missing, damaged, no model, or of a later version, and for formulas that have
     to be given.
