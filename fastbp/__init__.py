@@ -15,10 +15,10 @@ from fastbp.checking import GradientError, check_gradients
 from fastbp.checks import InputError
 from fastbp.costs import Cost
 from fastbp.gradients import Trace, backprop
-from fastbp.network import Network
+from fastbp.network import Network, load
 from fastbp.training import DivergedError, Epoch, History
+from fastbp.version import __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "Activation",
     "Cost",
@@ -29,10 +29,12 @@ __all__ = [
     "InputError",
     "Network",
     "Trace",
+    "__version__",
     "backends",
     "backprop",
     "check_gradients",
     "datasets",
+    "load",
     "schedules",
     "use_backend",
 ]

@@ -63,35 +63,18 @@ class Checkpoint:
         with reading(self.path):
             _check_same_run(field(description, "run", dict), self.run)
             wanted = {"": p} | ({"velocity.": state.velocity} if self.run["momentum"] else {})
+            wanted |= {"best.": p} if "best" in description else {}
             parts = _parts(tensors)
+            for prefix in parts.keys() - wanted.keys() - {"history."}:
+                raise InputError(f"its tensors and its description disagree about {min(parts[prefix])!r}")
             for prefix, parameters in wanted.items():
                 check_tensors(prefix, parts.get(prefix, {}), parameters, self.plan)
-            restored = self._state(parts, description, p, state.velocity)
+            restored = _state(parts, description, state.velocity)
+        wanted.pop("best.", None)
         for prefix, parameters in wanted.items():
             put_tensors(prefix, parts[prefix], parameters, self.plan)
         vars(state).update(vars(restored))
         self.rng.bit_generator.state = state.rng
-
-    def _state(
-        self, parts: Mapping[str, Tensors], description: Mapping[str, Any], p: Parameters, velocity: Parameters
-    ) -> State:
-        history = History(**{name: _figures(parts, f"history.{name}") for name in _LISTS})
-        best = None
-        if "best" in description:
-            kept = field(description, "best", dict)
-            tensors = {name.removeprefix("best."): array for name, array in parts.get("best.", {}).items()}
-            check_tensors("", tensors, p, self.plan)
-            best = Best(field(kept, "figure", float), whole_number("best epoch", kept.get("epoch")), tensors)
-            history.best_epoch = best.epoch
-        return State(
-            velocity,
-            whole_number("epoch", description.get("epoch")),
-            whole_number("done", description.get("done"), least=0),
-            finite_number("total", description.get("total"), positive=False),
-            generator_from(field(description, "rng", dict)).bit_generator.state,
-            history,
-            best,
-        )
 
     def _json(self, state: Any) -> dict[str, Any]:
         generator = copy.deepcopy(self.rng)
@@ -99,11 +82,37 @@ class Checkpoint:
         return generator_state(generator)
 
 
-def began(path: PathName) -> np.random.Generator:
-    """Return the generator as it was when the run of a checkpoint began."""
+def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], velocity: Parameters) -> State:
+    """Return the state that tensors and their description are of."""
+    cost, validation_cost, validation_accuracy, seconds = (_figures(parts, f"history.{name}") for name in _LISTS)
+    history, best = History(cost, validation_cost, validation_accuracy, seconds), None
+    if "best" in description:
+        kept = field(description, "best", dict)
+        tensors = {name.removeprefix("best."): array for name, array in parts["best."].items()}
+        best = Best(field(kept, "figure", float), whole_number("best epoch", kept.get("epoch")), tensors)
+        history.best_epoch = best.epoch
+    return State(
+        velocity,
+        whole_number("epoch", description.get("epoch")),
+        whole_number("done", description.get("done"), least=0),
+        finite_number("total", description.get("total"), positive=False),
+        generator_from(field(description, "rng", dict)).bit_generator.state,
+        history,
+        best,
+    )
+
+
+def rewind(path: PathName, rng: np.random.Generator) -> None:
+    """Set a generator to where that of a checkpoint's run stood as the run began."""
     _, description = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
-        return generator_from(field(description, "began", dict))
+        theirs = generator_from(field(description, "began", dict)).bit_generator
+        if type(theirs) is not type(rng.bit_generator):
+            given = (
+                f"its run has a generator of {type(theirs).__name__}, and this one {type(rng.bit_generator).__name__}"
+            )
+            raise InputError(f"{given}; wanted is the same, or another checkpoint")
+        rng.bit_generator.state = theirs.state
 
 
 def is_there(path: PathName) -> bool:

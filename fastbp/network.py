@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import backends, gradients, inference, training
+from fastbp import backends, checkpoints, gradients, inference, models, training
 from fastbp.activations import Activation
 from fastbp.backends.operations import Examples, Parameters
 from fastbp.checks import InputError, choose, finite_number, number_between, whole_number
@@ -24,6 +25,7 @@ from fastbp.data import (
     hold_out,
     take_columns,
 )
+from fastbp.files import PathName, check_target
 from fastbp.gradients import Trace
 from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
@@ -186,6 +188,8 @@ class Network:
         patience: int | None = None,
         sample_weight: Array = None,
         class_weight: Any = None,
+        checkpoint: PathName | None = None,
+        resume: bool = False,
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
     ) -> History:
@@ -198,8 +202,10 @@ class Network:
         higher validation accuracy (without classes, a lower cost) and puts the best epoch's parameters back.
 
         `sample_weight`, n numbers, and `class_weight`, "balanced" or a dict, multiply C_x of each example; the sum is
-        divided by the number of examples all the same. `callback` gets an `Epoch` after each, and ends training if it
-        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard error.
+        divided by the number of examples all the same. `checkpoint` names a file that is written after each epoch and
+        on Ctrl-C; with `resume` training goes on from it, if it is there, and ends as if it had never stopped.
+        `callback` gets an `Epoch` after each, and ends training if it returns True. `progress` shows a bar on a
+        terminal and plain lines elsewhere, on standard error.
 
         Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
         last whole mini-batch. Raises `InputError` before anything is changed, `DivergedError` when the cost is no
@@ -214,7 +220,12 @@ class Network:
         n = int(inputs.shape[1])
         classes = classes_of_units(targets, self._plan)
         weights = as_weights(sample_weight, class_weight, classes, n, self._plan)
-        chosen, held, rng = np.arange(n), validation, copy.deepcopy(self._rng)
+        going_on = _goes_on(checkpoint, resume)
+        rng = copy.deepcopy(self._rng)
+        if checkpoint is not None and going_on:
+            checkpoints.rewind(checkpoint, rng)
+        began = rng.bit_generator.state
+        chosen, held = np.arange(n), validation
         if isinstance(validation, Real) and not isinstance(validation, bool):
             fraction = number_between("validation", validation, 0.0, 1.0)
             chosen, indices = hold_out(fraction, classes, n, rng)
@@ -225,18 +236,23 @@ class Network:
         if callback is not None and not callable(callback):
             raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
         validate = None if held is None else self._validation(held)
-        plan = dataclasses.replace(
-            self._plan, formulas=dataclasses.replace(self._plan.formulas, weighted=weights.shape[0] > 0)
-        )
+        formulas = dataclasses.replace(self._plan.formulas, weighted=weights.shape[0] > 0)
+        plan = dataclasses.replace(self._plan, formulas=formulas)
         p = self._parameters()
         rows, source = example_rows(inputs, plan, keep_bytes=True)
         examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
-        self._rng.bit_generator.state = rng.bit_generator.state  # nothing can be refused from here on
         state = training.State(gradients.zeros_like(p, plan) if settings.momentum else p)
+        write = None
+        if checkpoint is not None:
+            file = checkpoints.Checkpoint(checkpoint, plan, settings, n, rng, began)
+            write = functools.partial(file.write, p)
+            if going_on:
+                file.read(p, state)
+        self._rng.bit_generator.state = rng.bit_generator.state  # nothing can be refused from here on
         with watching(progress, settings.epochs * len(chosen)) as watcher:
             return training.train(
                 plan, p, examples, source, chosen, settings, state, self._rng,
-                validate=validate, watcher=watcher, callback=callback,
+                validate=validate, watcher=watcher, callback=callback, checkpoint=write,
             )  # fmt: skip
 
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
@@ -292,6 +308,26 @@ class Network:
         other._biases = [other._plan.copied(host(b)) for b in self.biases]
         return other
 
+    def save(self, path: PathName) -> None:
+        """Write the network to a file in the safetensors format, from which `load` makes one that is equal to it.
+
+        Weights (n_l, n_{l−1}) and biases (n_l, 1) are kept in the network's dtype, as "weights.0", "biases.0" and on;
+        the metadata hold sizes, names of activations and cost, and where the generator of mini-batches stands. The file
+        is whole or, if anything fails, the one that was there before. Formulas of your own are kept by name alone.
+
+        Raises `InputError` if the file cannot be written, if parameters are not finite, or if a formula of your own has
+        the name of another.
+
+        >>> import tempfile
+        >>> net = Network([2, 3], rng=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.save(folder + "/net.safetensors")
+        ...     bool((load(folder + "/net.safetensors").weights[0] == net.weights[0]).all())
+        True
+        """
+        self._parameters()
+        models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng))
+
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
         sizes = "-".join(str(n) for n in self.sizes)
@@ -335,10 +371,45 @@ class Network:
             )
 
 
+def load(
+    path: PathName, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
+) -> Network:
+    """Return the network of a file that `Network.save` wrote, equal to it bit for bit.
+
+    `backend` is a name, or None for the current one, whichever the network was saved from; on the same one outputs are
+    the same bit for bit, and training goes on as if nothing had happened. `activations` are those of your own that the
+    network has, and `cost` one of your own, for the file knows them by their names. Nothing is unpickled.
+
+    Raises `InputError` for a file that is missing, damaged, no model, or of a later version, and for formulas that have
+    to be given.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Network([2, 3], "tanh", dtype="float64", rng=0).save(folder + "/net.safetensors")
+    ...     load(folder + "/net.safetensors", backend="numpy-plain")
+    <Network 2-3: tanh; quadratic cost; float64 on numpy-plain>
+    """
+    net = Network.__new__(Network)  # without drawing parameters
+    net._plan, net._weights, net._biases, net._rng = models.read_model(
+        path, backend=backend, activations=activations, cost=cost
+    )
+    return net
+
+
 def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
+
+
+def _goes_on(checkpoint: PathName | None, resume: bool) -> bool:
+    """Return whether training goes on from a checkpoint; raises `InputError` before work that could not be kept."""
+    if checkpoint is None:
+        if resume:
+            raise InputError("resume wants a checkpoint to go on from: checkpoint='run.safetensors'")
+        return False
+    check_target(checkpoint)
+    return bool(resume) and checkpoints.is_there(checkpoint)
 
 
 def _settings(

@@ -1,12 +1,11 @@
 """Pictures of how training went; needs matplotlib, the extra `plot`."""
 
-import os
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from fastbp.checks import InputError
+from fastbp.files import check_target, write_whole
 from fastbp.training import History
 
 FORMATS = (".png", ".svg")
@@ -22,10 +21,7 @@ def check_picture(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"cannot save a picture as {str(path)!r}; valid endings: {', '.join(FORMATS)}")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"cannot save a picture as {str(path)!r}: {str(path.parent)!r} is no folder that can be written to"
-        )
+    check_target(path)
     if find_spec("matplotlib") is None:
         raise InputError("pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'")
     return path
@@ -35,10 +31,8 @@ def save_curves(history: History, path: str | Path, title: str) -> None:
     """Draw the cost and, where there is one, the validation accuracy over the epochs; save PNG or SVG, whole or not."""
     path = check_picture(path)
     figure = _curves(history, title)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        figure.savefig(draft, dpi=150)
-        draft.replace(path)
+    with write_whole(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
 
 
 def _curves(history: History, title: str) -> Any:

@@ -4,6 +4,7 @@ import pytest
 
 LATE = ["numba", "llvmlite", "cupy", "scipy", "matplotlib", "click", "tqdm", "torch", "pooch", "safetensors"]
 METHODS = ["feedforward", "cost", "backprop", "trace", "train", "update_mini_batch", "predict", "accuracy", "to"]
+METHODS += ["save"]
 
 
 def test_import_of_fastbp_brings_in_nothing_heavy(run_python):

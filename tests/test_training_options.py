@@ -1,4 +1,4 @@
-"""What people expect of training, against loops over examples: momentum, weights, schedules, held-out data, patience."""
+"""What people expect of training, against loops over examples: momentum, weights, schedules, patience."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,276 @@
+"""Files that are whole or not there: written aside and moved into place; tensors with a description, checked when read.
+
+Tensors are kept in the safetensors format, which any of its readers opens. Its metadata hold, as "fastbp", a
+description in JSON, whose "kind" and "version" say what the file is, with a "sha256" over the rest of it and the
+tensors. That is one entry and not two, since safetensors writes entries in any order, and equal content should make
+equal files. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import reprlib
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.checks import InputError
+
+T = TypeVar("T")
+PathName = str | os.PathLike[str]
+Tensors = dict[str, npt.NDArray[Any]]
+
+_LONGEST_HEADER = 2**22
+"""Bytes of names, shapes and description: JSON may take 25 times its length in memory, so this bounds that too."""
+
+_IN_DISGUISE = {
+    b"\x80": "a pickle",
+    b"PK": "a zip archive, as .npz files and PyTorch's are",
+    b"\x93NUMPY": "an .npy file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "compressed by gzip",
+}
+
+
+def check_target(path: PathName) -> str:
+    """Return the real path of a file that is to be written, links followed, or raise `InputError` if it cannot be.
+
+    For a look before the work whose result is to be saved; nothing is written.
+
+    >>> check_target("/no/such/folder/net.safetensors")
+    Traceback (most recent call last):
+    fastbp.checks.InputError: cannot write '/no/such/folder/net.safetensors': '/no/such/folder' is no folder that can be
+    written to; nothing was changed
+    """
+    name = _name(path)
+    target = os.path.realpath(name)
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        reason = "it is a folder"
+    elif not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"{folder!r} is no folder that can be written to"
+    elif os.path.lexists(target) and not os.path.isfile(target):
+        reason = "it is no regular file"
+    elif os.path.isfile(target) and not os.access(target, os.W_OK):
+        reason = "it may not be written to"
+    else:
+        return target
+    raise InputError(f"cannot write {name!r}: {reason}; nothing was changed")
+
+
+@contextmanager
+def write_whole(path: PathName) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes its place at the path as the block ends, and vanishes if the block fails.
+
+    Whoever opens the path finds the old file or the new one, whole, whatever happens meanwhile: the new one is written
+    under another name in the same folder (`.fastbp-….tmp`, which only a killed process leaves behind), flushed to the
+    disk, and moved. Of a symbolic link the file it leads to is replaced; a hard link is left with the old file. The
+    mode is the old file's, or what the umask gives. Raises `InputError` if writing fails, and then nothing was changed.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with write_whole(folder + "/greeting") as file:
+    ...         _ = file.write(b"hello")
+    ...     pathlib.Path(folder, "greeting").read_text()
+    'hello'
+    """
+    target = check_target(path)
+    folder = os.path.dirname(target)
+    draft = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(target):
+            os.chmod(draft, stat.S_IMODE(os.stat(target).st_mode))
+        os.replace(draft, target)
+    except OSError as error:
+        raise InputError(f"cannot write {_name(path)!r}: {error.strerror or error}; nothing was changed") from error
+    finally:
+        with suppress(OSError):  # where all went well there is none
+            os.unlink(draft)
+    _sync(folder)
+
+
+def write_tensors(path: PathName, tensors: Mapping[str, npt.NDArray[Any]], description: Mapping[str, Any]) -> None:
+    """Write tensors, of any shape and layout, bool, integers or floats, and a description of them, as one whole file.
+
+    `description` is what JSON can hold, with "kind", a name, and "version", a whole number, as `read_tensors` wants
+    them; "sha256" is added to it. Long lists of numbers belong among the tensors. Equal content makes equal files.
+    Raises `InputError` if the file cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(folder + "/t", {"a": np.ones((2, 3))}, {"kind": "example", "version": 1, "colour": "red"})
+    ...     tensors, description = read_tensors(folder + "/t", "example", 1)
+    >>> tensors["a"].shape, description["colour"]
+    ((2, 3), 'red')
+    """
+    from safetensors.numpy import save
+
+    check_target(path)  # before a copy of all that there is
+    arrays = {name: np.asarray(a, a.dtype.newbyteorder("<"), order="C") for name, a in tensors.items()}
+    data = save(arrays, {"fastbp": json.dumps({**description, "sha256": _checksum(description, arrays)})})
+    if int.from_bytes(data[:8], "little") > _LONGEST_HEADER:
+        raise InputError(f"cannot write {_name(path)!r}: its header would have more than {_LONGEST_HEADER:,} bytes")
+    with write_whole(path) as file:
+        file.write(data)
+
+
+def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict[str, Any]]:
+    r"""Return the tensors, free to be written to, and the description of a file that `write_tensors` wrote.
+
+    Raises `InputError` for any other file, for a damaged one, for one whose description is of another kind, or of a
+    later version than the one given. Which tensors and fields there are is for the caller to check, with `reading` and
+    `field`. Memory is bounded by three times the size of the file, and a constant.
+
+    >>> import contextlib, pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    ...     _ = pathlib.Path("m.pkl").write_bytes(b"\x80\x04N.")
+    ...     read_tensors("m.pkl", "model", 1)
+    Traceback (most recent call last):
+    fastbp.checks.InputError: cannot load 'm.pkl': it is a pickle; fastbp reads safetensors, and unpickles nothing
+    """
+    with reading(path), _open_regular(_name(path)) as file:
+        size = os.fstat(file.fileno()).st_size
+        description = _description(_header(file, size), kind, version)
+        checksum = field(description, "sha256", str)
+        del description["sha256"]
+        file.seek(0)
+        tensors = _tensors(file.read(size))
+        if _checksum(description, tensors) != checksum:
+            raise InputError("it is damaged: its content is not that of its checksum")
+        return tensors, description
+
+
+@contextmanager
+def reading(path: PathName) -> Iterator[None]:
+    """Put what was read in front of an `InputError` raised within the block, and make one of an OSError.
+
+    >>> with reading("net.safetensors"):
+    ...     field({"sizes": 3}, "sizes", list)
+    Traceback (most recent call last):
+    fastbp.checks.InputError: cannot load 'net.safetensors': its description has 'sizes': 3; wanted is of type list
+    """
+    name = _name(path)
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"cannot load {name!r}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot load {name!r}: {error.strerror or error}") from error
+
+
+def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
+    """Return a field of a description, or raise `InputError` if it is missing or of another type; a bool is no int.
+
+    >>> field({"bias": True}, "bias", bool)
+    True
+    """
+    if name not in description:
+        raise InputError(f"its description has no {name!r}")
+    value = description[name]
+    if type(value) is not wanted:
+        raise InputError(f"its description has {name!r}: {reprlib.repr(value)}; wanted is of type {wanted.__name__}")
+    return value
+
+
+def _name(path: PathName) -> str:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = ""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"path is {path!r}; wanted is the name of a file, a str or an os.PathLike")
+    return name
+
+
+def _sync(folder: str) -> None:
+    """Have the folder's new entry on the disk as well."""
+    with suppress(OSError):  # Windows opens no folder, and some network file systems sync none
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _open_regular(name: str) -> BinaryIO:
+    mode = os.stat(name).st_mode  # before it is opened: a pipe would wait for its writer
+    if not stat.S_ISREG(mode):
+        raise InputError("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
+    return open(name, "rb")
+
+
+def _header(file: BinaryIO, size: int) -> dict[str, Any]:
+    """Return the header of a safetensors file: eight bytes of length, then JSON."""
+    start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:] != b"{" or length > size - 8:
+        for magic, words in _IN_DISGUISE.items():
+            if start.startswith(magic):
+                raise InputError(f"it is {words}; fastbp reads safetensors, and unpickles nothing")
+        if start[8:] not in (b"{", b""):
+            raise InputError("it is no safetensors file")
+        raise InputError(f"it is cut short, or no safetensors file: {size:,} bytes, of which {length:,} are its header")
+    if length > _LONGEST_HEADER:
+        raise InputError(f"its header has {length:,} bytes; wanted are at most {_LONGEST_HEADER:,}")
+    file.seek(8)
+    return _json("header", file.read(length))
+
+
+def _json(what: str, text: bytes | str) -> dict[str, Any]:
+    try:
+        value = json.loads(text if isinstance(text, str) else text.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its {what} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"its {what} is damaged: {reprlib.repr(value)}")
+    return value
+
+
+def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str, Any]:
+    metadata = header.get("__metadata__")
+    text = metadata.get("fastbp") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise InputError("it is a safetensors file that fastbp did not write, or damaged: it has no description")
+    description = _json("description", text)
+    if (given := field(description, "kind", str)) != kind:
+        raise InputError(f"it is a {reprlib.repr(given)[1:-1]}; wanted is a {kind}")
+    if (later := field(description, "version", int)) > version:
+        raise InputError(
+            f"it was made by a later fastbp: version {reprlib.repr(later)}, and this one reads up to {version}; "
+            "upgrade: pip install -U fastbp"
+        )
+    if later < 1:
+        raise InputError(f"its description has 'version': {reprlib.repr(later)}; wanted is at least 1")
+    return description
+
+
+def _tensors(data: bytes) -> Tensors:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return dict(load(data))
+    except (SafetensorError, KeyError, ValueError, OverflowError) as error:  # the others: what NumPy has no array for
+        raise InputError(f"it is cut short or damaged: {' '.join(str(error).split())}") from error
+
+
+def _checksum(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return the sha256 of a description and of tensors, with their names, dtypes and shapes, sorted by name."""
+    try:
+        text = json.dumps(description)  # which gives back, to the letter, what was parsed of its own
+    except RecursionError as error:
+        raise InputError("its description is nested too deeply") from error
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
