@@ -54,7 +54,16 @@ def refusing(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[No
 
 def one_line(error: BaseException) -> str:
     """Return what an exception says, in one line, or its name if it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return cut(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def cut(text: str, length: int) -> str:
+    """Return the beginning of a text that may be of any length, since it came out of a file.
+
+    >>> cut("'x.npy'", 60), cut("xxxxxx", 4)
+    ("'x.npy'", 'xxx…')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def read_promised(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> bytearray:

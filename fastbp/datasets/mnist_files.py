@@ -9,6 +9,7 @@ from typing import Any
 from fastbp.checks import InputError
 from fastbp.datasets.arrays import Splits
 from fastbp.datasets.files import StrPath, one_line, shown
+from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.tables import read_images, read_labels
 
 MIRRORS = (
@@ -115,19 +116,23 @@ def _fetch(url: str, path: str, _: Any) -> None:
 
 
 class _Unpacking:
-    """A file that unpacks what is written to it, up to a deadline and a size.
+    """A file that unpacks the gzip written to it, up to a deadline and a size.
 
-    requests' time-outs end a silence, and not a mirror that sends a byte now and then, or one that never ends.
+    requests' time-outs end a silence, and not a mirror that sends a byte now and then, or one that never ends. What
+    begins unlike gzip is kept as it is: servers that call gzip an encoding have it unpacked on the way.
     """
 
     def __init__(self, file: Any) -> None:
         self._file, self._unpacker, self._written = file, zlib.decompressobj(zlib.MAX_WBITS | 16), 0
+        self._packed: bool | None = None
         self._deadline = time.monotonic() + DEADLINE
 
     def write(self, packed: bytes) -> None:
         if time.monotonic() > self._deadline:
             raise TimeoutError(f"not done after {DEADLINE:g} s")
-        self._written += self._file.write(self._unpacker.decompress(packed))
+        if self._packed is None:
+            self._packed = packed.startswith(GZIP_MAGIC)
+        self._written += self._file.write(self._unpacker.decompress(packed) if self._packed else packed)
         if self._written > _LARGEST:
             raise ValueError(f"more than {_LARGEST} bytes")
 

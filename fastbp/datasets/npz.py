@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import DEFLATE_LIMIT, read_promised, refusing, unfit
+from fastbp.datasets.files import DEFLATE_LIMIT, cut, read_promised, refusing, unfit
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
 """Names under which inputs and labels are looked for, in this order."""
@@ -67,7 +67,7 @@ def _names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: dict[str, zipfile.ZipInfo]) -> str:
-    shown = [repr(name) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
+    shown = [cut(repr(name), 40) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
     return (", ".join(shown) + (", …" if len(names) > len(shown) else "")) or "no arrays"
 
 
@@ -77,12 +77,13 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     if info.file_size > DEFLATE_LIMIT * (info.compress_size + 1):  # 1: an empty member is 2 bytes of deflate
         promise = f"promises {info.file_size:,} bytes, more than {info.compress_size:,} compressed ones can hold"
         raise unfit(path, promise, _WANTED)
+    name = cut(repr(info.filename), 40)
     with archive.open(info) as member:
         stream = cast(BinaryIO, member)
-        dtype, shape, fortran, length = _read_header(path, info.filename, stream)
+        dtype, shape, fortran, length = _read_header(path, name, stream)
         promised = math.prod(shape) * dtype.itemsize
         if promised != info.file_size - length:
-            held = f"holds {info.file_size - length:,} bytes in {info.filename!r}, and its header promises {promised:,}"
+            held = f"holds {info.file_size - length:,} bytes in {name}, and its header promises {promised:,}"
             raise unfit(path, held, _WANTED)
         values = np.frombuffer(read_promised(path, stream, promised, _WANTED), dtype)
     return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
@@ -93,14 +94,14 @@ def _read_header(path: Path, name: str, stream: BinaryIO) -> tuple[np.dtype[Any]
     start = stream.read(8)
     width = {1: 2, 2: 4, 3: 4}.get(start[6] if len(start) == 8 else 0)
     if start[:6] != _MAGIC or width is None:
-        raise unfit(path, f"begins {name!r} with the bytes {start.hex(' ')}", "is an array of NumPy's format")
+        raise unfit(path, f"begins {name} with the bytes {start.hex(' ')}", "is an array of NumPy's format")
     length = int.from_bytes(stream.read(width), "little")
     text = stream.read(length) if length <= _LONGEST_HEADER else b""
     try:
         header = ast.literal_eval(text.decode("utf-8").strip())
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
     except (*_NOT_A_LITERAL, KeyError) as error:
-        raise unfit(path, f"has no readable header in {name!r}", "is an array of NumPy's format") from error
+        raise unfit(path, f"has no readable header in {name}", "is an array of NumPy's format") from error
     return _dtype(path, name, descr), _shape(path, name, shape), bool(fortran), 8 + width + length
 
 
@@ -108,8 +109,8 @@ def _dtype(path: Path, name: str, descr: Any) -> np.dtype[Any]:
     if isinstance(descr, str) and re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248])", descr):
         return np.dtype(descr)
     objects = ", which are Python objects and never unpickled" if descr in ("O", "|O") else ""
-    given = " ".join(repr(descr).split())[:60]
-    raise unfit(path, f"has values of dtype {given} in {name!r}{objects}", "are real numbers")
+    given = cut(repr(descr), 60)
+    raise unfit(path, f"has values of dtype {given} in {name}{objects}", "are real numbers")
 
 
 def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
@@ -119,4 +120,4 @@ def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
         and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
     ):
         return shape
-    raise unfit(path, f"has shape {repr(shape)[:60]} in {name!r}", "are sizes of at least 1")
+    raise unfit(path, f"has shape {cut(repr(shape), 60)} in {name}", "are sizes of at least 1")

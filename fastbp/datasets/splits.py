@@ -34,9 +34,7 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
     ((64, 1259), (64, 179), (64, 359))
     """
     if label is not None and (where in _NAMES or Path(where).is_dir()):
-        raise InputError(
-            f"label is {label!r}, and {shown(where)} has none to name; wanted is an .npz or .csv file with it"
-        )
+        raise InputError(f"label is {label!r}, and data {shown(where)} have their own; wanted is an .npz or .csv file")
     if where == "digits":
         train, test = digits(seed=seed)
         kept, validation = _deal(train[1], (1 / 8,), seed)
