@@ -143,6 +143,7 @@ def test_a_bomb_is_left_as_soon_as_it_is_known(file):
 def test_no_ordinary_file(tmp_path):
     refused("nowhere does not exist; wanted is a whole IDX file", read_idx, tmp_path / "nowhere")
     refused("is a folder", read_idx, tmp_path)
+    refused("3 cannot be looked up", read_idx, 3)
     refused("cannot be looked up|does not exist", read_idx, "a\0b")
     refused("is no ordinary file", read_idx, os.devnull)
     refused(r"'two\\nlines' does not exist", read_idx, "two\nlines")

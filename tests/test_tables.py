@@ -251,6 +251,8 @@ def test_csv_without_the_column_of_labels(file):
     refused("table.csv has no column 'sorte'; did you mean 'sort'. valid: sort, a, b, a$", read_examples, path, "sorte")
     refused("has no column 'kind'; valid: sort, a", read_inputs, path, "kind")
     refused("has 2 columns 'a'; valid", read_examples, path, "a")
+    refused("label is 3; wanted is a name", read_examples, path, 3)
+    refused("label is 3; wanted is a name", read_inputs, path, 3)
     refused("has no row of names, so no column 'a'; wanted is one, or labels", read_examples, file("1,2\n"), "a")
     refused("has no column but 'a'; wanted are inputs beside it", read_examples, file("a\n1\n"), "a")
     many = file(",".join(f"pixel{i}" for i in range(784)) + "\n1\n")

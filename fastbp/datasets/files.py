@@ -30,12 +30,12 @@ def unfit(path: StrPath, found: str, wanted: str) -> InputError:
 
 def regular_file(path: StrPath, wanted: str) -> Path:
     """Return the path of an ordinary file, or raise `InputError`: a pipe or a device would be waited for."""
-    path = Path(path)
     try:
+        path = Path(path)
         if path.is_file():
             return path
         found = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
-    except (OSError, ValueError) as error:  # no permission; a NUL in the name
+    except (OSError, ValueError, TypeError) as error:  # no permission; a NUL in the name; no path at all
         found = f"cannot be looked up ({one_line(error)})"
     raise unfit(path, found, wanted)
 

@@ -64,7 +64,7 @@ def split_folder(folder: Path) -> Splits:
     if missing:
         wanted = f"wanted are {', '.join(SUMS)}, plain or .gz"
         raise InputError(f"{shown(folder)} has no {' and no '.join(missing)}; {wanted}")
-    train_images, train_labels, test_images, test_labels = (_found(folder, name) for name in SUMS)
+    train_images, train_labels, test_images, test_labels = (_find(folder, name) or folder / name for name in SUMS)
     rows, rows_test = read_images(train_images), read_images(test_images)
     labels, labels_test = read_labels(train_labels, len(rows)), read_labels(test_labels, len(rows_test))
     if rows.shape[1] != rows_test.shape[1]:
@@ -80,10 +80,6 @@ def _find(folder: Path, name: str) -> Path | None:
     dotted = name.replace("-idx", ".idx")  # as some archives spell it
     candidates = (folder / f"{spelt}{suffix}" for suffix in ("", ".gz") for spelt in (name, dotted))
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _found(folder: Path, name: str) -> Path:
-    return _find(folder, name) or folder / name
 
 
 def _cache() -> Path:

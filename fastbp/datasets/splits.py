@@ -1,12 +1,13 @@
 """Data by name, folder or file, split into training, validation and test."""
 
 import difflib
+import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, whole_number
 from fastbp.datasets.arrays import Examples, Splits
 from fastbp.datasets.bundled import digits
 from fastbp.datasets.files import StrPath, shown
@@ -33,6 +34,9 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
     >>> x.shape, x_validation.shape, x_test.shape
     ((64, 1259), (64, 179), (64, 359))
     """
+    whole_number("seed", seed, least=0)
+    if not isinstance(where, str | os.PathLike):
+        raise InputError(f"data {where!r} is no name; valid: {', '.join(_NAMES)}, a file, a folder")
     if label is not None and (where in _NAMES or Path(where).is_dir()):
         raise InputError(f"label is {label!r}, and data {shown(where)} have their own; wanted is an .npz or .csv file")
     if where == "digits":

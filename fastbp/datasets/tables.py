@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.checks import InputError
 from fastbp.datasets.arrays import Examples, as_labels, as_rows
 from fastbp.datasets.comma_separated import csv_rows
 from fastbp.datasets.files import StrPath, refusing, regular_file, unfit
@@ -37,6 +38,7 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     >>> labels
     array([0, 2])
     """
+    _check_label(label)
     path = regular_file(path, _WANTED)
     kind = _kind(path)
     if kind == "idx":
@@ -65,6 +67,7 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     array([[5.1, 6.3],
            [3.5, 2.9]], dtype=float32)
     """
+    _check_label(label)
     path = regular_file(path, "is an IDX, .npz or .csv file")
     kind = _kind(path)
     if kind == "csv":
@@ -86,6 +89,11 @@ def read_labels(path: StrPath, examples: int) -> npt.NDArray[np.int64]:
     if labels.ndim != 1:
         raise unfit(path, f"holds an array of shape {labels.shape}, as images are", "are labels: one dimension")
     return as_labels(path, labels, examples)
+
+
+def _check_label(label: str | None) -> None:
+    if not (label is None or isinstance(label, str)):
+        raise InputError(f"label is {label!r}; wanted is a name")
 
 
 def _kind(path: Path) -> str:
