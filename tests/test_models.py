@@ -134,7 +134,7 @@ def test_weights_that_were_assigned_are_those_saved(tmp_path):
 
 
 def test_the_description_in_full(tmp_path):
-    fastbp.Network([3, 4, 2], ["tanh", "sigmoid"], "cross-entropy", bias=False, dtype="float64", rng=0).save(
+    fastbp.Network([3, 4, 2], ["tanh", "sigmoid"], "cross-entropy", bias=False, dtype="float64", input_scale=0.25).save(
         tmp_path / "net"
     )
     tensors, description = read_tensors(tmp_path / "net", "model", 1)

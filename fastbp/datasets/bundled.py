@@ -1,12 +1,10 @@
-"""Data to train on: the digits that come with the package."""
+"""The digits that come with the package."""
 
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
-Examples = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-"""Columns x, shape (n_0, m), and m labels."""
+from fastbp.datasets.arrays import Examples
 
 
 def digits(held_out: float = 0.2, seed: int = 0) -> tuple[Examples, Examples]:

@@ -1,0 +1,14 @@
+"""Data to train on: the bundled digits, MNIST, and one's own in IDX, npz or csv files.
+
+Examples are columns everywhere: x has shape (n_0, n), each example contiguous in memory, beside n labels. Bytes stay
+uint8 until they are used, and a file that can be mapped is mapped, not read.
+"""
+
+from fastbp.datasets.arrays import Examples, Splits
+from fastbp.datasets.bundled import digits
+from fastbp.datasets.idx import read_idx
+from fastbp.datasets.mnist_files import mnist
+from fastbp.datasets.splits import load
+from fastbp.datasets.tables import read_examples, read_inputs
+
+__all__ = ["Examples", "Splits", "digits", "load", "mnist", "read_examples", "read_idx", "read_inputs"]
