@@ -1,23 +1,36 @@
 """The command fastbp: a thin layer over the library."""
 
+import csv
+import io
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
-from fastbp import __version__, datasets
+from fastbp import __version__, datasets, schedules
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import NAMES
-from fastbp.checks import InputError
+from fastbp.checks import InputError, choose
 from fastbp.costs import COSTS
-from fastbp.network import Network
+from fastbp.files import check_target, write_whole
+from fastbp.network import Network, load
 from fastbp.plots import check_picture, save_curves
 from fastbp.training import DivergedError, History
 
 _NEXT = """\
 Try next:  fastbp train --sizes 64-100-10 --activations relu,softmax --cost log-likelihood --eta 0.3 --plot curves.png
-           fastbp train --help"""
+           fastbp train --save digits.safetensors && fastbp evaluate digits.safetensors
+           fastbp --help"""
+_DATA = "digits, mnist, an .npz or .csv file, or a folder with MNIST's four files."
+_SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
+_backend = click.option(
+    "--backend", default=None, help=f"One of {', '.join(NAMES)}.  [default: FASTBP_BACKEND, or numpy]"
+)
+_data = click.option("--data", default="digits", show_default=True, help=f"One of {_DATA}")
+_label = click.option("--label", default=None, help="The column of labels in a .csv file.  [default: the last]")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,10 +40,14 @@ def fastbp() -> None:
 
 
 @fastbp.command()
-@click.option("--sizes", default="64-30-10", show_default=True, help="Neurons of each layer, the input first.")
+@_data
+@_label
+@click.option("--sizes", default=None, help="Neurons of each layer, input first.  [default: the data's, 30 between]")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Times through the training examples.")
 @click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Examples to a step of descent.")
 @click.option("--eta", type=float, default=3.0, show_default=True, help="Learning rate.")
+@click.option("--schedule", default="constant", show_default=True, help=f"Of eta: {', '.join(_SCHEDULES)}.")
+@click.option("--momentum", type=float, default=0.0, show_default=True, help="Of the descent, below 1.")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="L2 regularisation.")
 @click.option("--cost", default="quadratic", show_default=True, help=f"One of {', '.join(COSTS)}.")
 @click.option(
@@ -39,57 +56,119 @@ def fastbp() -> None:
     show_default=True,
     help=f"One for all layers, or one a layer with commas between: {', '.join(ACTIVATIONS)}.",
 )
-@click.option("--backend", default=None, help=f"One of {', '.join(NAMES)}.  [default: FASTBP_BACKEND, or numpy]")
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Make up for classes of different frequency.")
+@click.option("--patience", type=int, help="Stop after so many epochs without a better one, and go back to the best.")
+@_backend
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first parameters and the mini-batches.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of parameters, mini-batches and shuffled data.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Leave the state of training here, to go on from.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint, if it is there.")
+@click.option("--save", type=click.Path(path_type=Path), help="Save the network, in safetensors.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves as PNG or SVG.")
 def train(
-    sizes: str,
-    epochs: int,
-    mini_batch_size: int,
-    eta: float,
-    lmbda: float,
-    cost: str,
-    activations: str,
-    backend: str | None,
-    dtype: str,
-    seed: int,
-    plot: Path | None,
-) -> None:
-    """Train a network on 1,797 handwritten digits and test it on those held out."""
+    data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: str | None,
+    seed: int, eta: float, schedule: str, save: Path | None, plot: Path | None, **options: Any,
+) -> None:  # fmt: skip
+    """Train a network on handwritten digits or data of your own, and test it on what was held out."""
     start = time.perf_counter()
-    picture = None if plot is None else check_picture(plot)
-    (x, labels), test = datasets.digits()
-    layers = _sizes(sizes, inputs=x.shape[0])
+    if save is not None:
+        check_target(save)
+    if plot is not None:
+        check_picture(plot)
+    eta_of_epoch = choose("schedule", schedule, _SCHEDULES)(eta)
+    (x, labels), validation, test = datasets.load(data, label, seed if Path(data).is_file() else 0)
+    layers = _sizes(sizes, x.shape[0], _classes(labels, validation[1], test[1]))
     names = activations.split(",") if "," in activations else activations
-    net = Network(layers, names, cost, dtype=dtype, backend=backend, rng=seed)
-    click.echo(f"{net!r}\n{x.shape[1]:,} digits to train on, {test[0].shape[1]} held out")
-    history = History()
-    try:
-        net.train(
-            x,
-            labels,
-            epochs=epochs,
-            mini_batch_size=mini_batch_size,
-            eta=eta,
-            lmbda=lmbda,
-            validation=test,
-            callback=history.append,
-        )
-    except KeyboardInterrupt:
-        click.echo(f"stopped by Ctrl-C in epoch {len(history.cost) + 1}", err=True)
-    right = net.accuracy(*test)
-    seconds = time.perf_counter() - start
-    click.echo(
-        f"{right:.2%} of the held-out digits right; {len(history.cost)} epochs in {sum(history.seconds):.2f} s, "
-        f"{seconds:.1f} s in all"
+    net = Network(
+        layers, names, cost, dtype=dtype, backend=backend, rng=seed, input_scale=1.0 / max(1.0, float(np.abs(x).max()))
     )
-    if picture is not None and history.cost:
-        save_curves(history, picture, f"{net!r}"[1:-1])
-        click.echo(f"learning curves in {picture}")
-    if len(history.cost) < epochs:
+    counts = f"{x.shape[1]:,} examples to train on, {len(validation[1]):,} to validate, {len(test[1]):,} to test"
+    click.echo(f"{net!r}\n{counts}")
+    history, stopped = _trained(net, x, labels, validation, eta_of_epoch, options)
+    seconds = time.perf_counter() - start
+    if len(test[1]):
+        click.echo(f"{net.accuracy(*test):.2%} of the {len(test[1]):,} test examples right")
+    click.echo(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s, {seconds:.1f} s in all")
+    if plot is not None and history.cost:
+        save_curves(history, plot, f"{net!r}"[1:-1])
+        click.echo(f"learning curves in {plot}")
+    if save is not None:
+        net.save(save)
+        click.echo(f"network in {save}")
+    if stopped:
         sys.exit(130)
-    click.echo(_NEXT)
+    if data == "digits":
+        click.echo(_NEXT)
+
+
+@fastbp.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@_data
+@_label
+@_backend
+def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> None:
+    """Test a saved network: accuracy, cost, and which classes it takes for which.
+
+    Of digits, mnist and folders the test part is used, of a file all its examples.
+    """
+    net = load(model, backend=backend)
+    is_file = Path(data).is_file()
+    x, labels = datasets.read_examples(data, label) if is_file else datasets.load(data, label)[2]
+    click.echo(f"{net!r}\n{len(labels):,} examples of {data}")
+    click.echo(f"{net.accuracy(x, labels):.2%} right, cost {net.cost(x, labels):.4f}")
+    click.echo(_confusion(labels, net.predict(x), net.sizes[-1]))
+
+
+@fastbp.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--label", default=None, help="A column of a .csv file that is no input.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write here.  [default: standard output]")
+@_backend
+def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: str | None) -> None:
+    """Print what a saved network makes of inputs (IDX, .npz, .csv), as CSV: the class, and the outputs."""
+    net = load(model, backend=backend)
+    x = datasets.read_inputs(file, label)
+    outputs = np.asarray(net.to("numpy").feedforward(x))
+    header = [f"output_{j}" for j in range(len(outputs))]
+    rows = [[f"{value:.9g}" for value in column] for column in outputs.T]
+    if len(outputs) > 1:
+        header = ["class", *header]
+        rows = [[str(column.argmax()), *row] for column, row in zip(outputs.T, rows, strict=True)]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    if output is None:
+        click.echo(text.getvalue(), nl=False)
+    else:
+        with write_whole(output) as target:
+            target.write(text.getvalue().encode())
+
+
+@fastbp.command()
+def info() -> None:
+    """Say what fastbp stands on here: versions, backends, BLAS, threads, the folder of compiled code."""
+    from fastbp.information import information
+
+    for name, value in information().items():
+        click.echo(f"{name:<26} {value}")
+
+
+@fastbp.command()
+@_backend
+def check(backend: str | None) -> None:
+    """Prove a backend here and now: kernels, gradients, a short training. Exit code 1 if one fails."""
+    from fastbp.backends import get
+    from fastbp.selfcheck import checks
+
+    click.echo(f"fastbp {__version__} on {get(backend).name}")
+    failed = 0
+    for done in checks(backend):
+        failed += not done.passed
+        verdict = "passed" if done.passed else "FAILED"
+        click.echo(f"{verdict}  {done.what:<50} off by {done.error:7.1e}, at most {done.bound:7.1e}")
+    click.echo("all passed" if not failed else f"{failed} failed")
+    if failed:
+        sys.exit(1)
 
 
 def main() -> None:
@@ -111,14 +190,42 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _sizes(text: str, inputs: int) -> list[int]:
-    """Return the sizes of layers that the digits fit."""
+def _trained(
+    net: Network, x: Any, labels: Any, validation: Any, eta: schedules.Schedule, options: dict[str, Any]
+) -> tuple[History, bool]:
+    """Train; return the history, and whether Ctrl-C ended it."""
+    history = History()
+    try:
+        watched = validation if len(validation[1]) else None
+        return net.train(x, labels, eta=eta, validation=watched, callback=history.append, **options), False
+    except KeyboardInterrupt:
+        click.echo(f"stopped by Ctrl-C in epoch {len(history.cost) + 1}", err=True)
+        return history, True
+
+
+def _classes(*parts: Any) -> int:
+    return 1 + max(int(labels.max()) for labels in parts if len(labels))
+
+
+def _sizes(text: str | None, inputs: int, classes: int) -> list[int]:
+    """Return the sizes of layers that data fit."""
+    if text is None:
+        return [inputs, 30, classes]
     parts = text.split("-")
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--sizes is {text!r}; wanted are whole numbers with '-' between, like {inputs}-30-10")
+        raise InputError(f"--sizes is {text!r}; wanted are whole numbers with '-' between, like {inputs}-30-{classes}")
     sizes = [int(part) for part in parts]
-    if sizes[0] != inputs or sizes[-1] != 10:
-        raise InputError(
-            f"--sizes is {text!r}; the digits have {inputs} pixels and 10 classes: wanted is {inputs}-…-10"
-        )
+    if sizes[0] != inputs or sizes[-1] < classes:
+        wanted = f"wanted is {inputs}-…-{classes}"
+        raise InputError(f"--sizes is {text!r}; the data have {inputs} inputs and {classes} classes: {wanted}")
     return sizes
+
+
+def _confusion(labels: Any, predicted: Any, classes: int) -> str:
+    """Return a table of how many examples of each class were taken for which."""
+    table = np.zeros((classes, classes), int)
+    np.add.at(table, (labels, predicted), 1)
+    width = max(5, len(str(table.max())) + 1)
+    head = "label" + "".join(f"{j:>{width}}" for j in range(classes)) + "  taken for"
+    rows = [f"{i:>5}" + "".join(f"{n or '·':>{width}}" for n in row) for i, row in enumerate(table)]
+    return "\n".join([head, *rows])

@@ -21,9 +21,10 @@ def test_train_alone_ends_with_accuracy_time_and_what_to_try_next():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "<Network 64-30-10: sigmoid, sigmoid; quadratic cost; float32 on numpy>"
-    assert lines[1] == "1,438 digits to train on, 359 held out"
-    assert "% of the held-out digits right; 100 epochs in " in lines[2]
+    assert lines[1] == "1,259 examples to train on, 179 to validate, 359 to test"
+    assert "% of the 359 test examples right" in lines[2]
     assert float(lines[2].partition("%")[0]) >= 96
+    assert lines[3].startswith("100 epochs in ")
     assert "Try next:  fastbp train" in done.stdout
     assert "epoch 100/100" in done.stderr
 
@@ -76,9 +77,9 @@ def test_the_seed_decides_the_result():
         (["train", "--epochs", "three"], "'three' is not a valid integer"),
         (["train", "--epochs", "0"], "epochs is 0; wanted is a whole number of at least 1"),
         (["train", "--eta", "nan"], "eta is nan; wanted is a finite number, positive"),
-        (["train", "--mini-batch-size", "2000"], "mini_batch_size is 2000; wanted is a whole number from 1 to 1438"),
+        (["train", "--mini-batch-size", "2000"], "mini_batch_size is 2000; wanted is a whole number from 1 to 1259"),
         (["train", "--sizes", "64,10"], "--sizes is '64,10'; wanted are whole numbers with '-' between"),
-        (["train", "--sizes", "784-30-10"], "the digits have 64 pixels and 10 classes: wanted is 64-…-10"),
+        (["train", "--sizes", "784-30-10"], "the data have 64 inputs and 10 classes: wanted is 64-…-10"),
         (["train", "--sizes", "64-0-10"], "sizes[1] is 0"),
         (["train", "--cost", "quadratc"], "unknown cost 'quadratc'; did you mean 'quadratic'?"),
         (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
@@ -131,5 +132,5 @@ def test_ctrl_c_ends_with_what_was_reached():
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "stopped by Ctrl-C in epoch" in err
-    assert "% of the held-out digits right" in out
+    assert "% of the 359 test examples right" in out
     assert "Traceback" not in err

@@ -30,9 +30,8 @@ def test_no_image_is_lost_or_in_both_parts():
 @pytest.mark.parametrize("seed", range(10))
 def test_96_percent_on_held_out_images_with_the_commands_defaults(seed):
     defaults = {option.name: option.default for option in command.params}
-    (x, labels), test = datasets.digits()
-    sizes = [int(n) for n in defaults["sizes"].split("-")]
-    net = Network(sizes, defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)
-    names = ("epochs", "mini_batch_size", "eta", "lmbda")
-    net.train(x, labels, **{name: defaults[name] for name in names}, progress=False)
+    train, validation, test = datasets.load(defaults["data"])
+    net = Network([64, 30, 10], defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)
+    names = ("epochs", "mini_batch_size", "eta", "lmbda", "momentum", "patience", "class_weight")
+    net.train(*train, **{name: defaults[name] for name in names}, validation=validation, progress=False)
     assert net.accuracy(*test) >= 0.96
