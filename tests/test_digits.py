@@ -29,7 +29,7 @@ def test_no_image_is_lost_or_in_both_parts():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_96_percent_on_held_out_images_with_the_commands_defaults(seed):
-    defaults = {option.name: option.default for option in command.params}
+    defaults = command.make_context("train", []).params
     train, validation, test = datasets.load(defaults["data"])
     net = Network([64, 30, 10], defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)
     names = ("epochs", "mini_batch_size", "eta", "lmbda", "momentum", "patience", "class_weight")
