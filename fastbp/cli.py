@@ -79,9 +79,7 @@ def train(
     (x, labels), validation, test = datasets.load(data, label, seed if Path(data).is_file() else 0)
     layers = _sizes(sizes, x.shape[0], _classes(labels, validation[1], test[1]))
     names = activations.split(",") if "," in activations else activations
-    net = Network(
-        layers, names, cost, dtype=dtype, backend=backend, rng=seed, input_scale=1.0 / max(1.0, float(np.abs(x).max()))
-    )
+    net = Network(layers, names, cost, dtype=dtype, backend=backend, rng=seed, input_scale=_input_scale(x))
     counts = f"{x.shape[1]:,} examples to train on, {len(validation[1]):,} to validate, {len(test[1]):,} to test"
     click.echo(f"{net!r}\n{counts}")
     history, stopped = _trained(net, x, labels, validation, eta_of_epoch, options)
@@ -201,6 +199,12 @@ def _trained(
     except KeyboardInterrupt:
         click.echo(f"stopped by Ctrl-C in epoch {len(history.cost) + 1}", err=True)
         return history, True
+
+
+def _input_scale(x: Any) -> float:
+    """Return what brings inputs to 1 at the most: 1/255 for bytes of pixels, 1 for what is there already."""
+    largest = max(float(x.max()), -float(x.min()))  # no copy is made of mapped data
+    return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
 
 
 def _classes(*parts: Any) -> int:

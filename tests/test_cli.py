@@ -1,13 +1,21 @@
 """The command, as a person runs it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import fastbp
+from fastbp import datasets
+
+_FOLDERS = [os.environ.get("FASTBP_DATA"), Path(__file__).parents[2] / "shared/data/mnist"]
+MNIST = next((folder for folder in _FOLDERS if folder and Path(folder, "train-images-idx3-ubyte.gz").exists()), None)
 COMMAND = [sys.executable, "-W", "error", "-c", "from fastbp.cli import main; main()"]
 
 
@@ -134,3 +142,139 @@ def test_ctrl_c_ends_with_what_was_reached():
     assert "stopped by Ctrl-C in epoch" in err
     assert "% of the 359 test examples right" in out
     assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return a network that the command has trained and saved."""
+    path = tmp_path_factory.mktemp("saved") / "digits.safetensors"
+    done = run("train", "--epochs", "20", "--save", str(path))
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def test_evaluate_says_the_accuracy_that_training_ended_with(saved):
+    path, trained = saved
+    done = run("evaluate", str(path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1] == "359 examples of digits"
+    assert lines[2].partition("%")[0] == re.search(r"([\d.]+)% of the 359 test examples", trained)[1]
+    assert sum(int(n) for line in lines[4:] for n in line.replace("·", "0").split()[1:]) == 359
+
+
+def test_predict_reads_every_format_and_writes_csv(saved, tmp_path):
+    (x, _), _ = datasets.digits()
+    net, rows = fastbp.load(saved[0]), np.ascontiguousarray(x[:, :7].T)
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
+    np.savez(tmp_path / "x.npz", x=rows)
+    header = b"\0\0\x0d\2" + np.array([7, 64], ">u4").tobytes()
+    (tmp_path / "x.idx").write_bytes(header + rows.astype(">f4").tobytes())
+    texts = []
+    for name in ("x.csv", "x.npz", "x.idx"):
+        done = run("predict", str(saved[0]), str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        texts.append(done.stdout)
+    assert texts[0] == texts[1] == texts[2]
+    lines = [line.split(",") for line in texts[0].splitlines()]
+    assert lines[0] == ["class", *[f"output_{j}" for j in range(10)]]
+    assert [int(line[0]) for line in lines[1:]] == net.predict(rows.T).tolist()
+    np.testing.assert_allclose(np.array([line[1:] for line in lines[1:]], float).T, net.feedforward(rows.T), rtol=1e-6)
+    run("predict", str(saved[0]), str(tmp_path / "x.csv"), "--output", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text() == texts[0]
+
+
+def test_a_csv_of_ones_own_is_scaled_and_the_scale_is_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    rows = np.column_stack([1000.0 * (labels == c) + rng.normal(0, 100, 300) for c in range(3)])
+    data = tmp_path / "own.csv"
+    names = "size,weight,age,kind"
+    np.savetxt(data, np.column_stack([rows, labels]), delimiter=",", header=names, comments="")
+    model = tmp_path / "own.safetensors"
+    done = run("train", "--data", str(data), "--label", "kind", "--epochs", "30", "--save", str(model))
+    assert done.returncode == 0, done.stderr
+    assert "240 examples to train on, 30 to validate, 30 to test" in done.stdout
+    assert fastbp.load(model).input_scale == pytest.approx(1 / 1300, rel=0.2)
+    evaluated = run("evaluate", str(model), "--data", str(data), "--label", "kind").stdout
+    assert float(re.search(r"([\d.]+)% right", evaluated)[1]) > 95
+
+
+def test_resume_goes_on(tmp_path):
+    path = str(tmp_path / "run")
+    first = run("train", "--epochs", "5", "--checkpoint", path)
+    assert first.returncode == 0, first.stderr
+    on = run("train", "--epochs", "10", "--checkpoint", path, "--resume", "--save", str(tmp_path / "a"))
+    whole = run("train", "--epochs", "10", "--save", str(tmp_path / "b"))
+    assert "epoch 10/10" in on.stderr
+    assert whole.returncode == 0, whole.stderr
+    for a, b in zip(fastbp.load(tmp_path / "a").weights, fastbp.load(tmp_path / "b").weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_info_names_versions_backends_and_the_cache():
+    out = run("info").stdout
+    for word in ("NumPy", "Numba", "BLAS", "threads", "compiled code", "backend numpy", "no CUDA backend yet"):
+        assert word in out
+
+
+def test_check_passes_and_its_exit_code_says_when_it_does_not(run_python):
+    done = run("check", "--backend", "numpy-plain")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "all passed"
+    source = """
+import sys, fastbp.selfcheck
+fastbp.selfcheck.checks = lambda backend: [fastbp.selfcheck.Check("something", float("nan"), 1.0)]
+sys.argv = ["fastbp", "check"]
+from fastbp.cli import main
+main()
+"""
+    failing = run_python(source)
+    assert failing.returncode == 1
+    assert "FAILED  something" in failing.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "digit"], "did you mean 'digits'?"),
+        (["train", "--schedule", "cosin"], "unknown schedule 'cosin'; did you mean 'cosine'?"),
+        (["train", "--resume"], "resume wants a checkpoint"),
+        (["train", "--save", "/nowhere/at/all.safetensors"], "cannot write '/nowhere/at/all.safetensors'"),
+        (["train", "--momentum", "1"], "momentum is 1.0; wanted is a number from 0 to below 1"),
+        (["train", "--class-weight", "heavy"], "'heavy' is not 'balanced'"),
+        (["evaluate"], "Missing argument 'MODEL'"),
+        (["evaluate", "missing.safetensors"], "cannot load 'missing.safetensors'"),
+        (["predict", "missing.safetensors", "x.csv"], "cannot load 'missing.safetensors'"),
+        (["check", "--backend", "cupy"], "backend 'cupy' cannot be used"),
+    ],
+)
+def test_errors_of_the_other_commands(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("fastbp: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_network_of_other_data_is_refused(saved, tmp_path):
+    (tmp_path / "two.csv").write_text("1,2,0\n3,4,1\n")
+    done = run("evaluate", str(saved[0]), "--data", str(tmp_path / "two.csv"))
+    assert done.returncode == 2
+    assert "x has shape (2, 2); wanted are columns of 64" in done.stderr
+
+
+@pytest.mark.skipif(MNIST is None, reason="MNIST's files are neither in FASTBP_DATA nor beside the repository")
+@pytest.mark.parametrize("seed", range(5))
+def test_mnist_ends_above_94_percent_and_evaluate_says_the_same(seed, tmp_path):
+    model = str(tmp_path / "m.safetensors")
+    options = ["--sizes", "784-30-10", "--epochs", "10", "--mini-batch-size", "10", "--eta", "3.0"]
+    trained = run("train", "--data", str(MNIST), *options, "--seed", str(seed), "--save", model)
+    right = re.search(r"([\d.]+)% of the 10,000 test examples right", trained.stdout)[1]
+    assert float(right) >= 94
+    assert f"{right}% right" in run("evaluate", model, "--data", str(MNIST)).stdout
+
+
+def test_completion_of_the_shell():
+    done = run(_FASTBP_COMPLETE="bash_source")
+    assert "complete -o nosort -F _fastbp_completion fastbp" in done.stdout

@@ -65,7 +65,7 @@ class CompiledNumPy(Backend):
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         """Return a read-only view, C-ordered and aligned: compiled code knows data by that one type."""
-        view = np.require(host, requirements=["C", "A"]).view()
+        view = np.require(host, requirements=["C", "A"]).view(np.ndarray)  # of a memory map, too
         view.flags.writeable = False
         return view
 
