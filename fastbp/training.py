@@ -112,7 +112,7 @@ def train(
     """
     watcher = watcher or Watcher()
     history = History()
-    loop = _MiniBatches(plan, p, x, y, source, schedule)
+    loop = MiniBatches(plan, p, x, y, source, schedule)
     for number in range(1, schedule.epochs + 1):
         start = time.perf_counter()
         cost = loop.epoch(rng.permutation(x.shape[0]), number, watcher)
@@ -127,7 +127,7 @@ def train(
     return history
 
 
-class _MiniBatches:
+class MiniBatches:
     """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn."""
 
     def __init__(self, plan: Plan, p: Parameters, x: Array, y: Array, source: str, schedule: Schedule) -> None:
