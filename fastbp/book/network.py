@@ -8,6 +8,7 @@ compiled (`SGD`) or on whole mini-batches as matrices.
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -172,27 +173,30 @@ class Network:
 
     def _compiled(self, examples: list[Pair], mini_batch_size: int, eta: float) -> Callable[[int], None]:
         """Return an epoch that runs compiled, over examples converted once."""
-        plan = _plan_of(self.weights)
+        plan = _plan_of(_sizes_of(self.weights))
         xs, ys = unzipped("training_data", examples)
         x, y = rows_of("training_data", xs, plan.sizes[0]), rows_of("training_data", ys, plan.sizes[-1])
         source = x.dtype.name if x.dtype.name in ("float32", "uint8") else plan.dtype  # converted as it is gathered
         x, y = plan.backend.upload(np.asarray(x, source)), plan.backend.upload(np.asarray(y, plan.dtype))
         size = min(whole_number("mini_batch_size", mini_batch_size), len(examples))
         schedule = Schedule(epochs=1, mini_batch_size=size, eta=float(eta), lmbda=0.0)
+        loop = MiniBatches(plan, as_parameters(*self._copies(plan), plan), x, y, source, schedule)
         order = list(range(len(examples)))  # shuffled like the book's list: by the same swaps
 
         def epoch(number: int) -> None:
-            # Copies, since compiled code works in place and the book's does not; read anew each epoch, since an
-            # `evaluate` of somebody's own may assign; put in place at once, so that Ctrl-C leaves what is trained.
-            plan = _plan_of(self.weights)
-            weights = checked_parameters("weights", self.weights, plan, copied=True)
-            biases = checked_parameters("biases", self.biases, plan, copied=True)
+            # Read anew, since an `evaluate` of somebody's own may have assigned some, and put in place at once, so
+            # that Ctrl-C leaves what has been trained.
+            self.weights, self.biases = self._copies(plan)
+            loop.p = as_parameters(self.weights, self.biases, plan)
             random.shuffle(order)
-            self.weights, self.biases = weights, biases
-            loop = MiniBatches(plan, as_parameters(weights, biases, plan), x, y, source, schedule)
             loop.epoch(np.array(order, np.int64), number, Watcher())
 
         return epoch
+
+    def _copies(self, plan: Plan) -> tuple[list[Array], list[Array]]:
+        """Return checked copies of weights and biases: compiled code works in place, and the book's does not."""
+        weights = checked_parameters("weights", self.weights, plan, copied=True)
+        return weights, checked_parameters("biases", self.biases, plan, copied=True)
 
     def _summed(self, mini_batch: Sequence[Pair]) -> tuple[list[Array], list[Array]]:
         """Return (nabla_b, nabla_w) summed over the examples of a mini-batch."""
@@ -260,17 +264,17 @@ def _is_the_books(net: Network, *names: str) -> bool:
     )
 
 
-def _sizes_of(weights: Sequence[Any]) -> list[int]:
+def _sizes_of(weights: Sequence[Any]) -> tuple[int, ...]:
     """Return the sizes of the layers by the weights, which count where they differ from `Network.sizes`."""
     shapes = [np.shape(w) for w in weights]
     if not shapes or any(len(shape) != 2 for shape in shapes):
         raise InputError(f"weights have shapes {shapes}; wanted is a list of one or more (n_l, n_{{l-1}}) arrays")
-    return [shapes[0][1], *(shape[0] for shape in shapes)]
+    return (shapes[0][1], *(shape[0] for shape in shapes))
 
 
-def _plan_of(weights: Sequence[Any]) -> Plan:
+@cache  # a new plan has new formulas of its own, whose kernels take 10 ms to load even when they have been compiled
+def _plan_of(sizes: tuple[int, ...]) -> Plan:
     # Always NumPy's backend, whichever is the current one: the parameters are NumPy arrays before and after.
-    sizes = _sizes_of(weights)
     return plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype="float64", backend=backends.get("numpy"))
 
 
