@@ -183,7 +183,10 @@ def add_outer(dtype: str) -> Kernel:
     """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
+        if delta.shape[0] <= tiles.FEW_COLUMNS:
+            tiles.add_outer(alpha, delta, a, beta, w)
+        else:
+            blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
