@@ -121,7 +121,9 @@ def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rn
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6), (13, 6, 33), (20, 7, 9), (21, 5, 8)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6), (13, 6, 33), (20, 7, 9), (21, 5, 8)]
+)
 def test_products(dtype, m, n, k, rng):
     w, a, delta = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (m, k), (m, n)))
     z, out = np.full((m, n), np.nan, dtype), np.full((m, k), np.nan, dtype)
