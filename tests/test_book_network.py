@@ -169,6 +169,14 @@ def test_columns_of_any_real_dtype(digits, dtype, capsys):
     check_same(network.Network, Loop, lambda net: net.SGD(training, 2, 8, 0.5, tests), capsys)
 
 
+def test_columns_that_are_views_or_of_several_kinds(digits, capsys):
+    x = np.hstack([x for x, _ in digits[0][:50]])
+    sliced = [(x[:, i : i + 1], y) for i, (_, y) in enumerate(digits[0][:50])]
+    mixed = [(x.astype("float32" if i % 2 else "float64"), y) for i, (x, y) in enumerate(sliced)]
+    for training in (sliced, mixed, [(x[::-1][::-1], np.asfortranarray(y)) for x, y in sliced]):
+        check_same(network.Network, Loop, lambda net, data=training: net.SGD(data, 2, 8, 0.5, digits[1][:9]), capsys)
+
+
 def test_no_examples_and_no_epochs(digits, capsys):
     check_same(network.Network, Loop, lambda net: net.SGD([], 2, M, ETA), capsys)
     check_same(network.Network, Loop, lambda net: net.SGD(digits[0], 0, M, ETA, []), capsys)
@@ -393,6 +401,7 @@ WRONG = {
     "y of another length": [(X, np.zeros((3, 1)))],
     "no pairs": [(X, Y, Y)],
     "numbers": [1, 2],
+    "objects": [(X.astype(object), Y)],
     "complex x": [(X + 1j, Y)],
     "text": [(X.astype(str), Y)],
 }

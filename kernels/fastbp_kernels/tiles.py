@@ -51,8 +51,11 @@ def add_outer(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
         j1 = min(j + 1, n - 1)
         scale = real(beta)  # w's, the first time that it is gone through
         for i in range(0, m - m % 5, 5):
-            d0, d1, d2, d3, d4 = _five(real(alpha), delta, i, j)
-            e0, e1, e2, e3, e4 = _five(real(alpha), delta, i, j1)
+            d0, e0 = real(alpha) * delta[i, j], real(alpha) * delta[i, j1]
+            d1, e1 = real(alpha) * delta[i + 1, j], real(alpha) * delta[i + 1, j1]
+            d2, e2 = real(alpha) * delta[i + 2, j], real(alpha) * delta[i + 2, j1]
+            d3, e3 = real(alpha) * delta[i + 3, j], real(alpha) * delta[i + 3, j1]
+            d4, e4 = real(alpha) * delta[i + 4, j], real(alpha) * delta[i + 4, j1]
             for k in range(w.shape[1]):
                 a0, a1, a2, a3, a4 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k], a[i + 4, k]
                 # Both are read before one is written: they are the same row where n is odd.
@@ -67,14 +70,3 @@ def add_outer(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
                 w[j, k] = p + d0 * a[i, k]
                 w[j1, k] = q + e0 * a[i, k]
             scale = real(1)
-
-
-@jitable
-def _five(alpha: Any, delta: Any, i: Any, j: Any) -> Any:
-    return (
-        alpha * delta[i, j],
-        alpha * delta[i + 1, j],
-        alpha * delta[i + 2, j],
-        alpha * delta[i + 3, j],
-        alpha * delta[i + 4, j],
-    )
