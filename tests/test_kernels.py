@@ -143,6 +143,8 @@ VECTORISED = {
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype),
     "bias update": lambda dtype: cpu.add_columns(dtype),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
+    "affine": lambda dtype: cpu.affine(dtype),
+    "add outer": lambda dtype: cpu.add_outer(dtype),
 }
 
 
@@ -152,7 +154,7 @@ VECTORISED = {
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
     monkeypatch.setattr(cpu, "cfunc", lambda signature, cache, **options: cfunc(signature, **options))
-    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather)
+    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather, cpu.affine, cpu.add_outer)
     for factory in factories:
         factory.cache_clear()
     code = VECTORISED[kernel](dtype)._library.get_asm_str()
