@@ -7,6 +7,7 @@ float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 −
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
@@ -109,8 +110,9 @@ class OutputRule:
     needs_z: bool
 
 
+@cache
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
-    """Return the rule of a pair, or raise `InputError` naming the valid pairs where there is none.
+    """Return the rule of a pair, always the same one, by which its kernels are known; or raise `InputError`.
 
     >>> output_rule(sigmoid, cross_entropy).error(0.0, 0.75, 0.25)
     0.5

@@ -260,9 +260,9 @@ class Network:
 
         >>> net = Network([1, 1], "identity", bias=False)
         >>> net.weights = [[[2.0]]]
-        >>> net.update_mini_batch([[1.0, 3.0]], [[0.0, 0.0]], eta=0.1)  # 2 − 0.1/2 · (2·1 + 6·3)
+        >>> net.update_mini_batch([[1.0, 3.0]], [[0.0, 0.0]], eta=0.25)  # 2 − 0.25/2 · (2·1 + 6·3)
         >>> net.weights[0].tolist()
-        [[1.0]]
+        [[-0.5]]
         """
         inputs, targets = self._examples(x, y)
         eta = finite_number("eta", eta, positive=True)

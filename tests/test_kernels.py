@@ -135,7 +135,9 @@ def test_move_takes_a_step_of_the_velocity(dtype, shape, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6), (13, 6, 33), (20, 7, 9), (21, 5, 8)]
+)
 def test_products(dtype, m, n, k, rng):
     w, a, delta = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (m, k), (m, n)))
     z, out = np.full((m, n), np.nan, dtype), np.full((m, k), np.nan, dtype)
@@ -155,6 +157,8 @@ VECTORISED = {
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
     "bias update": lambda dtype: cpu.add_columns(dtype),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
+    "affine": lambda dtype: cpu.affine(dtype),
+    "add outer": lambda dtype: cpu.add_outer(dtype),
 }
 
 
@@ -164,7 +168,7 @@ VECTORISED = {
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
     monkeypatch.setattr(cpu, "cfunc", lambda signature, cache, **options: cfunc(signature, **options))
-    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather)
+    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather, cpu.affine, cpu.add_outer)
     for factory in factories:
         factory.cache_clear()
     code = VECTORISED[kernel](dtype)._library.get_asm_str()

@@ -16,7 +16,7 @@ from numba import cfunc, njit, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
-from fastbp_kernels import blas, words
+from fastbp_kernels import blas, tiles, words
 from fastbp_kernels.lowering import FormulaError, lower
 from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
 
@@ -179,7 +179,10 @@ def affine(dtype: str) -> Kernel:
     """Compile (w, a, z): z ← w a."""
 
     def kernel(w: Any, a: Any, z: Any) -> None:
-        blas.gemm(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
+        if z.shape[0] <= tiles.FEW_COLUMNS:
+            tiles.affine(w, a, z)
+        else:
+            blas.gemm(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -199,7 +202,10 @@ def add_outer(dtype: str) -> Kernel:
     """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
+        if delta.shape[0] <= tiles.FEW_COLUMNS and w.size * w.itemsize <= tiles.SMALL_W:
+            tiles.add_outer(alpha, delta, a, beta, w)
+        else:
+            blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))

@@ -1,0 +1,64 @@
+"""The book's examples, pairs of columns, as matrices: what has another shape is refused, and never broadcast."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.checks import InputError
+
+Array = npt.NDArray[Any]
+Pair = tuple[Any, Any]
+
+
+def columns(name: str, value: Any, size: int) -> Array:
+    """Return one column or more of a size as an array; for size 1 a number is one. Raises `InputError`."""
+    array = np.asarray(value)
+    if array.size == size == 1:
+        return array.reshape(1, 1)
+    if array.ndim != 2 or len(array) != size:
+        raise InputError(f"{name} has shape {array.shape}; wanted is ({size}, 1)")
+    return array
+
+
+def rows_of(name: str, columns: list[Any], size: int) -> Array:
+    """Return columns as the rows of a C-ordered matrix, of their own dtype. Raises `InputError`."""
+    if {getattr(column, "shape", None) for column in columns} != {(size, 1)}:
+        for i, column in enumerate(columns):
+            if np.shape(column) != (size, 1) and not np.size(column) == size == 1:
+                raise InputError(f"{name}[{i}] holds a column of shape {np.shape(column)}; wanted is ({size}, 1)")
+        columns = [np.reshape(column, (size, 1)) for column in columns]
+    rows = _joined(columns).reshape(len(columns), size)
+    if rows.dtype.kind not in "buif":
+        raise InputError(f"{name} holds columns of dtype {rows.dtype}; wanted are real numbers")
+    return rows
+
+
+def _joined(columns: list[Any]) -> Array:
+    """Return the numbers of columns of one shape in one array, the first column's first.
+
+    For 10,000 columns of 784 float32 `bytes.join` takes 2.3 ms and `np.array` 4.7, where an epoch of them takes 24;
+    `np.hstack` took 1.9 s for 50,000.
+    """
+    if len({getattr(column, "dtype", None) for column in columns}) == 1:
+        with suppress(BufferError, TypeError, ValueError):  # not contiguous, or no numbers
+            return np.frombuffer(b"".join(columns), columns[0].dtype)
+    return np.array(columns)
+
+
+def labels_of(name: str, labels: list[Any]) -> Array:
+    """Return what the index of the largest output is compared with, one number a test. Raises `InputError`."""
+    for i, label in enumerate(labels):
+        if np.size(label) != 1:
+            raise InputError(f"{name}[{i}] has a label of shape {np.shape(label)}; wanted is one integer")
+    return np.concatenate(labels, axis=None)
+
+
+def unzipped(name: str, pairs: Sequence[Pair]) -> tuple[list[Any], list[Any]]:
+    """Return the xs and the ys of pairs. Raises `InputError`."""
+    try:
+        return [x for x, _ in pairs], [y for _, y in pairs]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is no list of pairs (x, y): {error}") from error
