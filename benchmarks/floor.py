@@ -3,9 +3,9 @@
     python benchmarks/floor.py
 
 The floor is a compiled loop that does nothing but the products of feedforward, BP2, BP4 and descent, by BLAS, with
-alpha ≠ 0 (BLAS returns at once for 0) and no gather. A ratio below 1 is due to `fastbp_kernels.tiles`. Floors and epochs are timed in turn, nine of each after
-one to warm up, and their medians are compared, so that a drift of the machine meets both. Data are synthetic, of the
-size of MNIST's training set.
+alpha ≠ 0 (BLAS returns at once for 0) and no gather. A ratio below 1 is due to `fastbp_kernels.tiles`. Floors and
+epochs are timed in turn, nine of each after one to warm up, and their medians are compared, so that a drift of the
+machine meets both. Data are synthetic, of the size of MNIST's training set.
 """
 
 import statistics

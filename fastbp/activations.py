@@ -16,11 +16,12 @@ an activation of your own is as fast as these:
 >>> net = fastbp.Network([64, 30, 10], activations=[swish, "sigmoid"], rng=0)
 """
 
+import dis
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.checks import InputError, choose
+from fastbp.checks import InputError, check_bounds, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
@@ -47,6 +48,17 @@ class Activation:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
                 raise InputError(f"activation {self.name!r}: {role} is {getattr(self, role)!r}; wanted is a function")
+        check_bounds(f"activation {self.name!r}: outputs", self.outputs)
+        if not self.needs_z and _reads_its_first_argument(self.prime):
+            raise InputError(f"activation {self.name!r}: prime reads z, which is kept for needs_z=True alone")
+
+
+def _reads_its_first_argument(function: Callable[..., Array]) -> bool:
+    code = getattr(function, "__code__", None)
+    if code is None or not code.co_varnames:
+        return False
+    loads = (step.argval for step in dis.get_instructions(code) if step.opname.startswith("LOAD_FAST"))
+    return any(code.co_varnames[0] in (value if isinstance(value, tuple) else (value,)) for value in loads)
 
 
 def _sigmoid(z: Array) -> Array:

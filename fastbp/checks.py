@@ -48,7 +48,7 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
     3.0
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        number = float(value)
+        number = _as_float(value)
         if math.isfinite(number) and (number > 0 or (number == 0 and not positive)):
             return number
     wanted = "positive" if positive else "not negative"
@@ -62,11 +62,20 @@ def number_between(name: str, value: Any, low: float, high: float, *, low_includ
     0.9
     """
     if isinstance(value, Real) and not isinstance(value, bool):
-        number = float(value)
+        number = _as_float(value)
         if low < number < high or (low_included and number == low):
             return number
     bounds = f"from {low:g} to below {high:g}" if low_included else f"between {low:g} and {high:g}"
     raise InputError(f"{name} is {value!r}; wanted is a number {bounds}")
+
+
+def check_bounds(name: str, bounds: Any) -> None:
+    """Raise `InputError` unless bounds are a pair of numbers, the lower first.
+
+    >>> check_bounds("outputs", (0.0, 1.0))
+    """
+    if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(v, Real) for v in bounds)):
+        raise InputError(f"{name} is {bounds!r}; wanted is a pair of numbers, like (0.0, 1.0)")
 
 
 def plural(count: int, noun: str) -> str:
@@ -76,3 +85,10 @@ def plural(count: int, noun: str) -> str:
     ('1 column', '3 columns')
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

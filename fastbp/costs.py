@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
-from fastbp.checks import InputError, choose
+from fastbp.checks import InputError, check_bounds, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
 
@@ -37,6 +37,7 @@ class Cost:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
                 raise InputError(f"cost {self.name!r}: {role} is {getattr(self, role)!r}; wanted is a function")
+        check_bounds(f"cost {self.name!r}: within", self.within)
 
 
 def _quadratic(a: Array, y: Array) -> Array:
@@ -60,7 +61,7 @@ def _cross_entropy(a: Array, y: Array) -> Array:
 
 
 def _cross_entropy_prime(a: Array, y: Array) -> Array:
-    return (a - y) / (a * (1.0 - a))
+    return where(y < 1.0, (1.0 - y) / (1.0 - a), 0.0 * y) - where(y > 0.0, y / a, 0.0 * y)
 
 
 def _log_likelihood(a: Array, y: Array) -> Array:
@@ -68,7 +69,7 @@ def _log_likelihood(a: Array, y: Array) -> Array:
 
 
 def _log_likelihood_prime(a: Array, y: Array) -> Array:
-    return -y / a
+    return -where(y > 0.0, y / a, 0.0 * y)
 
 
 quadratic = Cost("quadratic", _quadratic, _quadratic_prime)
@@ -108,6 +109,9 @@ class OutputRule:
     cost: Callable[[Array, Array, Array], Array]
     error: Callable[[Array, Array, Array], Array]
     needs_z: bool
+
+    def __reduce__(self) -> tuple[Callable[..., "OutputRule"], tuple[Activation, Cost]]:
+        return output_rule, (self.activation, self.cost_function)  # its formulas may be closures, which no pickle takes
 
 
 @cache

@@ -26,8 +26,9 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan) -> Array:
     values = _host_or_native(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
     if matrix.ndim != 2 or matrix.shape[0] != rows:
-        given = f"shape {tuple(values.shape)}"
-        raise InputError(f"{name} has {given}; wanted are columns of {rows}: shape ({rows},) or ({rows}, m)")
+        given = f"{name} has shape {tuple(values.shape)}; wanted are columns of {rows}: shape ({rows},) or ({rows}, m)"
+        turned = matrix.ndim == 2 and matrix.shape[1] == rows
+        raise InputError(f"{given}; for an example a row, give {name}.T" if turned else given)
     if matrix.shape[1] == 0:
         raise InputError(f"{name} has no columns; wanted is at least one example")
     _check_finite(name, matrix, plan)
@@ -42,8 +43,8 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     """
     outputs = plan.sizes[-1]
     y = _host_or_native("y", y, plan.backend)
-    if outputs == 1 and y.ndim == 1:
-        y = y[None, :]
+    if outputs == 1 and y.ndim < 2:
+        y = namespace(y).reshape(y, (1, -1))
     if y.ndim < 2 and not (y.ndim == 1 and examples == 1 and y.shape[0] == outputs):
         return _unit_columns(_as_labels(y, examples, plan), plan)
     columns = as_columns("y", y, outputs, plan)
@@ -56,7 +57,10 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
 def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
     """Return the class of each example on the host: integer labels, or the largest entry of each target column."""
     labels = _host_or_native("labels", labels, plan.backend)
-    if labels.ndim == 2 and tuple(labels.shape) == (plan.sizes[-1], examples):
+    if labels.ndim == 2:
+        labels = as_columns("labels", labels, plan.sizes[-1], plan)
+        if labels.shape[1] != examples:
+            raise InputError(f"x has {plural(examples, 'column')} and labels has {labels.shape[1]}; wanted is one each")
         return np.asarray(_on_host(labels, plan.backend).argmax(axis=0), np.int64)
     return _as_labels(labels, examples, plan, "labels")
 
@@ -171,7 +175,10 @@ def _unit_columns(labels: npt.NDArray[np.int64], plan: Plan) -> npt.NDArray[Any]
 
 
 def _host_or_native(name: str, values: Array, backend: Backend) -> Array:
+    values = backends.detached(values)
     kind = backends.kind(values)
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(f"{name} is a masked array, and what is masked would count; wanted is a plain one")
     if kind == "numpy":
         try:
             values = np.asarray(values)
@@ -193,7 +200,7 @@ def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:
 
 def _check_finite(name: str, matrix: Array, plan: Plan) -> None:
     """Raise `InputError` for NaN, infinity or what the dtype cannot hold; min and max carry NaN along."""
-    if isinstance(matrix, np.ndarray) and matrix.dtype.kind != "f":
+    if not namespace(matrix).isdtype(matrix.dtype, "real floating"):
         return
     largest = float(np.finfo(plan.dtype).max)
     step = max(1, _CHUNK // matrix.shape[0])

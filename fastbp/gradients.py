@@ -52,7 +52,11 @@ def backprop(
     >>> nabla_w[0].tolist()  # (2·3 − 5)·3
     [[3.0]]
     """
-    weights, biases = list(weights), list(biases)
+    try:
+        weights, biases = list(weights), list(biases)
+    except TypeError:
+        raise InputError("weights and biases are wanted as lists of arrays; biases may be empty") from None
+    weights, biases = [backends.detached(w) for w in weights], [backends.detached(b) for b in biases]
     if not weights or any(getattr(w, "ndim", 0) != 2 for w in weights):
         raise InputError("weights are no matrices; wanted is a list of one or more (n_l, n_{l-1}) arrays")
     named = {f"weights[{l}]": w for l, w in enumerate(weights)} | {f"biases[{l}]": b for l, b in enumerate(biases)}

@@ -2,34 +2,24 @@
 
 import copy
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import backends, checkpoints, gradients, inference, models, training
+from fastbp import backends, gradients, inference, models
 from fastbp.activations import Activation
-from fastbp.backends.operations import Examples, Parameters
-from fastbp.checks import InputError, choose, finite_number, number_between, whole_number
+from fastbp.backends.operations import Parameters
+from fastbp.checks import InputError, choose, finite_number, whole_number
 from fastbp.costs import Cost
-from fastbp.data import (
-    as_classes,
-    as_columns,
-    as_targets,
-    as_weights,
-    classes_of_units,
-    example_rows,
-    hold_out,
-    take_columns,
-)
-from fastbp.files import PathName, check_target
+from fastbp.data import as_classes, as_columns, as_targets
+from fastbp.files import PathName
 from fastbp.gradients import Trace
-from fastbp.parameters import as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
+from fastbp.parameters import Listed, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
-from fastbp.schedules import Schedule, eta_of, schedule_of
+from fastbp.runs import Options, prepare
+from fastbp.schedules import Schedule
 from fastbp.training import Epoch, History
 
 Array = Any
@@ -75,8 +65,9 @@ class Network:
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
         self._rng = _generator(rng)
         weights, biases = shapes_of(self._plan)
-        self._biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
-        self._weights = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
+        drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
+        drawn = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
+        self._weights, self._biases = Listed("weights", drawn), Listed("biases", drawn_biases)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -111,20 +102,20 @@ class Network:
     @property
     def weights(self) -> list[Array]:
         """Wˡ of each layer, shape (n_l, n_{l−1})."""
-        return self._weights
+        return self._weights.listed
 
     @weights.setter
     def weights(self, weights: Iterable[Array]) -> None:
-        self._weights = checked_parameters("weights", weights, self._plan, copied=True)
+        self._weights.assign(weights, self._plan)
 
     @property
     def biases(self) -> list[Array]:
         """bˡ of each layer, shape (n_l, 1); an empty list for a network without."""
-        return self._biases
+        return self._biases.listed
 
     @biases.setter
     def biases(self, biases: Iterable[Array]) -> None:
-        self._biases = checked_parameters("biases", biases, self._plan, copied=True)
+        self._biases.assign(biases, self._plan)
 
     def feedforward(self, a: Array) -> Array:
         """Return the outputs aᴸ for inputs a: equations (1), (2).
@@ -216,44 +207,13 @@ class Network:
         >>> len(history.cost)
         2
         """
-        inputs, targets = self._examples(x, y)
-        n = int(inputs.shape[1])
-        classes = classes_of_units(targets, self._plan)
-        weights = as_weights(sample_weight, class_weight, classes, n, self._plan)
-        going_on = _goes_on(checkpoint, resume)
-        rng = copy.deepcopy(self._rng)
-        if checkpoint is not None and going_on:
-            checkpoints.rewind(checkpoint, rng)
-        began = rng.bit_generator.state
-        chosen, held = np.arange(n), validation
-        if isinstance(validation, Real) and not isinstance(validation, bool):
-            fraction = number_between("validation", validation, 0.0, 1.0)
-            chosen, indices = hold_out(fraction, classes, n, rng)
-            held = (take_columns(inputs, indices), take_columns(targets, indices))
-        settings = _settings(epochs, mini_batch_size, eta, lmbda, momentum, patience, examples=len(chosen))
-        if patience is not None and validation is None:
-            raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
-        if callback is not None and not callable(callback):
-            raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
-        validate = None if held is None else self._validation(held)
-        formulas = dataclasses.replace(self._plan.formulas, weighted=weights.shape[0] > 0)
-        plan = dataclasses.replace(self._plan, formulas=formulas)
-        p = self._parameters()
-        rows, source = example_rows(inputs, plan, keep_bytes=True)
-        examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
-        state = training.State(gradients.zeros_like(p, plan) if settings.momentum else p)
-        write = None
-        if checkpoint is not None:
-            file = checkpoints.Checkpoint(checkpoint, plan, settings, n, rng, began)
-            write = functools.partial(file.write, p)
-            if going_on:
-                file.read(p, state)
-        self._rng.bit_generator.state = rng.bit_generator.state  # nothing can be refused from here on
-        with watching(progress, settings.epochs * len(chosen)) as watcher:
-            return training.train(
-                plan, p, examples, source, chosen, settings, state, self._rng,
-                validate=validate, watcher=watcher, callback=callback, checkpoint=write,
-            )  # fmt: skip
+        options = Options(
+            epochs, mini_batch_size, eta, lmbda, momentum, validation, patience, sample_weight, class_weight,
+            checkpoint, resume, None if callback is None else self._minding(callback),
+        )  # fmt: skip
+        run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
+        with watching(progress, run.examples_in_all) as watcher:
+            return run.begin(watcher=watcher)
 
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
         """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
@@ -296,6 +256,7 @@ class Network:
         >>> Network([2, 3], rng=0).to("numpy-plain", dtype="float64")
         <Network 2-3: sigmoid; quadratic cost; float64 on numpy-plain>
         """
+        self._parameters()
         host = self._plan.backend.to_host
         other = copy.copy(self)
         other._plan = dataclasses.replace(
@@ -304,8 +265,9 @@ class Network:
             dtype=self.dtype if dtype is None else dtype_name(dtype),
         )
         other._rng = copy.deepcopy(self._rng)
-        other._weights = [other._plan.copied(host(w)) for w in self.weights]
-        other._biases = [other._plan.copied(host(b)) for b in self.biases]
+        for name, arrays in (("weights", self.weights), ("biases", self.biases)):
+            copies = checked_parameters(name, [host(a) for a in arrays], other._plan, copied=True)
+            setattr(other, f"_{name}", Listed(name, copies))
         return other
 
     def save(self, path: PathName) -> None:
@@ -336,9 +298,7 @@ class Network:
 
     def _parameters(self) -> Parameters:
         """Return the parameters as the equations take them, after another look at what the lists now hold."""
-        self._weights[:] = checked_parameters("weights", self._weights, self._plan)
-        self._biases[:] = checked_parameters("biases", self._biases, self._plan)
-        return as_parameters(self._weights, self._biases, self._plan)
+        return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
     def _inputs(self, x: Array) -> Array:
         return as_columns("x", x, self.sizes[0], self._plan)
@@ -347,22 +307,17 @@ class Network:
         inputs = self._inputs(x)
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
-    def _validation(self, pair: Any) -> training.Validation:
-        try:
-            x, y = pair
-        except (TypeError, ValueError) as error:
-            raise InputError("validation is no pair; wanted is (x, y), or a fraction between 0 and 1") from error
-        inputs, targets = self._examples(x, y)
-        labels = classes_of_units(targets, self._plan)
+    def _minding(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
+        """Return a callback that also takes over the parameters which the given one may have assigned."""
+        if not callable(callback):
+            raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
 
-        def validate() -> tuple[float, float | None]:
-            p = self._parameters()
-            cost = inference.mean_cost(self._plan, p, inputs, targets)
-            if labels is None:
-                return cost, None
-            return cost, float(np.mean(inference.classes(self._plan, p, inputs) == labels))
+        def minding(epoch: Epoch) -> Any:
+            answer = callback(epoch)
+            self._parameters()
+            return answer
 
-        return validate
+        return minding
 
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:
@@ -390,38 +345,15 @@ def load(
     <Network 2-3: tanh; quadratic cost; float64 on numpy-plain>
     """
     net = Network.__new__(Network)  # without drawing parameters
-    net._plan, net._weights, net._biases, net._rng = models.read_model(
-        path, backend=backend, activations=activations, cost=cost
-    )
+    net._plan, weights, biases, net._rng = models.read_model(path, backend=backend, activations=activations, cost=cost)
+    net._weights, net._biases = Listed("weights", weights), Listed("biases", biases)
     return net
 
 
 def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
-    return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
-
-
-def _goes_on(checkpoint: PathName | None, resume: bool) -> bool:
-    """Return whether training goes on from a checkpoint; raises `InputError` before work that could not be kept."""
-    if checkpoint is None:
-        if resume:
-            raise InputError("resume wants a checkpoint to go on from: checkpoint='run.safetensors'")
-        return False
-    check_target(checkpoint)
-    return bool(resume) and checkpoints.is_there(checkpoint)
-
-
-def _settings(
-    epochs: int, mini_batch_size: int, eta: Any, lmbda: float, momentum: float, patience: int | None, *, examples: int
-) -> training.Settings:
-    schedule = schedule_of(eta)
-    eta_of(schedule, 1, whole_number("epochs", epochs))
-    return training.Settings(
-        epochs,
-        whole_number("mini_batch_size", mini_batch_size, most=examples),
-        schedule,
-        finite_number("lmbda", lmbda, positive=False),
-        number_between("momentum", momentum, 0.0, 1.0, low_included=True),
-        None if patience is None else whole_number("patience", patience),
-    )
+    try:
+        return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
+    except InputError as error:
+        raise InputError(f"{error}, or a numpy.random.Generator") from None

@@ -65,6 +65,30 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
     ]
 
 
+class Listed:
+    """Weights or biases: arrays that stay the same ones all their life, and the list in which a user finds them.
+
+    What is assigned is copied into the arrays, so that whoever works on them, training among others, goes on with it.
+    """
+
+    def __init__(self, name: str, arrays: Sequence[Array]) -> None:
+        self._name, self._arrays, self.listed = name, list(arrays), list(arrays)
+
+    def assign(self, arrays: Iterable[Array], plan: Plan) -> None:
+        """Take over other values; raises `InputError`, and changes nothing, if there is one that cannot be."""
+        values = checked_parameters(self._name, arrays, plan)
+        for own, value in zip(self._arrays, values, strict=True):
+            if value is not own:
+                own[...] = value
+        self.listed[:] = self._arrays
+
+    def current(self, plan: Plan) -> list[Array]:
+        """Return the arrays, after taking over what has been put into the list meanwhile."""
+        if list(map(id, self.listed)) != list(map(id, self._arrays)):
+            self.assign(self.listed, plan)
+        return self._arrays
+
+
 def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan) -> Parameters:
     """Return checked lists as the equations take them; a layer without biases gets a block without rows."""
     columns = plan.backend.columns
@@ -124,17 +148,17 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         raise InputError(
             f"sizes is {sizes!r}; wanted is a list of two or more whole numbers, like [784, 30, 10]"
         ) from None
-    if len(listed) < 2 or isinstance(sizes, str):
+    if len(listed) < 2 or isinstance(sizes, (str, bytes, set, frozenset, dict)):
         raise InputError(f"sizes is {sizes!r}; wanted are two layers or more, like [784, 30, 10]")
     return tuple(whole_number(f"sizes[{l}]", n) for l, n in enumerate(listed))
 
 
 def _check_fits(plan: Plan) -> None:
-    needed = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
+    needed: int = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
     if needed > present:
         raise InputError(
-            f"sizes {'-'.join(map(str, plan.sizes))} take {needed / 2**30:,.0f} GiB of weights in {plan.dtype}, and "
+            f"sizes {'-'.join(map(str, plan.sizes))} take {needed // 2**30:,} GiB of weights in {plan.dtype}, and "
             f"this machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
         )
 
@@ -162,10 +186,13 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
         return False
     if array.dtype != getattr(plan.backend.xp, plan.dtype):
         return False
-    return not isinstance(array, np.ndarray) or (array.flags.carray and array.dtype.isnative)
+    if isinstance(array, np.ndarray):
+        return type(array) is np.ndarray and array.flags.carray and array.dtype.isnative
+    return not getattr(array, "requires_grad", False)
 
 
 def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
+    array = backends.detached(array)
     kind = backends.kind(array)
     if kind == plan.backend.kind != "numpy":
         array = plan.backend.to_host(array)
@@ -181,6 +208,8 @@ def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> 
         raise InputError(f"{name} has dtype {host.dtype}; wanted are real numbers")
     if host.shape != shape:
         raise InputError(f"{name} has shape {host.shape}; wanted is {shape}")
-    if not np.isfinite(host).all():
-        raise InputError(f"{name} holds NaN or infinity; wanted are finite numbers")
-    return plan.copied(host)
+    with np.errstate(over="ignore"):
+        converted = host.astype(plan.dtype)
+    if not np.isfinite(converted).all():
+        raise InputError(f"{name} holds NaN, infinity, or what {plan.dtype} cannot hold; wanted are finite numbers")
+    return plan.copied(converted)

@@ -13,7 +13,7 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
     """Give a watcher of training over so many examples in all, which writes to standard error."""
     if not wanted:
         yield Watcher()
-    elif sys.stderr is None or not sys.stderr.isatty():
+    elif sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
         yield Lines()
     else:
         bar = Bar(examples)
@@ -38,7 +38,8 @@ class Lines(Watcher):
 
     def print(self, line: str) -> None:
         """Print a line."""
-        print(line, file=sys.stderr, flush=True)
+        if sys.stderr is not None and not sys.stderr.closed:
+            print(line, file=sys.stderr, flush=True)
 
 
 class Bar(Lines):

@@ -159,6 +159,7 @@ def train(
             start = time.perf_counter()
             cost = loop.epoch(chosen[rng.permutation(len(chosen))], by, watcher)
             seconds = time.perf_counter() - start
+            _check_finite(p, plan, state, by)
             watched, accuracy = validate() if validate else (None, None)
             epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(chosen) / seconds)
             with uninterrupted():
@@ -168,7 +169,7 @@ def train(
                 if checkpoint is not None:
                     checkpoint(state)
             watcher.finished(epoch)
-            if callback is not None and callback(epoch) is True:
+            if callback is not None and _is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
         if checkpoint is not None:
@@ -177,6 +178,22 @@ def train(
     if state.best is not None:
         put_tensors("", state.best.tensors, p, plan)
     return state.history
+
+
+def _check_finite(p: Parameters, plan: Plan, state: State, by: Descent) -> None:
+    """Raise `DivergedError` if parameters are not finite: the cost, taken before each update, misses the last one's."""
+    blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
+    with np.errstate(all="ignore"):
+        sums = [float(plan.backend.xp.sum(block)) for block in blocks]
+    if not all(map(math.isfinite, sums)):
+        raise _diverged(state, by)
+
+
+def _diverged(state: State, by: Descent) -> DivergedError:
+    return DivergedError(
+        f"the cost is no longer finite in epoch {state.epoch}: train again from fresh parameters with a smaller eta "
+        f"(now {by.eta:g}), or with inputs scaled to [0, 1]"
+    )
 
 
 def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
@@ -193,6 +210,11 @@ def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None
     if state.best is None or figure > state.best.figure:
         state.best = Best(figure, epoch.number, host_tensors("", p, plan))
         state.history.best_epoch = epoch.number
+
+
+def _is_true(answer: Any) -> bool:
+    """Return whether a callback's answer is True, Python's or NumPy's; a truthy list, say, is none."""
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
 def _impatient(state: State, settings: Settings) -> bool:
@@ -243,8 +265,5 @@ class MiniBatches:
             self.state.done += count
             self.state.total = float(self.total[0])
         if not math.isfinite(self.state.total):
-            raise DivergedError(
-                f"the cost is no longer finite in epoch {self.state.epoch}: train again from fresh parameters with a "
-                f"smaller eta (now {by.eta:g}), or with inputs scaled to [0, 1]"
-            )
+            raise _diverged(self.state, by)
         return time.perf_counter() - start

@@ -53,7 +53,8 @@ def test_a_namespace_can_be_given_itself():
     ("choice", "message"),
     [
         ("nunpy", "unknown backend 'nunpy'; did you mean 'numpy'"),
-        (3, "unknown backend 3; valid: numpy"),
+        (3, "unknown backend '3'; valid: numpy"),
+        (["numpy"], r"unknown backend \"\['numpy'\]\"; "),
         (pytest, "'pytest' is no namespace of the array API; valid backends: numpy"),
     ],
 )

@@ -34,6 +34,8 @@ def refused(message, call, *arguments, **options):
         ([3, math.nan], r"sizes\[1\] is nan; wanted is a whole number"),
         ([10**9, 10**9], r"sizes 1000000000-1000000000 take .* GiB of weights in float32, and this machine has .* GiB"),
         ([10**30, 2], "GiB of weights"),
+        ([10**400, 2], "GiB of weights"),
+        ({3, 2}, "wanted are two layers or more"),
     ],
 )
 def test_sizes(sizes, message):
@@ -76,6 +78,7 @@ def test_options_of_a_network(options, message):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
+        (np.ones((2, 3)), r"x has shape \(2, 3\); wanted are columns of 3: .*; for an example a row, give x.T"),
         (np.ones((4, 2)), r"x has shape \(4, 2\); wanted are columns of 3: shape \(3,\) or \(3, m\)"),
         (np.ones(4), r"x has shape \(4,\)"),
         (np.ones((3, 2, 1)), r"x has shape \(3, 2, 1\)"),
@@ -141,6 +144,7 @@ def test_targets_outside_what_the_cost_allows():
         ({"eta": math.inf}, "eta is inf"),
         ({"eta": "3"}, "eta is '3'"),
         ({"eta": None}, "eta is None"),
+        ({"eta": 10**400}, "eta is 1000"),
         ({"lmbda": -0.1}, "lmbda is -0.1; wanted is a finite number, not negative"),
         ({"lmbda": math.nan}, "lmbda is nan"),
         ({"epochs": 0}, "epochs is 0; wanted is a whole number of at least 1"),
@@ -152,7 +156,7 @@ def test_targets_outside_what_the_cost_allows():
         ({"mini_batch_size": 5}, "mini_batch_size is 5; wanted is a whole number from 1 to 4"),
         ({"mini_batch_size": 1.5}, "mini_batch_size is 1.5"),
         ({"validation": X}, r"validation is no pair; wanted is \(x, y\)"),
-        ({"validation": (X, Y[:, :2])}, "x has 4 columns and y has 2"),
+        ({"validation": (X, Y[:, :2])}, "validation: x has 4 columns and y has 2"),
         ({"callback": 3}, "callback is 3; wanted is a function"),
     ],
 )
@@ -174,7 +178,8 @@ def test_training_on_numbers_that_only_look_whole():
         ([np.ones((4, 3))], r"1 array of weights; wanted are 2, of shapes \(4, 3\), \(2, 4\)"),
         ([np.ones((3, 4)), np.ones((2, 4))], r"weights\[0\] has shape \(3, 4\); wanted is \(4, 3\)"),
         ([np.ones((4, 3)), np.ones((2, 4), complex)], r"weights\[1\] has dtype complex128; wanted are real numbers"),
-        ([np.ones((4, 3)), np.full((2, 4), math.nan)], r"weights\[1\] holds NaN or infinity"),
+        ([np.ones((4, 3)), np.full((2, 4), math.nan)], r"weights\[1\] holds NaN, infinity"),
+        ([np.ones((4, 3)), np.full((2, 4), 1e300)], r"weights\[1\] holds NaN, infinity, or what float32 cannot hold"),
         ([np.ones((4, 3)), [[1.0], [2.0, 3.0]]], r"weights\[1\] is no array"),
         ([np.ones((4, 3)), None], r"weights\[1\] has dtype object"),
         (3, "weights is 3; wanted is a list of arrays"),
@@ -201,6 +206,8 @@ def test_assigned_biases():
     ("arguments", "message"),
     [
         (([], [], X, Y), "weights are no matrices"),
+        ((5, [], X, Y), "weights and biases are wanted as lists of arrays"),
+        (([np.ones((2, 3))], None, X, Y), "weights and biases are wanted as lists of arrays"),
         (([np.ones(3)], [], X, Y), "weights are no matrices"),
         (([[[1.0]]], [], X, Y), "weights are no matrices"),
         (([np.ones((2, 4))], [], X, Y), r"x has shape \(3, 4\); wanted are columns of 4"),
@@ -217,6 +224,7 @@ def test_labels_for_accuracy():
     net = fastbp.Network([3, 2])
     refused(r"label 2 \(example 0\) is out of range; wanted is 0 to 1", net.accuracy, X, [2, 0, 0, 0])
     refused("x has 4 columns and labels has 2 labels", net.accuracy, X, [0, 1])
+    refused("labels holds nan", net.accuracy, X, np.full((2, 4), math.nan))
     refused("labels is a vector of float64", net.accuracy, X, [0.0, 1.0, 0.0, 1.0])
 
 

@@ -314,7 +314,7 @@ def test_descriptions_of_no_network(model, tmp_path, name, value, message):
         ("weights.0", np.ones((4, 3)), "weights.0 has dtype float64; wanted is float32"),
         ("weights.0", np.ones((4, 3), np.int32), "weights.0 has dtype int32"),
         ("biases.0", np.ones(4, np.float32), r"biases\[0\] has shape \(4,\); wanted is \(4, 1\)"),
-        ("biases.0", np.full((4, 1), np.inf, np.float32), r"biases\[0\] holds NaN or infinity"),
+        ("biases.0", np.full((4, 1), np.inf, np.float32), r"biases\[0\] holds NaN, infinity"),
     ],
 )
 def test_tensors_of_no_network(model, tmp_path, name, value, message):

@@ -156,8 +156,9 @@ def pickled(net):
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
-def test_copies_are_equal_and_go_their_own_way(duplicate, backend):
-    net = fastbp.Network([4, 5, 3], ["relu", "softmax"], "log-likelihood", rng=0, backend=backend)
+@pytest.mark.parametrize("output", [(["relu", "softmax"], "log-likelihood"), ("sigmoid", "quadratic")])
+def test_copies_are_equal_and_go_their_own_way(duplicate, output, backend):
+    net = fastbp.Network([4, 5, 3], *output, rng=0, backend=backend)
     x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
     net.train(x, y, epochs=1, mini_batch_size=4, eta=0.1, progress=False)
     other = duplicate(net)
@@ -200,3 +201,71 @@ def test_saturated_outputs_keep_their_error_and_cost():
         assert net.cost([1.0], [0.0, 1.0]) == pytest.approx(expected)
         nabla_b, _ = net.backprop([1.0], [0.0, 1.0])
         np.testing.assert_allclose(nabla_b[0], [[1.0], [-1.0]])
+
+
+def test_parameters_that_a_callback_assigns_are_trained_on():
+    x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
+    nets = [fastbp.Network([4, 5, 3], rng=0) for _ in range(2)]
+
+    def halve(epoch):
+        if epoch.number == 1:
+            nets[0].weights[0] = nets[0].weights[0] * 0.5
+            nets[0].biases = [b * 0.5 for b in nets[0].biases]
+
+    nets[0].train(x, y, epochs=2, mini_batch_size=4, callback=halve, progress=False)
+    nets[1].train(x, y, epochs=1, mini_batch_size=4, progress=False)
+    nets[1].weights[0] *= 0.5
+    for b in nets[1].biases:
+        b *= 0.5
+    nets[1].train(x, y, epochs=1, mini_batch_size=4, progress=False)
+    for a, b in zip(nets[0].weights, nets[1].weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_new_network_finds_the_kernels_of_the_last():
+    from fastbp_kernels import cpu
+
+    def kernels():
+        return fastbp.Network([4, 5, 3], ["tanh", "identity"], "sum-squared")._plan.operations()
+
+    assert kernels().output_error is kernels().output_error
+    assert kernels().add_cost is kernels().add_cost
+    assert cpu.activate(activations.tanh.f, "float32", bias=True, keep_z=False) is kernels().layers[0].activate
+
+
+def test_gradients_by_outputs_have_their_limits_where_a_logarithm_is_infinite():
+    net = fastbp.Network([1, 2], "sigmoid", "cross-entropy")
+    net.weights, net.biases = [[[100.0], [-100.0]]], [np.zeros((2, 1))]
+    np.testing.assert_allclose(net.trace([1.0], [1.0, 0.0]).activation_gradients[-1], [[-1.0], [1.0]])
+    net = fastbp.Network([1, 2], "softmax", "log-likelihood")
+    net.weights, net.biases = [[[100.0], [-100.0]]], [np.zeros((2, 1))]
+    np.testing.assert_allclose(net.trace([1.0], [1.0, 0.0]).activation_gradients[-1], [[-1.0], [0.0]])
+
+
+def test_check_gradients_allows_for_the_rounding_of_a_large_cost():
+    rng = np.random.default_rng(0)
+    for scale in (30, 100):
+        net = fastbp.Network([3, 3, 2], cost="cross-entropy", rng=0)
+        assert fastbp.check_gradients(net, scale * rng.random((3, 5)), rng.integers(0, 2, 5)) < 1e-6
+
+
+def test_subclasses_of_arrays_are_arrays_and_masked_ones_are_refused():
+    class Mine(np.ndarray):
+        pass
+
+    net, x = fastbp.Network([4, 3], rng=0), np.ones((4, 2))
+    np.testing.assert_array_equal(net.feedforward(x.view(Mine)), net.feedforward(x))
+    with pytest.raises(fastbp.InputError, match="x is a masked array"):
+        net.feedforward(np.ma.masked_array(x, mask=x > 0))
+
+
+def test_tensors_that_carry_a_history_are_taken_without_it():
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(4, 3)
+    x = torch.ones((4, 2), requires_grad=True)
+    nabla_b, nabla_w = fastbp.backprop([layer.weight], [layer.bias[:, None]], x, torch.zeros((3, 2)))
+    assert not nabla_w[0].requires_grad
+    net = fastbp.Network([4, 3], backend="torch")
+    net.weights, net.biases = [layer.weight], [layer.bias[:, None]]
+    net.train(x, torch.zeros((3, 2), requires_grad=True), epochs=1, mini_batch_size=1, progress=False)
+    assert tuple(nabla_b[0].shape) == (3, 1)

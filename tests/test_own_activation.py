@@ -1,9 +1,12 @@
 """An activation of the user's own, in a script: fused, compiled anew when edited, blamed by name when it is wrong."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import fastbp
+from fastbp_kernels import words
 from fastbp_kernels.words import exp
 
 SCRIPT = """
@@ -64,17 +67,87 @@ def test_a_helper_that_is_edited_counts_too(run_python):
     assert costs[0] != costs[1]
 
 
-def test_it_is_compiled_and_called_by_no_interpreter(monkeypatch):
-    def f(z):
-        return z / (1.0 + abs(z))
+def softsign_f(z):
+    return z / (1.0 + abs(z))
 
-    def prime(z, a):
-        return (1.0 - abs(a)) * (1.0 - abs(a))
 
-    net = fastbp.Network([2, 3, 2], [fastbp.Activation("softsign", f, prime), "sigmoid"], rng=0)
-    net.backprop([0.1, 0.2], [1.0, 0.0])
-    f.__code__ = (lambda z: 1 / 0).__code__  # what is compiled no longer looks
-    net.backprop([0.1, 0.2], [1.0, 0.0])
+def softsign_prime(z, a):
+    return (1.0 - abs(a)) * (1.0 - abs(a))
+
+
+def test_it_is_compiled_and_called_by_no_interpreter():
+    interpreted = set()
+    for backend in ("numpy", "numpy-plain"):
+        softsign = fastbp.Activation("softsign", softsign_f, softsign_prime)
+        net = fastbp.Network([2, 3, 2], [softsign, "sigmoid"], rng=0, backend=backend)
+        sys.setprofile(lambda frame, event, argument: interpreted.add((backend, frame.f_code)))  # noqa: B023
+        net.train(np.ones((2, 4)), np.zeros((2, 4)), epochs=1, mini_batch_size=2, progress=False)
+        sys.setprofile(None)
+    for formula in (softsign_f, softsign_prime):
+        assert ("numpy", formula.__code__) not in interpreted
+        assert ("numpy-plain", formula.__code__) in interpreted
+
+
+def test_an_edit_in_a_session_counts_at_once():
+    """As in a notebook: the same function, whose constant or helper is another by now."""
+    namespace = {"exp": exp}
+    source = """
+def scaled(z):
+    return slope * z
+def f(z):
+    return scaled(z)
+def prime(z, a):
+    return slope + 0.0 * a
+"""
+    outputs = []
+    exec(source, namespace)
+    for slope in (0.5, 0.25):
+        namespace["slope"] = slope
+        own = fastbp.Activation("own", namespace["f"], namespace["prime"])
+        net = fastbp.Network([1, 1], own, bias=False)
+        net.weights = [[[1.0]]]
+        outputs.append(net.feedforward([1.0]).item())
+    assert outputs == [0.5, 0.25]
+
+
+def test_a_default_of_an_argument_is_a_number_of_the_formula():
+    def f(z, beta=1.5):
+        return beta * z
+
+    def prime(z, a, beta=1.5):
+        return beta + 0.0 * a
+
+    for backend in ("numpy", "numpy-plain"):
+        net = fastbp.Network([2, 2], fastbp.Activation("scaled", f, prime), backend=backend, rng=0)
+        assert fastbp.check_gradients(net, [0.1, 0.2], [1.0, 0.0]) < 1e-7
+
+
+def test_a_formula_may_be_one_number(backend):
+    absolute = fastbp.Cost("linear", lambda a, y: a - y, lambda a, y: 1.0)
+    net = fastbp.Network([2, 3, 2], ["tanh", "identity"], absolute, backend=backend, rng=0)
+    net.train(np.ones((2, 4)), np.zeros((2, 4)), epochs=1, mini_batch_size=2, eta=0.1, progress=False)
+    assert fastbp.check_gradients(net, [0.1, 0.2], [1.0, 0.0]) < 1e-7
+
+
+def test_a_prime_that_reads_z_must_say_so():
+    with pytest.raises(
+        fastbp.InputError, match="activation 'cube': prime reads z, which is kept for needs_z=True alone"
+    ):
+        fastbp.Activation("cube", lambda z: z * z * z, lambda z, a: 3.0 * z * z)
+
+
+def reads_a_module(z):
+    return words.exp(z)
+
+
+def a_bad_cost_prime(a, y):
+    return 2 * (a - y) / 3
+
+
+def test_what_is_wrong_with_a_cost_is_said_of_the_cost():
+    net = fastbp.Network([2, 2], "identity", fastbp.Cost("own", lambda a, y: a - y, a_bad_cost_prime))
+    with pytest.raises(fastbp.InputError, match=r"cost 'own': a_bad_cost_prime .* computes in float64"):
+        net.backprop([0.1, 0.2], [1.0, 0.0])
 
 
 def whole_numbers(z):
@@ -108,11 +181,16 @@ def a_bad_prime(z, a):
         (
             whole_numbers,
             a_fine_prime,
-            "computes in float64 where float32 is wanted: write its numbers with a decimal point",
+            "computes in float64 where float32 is wanted: write numbers with a decimal point",
         ),
         (unknown_name, a_fine_prime, "cannot be compiled: NameError: name 'frobnicate' is not defined"),
         (opens_a_file, a_fine_prime, "cannot be compiled: The 'with"),
-        (gives_text, a_fine_prime, "where a number is wanted"),
+        (gives_text, a_fine_prime, "where a real number is wanted"),
+        (
+            reads_a_module,
+            a_fine_prime,
+            "reads_a_module reads fastbp_kernels.words.…; wanted is the name alone: from",
+        ),
         (np.tanh, a_fine_prime, "only plain Python functions are compiled"),
         (a_fine_prime, a_fine_prime, "cannot be compiled: Signature mismatch"),
         (lambda z: z, a_bad_prime, "a_bad_prime .* computes in float64 where float32 is wanted"),

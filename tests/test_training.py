@@ -305,3 +305,9 @@ def test_a_compiled_step_allocates_nothing():
         plan.backend.run(equations.train_mini_batches, operations, p, p, ws, examples, order, by, m, total)
         counts.append(rtsys.get_allocation_stats().alloc - before)
     assert counts[1] == counts[2]
+
+
+def test_a_last_update_that_diverges_is_noticed():
+    net = fastbp.Network([8, 3], "identity", rng=0)
+    with pytest.raises(fastbp.DivergedError, match="no longer finite in epoch 1"):
+        net.train(*digits_of(40), epochs=1, mini_batch_size=40, eta=1e300, progress=False)

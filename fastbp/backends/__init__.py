@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from fastbp.backends.operations import Backend
 from fastbp.checks import InputError, choose
 
@@ -50,7 +52,9 @@ def get(choice: Any = None) -> Backend:
         return _chosen.get() or _named(os.environ.get("FASTBP_BACKEND") or "numpy")
     if isinstance(choice, Backend):
         return choice
-    return _over(choice) if isinstance(choice, ModuleType) else _named(choice)
+    if isinstance(choice, ModuleType):
+        return _over(choice)
+    return _named(choice if isinstance(choice, str) else repr(choice))
 
 
 @contextmanager
@@ -71,12 +75,22 @@ def use_backend(choice: Any) -> Iterator[Backend]:
 def kind(array: Any) -> str:
     """Return the name of the package that an array is of; lists and numbers count as NumPy's. Nothing is imported.
 
-    >>> import numpy as np
     >>> kind(np.zeros(3)), kind([0.0])
     ('numpy', 'numpy')
     """
+    if isinstance(array, np.ndarray):
+        return "numpy"
     package = type(array).__module__.partition(".")[0]
     return package if package in NAMES or hasattr(array, "__array_namespace__") else "numpy"
+
+
+def detached(array: Any) -> Any:
+    """Return an array without a history of its own that it would pass on, as PyTorch's tensors may have.
+
+    >>> detached([1.0])
+    [1.0]
+    """
+    return array.detach() if hasattr(array, "detach") else array
 
 
 def of(**arrays: Any) -> Backend:
@@ -84,7 +98,6 @@ def of(**arrays: Any) -> Backend:
 
     For NumPy's arrays that is the current backend if it works on them, else "numpy".
 
-    >>> import numpy as np
     >>> of(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
     """

@@ -47,11 +47,11 @@ class ArrayAPI(Backend):
             w[...] = w + v
 
         def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array) -> None:
-            error = rule.error(z, a, y)
+            error = self._filled(rule.error(z, a, y), a)
             self._write(s * error if formulas.weighted else error, delta)
 
         def add_cost(z: Array, a: Array, y: Array, s: Array, total: Array) -> None:
-            cost = rule.cost(z, a, y)
+            cost = self._filled(rule.cost(z, a, y), a)
             total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=xp.float64)
 
         return Operations(
@@ -106,7 +106,7 @@ class ArrayAPI(Backend):
         def activate(z: Array, a: Array, b: Array) -> None:
             if bias:
                 z[...] = z + b
-            self._write(f(z), a)
+            self._write(self._filled(f(z), a), a)
 
         def hadamard(z: Array, a: Array, delta: Array) -> None:
             self._write(delta * prime(z, a), delta)
@@ -116,6 +116,10 @@ class ArrayAPI(Backend):
     def _gather(self, data: Array, indices: Array, scale: float, out: Array) -> None:
         columns = self.xp.astype(self.xp.take(data, indices, axis=0), out.dtype).T
         out[...] = columns if scale == 1.0 else scale * columns
+
+    def _filled(self, value: Array, like: Array) -> Array:
+        """Return what a formula gives as an array, of which a formula may be one number."""
+        return value if hasattr(value, "dtype") else self.xp.full_like(like, value)
 
     def _write(self, value: Array, out: Array) -> None:
         out[...] = value if value.dtype == out.dtype else self.xp.astype(value, out.dtype)

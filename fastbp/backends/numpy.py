@@ -79,11 +79,10 @@ class CompiledNumPy(Backend):
 
 @cache
 def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
-    from numba import njit
+    from fastbp_kernels.caching import compiled_by_need
+    from fastbp_kernels.vector_math import jitable
 
-    from fastbp_kernels.vector_math import MATH, jitable
-
-    return njit(cache=True, nogil=True, **MATH)(lower(equation, jitable))  # type: ignore[no-any-return]
+    return compiled_by_need(lower(equation, jitable))
 
 
 def _activate(activation: Activation, dtype: str, bias: bool, keep_z: bool) -> Any:
@@ -108,7 +107,10 @@ def _output_error(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
     try:
         return cpu.output_error(rule.error, dtype, weighted=weighted)
     except FormulaError as error:
-        _hadamard(rule.activation, dtype)  # says so if σ′ alone is to blame
+        with _named(f"activation {rule.activation.name!r}"):
+            cpu.blame(rule.activation.prime, 2, dtype)
+        with _named(f"cost {rule.cost_function.name!r}"):
+            cpu.blame(rule.cost_function.prime, 2, dtype)
         raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 
@@ -117,8 +119,12 @@ def _add_cost(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
 
     if rule.activation == softmax:
         return cpu.add_log_likelihood(dtype, weighted=weighted)
-    with _named(f"cost {rule.cost_function.name!r}"):
+    try:
         return cpu.add_cost(rule.cost, dtype, weighted=weighted)
+    except FormulaError as error:
+        with _named(f"cost {rule.cost_function.name!r}"):
+            cpu.blame(rule.cost_function.f, 2, dtype)
+        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from fastbp.checks import number_between, whole_number
 from fastbp.datasets.arrays import Examples
 
 
@@ -20,6 +21,8 @@ def digits(held_out: float = 0.2, seed: int = 0) -> tuple[Examples, Examples]:
     >>> x.shape, labels.shape, x_test.shape
     ((64, 1438), (1438,), (64, 359))
     """
+    number_between("held_out", held_out, 0.0, 1.0, low_included=True)
+    whole_number("seed", seed, least=0)
     with files("fastbp").joinpath("data/digits.npz").open("rb") as file, np.load(file) as archive:
         images, labels = archive["images"], archive["labels"].astype(np.int64)
     rows = images.reshape(len(images), -1).astype(np.float32) / np.float32(images.max())

@@ -8,16 +8,17 @@ formula is a plain function of numbers in the words of `fastbp_kernels.words`.
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import numpy as np
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp_kernels import blas, tiles, words
-from fastbp_kernels.lowering import FormulaError, lower
+from fastbp_kernels.caching import compiled_kernel
+from fastbp_kernels.lowering import FormulaError, fingerprint, lower
 from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
 
 Formula = Callable[..., Any]
@@ -25,7 +26,22 @@ Kernel = Any
 """A `numba.core.ccallback.CFunc`."""
 
 
-@cache
+def _by_formula(factory: Formula) -> Any:
+    """Keep the kernels that a factory makes by what their formulas compute: one edited in a session is another."""
+    kernels: dict[Any, Kernel] = {}
+
+    @wraps(factory)
+    def kept(formula: Formula, dtype: str, **options: bool) -> Kernel:
+        key = (fingerprint(formula), dtype, *options.items())
+        if key not in kernels:
+            kernels[key] = factory(formula, dtype, **options)
+        return kernels[key]
+
+    vars(kept)["cache_clear"] = kernels.clear  # as functools' caches have it
+    return kept
+
+
+@_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
     """Compile (z, a, b): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
     scalar_f = _lowered(f, dtype)
@@ -65,7 +81,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
 
-@cache
+@_by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
     """Compile (z, a, delta): delta ← delta ⊙ prime(z, a)."""
     scalar_prime = _lowered(prime, dtype)
@@ -78,7 +94,7 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 3), {prime: 2}, dtype)
 
 
-@cache
+@_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, delta): delta ← s error(z, a, y), s one weight an example; without weights s is not read."""
     scalar_error = _lowered(error, dtype)
@@ -92,7 +108,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 5), {error: 3}, dtype)
 
 
-@cache
+@_by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
     scalar_cost = _lowered(cost, dtype)
@@ -222,27 +238,29 @@ def _lowered(formula: Formula, dtype: str) -> Formula:
 def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
     """Compile a kernel; if that fails, blame the formula that does, of those given with their numbers of arguments."""
     try:
-        return cfunc(signature, cache=True, **MATH)(kernel)
+        return compiled_kernel(kernel, signature)
     except Exception:  # Numba answers what it cannot compile with errors of many types
         for formula, arity in (formulas or {}).items():
-            _blame(formula, arity, dtype)
+            blame(formula, arity, dtype)
         raise
 
 
-def _blame(formula: Formula, arity: int, dtype: str) -> None:
+def blame(formula: Formula, arity: int, dtype: str) -> None:
     """Raise `FormulaError` if a formula does not compile by itself, or computes in another type than its arguments'."""
     real = getattr(types, dtype)
+    lowered = lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type)
     place = f"{formula.__qualname__} ({formula.__code__.co_filename}, line {formula.__code__.co_firstlineno})"
+    defaults = (getattr(lowered, "__defaults__", None) or ())[: max(0, formula.__code__.co_argcount - arity)]
     try:
-        compiled = njit(**MATH)(lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type))
-        compiled.compile((real,) * arity)
+        compiled = njit(**MATH)(lowered)
+        compiled.compile((real,) * arity + tuple(types.Omitted(value) for value in defaults))
     except Exception as error:
         raise FormulaError(f"{place} cannot be compiled: {_reason(error)}") from error
     result = compiled.nopython_signatures[0].return_type
-    if not isinstance(result, types.Number):
-        raise FormulaError(f"{place} gives {result} where a number is wanted")
-    if result != real:
-        advice = "write its numbers with a decimal point (1.0, not 1)"
+    if not isinstance(result, (types.Float, types.Integer, types.Boolean)):
+        raise FormulaError(f"{place} gives {result} where a real number is wanted")
+    if isinstance(result, types.Float) and result != real:
+        advice = "write numbers with a decimal point (1.0, not 1), and name constants (pi = math.pi)"
         raise FormulaError(f"{place} computes in {result} where {dtype} is wanted: {advice}")
 
 

@@ -7,8 +7,8 @@ function would be known by name alone and answered with its old machine code.
 """
 
 import dis
-from collections.abc import Callable, Mapping
-from types import CellType, CodeType, FunctionType, MappingProxyType
+from collections.abc import Callable, Hashable, Mapping
+from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 Function = Callable[..., Any]
@@ -56,6 +56,12 @@ def _lower(
     def meaning(value: Any) -> Any:
         if isinstance(value, float):
             return number(value)
+        if isinstance(value, ModuleType) and value.__name__ not in ("math", "numpy"):
+            # Numba's cache would know it by name, and an edited constant of it not at all.
+            module = value.__name__
+            raise FormulaError(
+                f"{function.__qualname__} reads {module}.…; wanted is the name alone: from {module} import …"
+            )
         if isinstance(value, FunctionType):
             return words[value] if value in words else decorate(_lower(value, decorate, words, number, called))
         return value
@@ -66,9 +72,31 @@ def _lower(
         {name: meaning(value) for name, value in function.__globals__.items() if name in used}
         | {"__name__": function.__module__},  # without it the next process cannot load what was cached
         function.__name__,
-        function.__defaults__,
+        tuple(map(meaning, function.__defaults__ or ())),
         tuple(CellType(meaning(cell.cell_contents)) for cell in function.__closure__ or ()),
     )
+
+
+def fingerprint(function: Function) -> Hashable:
+    """Return what a function computes by, to tell whether two of them are the same: code, numbers, and what it calls.
+
+    >>> fingerprint(lambda z: 2.0 * z) == fingerprint(lambda z: 2.0 * z) != fingerprint(lambda z: 3.0 * z)
+    True
+    """
+    return _fingerprint(function, ())
+
+
+def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_names, tuple(_fingerprint(constant, callers) for constant in value.co_consts)
+    if isinstance(value, FunctionType) and value not in callers:
+        names = sorted(_global_names(value.__code__) & value.__globals__.keys())
+        cells = (cell.cell_contents for cell in value.__closure__ or ())
+        parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
+        return tuple(_fingerprint(part, (*callers, value)) for part in parts)
+    if isinstance(value, (int, float, str, type(None))):
+        return type(value), value  # 1 and 1.0 are equal, and not the same here
+    return id(value)
 
 
 def _global_names(code: CodeType) -> set[str]:

@@ -1,0 +1,148 @@
+"""What a run of training needs, made ready: everything that can be refused is refused here, before anything changes."""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp import checkpoints, gradients, inference, training
+from fastbp.backends.operations import Examples, Parameters, Plan
+from fastbp.checks import InputError, finite_number, number_between, whole_number
+from fastbp.data import (
+    as_columns,
+    as_targets,
+    as_weights,
+    classes_of_units,
+    example_rows,
+    hold_out,
+    take_columns,
+)
+from fastbp.files import PathName, check_target
+from fastbp.schedules import Schedule, eta_of, schedule_of
+
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `Network.train` was asked for beside the examples; see there."""
+
+    epochs: int
+    mini_batch_size: int
+    eta: float | Schedule
+    lmbda: float
+    momentum: float
+    validation: tuple[Array, Array] | float | None
+    patience: int | None
+    sample_weight: Array
+    class_weight: Any
+    checkpoint: PathName | None
+    resume: bool
+    callback: Callable[[training.Epoch], Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Training that only has to be begun: `examples_in_all` over all epochs, and `begin`, which takes a watcher."""
+
+    examples_in_all: int
+    begin: Callable[..., training.History]
+
+
+def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Array, options: Options) -> Run:
+    """Return a run of training of parameters, in place, on columns x with targets y; raises `InputError`."""
+    inputs = as_columns("x", x, plan.sizes[0], plan)
+    n = int(inputs.shape[1])
+    targets = as_targets(y, n, plan)
+    classes = classes_of_units(targets, plan)
+    weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan)
+    drawn = copy.deepcopy(rng)  # from which to draw until nothing can be refused any more
+    going_on = _goes_on(options)
+    if going_on:
+        checkpoints.rewind(_path(options), drawn)
+    began = drawn.bit_generator.state
+    chosen, held = _held_out(options.validation, inputs, targets, classes, drawn)
+    settings = _settings(options, len(chosen))
+    validate = None if held is None else _validation(held, plan, p)
+    plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
+    rows, source = example_rows(inputs, plan, keep_bytes=True)
+    examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
+    state = training.State(gradients.zeros_like(p, plan) if settings.momentum else p)
+    file = None
+    if options.checkpoint is not None:
+        file = checkpoints.Checkpoint(options.checkpoint, plan, settings, n, drawn, began)
+        if going_on:
+            file.read(p, state)
+    rng.bit_generator.state = drawn.bit_generator.state
+    begin = functools.partial(
+        training.train, plan, p, examples, source, chosen, settings, state, rng,
+        validate=validate, callback=options.callback,
+        checkpoint=None if file is None else functools.partial(file.write, p),
+    )  # fmt: skip
+    return Run(settings.epochs * len(chosen), begin)
+
+
+def _path(options: Options) -> PathName:
+    if options.checkpoint is None:
+        raise InputError("resume wants a checkpoint to go on from: checkpoint='run.safetensors'")
+    return options.checkpoint
+
+
+def _goes_on(options: Options) -> bool:
+    """Return whether training goes on from a checkpoint; raises `InputError` before work that could not be kept."""
+    if options.checkpoint is None and not options.resume:
+        return False
+    check_target(_path(options))
+    return bool(options.resume) and checkpoints.is_there(_path(options))
+
+
+def _held_out(
+    validation: Any, x: Array, y: Array, classes: npt.NDArray[np.int64] | None, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], tuple[Array, Array] | None]:
+    """Return the indices of the examples to train on, and the columns and targets to validate with, if any."""
+    n = int(x.shape[1])
+    if not isinstance(validation, Real) or isinstance(validation, bool):
+        return np.arange(n), validation
+    chosen, indices = hold_out(number_between("validation", validation, 0.0, 1.0), classes, n, rng)
+    return chosen, (take_columns(x, indices), take_columns(y, indices))
+
+
+def _validation(pair: Any, plan: Plan, p: Parameters) -> training.Validation:
+    try:
+        x, y = pair
+    except (TypeError, ValueError) as error:
+        raise InputError("validation is no pair; wanted is (x, y), or a fraction between 0 and 1") from error
+    try:
+        inputs = as_columns("x", x, plan.sizes[0], plan)
+        targets = as_targets(y, inputs.shape[1], plan)
+    except InputError as error:
+        raise InputError(f"validation: {error}") from error
+    labels = classes_of_units(targets, plan)
+
+    def validate() -> tuple[float, float | None]:
+        cost = inference.mean_cost(plan, p, inputs, targets)
+        return cost, None if labels is None else float(np.mean(inference.classes(plan, p, inputs) == labels))
+
+    return validate
+
+
+def _settings(options: Options, examples: int) -> training.Settings:
+    if options.patience is not None and options.validation is None:
+        raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
+    if options.callback is not None and not callable(options.callback):
+        raise InputError(f"callback is {options.callback!r}; wanted is a function of an Epoch")
+    schedule, epochs = schedule_of(options.eta), whole_number("epochs", options.epochs)
+    eta_of(schedule, 1, epochs)
+    return training.Settings(
+        epochs,
+        whole_number("mini_batch_size", options.mini_batch_size, most=examples),
+        schedule,
+        finite_number("lmbda", options.lmbda, positive=False),
+        number_between("momentum", options.momentum, 0.0, 1.0, low_included=True),
+        None if options.patience is None else whole_number("patience", options.patience),
+    )

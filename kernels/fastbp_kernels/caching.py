@@ -1,0 +1,52 @@
+"""Compiled code on disk, of which a damaged or unwritable file costs time and nothing else."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit, types
+from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
+
+from fastbp_kernels.vector_math import MATH
+
+Function = Callable[..., Any]
+
+
+class ForgivingCache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of a function's machine code, without its errors.
+
+    Numba answers a file cut short with an error of pickle's, in every process from then on, and a full disk with the
+    system's. Here what cannot be read is thrown away and compiled anew, and what cannot be written is not.
+    """
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return compiled code, or None if there is none that can be read."""
+        try:
+            return super().load_overload(signature, target_context)
+        except Exception:
+            with contextlib.suppress(Exception):
+                self.flush()
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Keep compiled code, if that can be done."""
+        with contextlib.suppress(Exception):
+            super().save_overload(signature, data)
+
+
+def compiled_kernel(function: Function, signature: Any) -> Any:
+    """Compile a function to a C function of a signature, or find it in the cache."""
+    kernel: Any = CFunc(function, (signature.args, types.void), locals={}, options=dict(MATH))
+    with contextlib.suppress(Exception):  # where no folder can be written to, nothing is kept
+        kernel._cache = ForgivingCache(function)
+    kernel.compile()
+    return kernel
+
+
+def compiled_by_need(function: Function) -> Function:
+    """Return a function that is compiled, or found in the cache, at its first call for each types of arguments."""
+    dispatcher = njit(nogil=True, **MATH)(function)
+    with contextlib.suppress(Exception):
+        dispatcher._cache = ForgivingCache(function)
+    return dispatcher  # type: ignore[no-any-return]
