@@ -125,7 +125,7 @@ def host_tensors(prefix: str, p: Parameters, plan: Plan) -> Tensors:
 def check_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan) -> None:
     """Raise `InputError` unless tensors are those that `host_tensors` makes of parameters like these."""
     wanted = host_tensors(prefix, p, plan)
-    for name in wanted.keys() ^ {name for name in tensors if name.startswith(prefix)}:
+    for name in sorted(wanted.keys() ^ {name for name in tensors if name.startswith(prefix)}):
         raise InputError(f"its tensors and its description disagree about {name!r}")
     for name, like in wanted.items():
         given = tensors[name]

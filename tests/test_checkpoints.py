@@ -193,7 +193,7 @@ def test_another_run_is_refused_and_nothing_is_changed(change, message, tmp_path
         (lambda t, d: d.update(done=-1), "done is -1; wanted is a whole number of at least 0"),
         (lambda t, d: d.update(total="much"), "total is 'much'; wanted is a finite number"),
         (lambda t, d: d.pop("rng"), "its description has no 'rng'"),
-        (lambda t, d: d.update(best={"figure": 1.0, "epoch": 1}), "disagree about 'best.weights.0'"),
+        (lambda t, d: d.update(best={"figure": 1.0, "epoch": 1}), "disagree about 'best.biases.0'"),
         (lambda t, d: t.pop("weights.1"), "its tensors and its description disagree about 'weights.1'"),
         (lambda t, d: t.pop("history.cost"), "history.cost is no vector of float64"),
         (lambda t, d: t.update({"weights.0": np.zeros((2, 2), "float32")}), r"weights.0 is no finite float32 of shape"),

@@ -79,10 +79,11 @@ class CompiledNumPy(Backend):
 
 @cache
 def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
-    from fastbp_kernels.caching import compiled_by_need
-    from fastbp_kernels.vector_math import jitable
+    from numba.extending import register_jitable
 
-    return compiled_by_need(lower(equation, jitable))
+    from fastbp_kernels.caching import compiled_by_need
+
+    return compiled_by_need(lower(equation, register_jitable))
 
 
 def _activate(activation: Activation, dtype: str, bias: bool, keep_z: bool) -> Any:

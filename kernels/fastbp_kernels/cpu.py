@@ -70,7 +70,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
             if bias:
                 for j in range(z.shape[1]):
                     z[i, j] += b[0, j]
-            top = z[i, :].max()
+            top = _largest(z, i)
             total = one - one
             for j in range(z.shape[1]):
                 a[i, j] = exp(z[i, j] - top)
@@ -131,7 +131,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
     def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
         for i in range(z.shape[0]):
-            top = z[i, :].max()
+            top = _largest(z, i)
             partition = zero
             for j in range(z.shape[1]):
                 partition += exp(z[i, j] - top)
@@ -225,6 +225,15 @@ def add_outer(dtype: str) -> Kernel:
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
+
+
+@jitable
+def _largest(z: Any, i: Any) -> Any:
+    """Return the largest entry of a row, which is not empty."""
+    top = z[i, 0]
+    for j in range(1, z.shape[1]):
+        top = z[i, j] if z[i, j] > top else top
+    return top
 
 
 def _block(dtype: str) -> Any:
