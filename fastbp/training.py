@@ -44,8 +44,10 @@ class Epoch(NamedTuple):
             parts.append(f"validation {self.validation_accuracy:7.2%}")
         elif self.validation_cost is not None:
             parts.append(f"validation cost {self.validation_cost:.4f}")
-        left = (self.epochs - self.number) * self.seconds
-        return "  ".join([*parts, f"{self.examples_per_second:,.0f} examples/s", f"{left:.0f} s left"])
+        parts.append(f"{self.examples_per_second:,.0f} examples/s")
+        if 1 < self.number < self.epochs:  # the first may have waited for the compiler
+            parts.append(f"{(self.epochs - self.number) * self.seconds:.0f} s left")
+        return "  ".join(parts)
 
 
 @dataclass

@@ -277,6 +277,7 @@ def test_training_in_two_threads_at_once(run_python):
 def test_epoch_reads_well():
     epoch = fastbp.Epoch(3, 30, 0.5, None, None, 2.0, 1e6)
     assert str(epoch) == "epoch  3/30  cost 0.5000  1,000,000 examples/s  54 s left"
+    assert "left" not in str(epoch._replace(number=1)) + str(epoch._replace(number=30))
     assert "validation  97.50%" in str(epoch._replace(validation_cost=1.0, validation_accuracy=0.975))
     assert "validation cost 1.0000" in str(epoch._replace(validation_cost=1.0))
 
