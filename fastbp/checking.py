@@ -20,7 +20,8 @@ def check_gradients(net: Network, x: Array, y: Array, *, tolerance: float = 1e-6
 
     On a copy in float64, for each W and b along one random direction v of length 1, ⟨∇C, v⟩ is compared with
     (C(θ + hv) − C(θ − hv)) / 2h. The difference counts relative to the larger of the two, or to |∇C|/√N, which is what
-    one random direction sees of a gradient of N entries. `x` are columns, `y` targets or labels as everywhere.
+    one random direction sees of a gradient of N entries, or to what can be told from the rounding of C. `x` are
+    columns, `y` targets or labels as everywhere.
 
     Raises `GradientError` where the error exceeds the tolerance. Where an activation has a kink, as relu has, a step
     across it is an error too; other data then pass.
@@ -36,8 +37,8 @@ def check_gradients(net: Network, x: Array, y: Array, *, tolerance: float = 1e-6
     for kind, parameters, nablas in (("weights", net.weights, nabla_w), ("biases", net.biases, nabla_b)):
         for l, (theta, nabla) in enumerate(zip(parameters, nablas, strict=True)):
             expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
-            excess = max(0.0, abs(expected - measured) - rounding)
-            error = excess / max(abs(expected), abs(measured), scale, np.finfo(float).tiny)
+            least = max(rounding / tolerance, np.finfo(float).tiny)  # of a gradient that rounding lets be told from 0
+            error = abs(expected - measured) / max(abs(expected), abs(measured), scale, least)
             if not error <= tolerance:
                 raise GradientError(
                     f"the gradient by {kind}[{l}] is {expected:.10g} along a random direction, and central differences "

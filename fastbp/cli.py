@@ -163,7 +163,7 @@ def check(backend: str | None) -> None:
     for done in checks(backend):
         failed += not done.passed
         verdict = "passed" if done.passed else "FAILED"
-        click.echo(f"{verdict}  {done.what:<50} off by {done.error:7.1e}, at most {done.bound:7.1e}")
+        click.echo(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
     click.echo("all passed" if not failed else f"{failed} failed")
     if failed:
         sys.exit(1)
