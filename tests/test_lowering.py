@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastbp_kernels.lowering import FormulaError, lower
+from fastbp_kernels.lowering import FormulaError, fingerprint, lower
 from fastbp_kernels.words import exp
 
 SLOPE = 0.25
@@ -65,3 +65,17 @@ def test_what_is_no_plain_function_is_refused(function):
 def test_recursion_is_refused():
     with pytest.raises(FormulaError, match="countdown calls itself"):
         lower(countdown, **target())
+
+
+def test_a_fingerprint_tells_numbers_apart_that_are_equal_or_lie_where_another_lay():
+    def factory(number):
+        return lambda z: number * z
+
+    numbers = [1, 1.0, True, 0.0, -0.0, np.float32(1), np.float64(1)]
+    assert len({fingerprint(factory(number)) for number in numbers}) == len(numbers)
+    seen = [fingerprint(factory(np.float32(k))) for k in range(50)]  # each is freed, and its place taken by the next
+    assert len(set(seen)) == 50
+    assert fingerprint(factory(np.float32(3))) == seen[3]
+    assert fingerprint(factory([1.0])) != fingerprint(factory([1.0]))
+    assert fingerprint(factory((1, 2))) == fingerprint(factory((1, 2))) != fingerprint(factory((1.0, 2)))
+    assert hash(fingerprint(factory(([], 1)))) != hash(fingerprint(factory(([], 1))))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Mapping
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
+import numpy as np
+
 Function = Callable[..., Any]
 
 
@@ -94,9 +96,13 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
         cells = (cell.cell_contents for cell in value.__closure__ or ())
         parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
         return tuple(_fingerprint(part, (*callers, value)) for part in parts)
-    if isinstance(value, (int, float, str, type(None))):
-        return type(value), value  # 1 and 1.0 are equal, and not the same here
-    return id(value)
+    if isinstance(value, (int, float, np.generic)):
+        return type(value), repr(value)  # 1 and 1.0, 0.0 and −0.0 are equal, and not the same here
+    if isinstance(value, tuple):
+        return tuple(_fingerprint(part, callers) for part in value)
+    if isinstance(value, Hashable):
+        return value
+    return object()  # equal to nothing: what can change in place is never known to be what it was
 
 
 def _global_names(code: CodeType) -> set[str]:
