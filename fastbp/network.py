@@ -208,9 +208,19 @@ class Network:
         2
         """
         options = Options(
-            epochs, mini_batch_size, eta, lmbda, momentum, validation, patience, sample_weight, class_weight,
-            checkpoint, resume, None if callback is None else self._minding(callback),
-        )  # fmt: skip
+            epochs=epochs,
+            mini_batch_size=mini_batch_size,
+            eta=eta,
+            lmbda=lmbda,
+            momentum=momentum,
+            validation=validation,
+            patience=patience,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            checkpoint=checkpoint,
+            resume=resume,
+            callback=None if callback is None else self._minding(callback),
+        )
         run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
         with watching(progress, run.examples_in_all) as watcher:
             return run.begin(watcher=watcher)

@@ -134,8 +134,6 @@ def _validation(pair: Any, plan: Plan, p: Parameters) -> training.Validation:
 def _settings(options: Options, examples: int) -> training.Settings:
     if options.patience is not None and options.validation is None:
         raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
-    if options.callback is not None and not callable(options.callback):
-        raise InputError(f"callback is {options.callback!r}; wanted is a function of an Epoch")
     schedule, epochs = schedule_of(options.eta), whole_number("epochs", options.epochs)
     eta_of(schedule, 1, epochs)
     return training.Settings(
