@@ -21,15 +21,15 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
 
 
 def output_error(ops: Operations, ws: Workspace) -> None:
-    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times its example's weight."""
-    ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1])
+    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times its example's weight; and δᴸ 1 for (BP3), in the same pass."""
+    ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1], ws.sums[-1])
 
 
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from the last layer but one to the first."""
+    """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from the last layer but one to the first; and δˡ 1 in the same pass."""
     for l in range(len(p.weights) - 2, -1, -1):
         ops.backproject(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
-        ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l])
+        ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
 
 
 def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
@@ -38,7 +38,7 @@ def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, be
     With α = β = 1 this adds the gradient, summed over the columns, to what is in `p`; α = −η/m is a step of descent.
     """
     for l in range(len(p.weights)):
-        ops.add_columns(alpha, ws.deltas[l], beta_b, p.biases[l])
+        ops.add_columns(alpha, ws.sums[l], beta_b, p.biases[l])
         ops.add_outer(alpha, ws.deltas[l], ws.activations[l], beta_w, p.weights[l])
 
 

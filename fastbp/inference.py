@@ -17,7 +17,7 @@ _BLOCK = 2**20  # elements of the widest layer in one batch: 4 MB in float32, of
 def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
     """Put checked columns, with their targets if given, into a workspace, batch by batch; give each and its place."""
     columns = x.shape[1]
-    size = min(columns, max(1, _BLOCK // max(plan.sizes)))
+    size = _batch(plan, columns)
     memory = Memory(plan, operations, size)
     for start in range(0, columns, size):
         part = slice(start, min(start + size, columns))
@@ -26,6 +26,10 @@ def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> It
         if y is not None:
             place(y[:, part], ws.y, plan)
         yield ws, part
+
+
+def _batch(plan: Plan, columns: int) -> int:
+    return min(columns, max(1, _BLOCK // max(plan.sizes)))
 
 
 def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
@@ -41,12 +45,12 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
 def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
     """Return C, the average of C_x over checked columns: equation (3)."""
     operations = plan.operations()
-    total = plan.backend.empty((1,), "float64")
-    total[...] = 0.0
+    total = plan.backend.new_total(plan.sizes[-1], _batch(plan, x.shape[1]), plan.dtype)
+    plan.backend.set_total(total, 0.0)
     for ws, _ in batches(plan, operations, x, y):
         plan.backend.run(equations.feedforward, operations, p, ws)
         plan.backend.run(equations.add_costs, operations, ws, total)
-    return float(total[0]) / int(x.shape[1])
+    return plan.backend.cost_in(total) / int(x.shape[1])
 
 
 def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:

@@ -237,14 +237,14 @@ class MiniBatches:
         self.full, self.rest = divmod(n, m)
         self.whole = memory.workspace(m)
         self.short = memory.workspace(self.rest) if self.rest else None
-        self.total = plan.backend.empty((1,), "float64")
+        self.total = plan.backend.new_total(plan.sizes[-1], m, plan.dtype)
         self.stretch = 1  # mini-batches; grows until it takes its tenth of a second
 
     def epoch(self, order: npt.NDArray[np.int64], by: Descent, watcher: Watcher) -> float:
         """Go once through the examples in an order, from the state's place in it on; return the average cost."""
         state, m = self.state, self.m
         order = self.backend.upload(order)
-        self.total[...] = state.total
+        self.backend.set_total(self.total, state.total)
         watcher.advanced(min(state.done * m, self.n))
         while state.done < self.full:
             count = min(self.stretch, self.full - state.done)
@@ -265,7 +265,7 @@ class MiniBatches:
             self.backend.run(equations.train_mini_batches, *arguments)
             self.backend.synchronize()
             self.state.done += count
-            self.state.total = float(self.total[0])
+            self.state.total = self.backend.cost_in(self.total)
         if not math.isfinite(self.state.total):
             raise _diverged(self.state, by)
         return time.perf_counter() - start

@@ -75,8 +75,10 @@ def test_hadamard_multiplies_delta_by_sigma_prime(dtype, shape, g, rng):
     z, delta = blocks(rng, shape, dtype, 2)
     a = g.f(z)
     before = wide(delta)
-    run(cpu.hadamard(g.prime, dtype), z, a, delta)
+    sums = np.empty((1, shape[1]), dtype)
+    run(cpu.hadamard(g.prime, dtype), z, a, delta, sums)
     close(delta, before * g.prime(wide(z), wide(a)), dtype)
+    close(sums[0], wide(delta).sum(axis=0), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -90,8 +92,10 @@ def test_output_error_and_cost(dtype, shape, g, cost, weighted, rng):
     rule = output_rule(g, cost)
     s = rng.random((shape[0], 1)).astype(dtype) if weighted else np.empty((shape[0], 0), dtype)
     factor = wide(s) if weighted else 1.0
-    run(cpu.output_error(rule.error, dtype, weighted=weighted), z, a, y, s, delta)
+    sums = np.empty((1, shape[1]), dtype)
+    run(cpu.output_error(rule.error, dtype, weighted=weighted), z, a, y, s, delta, sums)
     close(delta, factor * rule.error(wide(z), wide(a), wide(y)), dtype)
+    close(sums[0], wide(delta).sum(axis=0), dtype)
     total = np.array([2.0])
     if g is softmax:
         run(cpu.add_log_likelihood(dtype, weighted=weighted), z, a, y, s, total)
@@ -155,7 +159,6 @@ VECTORISED = {
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
-    "bias update": lambda dtype: cpu.add_columns(dtype),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
     "affine": lambda dtype: cpu.affine(dtype),
     "add outer": lambda dtype: cpu.add_outer(dtype),
@@ -168,7 +171,7 @@ VECTORISED = {
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
     monkeypatch.setattr(caching, "ForgivingCache", None)  # nothing is found on the disk, of which no text is kept
-    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_columns, cpu.gather, cpu.affine, cpu.add_outer)
+    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.gather, cpu.affine, cpu.add_outer)
     for factory in factories:
         factory.cache_clear()
     code = VECTORISED[kernel](dtype)._library.get_asm_str()
@@ -188,9 +191,9 @@ def test_kernels_allocate_nothing(rng):
         (cpu.affine("float32"), (w, a, z)),
         (cpu.activate(sigmoid.f, "float32", bias=True, keep_z=True), (z, a, b)),
         (cpu.softmax("float32", bias=True), (z, a, b)),
-        (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32", weighted=True), (z, a, y, s, delta)),
-        (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta)),
-        (cpu.add_columns("float32"), (0.1, delta, 1.0, b)),
+        (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32", weighted=True), (z, a, y, s, delta, b)),
+        (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta, b)),
+        (cpu.add_columns("float32"), (0.1, b, 1.0, b.copy())),
         (cpu.move("float32"), (0.1, w, w.copy())),
         (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]

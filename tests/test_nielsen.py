@@ -173,7 +173,7 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
         memory = Memory(plan, ops, M)
         ws, p = memory.workspace(M), as_parameters(net.weights, net.biases, plan)
         generator = np.random.default_rng(5)
-        for block in (*ws.activations, *ws.deltas, ws.y):
+        for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y):
             rows = plan.backend.columns(block)
             rows[...] = generator.random(rows.shape)
         arguments = {
@@ -184,7 +184,7 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
         }[equation]
         plan.backend.run(getattr(equations, equation), *arguments)
         results.append(
-            [plan.backend.columns(b).copy() for b in (*ws.activations, *ws.deltas)] + net.weights + net.biases
+            [plan.backend.columns(b).copy() for b in (*ws.activations, *ws.deltas, *ws.sums)] + net.weights + net.biases
         )
     for compiled, interpreted in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, interpreted, rtol=1e-13)

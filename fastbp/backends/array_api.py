@@ -38,17 +38,17 @@ class ArrayAPI(Backend):
         layers.append(self._layer(last.f, last.prime, formulas.bias, keep_z or rule.needs_z))
         gemm, xp = self.gemm, self.xp
 
-        def add_columns(alpha: float, delta: Array, beta: float, b: Array) -> None:
-            if formulas.bias:
-                b[...] = beta * b + alpha * xp.sum(delta, axis=1, keepdims=True)
+        def add_columns(alpha: float, sums: Array, beta: float, b: Array) -> None:
+            b[...] = beta * b + alpha * sums
 
         def move(shrink: float, w: Array, v: Array) -> None:
             v[...] = v - shrink * w
             w[...] = w + v
 
-        def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array) -> None:
+        def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array, sums: Array) -> None:
             error = self._filled(rule.error(z, a, y), a)
             self._write(s * error if formulas.weighted else error, delta)
+            self._sum(delta, sums)
 
         def add_cost(z: Array, a: Array, y: Array, s: Array, total: Array) -> None:
             cost = self._filled(rule.cost(z, a, y), a)
@@ -108,14 +108,20 @@ class ArrayAPI(Backend):
                 z[...] = z + b
             self._write(self._filled(f(z), a), a)
 
-        def hadamard(z: Array, a: Array, delta: Array) -> None:
+        def hadamard(z: Array, a: Array, delta: Array, sums: Array) -> None:
             self._write(delta * prime(z, a), delta)
+            self._sum(delta, sums)
 
         return LayerOperations(keeps_z, activate, hadamard)
 
     def _gather(self, data: Array, indices: Array, scale: float, out: Array) -> None:
         columns = self.xp.astype(self.xp.take(data, indices, axis=0), out.dtype).T
         out[...] = columns if scale == 1.0 else scale * columns
+
+    def _sum(self, delta: Array, sums: Array) -> None:
+        """Write δ 1, where there are biases for it."""
+        if sums.shape[0]:
+            sums[...] = self.xp.sum(delta, axis=1, keepdims=True)
 
     def _filled(self, value: Array, like: Array) -> Array:
         """Return what a formula gives as an array, of which a formula may be one number."""

@@ -33,8 +33,8 @@ class Formulas:
 class LayerOperations(NamedTuple):
     """A layer's own operations.
 
-    `activate(z, a, b)` writes a = σ(z + b), and z + b into z where that is kept; `hadamard(z, a, delta)` multiplies
-    delta by σ′.
+    `activate(z, a, b)` writes a = σ(z + b), and z + b into z where that is kept; `hadamard(z, a, delta, sums)`
+    multiplies delta by σ′, and sums its columns.
     """
 
     keeps_z: bool
@@ -49,10 +49,13 @@ class Operations(NamedTuple):
     like for targets and weights.
     `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
     `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
-    `add_columns` (alpha, delta, beta, b): b = beta b + alpha delta 1.
+    `add_columns` (alpha, sums, beta, b): b = beta b + alpha sums 1.
     `move` (shrink, w, v): v = v − shrink w, then w = w + v.
-    `output_error` (z, a, y, s, delta): (BP1), times the examples' weights s where there are some.
+    `output_error` (z, a, y, s, delta, sums): (BP1), times the examples' weights s where there are some.
     `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
+
+    sums are delta's columns, summed run by run (`Backend.runs`), as many columns as there are runs; without biases they
+    have no rows.
     """
 
     layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
@@ -77,12 +80,14 @@ class Parameters(NamedTuple):
 class Workspace(NamedTuple):
     """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, targets y, weights s.
 
-    s is a block of one row, or of none where every example counts the same.
+    `sums` are the δˡ summed over runs of columns. s is a block of one row, or of none where every example counts the
+    same.
     """
 
     zs: tuple[Array, ...]
     activations: tuple[Array, ...]
     deltas: tuple[Array, ...]
+    sums: tuple[Array, ...]
     y: Array
     s: Array
 
@@ -139,6 +144,22 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Wait until all that was asked for is done."""
 
+    def runs(self, m: int) -> int:
+        """Return in how many runs m columns of δ are summed: one, where that is not done in parallel."""
+        return 1
+
+    def new_total(self, n: int, m: int, dtype: str) -> Array:
+        """Return memory for the cost of mini-batches of up to m examples with n outputs to be added up in."""
+        return self.empty((1,), "float64")
+
+    def set_total(self, total: Array, cost: float) -> None:
+        """Start a total from a cost."""
+        total[...] = cost
+
+    def cost_in(self, total: Array) -> float:
+        """Return the cost that has been added up, on the host."""
+        return float(total[0])
+
     def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, str]]:
         return _restored, (self.name, self.xp.__name__)  # a copy is the backend itself, a pickle its name
 
@@ -182,20 +203,28 @@ class Memory:
     """The memory of a mini-batch of up to m examples, of which the workspaces for fewer are views."""
 
     def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
-        self._columns = plan.backend.columns
+        self._columns, self._runs = plan.backend.columns, plan.backend.runs
         self._activations = [plan.block(n, m) for n in plan.sizes]
         self._zs = [
             plan.block(n, m) if layer.keeps_z else a
             for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)
         ]
         self._deltas = [plan.block(n, m) for n in plan.sizes[1:]]
+        self._sums = [plan.block(n if plan.formulas.bias else 0, self._runs(m)) for n in plan.sizes[1:]]
         self._y = plan.block(plan.sizes[-1], m)
         self._s = plan.block(1 if plan.formulas.weighted else 0, m)
 
     def workspace(self, m: int) -> Workspace:
         """Return the workspace of a mini-batch of m examples."""
 
-        def first(blocks: list[Array]) -> tuple[Array, ...]:
+        def first(blocks: list[Array], m: int = m) -> tuple[Array, ...]:
             return tuple(self._columns(block[:m, :]) for block in blocks)
 
-        return Workspace(first(self._zs), first(self._activations), first(self._deltas), *first([self._y, self._s]))
+        return Workspace(
+            zs=first(self._zs),
+            activations=first(self._activations),
+            deltas=first(self._deltas),
+            sums=first(self._sums, self._runs(m)),
+            y=first([self._y])[0],
+            s=first([self._s])[0],
+        )

@@ -83,29 +83,31 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 
 @_by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, delta): delta ← delta ⊙ prime(z, a)."""
+    """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← delta 1 unless, without biases, it is empty."""
     scalar_prime = _lowered(prime, dtype)
 
-    def kernel(z: Any, a: Any, delta: Any) -> None:
+    def kernel(z: Any, a: Any, delta: Any, sums: Any) -> None:
         for i in range(delta.shape[0]):
             for j in range(delta.shape[1]):
                 delta[i, j] *= _in_type_of(delta[i, j], scalar_prime(z[i, j], a[i, j]))
+            _add_row(delta, i, sums)
 
-    return _compiled(kernel, types.void(*[_block(dtype)] * 3), {prime: 2}, dtype)
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4), {prime: 2}, dtype)
 
 
 @_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, delta): delta ← s error(z, a, y), s one weight an example; without weights s is not read."""
+    """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums ← delta 1; s is read if `weighted`."""
     scalar_error = _lowered(error, dtype)
 
-    def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any) -> None:
+    def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any) -> None:
         for i in range(delta.shape[0]):
             for j in range(delta.shape[1]):
                 value = _in_type_of(delta[i, j], scalar_error(z[i, j], a[i, j], y[i, j]))
                 delta[i, j] = s[i, 0] * value if weighted else value
+            _add_row(delta, i, sums)
 
-    return _compiled(kernel, types.void(*[_block(dtype)] * 5), {error: 3}, dtype)
+    return _compiled(kernel, types.void(*[_block(dtype)] * 6), {error: 3}, dtype)
 
 
 @_by_formula
@@ -163,15 +165,15 @@ def gather(source: str, dtype: str) -> Kernel:
 
 @cache
 def add_columns(dtype: str) -> Kernel:
-    """Compile (alpha, delta, beta, b): b ← beta b + alpha delta 1, the sum over the columns."""
+    """Compile (alpha, sums, beta, b): b ← beta b + alpha sums 1, the sum over the columns."""
     real = np.dtype(dtype).type
 
-    def kernel(alpha: Any, delta: Any, beta: Any, b: Any) -> None:
+    def kernel(alpha: Any, sums: Any, beta: Any, b: Any) -> None:
         for j in range(b.shape[1]):
             b[0, j] *= real(beta)
-        for i in range(delta.shape[0]):
+        for i in range(sums.shape[0]):
             for j in range(b.shape[1]):
-                b[0, j] += real(alpha) * delta[i, j]
+                b[0, j] += real(alpha) * sums[i, j]
 
     return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64, _block(dtype)))
 
@@ -225,6 +227,13 @@ def add_outer(dtype: str) -> Kernel:
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
+
+
+@jitable
+def _add_row(delta: Any, i: Any, sums: Any) -> None:
+    """Add row i of delta, just written, to sums, which the first row starts."""
+    for j in range(sums.shape[1]):
+        sums[0, j] = delta[i, j] if i == 0 else sums[0, j] + delta[i, j]
 
 
 @jitable
