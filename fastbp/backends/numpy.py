@@ -109,9 +109,9 @@ def _output_error(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
         return cpu.output_error(rule.error, dtype, weighted=weighted)
     except FormulaError as error:
         with _named(f"activation {rule.activation.name!r}"):
-            cpu.blame(rule.activation.prime, 2, dtype)
+            blame(rule.activation.prime, 2, dtype)
         with _named(f"cost {rule.cost_function.name!r}"):
-            cpu.blame(rule.cost_function.prime, 2, dtype)
+            blame(rule.cost_function.prime, 2, dtype)
         raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 
@@ -124,7 +124,7 @@ def _add_cost(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
         return cpu.add_cost(rule.cost, dtype, weighted=weighted)
     except FormulaError as error:
         with _named(f"cost {rule.cost_function.name!r}"):
-            cpu.blame(rule.cost_function.f, 2, dtype)
+            blame(rule.cost_function.f, 2, dtype)
         raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
 
 

@@ -54,8 +54,8 @@ class Operations(NamedTuple):
     `output_error` (z, a, y, s, delta, sums): (BP1), times the examples' weights s where there are some.
     `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
 
-    sums are delta's columns, summed run by run (`Backend.runs`), as many columns as there are runs; without biases they
-    have no rows.
+    sums are delta's columns, summed part by part: as many columns as there are parts (`Backend.parts`); without biases
+    they have no rows.
     """
 
     layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
@@ -80,7 +80,7 @@ class Parameters(NamedTuple):
 class Workspace(NamedTuple):
     """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, targets y, weights s.
 
-    `sums` are the δˡ summed over runs of columns. s is a block of one row, or of none where every example counts the
+    `sums` are the δˡ summed over parts of their columns. s is a block of one row, or of none where every example counts the
     same.
     """
 
@@ -144,8 +144,8 @@ class Backend(ABC):
     def synchronize(self) -> None:
         """Wait until all that was asked for is done."""
 
-    def runs(self, m: int) -> int:
-        """Return in how many runs m columns of δ are summed: one, where that is not done in parallel."""
+    def parts(self, m: int) -> int:
+        """Return in how many parts m columns of δ are summed: one, where that is not done in parallel."""
         return 1
 
     def new_total(self, n: int, m: int, dtype: str) -> Array:
@@ -203,14 +203,14 @@ class Memory:
     """The memory of a mini-batch of up to m examples, of which the workspaces for fewer are views."""
 
     def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
-        self._columns, self._runs = plan.backend.columns, plan.backend.runs
+        self._columns, self._parts = plan.backend.columns, plan.backend.parts
         self._activations = [plan.block(n, m) for n in plan.sizes]
         self._zs = [
             plan.block(n, m) if layer.keeps_z else a
             for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)
         ]
         self._deltas = [plan.block(n, m) for n in plan.sizes[1:]]
-        self._sums = [plan.block(n if plan.formulas.bias else 0, self._runs(m)) for n in plan.sizes[1:]]
+        self._sums = [plan.block(n if plan.formulas.bias else 0, self._parts(m)) for n in plan.sizes[1:]]
         self._y = plan.block(plan.sizes[-1], m)
         self._s = plan.block(1 if plan.formulas.weighted else 0, m)
 
@@ -224,7 +224,7 @@ class Memory:
             zs=first(self._zs),
             activations=first(self._activations),
             deltas=first(self._deltas),
-            sums=first(self._sums, self._runs(m)),
+            sums=first(self._sums, self._parts(m)),
             y=first([self._y])[0],
             s=first([self._s])[0],
         )

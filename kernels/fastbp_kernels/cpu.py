@@ -6,42 +6,27 @@ given as an argument; the kernel's own signature is its first line. `dtype` is "
 formula is a plain function of numbers in the words of `fastbp_kernels.words`.
 """
 
-import re
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp_kernels import blas, tiles, words
 from fastbp_kernels.caching import compiled_kernel
-from fastbp_kernels.lowering import FormulaError, fingerprint, lower
-from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
+from fastbp_kernels.formulas import blame, by_formula
+from fastbp_kernels.lowering import lower
+from fastbp_kernels.vector_math import jitable, words_on_cpu
 
 Formula = Callable[..., Any]
 Kernel = Any
 """A `numba.core.ccallback.CFunc`."""
 
 
-def _by_formula(factory: Formula) -> Any:
-    """Keep the kernels that a factory makes by what their formulas compute: one edited in a session is another."""
-    kernels: dict[Any, Kernel] = {}
-
-    @wraps(factory)
-    def kept(formula: Formula, dtype: str, **options: bool) -> Kernel:
-        key = (fingerprint(formula), dtype, *options.items())
-        if key not in kernels:
-            kernels[key] = factory(formula, dtype, **options)
-        return kernels[key]
-
-    vars(kept)["cache_clear"] = kernels.clear  # as functools' caches have it
-    return kept
-
-
-@_by_formula
+@by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
     """Compile (z, a, b): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
     scalar_f = _lowered(f, dtype)
@@ -81,7 +66,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
 
-@_by_formula
+@by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
     """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← delta 1 unless, without biases, it is empty."""
     scalar_prime = _lowered(prime, dtype)
@@ -95,7 +80,7 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 4), {prime: 2}, dtype)
 
 
-@_by_formula
+@by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums ← delta 1; s is read if `weighted`."""
     scalar_error = _lowered(error, dtype)
@@ -110,7 +95,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 6), {error: 3}, dtype)
 
 
-@_by_formula
+@by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
     scalar_cost = _lowered(cost, dtype)
@@ -261,31 +246,6 @@ def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | No
         for formula, arity in (formulas or {}).items():
             blame(formula, arity, dtype)
         raise
-
-
-def blame(formula: Formula, arity: int, dtype: str) -> None:
-    """Raise `FormulaError` if a formula does not compile by itself, or computes in another type than its arguments'."""
-    real = getattr(types, dtype)
-    lowered = lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type)
-    place = f"{formula.__qualname__} ({formula.__code__.co_filename}, line {formula.__code__.co_firstlineno})"
-    defaults = (getattr(lowered, "__defaults__", None) or ())[: max(0, formula.__code__.co_argcount - arity)]
-    try:
-        compiled = njit(**MATH)(lowered)
-        compiled.compile((real,) * arity + tuple(types.Omitted(value) for value in defaults))
-    except Exception as error:
-        raise FormulaError(f"{place} cannot be compiled: {_reason(error)}") from error
-    result = compiled.nopython_signatures[0].return_type
-    if not isinstance(result, (types.Float, types.Integer, types.Boolean)):
-        raise FormulaError(f"{place} gives {result} where a real number is wanted")
-    if isinstance(result, types.Float) and result != real:
-        advice = "write numbers with a decimal point (1.0, not 1), and name constants (pi = math.pi)"
-        raise FormulaError(f"{place} computes in {result} where {dtype} is wanted: {advice}")
-
-
-def _reason(error: Exception) -> str:
-    """Return, of Numba's many lines, the one that says what is wrong, which follows the innermost "Failed in …"."""
-    innermost = re.split(r"Failed in \w+ mode pipeline \(.*\)", str(error))[-1]
-    return next((line.strip() for line in innermost.splitlines() if line.strip()), type(error).__name__)
 
 
 def _in_type_of(wanted: Any, value: Any) -> Any:
