@@ -17,6 +17,7 @@ from fastbp.activations import Activation, identity, softmax
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
 from fastbp.checks import InputError
 from fastbp.costs import OutputRule
+from fastbp.optimizers import Rule
 from fastbp_kernels.lowering import FormulaError, lower
 
 Array = npt.NDArray[Any]
@@ -46,7 +47,7 @@ class CompiledNumPy(Backend):
             backproject=cpu.backproject(dtype),
             add_outer=cpu.add_outer(dtype),
             add_columns=cpu.add_columns(dtype),
-            move=cpu.move(dtype),
+            move=_move(formulas.rule, dtype),
             output_error=_output_error(rule, dtype, weighted=formulas.weighted),
             add_cost=_add_cost(rule, dtype, weighted=formulas.weighted),
         )
@@ -100,6 +101,12 @@ def _hadamard(activation: Activation, dtype: str) -> Any:
 
     with _named(f"activation {activation.name!r}"):
         return cpu.hadamard(activation.prime, dtype)
+
+
+def _move(rule: Rule | None, dtype: str) -> Any:
+    from fastbp_kernels import cpu
+
+    return cpu.stay(dtype) if rule is None else cpu.move(rule.formula, dtype, two=rule.moments == 2)
 
 
 def _output_error(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
