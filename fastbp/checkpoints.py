@@ -1,17 +1,18 @@
 """Training that can go on from where it was: all that decides how it goes on, in a file after each epoch.
 
-A checkpoint holds the parameters and their velocity, the generator's state, the place in the epoch, the history, and
-the best parameters so far; and what the run is of, which must be the same where it goes on.
+A checkpoint holds the parameters and the optimizer's moments, the generator's state, the place in the epoch, the
+history, and the best parameters so far; and what the run is of, which must be the same where it goes on.
 """
 
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fastbp.backends.operations import Parameters, Plan
+from fastbp.backends.operations import Moments, Parameters, Plan
 from fastbp.checks import InputError, finite_number, whole_number
 from fastbp.files import PathName, field, read_tensors, reading, write_tensors
 from fastbp.models import describe, generator_from, generator_state
@@ -23,6 +24,8 @@ from fastbp.version import __version__
 VERSION = 1
 """Of checkpoint files; one of a later version is refused."""
 
+_PREFIXES = ("velocity.", "second.", "best.", "history.")
+_BEFORE = {"optimizer": "SGD", "nesterov": False}  # what files say nothing of that were written before there was Adam
 _LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")
 
 
@@ -37,18 +40,19 @@ class Checkpoint:
         self, path: PathName, plan: Plan, settings: Settings, examples: int, rng: np.random.Generator, began: Any
     ) -> None:
         self.path, self.plan, self.rng, self.began = path, plan, rng, began
+        self.rule = settings.optimizer.rule
         self.run = describe(plan) | _settings(settings) | {"examples": examples}
 
     def write(self, p: Parameters, state: State) -> None:
         """Write parameters and state, whole or not at all; raises `InputError` if that cannot be done."""
         tensors = host_tensors("", p, self.plan)
-        if self.run["momentum"]:
-            tensors |= host_tensors("velocity.", state.velocity, self.plan)
+        for prefix, moment in self._moments(state).items():
+            tensors |= host_tensors(prefix, moment, self.plan)
         if state.best is not None:
             tensors |= {f"best.{name}": array for name, array in state.best.tensors.items()}
         tensors |= {f"history.{name}": np.array(getattr(state.history, name), float) for name in _LISTS}
         description = {"kind": "checkpoint", "version": VERSION, "fastbp": __version__, "run": self.run}
-        description |= {"epoch": state.epoch, "done": state.done, "total": state.total}
+        description |= {"steps": state.steps, "epoch": state.epoch, "done": state.done, "total": state.total}
         description |= {"rng": self._json(state.rng), "began": self._json(self.began)}
         if state.best is not None:
             description["best"] = {"figure": state.best.figure, "epoch": state.best.epoch}
@@ -61,20 +65,25 @@ class Checkpoint:
         """
         tensors, description = read_tensors(self.path, "checkpoint", VERSION)
         with reading(self.path):
-            _check_same_run(field(description, "run", dict), self.run)
-            wanted = {"": p} | ({"velocity.": state.velocity} if self.run["momentum"] else {})
+            _check_same_run(_BEFORE | field(description, "run", dict), self.run)
+            wanted = {"": p} | self._moments(state)
             wanted |= {"best.": p} if "best" in description else {}
             parts = _parts(tensors)
             for prefix in parts.keys() - wanted.keys() - {"history."}:
                 raise InputError(f"its tensors and its description disagree about {min(parts[prefix])!r}")
             for prefix, parameters in wanted.items():
                 check_tensors(prefix, parts.get(prefix, {}), parameters, self.plan)
-            restored = _state(parts, description, state.velocity)
+            restored = _state(parts, description, state.moments)
         wanted.pop("best.", None)
         for prefix, parameters in wanted.items():
             put_tensors(prefix, parts[prefix], parameters, self.plan)
         vars(state).update(vars(restored))
         self.rng.bit_generator.state = state.rng
+
+    def _moments(self, state: State) -> dict[str, Parameters]:
+        """Return the moments that the optimizer has, by what their names begin with in a file."""
+        moments = {"velocity.": state.moments.first, "second.": state.moments.second}
+        return dict(list(moments.items())[: 0 if self.rule is None else self.rule.moments])
 
     def _json(self, state: Any) -> dict[str, Any]:
         generator = copy.deepcopy(self.rng)
@@ -82,7 +91,7 @@ class Checkpoint:
         return generator_state(generator)
 
 
-def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], velocity: Parameters) -> State:
+def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: Moments) -> State:
     """Return the state that tensors and their description are of."""
     cost, validation_cost, validation_accuracy, seconds = (_figures(parts, f"history.{name}") for name in _LISTS)
     history, best = History(cost, validation_cost, validation_accuracy, seconds), None
@@ -92,7 +101,8 @@ def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], velocit
         best = Best(field(kept, "figure", float), whole_number("best epoch", kept.get("epoch")), tensors)
         history.best_epoch = best.epoch
     return State(
-        velocity,
+        moments,
+        whole_number("steps", description.get("steps", 0), least=0, most=2**62),
         whole_number("epoch", description.get("epoch")),
         whole_number("done", description.get("done"), least=0),
         finite_number("total", description.get("total"), positive=False),
@@ -125,8 +135,9 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "mini_batch_size": settings.mini_batch_size,
         "eta": _name(settings.schedule),
         "lmbda": settings.lmbda,
-        "momentum": settings.momentum,
         "patience": settings.patience,
+        "optimizer": type(settings.optimizer).__name__,
+        **dataclasses.asdict(settings.optimizer),
     }
 
 
@@ -139,7 +150,7 @@ def _parts(tensors: Tensors) -> dict[str, Tensors]:
     """Return tensors by what stands before "weights" and "biases" in their names; the history's under its own."""
     parts: dict[str, Tensors] = {}
     for name, array in tensors.items():
-        prefix = next((prefix for prefix in ("velocity.", "best.", "history.") if name.startswith(prefix)), "")
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
         parts.setdefault(prefix, {})[name] = array
     return parts
 

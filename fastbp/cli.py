@@ -17,6 +17,7 @@ from fastbp.checks import InputError, choose
 from fastbp.costs import COSTS
 from fastbp.files import check_target, write_whole
 from fastbp.network import Network, load
+from fastbp.optimizers import OPTIMIZERS, optimizer_of
 from fastbp.plots import check_picture, save_curves
 from fastbp.training import DivergedError, History
 
@@ -45,9 +46,10 @@ def fastbp() -> None:
 @click.option("--sizes", default=None, help="Neurons of each layer, input first.  [default: the data's, 30 between]")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Times through the training examples.")
 @click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Examples to a step of descent.")
-@click.option("--eta", type=float, default=3.0, show_default=True, help="Learning rate.")
+@click.option("--eta", type=float, help="Learning rate.  [default: 3, with momentum 3 (1 - momentum), for adam 0.001]")
 @click.option("--schedule", default="constant", show_default=True, help=f"Of eta: {', '.join(_SCHEDULES)}.")
-@click.option("--momentum", type=float, default=0.0, show_default=True, help="Of the descent, below 1.")
+@click.option("--optimizer", default="sgd", show_default=True, help=f"One of {', '.join(OPTIMIZERS)}.")
+@click.option("--momentum", type=float, help="Below 1; adam has none.  [default: 0 for sgd, or 0.9]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="L2 regularisation.")
 @click.option("--cost", default="quadratic", show_default=True, help=f"One of {', '.join(COSTS)}.")
 @click.option(
@@ -67,7 +69,7 @@ def fastbp() -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves as PNG or SVG.")
 def train(
     data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: str | None,
-    seed: int, eta: float, schedule: str, save: Path | None, plot: Path | None, **options: Any,
+    seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train a network on handwritten digits or data of your own, and test it on what was held out."""
     start = time.perf_counter()
@@ -75,7 +77,9 @@ def train(
         check_target(save)
     if plot is not None:
         check_picture(plot)
-    eta_of_epoch = choose("schedule", schedule, _SCHEDULES)(eta)
+    eta_of_epoch = choose("schedule", schedule, _SCHEDULES)(
+        optimizer_of(options["optimizer"], options["momentum"]).default_eta if eta is None else eta
+    )
     (x, labels), validation, test = datasets.load(data, label, seed if Path(data).is_file() else 0)
     layers = _sizes(sizes, x.shape[0], _classes(labels, validation[1], test[1]))
     names = activations.split(",") if "," in activations else activations

@@ -177,6 +177,7 @@ def _unit_columns(labels: npt.NDArray[np.int64], plan: Plan) -> npt.NDArray[Any]
 def _host_or_native(name: str, values: Array, backend: Backend) -> Array:
     values = backends.detached(values)
     kind = backends.kind(values)
+    native = None if kind == "numpy" else backend.adopt(name, values)
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(f"{name} is a masked array, and what is masked would count; wanted is a plain one")
     if kind == "numpy":
@@ -185,7 +186,8 @@ def _host_or_native(name: str, values: Array, backend: Backend) -> Array:
         except ValueError as error:
             raise InputError(f"{name} is no array: {error}") from error
         real = values.dtype.kind in "buif"
-    elif kind == backend.kind:
+    elif native is not None:
+        values = native
         real = bool(backend.xp.isdtype(values.dtype, ("bool", "integral", "real floating")))
     else:
         raise InputError(f"{name} is an array of {kind}, and the network's are of {backend.kind}; wanted is one kind")

@@ -8,7 +8,7 @@ goes into layer l and `ws.activations[l + 1]` comes out.
 
 from typing import Any
 
-from fastbp.backends.operations import Descent, Examples, Operations, Parameters, Workspace
+from fastbp.backends.operations import Descent, Examples, Moments, Operations, Parameters, Workspace
 
 Array = Any
 
@@ -56,32 +56,36 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
         ops.backproject(p.weights[l], ws.deltas[l], gradients[l])
 
 
-def descend(ops: Operations, p: Parameters, v: Parameters, ws: Workspace, by: Descent, m: int) -> None:
-    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; with momentum through a velocity `v`.
+def descend(ops: Operations, p: Parameters, moments: Moments, ws: Workspace, by: Descent, eta: float, m: int) -> None:
+    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; or a step of the optimizer's own.
 
-    With momentum, v ← μ v − (ηλ/n) W − (η/m) Σ δ aᵀ and W ← W + v, and for b the like without λ (the book, chapter 3).
+    Such a step goes by its formula, along ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
     """
-    if by.mu == 0.0:
-        add_gradient(ops, ws, -by.eta / m, 1.0 - by.shrink, 1.0, p)
+    if by.plain:
+        add_gradient(ops, ws, -eta / m, 1.0 - eta * by.lmbda / by.n, 1.0, p)
     else:
-        add_gradient(ops, ws, -by.eta / m, by.mu, by.mu, v)
+        nabla, first, second = moments.nabla, moments.first, moments.second
+        add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
+        decay, k_1, k_2, k_3 = by.lmbda / by.n, by.k_1, by.k_2, by.k_3
         for l in range(len(p.weights)):
-            ops.move(by.shrink, p.weights[l], v.weights[l])
-            ops.move(0.0, p.biases[l], v.biases[l])
+            ops.move(eta, decay, k_1, k_2, k_3, nabla.weights[l], first.weights[l], second.weights[l], p.weights[l])
+            ops.move(eta, 0.0, k_1, k_2, k_3, nabla.biases[l], first.biases[l], second.biases[l], p.biases[l])
 
 
-def update_mini_batch(ops: Operations, p: Parameters, v: Parameters, ws: Workspace, by: Descent, m: int) -> None:
+def update_mini_batch(
+    ops: Operations, p: Parameters, moments: Moments, ws: Workspace, by: Descent, eta: float, m: int
+) -> None:
     """Take one step of descent on a mini-batch of m examples, whose x and y are in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
-    descend(ops, p, v, ws, by, m)
+    descend(ops, p, moments, ws, by, eta, m)
 
 
 def train_mini_batches(
     ops: Operations,
     p: Parameters,
-    v: Parameters,
+    moments: Moments,
     ws: Workspace,
     examples: Examples,
     order: Array,
@@ -95,7 +99,7 @@ def train_mini_batches(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
-        update_mini_batch(ops, p, v, ws, by, m)
+        update_mini_batch(ops, p, moments, ws, by, float(by.etas[start // m]), m)
         add_costs(ops, ws, total)
 
 

@@ -7,12 +7,13 @@ import numpy as np
 
 from fastbp import backends, equations
 from fastbp.activations import Activation
-from fastbp.backends.operations import Descent, Memory, Operations, Parameters, Plan, Workspace
+from fastbp.backends.operations import Memory, Operations, Parameters, Plan, Workspace, descent
 from fastbp.checks import InputError
 from fastbp.costs import Cost
 from fastbp.data import as_columns, as_targets
 from fastbp.inference import batches, place
-from fastbp.parameters import as_parameters, checked_parameters, plan_of
+from fastbp.optimizers import SGD
+from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of, zeros
 
 Array = Any
 
@@ -72,7 +73,7 @@ def backprop(
 def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
     """Return (nabla_b, nabla_w) for checked columns, summed over them, by batches of bounded memory."""
     operations = plan.operations()
-    nabla = zeros_like(p, plan)
+    nabla = zeros(plan)
     for ws, _ in batches(plan, operations, x, y):
         plan.backend.run(equations.backprop, operations, p, ws, nabla)
     return _public(nabla.biases, plan) if plan.formulas.bias else [], list(nabla.weights)
@@ -83,7 +84,8 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
     operations = plan.operations()
     ws = _workspace(plan, operations, x, y)
     m = int(x.shape[1])
-    plan.backend.run(equations.update_mini_batch, operations, p, p, ws, Descent(eta, 0.0, 0.0), m)
+    by = descent(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
+    plan.backend.run(equations.update_mini_batch, operations, p, moments_at_rest(plan), ws, by, eta, m)
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
@@ -91,7 +93,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     run = plan.backend.run
     operations = plan.operations(keep_z=True)
     ws = _workspace(plan, operations, x, y)
-    nabla = zeros_like(p, plan)
+    nabla = zeros(plan)
     run(equations.backprop, operations, p, ws, nabla)
     gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
     run(equations.activation_gradients, operations, p, ws, gradients)
@@ -114,19 +116,6 @@ def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Worksp
     place(x, ws.activations[0], plan, plan.input_scale)
     place(y, ws.y, plan)
     return ws
-
-
-def zeros_like(p: Parameters, plan: Plan) -> Parameters:
-    """Return zeros in the form of the parameters: what gradients are added to, and a velocity at rest."""
-
-    def zero(rows: int, columns: int) -> Array:
-        array = plan.backend.empty((rows, columns), plan.dtype)
-        array[...] = 0.0
-        return array
-
-    weights = tuple(zero(*w.shape) for w in p.weights)
-    biases = tuple(plan.backend.columns(zero(1, n if plan.formulas.bias else 0)) for n in plan.sizes[1:])
-    return Parameters(weights, biases)
 
 
 def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:

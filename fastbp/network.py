@@ -16,6 +16,7 @@ from fastbp.costs import Cost
 from fastbp.data import as_classes, as_columns, as_targets
 from fastbp.files import PathName
 from fastbp.gradients import Trace
+from fastbp.optimizers import Optimizer
 from fastbp.parameters import Listed, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
 from fastbp.runs import Options, prepare
@@ -172,9 +173,10 @@ class Network:
         *,
         epochs: int = 30,
         mini_batch_size: int = 10,
-        eta: float | Schedule = 3.0,
+        eta: float | Schedule | None = None,
         lmbda: float = 0.0,
-        momentum: float = 0.0,
+        optimizer: str | Optimizer = "sgd",
+        momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
         patience: int | None = None,
         sample_weight: Array = None,
@@ -187,8 +189,11 @@ class Network:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
         `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `eta` is a number, or a
-        schedule from `fastbp.schedules`. With `momentum` μ a velocity steps: v ← μ v − (ηλ/n) W − (η/m) Σ δ aᵀ,
-        W ← W + v. `validation` is a pair like (x, y), watched after each epoch, or the fraction of the examples, of
+        schedule from `fastbp.schedules`; None is 3 (1 − μ), for Adam 0.001. `optimizer` is "sgd", "momentum",
+        "nesterov", "adam", or one made from `fastbp.optimizers`, which has the formulas. `momentum` is μ where a name
+        is given that is not "adam": None is 0.0 for "sgd" and 0.9 for the others.
+
+        `validation` is a pair like (x, y), watched after each epoch, or the fraction of the examples, of
         each class if there are some, to hold out for it. `patience` ends training after that many epochs without a
         higher validation accuracy (without classes, a lower cost) and puts the best epoch's parameters back.
 
@@ -200,7 +205,7 @@ class Network:
 
         Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
         last whole mini-batch. Raises `InputError` before anything is changed, `DivergedError` when the cost is no
-        longer finite. The notes' mini-batch algorithm; L2 and momentum as in the book, chapter 3.
+        longer finite. The notes' mini-batch algorithm; L2 and momentum as in the book, chapter 3; Adam by its authors.
 
         >>> net = Network([2, 2, 1], rng=0)
         >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
@@ -213,6 +218,7 @@ class Network:
             eta=eta,
             lmbda=lmbda,
             momentum=momentum,
+            optimizer=optimizer,
             validation=validation,
             patience=patience,
             sample_weight=sample_weight,

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
-from fastbp.backends.operations import Backend, Formulas, Parameters, Plan
+from fastbp.backends.operations import Backend, Formulas, Moments, Parameters, Plan
 from fastbp.checks import InputError, finite_number, plural, whole_number
 from fastbp.costs import Cost, cost_of, output_rule
+from fastbp.optimizers import Rule
 
 Array = Any
 Shapes = list[tuple[int, int]]
@@ -97,6 +98,20 @@ def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan)
     return Parameters(tuple(weights), tuple(columns(block) for block in blocks))
 
 
+def zeros(plan: Plan) -> Parameters:
+    """Return zeros in the form of the parameters: what gradients are added to, and moments at rest."""
+    return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
+
+
+def moments_at_rest(plan: Plan, rule: Rule | None = None) -> Moments:
+    """Return the moments of a rule before its first step; of plain descent, which has none, blocks without rows."""
+    layers = len(plan.sizes) - 1
+    nothing = _zeros(plan, [(0, 0)] * layers, [0] * layers)
+    if rule is None:
+        return Moments(nothing, nothing, nothing)
+    return Moments(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else nothing)
+
+
 def dtype_name(dtype: npt.DTypeLike) -> str:
     """Return "float32" or "float64", however it is given; raises `InputError` for any other.
 
@@ -139,6 +154,15 @@ def put_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Paramet
         w[...] = plan.backend.upload(tensors[f"{prefix}weights.{l}"])
     for l, b in enumerate(p.biases if plan.formulas.bias else ()):
         b[...] = plan.backend.columns(plan.backend.upload(tensors[f"{prefix}biases.{l}"]))
+
+
+def _zeros(plan: Plan, weights: Shapes, biases: Sequence[int]) -> Parameters:
+    def zero(shape: tuple[int, int]) -> Array:
+        array = plan.backend.empty(shape, plan.dtype)
+        array[...] = 0.0
+        return array
+
+    return Parameters(tuple(map(zero, weights)), tuple(plan.backend.columns(zero((1, n))) for n in biases))
 
 
 def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -188,14 +212,17 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
         return False
     if isinstance(array, np.ndarray):
         return type(array) is np.ndarray and array.flags.carray and array.dtype.isnative
+    if plan.backend.kind == "cupy":
+        return plan.backend.adopt("weights", array) is array and bool(array.flags.c_contiguous)
     return not getattr(array, "requires_grad", False)
 
 
 def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
     array = backends.detached(array)
     kind = backends.kind(array)
-    if kind == plan.backend.kind != "numpy":
-        array = plan.backend.to_host(array)
+    native = None if kind == "numpy" else plan.backend.adopt(name, array)
+    if native is not None:
+        array = plan.backend.to_host(native)
     elif kind != "numpy":
         raise InputError(
             f"{name} is an array of {kind}, and the network's are of {plan.backend.kind}; wanted is one kind"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import checkpoints, gradients, inference, training
+from fastbp import checkpoints, inference, training
 from fastbp.backends.operations import Examples, Parameters, Plan
 from fastbp.checks import InputError, finite_number, number_between, whole_number
 from fastbp.data import (
@@ -23,6 +23,8 @@ from fastbp.data import (
     take_columns,
 )
 from fastbp.files import PathName, check_target
+from fastbp.optimizers import Optimizer, optimizer_of
+from fastbp.parameters import moments_at_rest
 from fastbp.schedules import Schedule, eta_of, schedule_of
 
 Array = Any
@@ -34,9 +36,10 @@ class Options:
 
     epochs: int
     mini_batch_size: int
-    eta: float | Schedule
+    eta: float | Schedule | None
     lmbda: float
-    momentum: float
+    momentum: float | None
+    optimizer: str | Optimizer
     validation: tuple[Array, Array] | float | None
     patience: int | None
     sample_weight: Array
@@ -72,7 +75,7 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
     rows, source = example_rows(inputs, plan, keep_bytes=True)
     examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
-    state = training.State(gradients.zeros_like(p, plan) if settings.momentum else p)
+    state = training.State(moments_at_rest(plan, settings.optimizer.rule))
     file = None
     if options.checkpoint is not None:
         file = checkpoints.Checkpoint(options.checkpoint, plan, settings, n, drawn, began)
@@ -134,13 +137,14 @@ def _validation(pair: Any, plan: Plan, p: Parameters) -> training.Validation:
 def _settings(options: Options, examples: int) -> training.Settings:
     if options.patience is not None and options.validation is None:
         raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
-    schedule, epochs = schedule_of(options.eta), whole_number("epochs", options.epochs)
+    optimizer, epochs = optimizer_of(options.optimizer, options.momentum), whole_number("epochs", options.epochs)
+    schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
     return training.Settings(
         epochs,
         whole_number("mini_batch_size", options.mini_batch_size, most=examples),
         schedule,
         finite_number("lmbda", options.lmbda, positive=False),
-        number_between("momentum", options.momentum, 0.0, 1.0, low_included=True),
+        optimizer,
         None if options.patience is None else whole_number("patience", options.patience),
     )

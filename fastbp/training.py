@@ -3,15 +3,16 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp import equations
-from fastbp.backends.operations import Descent, Examples, Memory, Parameters, Plan, Workspace
+from fastbp.backends.operations import Examples, Memory, Moments, Parameters, Plan, Workspace, descent
 from fastbp.interrupts import uninterrupted
+from fastbp.optimizers import Optimizer
 from fastbp.parameters import Tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule, eta_of
 
@@ -78,13 +79,13 @@ class History:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: epochs, mini-batches, η by its schedule, λ, μ, and how many epochs to wait for a better one."""
+    """How to train: epochs, mini-batches, η by its schedule, λ, the optimizer, how many epochs to wait for a better."""
 
     epochs: int
     mini_batch_size: int
     schedule: Schedule
     lmbda: float
-    momentum: float
+    optimizer: Optimizer
     patience: int | None
 
 
@@ -101,11 +102,12 @@ class Best:
 class State:
     """All that decides how training goes on, but for the parameters: what a checkpoint holds beside them.
 
-    `epoch` is the one under way, from 1; `done` counts its finished mini-batches, whose costs add up to `total`; `rng`
-    is the generator's state before the epoch's order was drawn.
+    `steps` counts all mini-batches; `epoch` is the one under way, from 1; `done` counts its finished mini-batches,
+    whose costs add up to `total`; `rng` is the generator's state before the epoch's order was drawn.
     """
 
-    velocity: Parameters
+    moments: Moments
+    steps: int = 0
     epoch: int = 1
     done: int = 0
     total: float = 0.0
@@ -152,16 +154,16 @@ def train(
     """
     watcher = watcher or Watcher()
     watcher.advanced((state.epoch - 1) * len(chosen))
-    loop = MiniBatches(plan, p, examples, source, settings.mini_batch_size, len(chosen), state)
+    size, optimizer = settings.mini_batch_size, settings.optimizer
+    loop = MiniBatches(plan, p, examples, source, size, len(chosen), state, optimizer, lmbda=settings.lmbda)
     try:
         while state.epoch <= settings.epochs and not _impatient(state, settings):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
-            by = Descent(eta, eta * settings.lmbda / len(chosen), settings.momentum)
             start = time.perf_counter()
-            cost = loop.epoch(chosen[rng.permutation(len(chosen))], by, watcher)
+            cost = loop.epoch(chosen[rng.permutation(len(chosen))], eta, watcher)
             seconds = time.perf_counter() - start
-            _check_finite(p, plan, state, by)
+            _check_finite(p, plan, state, eta)
             watched, accuracy = validate() if validate else (None, None)
             epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(chosen) / seconds)
             with uninterrupted():
@@ -182,19 +184,19 @@ def train(
     return state.history
 
 
-def _check_finite(p: Parameters, plan: Plan, state: State, by: Descent) -> None:
+def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     """Raise `DivergedError` if parameters are not finite: the cost, taken before each update, misses the last one's."""
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
     with np.errstate(all="ignore"):
         sums = [float(plan.backend.xp.sum(block)) for block in blocks]
     if not all(map(math.isfinite, sums)):
-        raise _diverged(state, by)
+        raise _diverged(state, eta)
 
 
-def _diverged(state: State, by: Descent) -> DivergedError:
+def _diverged(state: State, eta: float) -> DivergedError:
     return DivergedError(
         f"the cost is no longer finite in epoch {state.epoch}: train again from fresh parameters with a smaller eta "
-        f"(now {by.eta:g}), or with inputs scaled to [0, 1]"
+        f"(now {eta:g}), or with inputs scaled to [0, 1]"
     )
 
 
@@ -226,12 +228,19 @@ def _impatient(state: State, settings: Settings) -> bool:
 
 
 class MiniBatches:
-    """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn."""
+    """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn.
+
+    Of `n` examples, `m` at a time. The gradient has λ/n W in it, or with `lmbda_over_batch` λ over the size of the
+    mini-batch, which may be shorter in the end.
+    """
 
     def __init__(
-        self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State
-    ) -> None:
+        self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
+        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False,
+    ) -> None:  # fmt: skip
         self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
+        self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
+        plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         memory = Memory(plan, self.operations, m)
         self.full, self.rest = divmod(n, m)
@@ -240,32 +249,37 @@ class MiniBatches:
         self.total = plan.backend.new_total(plan.sizes[-1], m, plan.dtype)
         self.stretch = 1  # mini-batches; grows until it takes its tenth of a second
 
-    def epoch(self, order: npt.NDArray[np.int64], by: Descent, watcher: Watcher) -> float:
+    def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Go once through the examples in an order, from the state's place in it on; return the average cost."""
         state, m = self.state, self.m
         order = self.backend.upload(order)
         self.backend.set_total(self.total, state.total)
         watcher.advanced(min(state.done * m, self.n))
-        while state.done < self.full:
-            count = min(self.stretch, self.full - state.done)
-            seconds = self._run(order[state.done * m : (state.done + count) * m], by, self.whole, m, count)
-            watcher.advanced(count * m)
-            if count == self.stretch:
-                self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
-        if self.short is not None and state.done == self.full:
-            self._run(order[self.full * m :], by, self.short, self.rest, 1)
-            watcher.advanced(self.rest)
+        try:
+            while state.done < self.full:
+                count = min(self.stretch, self.full - state.done)
+                seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
+                watcher.advanced(count * m)
+                if count == self.stretch:
+                    self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
+            if self.short is not None and state.done == self.full:
+                self._run(order[self.full * m :], eta, self.short, self.rest, 1)
+                watcher.advanced(self.rest)
+        finally:
+            with uninterrupted():
+                state.total = self.backend.cost_in(self.total)  # once: on a GPU it waits, and comes to the host
+        if not math.isfinite(state.total):
+            raise _diverged(state, eta)
         return state.total / self.n
 
-    def _run(self, order: Array, by: Descent, ws: Workspace, m: int, count: int) -> float:
+    def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
         """Train on so many mini-batches and take them down in the state; return the seconds they took."""
-        start = time.perf_counter()
+        start, state = time.perf_counter(), self.state
+        n = m if self.lmbda_over_batch else self.n
+        by = descent(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
         with uninterrupted():
-            arguments = (self.operations, self.p, self.state.velocity, ws, self.examples, order, by, m, self.total)
+            arguments = (self.operations, self.p, state.moments, ws, self.examples, order, by, m, self.total)
             self.backend.run(equations.train_mini_batches, *arguments)
             self.backend.synchronize()
-            self.state.done += count
-            self.state.total = self.backend.cost_in(self.total)
-        if not math.isfinite(self.state.total):
-            raise _diverged(self.state, by)
+            state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start

@@ -10,6 +10,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from fastbp.activations import relu, sigmoid, softmax, softplus
 from fastbp.costs import cross_entropy, log_likelihood, output_rule, quadratic
+from fastbp.optimizers import Adam
 from fastbp_kernels import caching, columns, cpu
 
 DTYPES = ["float32", "float64"]
@@ -129,13 +130,25 @@ def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rn
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_move_takes_a_step_of_the_velocity(dtype, shape, rng):
-    w, v = blocks(rng, shape, dtype, 2)
-    velocity = wide(v) - 0.1 * wide(w)
-    moved = wide(w) + velocity
-    run(cpu.move(dtype), 0.1, w, v)
-    close(v, velocity, dtype)
-    close(w, moved, dtype)
+@pytest.mark.parametrize("two", [True, False])
+def test_move_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
+    def formula(w, g, first, second, eta, k_1, k_2, k_3):
+        return w - eta * g + k_3, k_1 * first + g, second + k_2 * first
+
+    nabla, first, second, w = blocks(rng, shape, dtype, 4)
+    second = second if two else np.zeros((0, 0), dtype)
+    g = wide(nabla) + 0.1 * wide(w)
+    expected = wide(w) - 0.5 * g + 4.0, 2.0 * wide(first) + g, wide(second) + 3.0 * wide(first) if two else second
+    run(cpu.move(formula, dtype, two=two), 0.5, 0.1, 2.0, 3.0, 4.0, nabla, first, second, w)
+    for got, value in zip((w, first, second), expected, strict=True):
+        close(got, value, dtype)
+
+
+def test_stay_moves_nothing(rng):
+    w, *others = blocks(rng, (3, 8), "float32", 4)
+    before = w.copy()
+    run(cpu.stay("float32"), 0.5, 0.1, 2.0, 3.0, 4.0, *others, w)
+    np.testing.assert_array_equal(w, before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -159,6 +172,7 @@ VECTORISED = {
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
+    "move": lambda dtype: cpu.move(Adam().rule.formula, dtype, two=True),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
     "affine": lambda dtype: cpu.affine(dtype),
     "add outer": lambda dtype: cpu.add_outer(dtype),
@@ -171,7 +185,15 @@ VECTORISED = {
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
     monkeypatch.setattr(caching, "ForgivingCache", None)  # nothing is found on the disk, of which no text is kept
-    factories = (cpu.activate, cpu.hadamard, cpu.output_error, cpu.gather, cpu.affine, cpu.add_outer)
+    factories = (
+        cpu.activate,
+        cpu.hadamard,
+        cpu.output_error,
+        cpu.gather,
+        cpu.affine,
+        cpu.add_outer,
+        cpu.move,
+    )
     for factory in factories:
         factory.cache_clear()
     code = VECTORISED[kernel](dtype)._library.get_asm_str()
@@ -194,7 +216,7 @@ def test_kernels_allocate_nothing(rng):
         (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32", weighted=True), (z, a, y, s, delta, b)),
         (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta, b)),
         (cpu.add_columns("float32"), (0.1, b, 1.0, b.copy())),
-        (cpu.move("float32"), (0.1, w, w.copy())),
+        (cpu.move(Adam().rule.formula, "float32", two=True), (0.1,) * 5 + tuple(np.ones((4, 30, 30), "float32"))),
         (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]
     for kernel, arguments in calls:

@@ -1,5 +1,7 @@
 """Epochs and mini-batches, what is watched meanwhile, and how training can end."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -287,23 +289,27 @@ def test_a_compiled_step_allocates_nothing():
     from numba.core.runtime import _nrt_python, rtsys
 
     from fastbp import equations
-    from fastbp.backends.operations import Descent, Examples, Memory
-    from fastbp.parameters import as_parameters
+    from fastbp.backends.operations import Examples, Memory, descent
+    from fastbp.optimizers import Adam
+    from fastbp.parameters import as_parameters, moments_at_rest
 
     _nrt_python.memsys_enable_stats()
     net = fastbp.Network([8, 6, 3], ["softplus", "softmax"], "log-likelihood", rng=0)
     plan, m = net._plan, 10
-    operations = plan.operations()
+    rule = Adam().rule
+    plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, rule=rule))
+    operations, moments = plan.operations(), moments_at_rest(plan, rule)
     p = as_parameters(net.weights, net.biases, plan)
     ws = Memory(plan, operations, m).workspace(m)
     data = [plan.backend.upload(np.ones((2000, n), np.float32)) for n in (8, 3, 0)]
-    examples, by = Examples(*data, 1.0), Descent(0.1, 0.01, 0.0)
+    examples = Examples(*data, 1.0)
     total = np.zeros(1)
     counts = []
     for n in (20, 20, 2000):
         order = plan.backend.upload(np.arange(n))
+        by = descent(Adam(), 0.001, steps=0, count=n // m, lmbda=0.1, n=n)
         before = rtsys.get_allocation_stats().alloc
-        plan.backend.run(equations.train_mini_batches, operations, p, p, ws, examples, order, by, m, total)
+        plan.backend.run(equations.train_mini_batches, operations, p, moments, ws, examples, order, by, m, total)
         counts.append(rtsys.get_allocation_stats().alloc - before)
     assert counts[1] == counts[2]
 

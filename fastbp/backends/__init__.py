@@ -5,7 +5,9 @@ order.
 """
 
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -20,20 +22,23 @@ from fastbp.backends.operations import Backend
 from fastbp.checks import InputError, choose
 
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
-_NO_CUPY = "this version of fastbp has no CUDA backend yet"
+_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
 def available() -> dict[str, str | None]:
     """Return every backend's name, with None where it can be used and otherwise the reason why not.
 
-    "numpy" is compiled and fused; "numpy-plain" the same equations as plain NumPy expressions, for comparison; the
-    others are namespaces of the array API. Nothing is imported to find out.
+    "numpy" is compiled and fused, "cupy" the same on a GPU; "numpy-plain" the same equations as plain NumPy
+    expressions, for comparison; the others are namespaces of the array API. Of these CuPy alone, where it is
+    installed, is imported to find out.
 
     >>> available()["numpy"] is None
     True
     """
-    reasons = dict.fromkeys(NAMES) | {"cupy": _NO_CUPY}
+    from fastbp.backends.cuda_present import why_not
+
+    reasons: dict[str, str | None] = dict.fromkeys(NAMES) | {"cupy": why_not()}
     for package in ("torch", "array_api_strict"):
         if find_spec(package) is None:
             reasons[package] = f"not installed: pip install {package.replace('_', '-')}"
@@ -42,6 +47,9 @@ def available() -> dict[str, str | None]:
 
 def get(choice: Any = None) -> Backend:
     """Return a backend by its name, or over an array namespace, or the current one for None.
+
+    "cupy" is CuPy's current device, "cupy:1" the second; "cupy+tf32" multiplies float32 matrices faster with 10 bits of
+    their mantissas. "auto" is "cupy" where a device answers and otherwise "numpy", and says once which.
 
     Raises `InputError` for a name that is unknown, or a backend that cannot be used, with the reason.
 
@@ -110,16 +118,52 @@ def of(**arrays: Any) -> Backend:
     if kind(array) == "numpy":
         current = get()
         return current if current.name.startswith("numpy") else _named("numpy")
+    if kind(array) == "cupy":
+        return _of_one_device(arrays)
     if kind(array) in NAMES:
         return _named(kind(array))
     return _over(array.__array_namespace__())
 
 
+def _of_one_device(arrays: Mapping[str, Any]) -> Backend:
+    from fastbp.backends.cupy import device_of
+
+    (first, array), *others = arrays.items()
+    for name, other in others:
+        if device_of(other) != device_of(array):
+            raise InputError(
+                f"{first} is on GPU {device_of(array)} and {name} on GPU {device_of(other)}; wanted is one device"
+            )
+    return _named(f"cupy:{device_of(array)}")
+
+
+def _named(name: str) -> Backend:
+    if name == "auto":
+        return _automatic()
+    if match := _CUPY.fullmatch(name):
+        from fastbp.backends.cupy import cupy_backend
+
+        return cupy_backend(None if match[1] is None else int(match[1]), tf32=match[2] is not None)
+    choose("backend", name, dict.fromkeys((*NAMES, "auto")))
+    return _on_host(name)
+
+
 @cache
-def _named(name: Any) -> Backend:
-    reason = choose("backend", name, available())
-    if reason is not None:
-        raise InputError(f"backend {name!r} cannot be used: {reason}")
+def _automatic() -> Backend:
+    from fastbp.backends.cuda_present import why_not
+
+    reason = why_not()
+    backend = _named("numpy" if reason else "cupy")
+    print(
+        f"backend auto: {backend.name}" + (f", since cupy cannot be used: {reason}" if reason else ""), file=sys.stderr
+    )
+    return backend
+
+
+@cache
+def _on_host(name: str) -> Backend:
+    if name in ("torch", "array_api_strict") and find_spec(name) is None:
+        raise InputError(f"backend {name!r} cannot be used: {available()[name]}")
     if name == "numpy":
         from fastbp.backends.numpy import CompiledNumPy
 

@@ -41,9 +41,13 @@ class ArrayAPI(Backend):
         def add_columns(alpha: float, sums: Array, beta: float, b: Array) -> None:
             b[...] = beta * b + alpha * sums
 
-        def move(shrink: float, w: Array, v: Array) -> None:
-            v[...] = v - shrink * w
-            w[...] = w + v
+        def move(
+            eta: float, decay: float, k_1: float, k_2: float, k_3: float,
+            nabla: Array, first: Array, second: Array, w: Array,
+        ) -> None:  # fmt: skip
+            if formulas.rule is not None:
+                moved = formulas.rule.formula(w, nabla + decay * w, first, second, eta, k_1, k_2, k_3)
+                w[...], first[...], second[...] = moved
 
         def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array, sums: Array) -> None:
             error = self._filled(rule.error(z, a, y), a)

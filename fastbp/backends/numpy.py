@@ -5,19 +5,18 @@ of one row or one column as C. The operations are C functions, arguments of the 
 that one compiled equation serves every network of its depth and dtype and is found in the cache by the next process.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.activations import Activation, identity, softmax
+from fastbp.activations import identity
+from fastbp.backends import fused
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
-from fastbp.checks import InputError
-from fastbp.costs import OutputRule
-from fastbp_kernels.lowering import FormulaError, lower
+from fastbp.optimizers import Rule
+from fastbp_kernels.lowering import lower
 
 Array = npt.NDArray[Any]
 
@@ -34,21 +33,25 @@ class CompiledNumPy(Backend):
 
         hidden = formulas.activations[:-1]
         rule, bias = formulas.output, formulas.bias
-        hadamards = [_hadamard(g, dtype) for g in hidden]
-        hadamards.append(hadamards[-1] if hidden else _hadamard(identity, dtype))  # the last layer's is never called
+        hadamards = [fused.hadamard(cpu, g, dtype) for g in hidden]
+        hadamards.append(
+            hadamards[-1] if hidden else fused.hadamard(cpu, identity, dtype)
+        )  # the last layer's is never called
         keeps_z = [keep_z or g.needs_z for g in hidden] + [keep_z or rule.needs_z]
         layers = zip(keeps_z, formulas.activations, hadamards, strict=True)
         return Operations(
-            layers=tuple(LayerOperations(keep, _activate(g, dtype, bias, keep), h) for keep, g, h in layers),
+            layers=tuple(
+                LayerOperations(keep, fused.activate(cpu, g, dtype, bias=bias, keep_z=keep), h) for keep, g, h in layers
+            ),
             gather_x=cpu.gather(source, dtype),
             gather=cpu.gather(dtype, dtype),
             affine=cpu.affine(dtype),
             backproject=cpu.backproject(dtype),
             add_outer=cpu.add_outer(dtype),
             add_columns=cpu.add_columns(dtype),
-            move=cpu.move(dtype),
-            output_error=_output_error(rule, dtype, weighted=formulas.weighted),
-            add_cost=_add_cost(rule, dtype, weighted=formulas.weighted),
+            move=_move(formulas.rule, dtype),
+            output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
+            add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
         )
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
@@ -86,52 +89,7 @@ def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
     return compiled_by_need(lower(equation, register_jitable))
 
 
-def _activate(activation: Activation, dtype: str, bias: bool, keep_z: bool) -> Any:
+def _move(rule: Rule | None, dtype: str) -> Any:
     from fastbp_kernels import cpu
 
-    if activation == softmax:
-        return cpu.softmax(dtype, bias=bias)
-    with _named(f"activation {activation.name!r}"):
-        return cpu.activate(activation.f, dtype, bias=bias, keep_z=keep_z)
-
-
-def _hadamard(activation: Activation, dtype: str) -> Any:
-    from fastbp_kernels import cpu
-
-    with _named(f"activation {activation.name!r}"):
-        return cpu.hadamard(activation.prime, dtype)
-
-
-def _output_error(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
-    from fastbp_kernels import cpu
-
-    try:
-        return cpu.output_error(rule.error, dtype, weighted=weighted)
-    except FormulaError as error:
-        with _named(f"activation {rule.activation.name!r}"):
-            blame(rule.activation.prime, 2, dtype)
-        with _named(f"cost {rule.cost_function.name!r}"):
-            blame(rule.cost_function.prime, 2, dtype)
-        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
-
-
-def _add_cost(rule: OutputRule, dtype: str, *, weighted: bool) -> Any:
-    from fastbp_kernels import cpu
-
-    if rule.activation == softmax:
-        return cpu.add_log_likelihood(dtype, weighted=weighted)
-    try:
-        return cpu.add_cost(rule.cost, dtype, weighted=weighted)
-    except FormulaError as error:
-        with _named(f"cost {rule.cost_function.name!r}"):
-            blame(rule.cost_function.f, 2, dtype)
-        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
-
-
-@contextmanager
-def _named(owner: str) -> Iterator[None]:
-    """Say whose formula it is that cannot be compiled."""
-    try:
-        yield
-    except FormulaError as error:
-        raise InputError(f"{owner}: {error}") from error
+    return cpu.stay(dtype) if rule is None else cpu.move(rule.formula, dtype, two=rule.moments == 2)

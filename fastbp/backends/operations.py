@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fastbp.activations import Activation
 from fastbp.costs import OutputRule
+from fastbp.optimizers import Optimizer, Rule
 
 Array = Any
 Operation = Callable[..., None]
@@ -22,12 +23,16 @@ Operation = Callable[..., None]
 
 @dataclass(frozen=True)
 class Formulas:
-    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or not."""
+    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or not.
+
+    In training also whether examples have `weighted` costs, and the `rule` of the optimizer; None is plain descent.
+    """
 
     activations: tuple[Activation, ...]
     output: OutputRule
     bias: bool
-    weighted: bool = False  # whether examples have weights
+    weighted: bool = False
+    rule: Rule | None = None
 
 
 class LayerOperations(NamedTuple):
@@ -50,7 +55,8 @@ class Operations(NamedTuple):
     `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
     `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
     `add_columns` (alpha, sums, beta, b): b = beta b + alpha sums 1.
-    `move` (shrink, w, v): v = v − shrink w, then w = w + v.
+    `move` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): w and its moments by the optimizer's formula, for the
+    gradient nabla + decay w; nothing where there is no such rule.
     `output_error` (z, a, y, s, delta, sums): (BP1), times the examples' weights s where there are some.
     `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
 
@@ -80,8 +86,8 @@ class Parameters(NamedTuple):
 class Workspace(NamedTuple):
     """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, targets y, weights s.
 
-    `sums` are the δˡ summed over parts of their columns. s is a block of one row, or of none where every example counts the
-    same.
+    `sums` are the δˡ summed over parts of their columns. s is a block of one row, or of none where every example counts
+    the same.
     """
 
     zs: tuple[Array, ...]
@@ -101,12 +107,35 @@ class Examples(NamedTuple):
     scale: float
 
 
-class Descent(NamedTuple):
-    """How to descend in an epoch: η, ηλ/n, by which weights shrink at each step, and μ, the momentum."""
+class Moments(NamedTuple):
+    """What an optimizer works on: ∇C, and its first moment (a velocity, or Adam's m) and second, like the parameters.
 
-    eta: float
-    shrink: float
-    mu: float
+    What the optimizer does not need is blocks without rows.
+    """
+
+    nabla: Parameters
+    first: Parameters
+    second: Parameters
+
+
+class Descent(NamedTuple):
+    """How to descend: η of each of the mini-batches to come, float64 on the host; λ, and the n that it is divided by.
+
+    `plain` descent needs no moments; any other has the constants of its optimizer's rule.
+    """
+
+    etas: npt.NDArray[np.float64]
+    lmbda: float
+    n: int
+    plain: bool
+    k_1: float
+    k_2: float
+    k_3: float
+
+
+def descent(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> Descent:
+    """Return how an optimizer descends in `count` mini-batches at a learning rate, `steps` having been before."""
+    return Descent(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
 
 
 class Backend(ABC):
@@ -143,6 +172,16 @@ class Backend(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until all that was asked for is done."""
+
+    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
+        """Raise `InputError` if a network of these sizes cannot run here."""
+
+    def adopt(self, name: str, array: Array) -> Array | None:
+        """Return an array of another library that lies here as one of this backend's, the same memory; else None.
+
+        Raises `InputError` for one of this backend's that lies elsewhere.
+        """
+        return array if type(array).__module__.partition(".")[0] == self.kind else None
 
     def parts(self, m: int) -> int:
         """Return in how many parts m columns of δ are summed: one, where that is not done in parallel."""
@@ -182,6 +221,9 @@ class Plan:
     dtype: str
     backend: Backend
     input_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.backend.check(self.sizes, self.formulas, self.dtype)
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
         """Return the operations, for examples of the plan's dtype or of another."""

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import backends
-from fastbp.backends.operations import Descent, Examples, Plan
+from fastbp.backends.operations import Examples, Plan
 from fastbp.book.examples import Pair, columns, labels_of, rows_of, unzipped
 from fastbp.checks import InputError, whole_number
-from fastbp.parameters import as_parameters, checked_parameters, plan_of
+from fastbp.optimizers import SGD
+from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
 from fastbp.training import MiniBatches, State, Watcher
 
 Array = npt.NDArray[Any]
@@ -181,8 +182,7 @@ class Network:
         size = min(whole_number("mini_batch_size", mini_batch_size), len(examples))
         given = Examples(x, y, plan.block(0, len(examples)), 1.0)
         p = as_parameters(*self._copies(plan), plan)
-        loop = MiniBatches(plan, p, given, source, size, len(examples), State(p))
-        by = Descent(float(eta), 0.0, 0.0)
+        loop = MiniBatches(plan, p, given, source, size, len(examples), State(moments_at_rest(plan)), SGD())
         order = list(range(len(examples)))  # shuffled like the book's list: by the same swaps
 
         def epoch(number: int) -> None:
@@ -190,9 +190,9 @@ class Network:
             # that Ctrl-C leaves what has been trained.
             self.weights, self.biases = self._copies(plan)
             loop.p = as_parameters(self.weights, self.biases, plan)
-            loop.state = State(loop.p, epoch=number + 1)
+            loop.state = State(loop.state.moments, epoch=number + 1)
             random.shuffle(order)
-            loop.epoch(np.array(order, np.int64), by, Watcher())
+            loop.epoch(np.array(order, np.int64), float(eta), Watcher())
 
         return epoch
 

@@ -163,18 +163,37 @@ def add_columns(dtype: str) -> Kernel:
     return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64, _block(dtype)))
 
 
-@cache
-def move(dtype: str) -> Kernel:
-    """Compile (shrink, w, v): v ← v − shrink w, w ← w + v, in one pass."""
-    real = np.dtype(dtype).type
+@by_formula
+def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
+    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w), one pass over a parameter and its moments.
 
-    def kernel(shrink: Any, w: Any, v: Any) -> None:
+    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
+    neither read nor written unless there are two moments.
+    """
+    real = np.dtype(dtype).type
+    scalar_formula = _lowered(formula, dtype)
+
+    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
         for i in range(w.shape[0]):
             for j in range(w.shape[1]):
-                v[i, j] -= real(shrink) * w[i, j]
-                w[i, j] += v[i, j]
+                g = nabla[i, j] + real(decay) * w[i, j]
+                rest = second[i, j] if two else real(0)
+                moved = scalar_formula(w[i, j], g, first[i, j], rest, real(eta), real(k_1), real(k_2), real(k_3))
+                w[i, j], first[i, j] = moved[0], moved[1]
+                if two:
+                    second[i, j] = moved[2]
 
-    return _compiled(kernel, types.void(types.float64, _block(dtype), _block(dtype)))
+    return _compiled(kernel, _move_signature(dtype))
+
+
+@cache
+def stay(dtype: str) -> Kernel:
+    """Compile a `move` that does nothing, for descent that needs none: 0.1 s less than one that does."""
+
+    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
+        pass
+
+    return _compiled(kernel, _move_signature(dtype))
 
 
 @cache
@@ -232,6 +251,10 @@ def _largest(z: Any, i: Any) -> Any:
 
 def _block(dtype: str) -> Any:
     return types.Array(getattr(types, dtype), 2, "C")
+
+
+def _move_signature(dtype: str) -> Any:
+    return types.void(*[types.float64] * 5, *[_block(dtype)] * 4)
 
 
 def _lowered(formula: Formula, dtype: str) -> Formula:

@@ -10,6 +10,7 @@ count the rounds of a loop over them, which may wrap, and leaves it as it is; ov
 times, for 48 registers where 29 do.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from numba import cuda, types, uint64
 from fastbp_kernels import words
 from fastbp_kernels.formulas import by_formula
 from fastbp_kernels.lowering import FormulaError, lower
-from fastbp_kernels.words import exp
+from fastbp_kernels.words import exp, sqrt
 
 Formula = Callable[..., Any]
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-"""What is linked in tests: Turing, Ampere (two), Ada, Hopper, Blackwell (two); PTX of sm_75 is linked for later ones."""
+"""What tests link for: Turing, two of Ampere, Ada, Hopper, two of Blackwell."""
 EXAMPLES_A_PART = 16
 """How many examples a thread goes over where it sums: enough that sums are few, few enough that threads are many."""
 _MOST_BLOCKS = 65_535  # along y, by CUDA's limit; along x there could be more, and a thread goes on by strides
@@ -145,7 +146,10 @@ def most_outputs(dtype: str) -> int:
 
 # What a thread is, as the loops of kernels need it.
 
-_inlined = cuda.jit(device=True, inline="always")  # a call would have Numba link device code, and ask for a driver
+
+def _inlined(function: Formula) -> Formula:
+    """Make a device function of a function, inlined: a call would have Numba link device code, and ask for a driver."""
+    return cuda.jit(device=True, inline="always")(function)  # type: ignore[no-any-return]
 
 
 @_inlined
@@ -174,18 +178,23 @@ def _parts(m: Any) -> Any:
 
 
 def _elements(m: int, n: int) -> Geometry:
-    """A thread an element."""
+    """Return a thread an element."""
     return Geometry((_blocks(n, _TILE[0]), _blocks(m, _TILE[1])), _TILE)
 
 
 def _neurons_and_parts(m: int, n: int) -> Geometry:
-    """A thread a neuron and part of the examples."""
+    """Return a thread a neuron and part of the examples."""
     return _neurons(1, parts(m) * n)
 
 
 def _neurons(m: int, n: int) -> Geometry:
-    """A thread a neuron."""
+    """Return a thread a neuron."""
     return Geometry((_blocks(n, 128), 1), (128, 1))
+
+
+def _flat(m: int, n: int) -> Geometry:
+    """Return a thread an element, whatever its place."""
+    return _neurons(1, m * n)
 
 
 def _blocks(threads: int, size: int) -> int:
@@ -220,7 +229,7 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
 @cache
 def softmax(dtype: str, *, bias: bool) -> Kernel:
     """Compile (z, a, b, m, n): z ← z + b, a ← e^z / Σ e^z over each column, less its largest z; a warp a column."""
-    exp, real, zero, start = cuda_words()[words.exp], _real(dtype), _uint(0), _uint(_WARP)
+    real, zero, start = _real(dtype), _uint(0), _uint(_WARP)
 
     def body(z: Any, a: Any, b: Any, m: Any, n: Any) -> None:
         column = cuda.shared.array(0, real)  # the warp's own numbers, then e^z
@@ -240,7 +249,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
             total = real(zero)
             j = t
             while j < n:
-                e = exp(column[start + j] - top)
+                e = math.exp(column[start + j] - top)
                 column[start + j] = e
                 total += e
                 j += start
@@ -256,7 +265,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 
 @by_formula
 def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, delta, sums, m, n): delta ← delta ⊙ prime(z, a), sums ← delta's sums over parts of the examples."""
+    """Compile (z, a, delta, sums, m, n): delta ← delta ⊙ prime(z, a), sums ← delta's over parts of the examples."""
     scalar_prime, real = _lowered(prime, dtype), _real(dtype)
 
     def body(z: Any, a: Any, delta: Any, sums: Any, m: Any, n: Any) -> None:
@@ -278,7 +287,7 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
 
 @by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> Kernel:
-    """Compile (z, a, y, s, delta, sums, m, n): delta ← s error(z, a, y), sums as in `hadamard`; s is read if `weighted`."""
+    """Compile (z, a, y, s, delta, sums, m, n): delta ← s error(z, a, y); sums as in `hadamard`; s for `weighted`."""
     scalar_error, real = _lowered(error, dtype), _real(dtype)
 
     def body(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any, m: Any, n: Any) -> None:
@@ -326,7 +335,6 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
 @cache
 def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, total, m, n): add −Σ s y ln a for a = softmax(z), from z, to two numbers an example."""
-    exp, log = cuda_words()[words.exp], cuda_words()[words.log]
     real, zero, start = _real(dtype), _uint(0), _uint(_WARP)
 
     def body(z: Any, a: Any, y: Any, s: Any, total: Any, m: Any, n: Any) -> None:
@@ -344,9 +352,9 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             partition = real(0)
             j = t
             while j < n:
-                partition += exp(column[start + j] - top)
+                partition += math.exp(column[start + j] - top)
                 j += start
-            log_partition = top + log(_summed(column, t, partition))
+            log_partition = top + math.log(_summed(column, t, partition))
             value = real(0)
             j = t
             while j < n:
@@ -396,23 +404,30 @@ def add_columns(dtype: str) -> Kernel:
     return Kernel("add_columns", body, (real, types.CPointer(real), real, types.CPointer(real)), _neurons)
 
 
-@cache
-def move(dtype: str) -> Kernel:
-    """Compile (shrink, w, v, m, n): v ← v − shrink w, w ← w + v, in one pass."""
+@by_formula
+def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
+    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n), one pass over a parameter and its moments.
 
-    def body(shrink: Any, w: Any, v: Any, m: Any, n: Any) -> None:
-        j = _x()
-        while j < n:
-            i = _y()
-            while i < m:
-                k = i * n + j
-                value = v[k] - shrink * w[k]
-                v[k] = value
-                w[k] += value
-                i += _stride_y()
-            j += _stride_x()
+    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
+    neither read nor written unless there are two moments.
+    """
+    scalar_formula, real = _lowered(formula, dtype), _real(dtype)
 
-    return Kernel("move", body, (_real(dtype), *_pointers(dtype, 2)), _elements)
+    def body(
+        eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any, m: Any, n: Any
+    ) -> None:
+        k = _x()
+        while k < m * n:
+            w_k = w[k]
+            rest = second[k] if two else real(0)
+            moved = scalar_formula(w_k, nabla[k] + decay * w_k, first[k], rest, eta, k_1, k_2, k_3)
+            w[k] = moved[0]
+            first[k] = moved[1]
+            if two:
+                second[k] = moved[2]
+            k += _stride_x()
+
+    return _checked(Kernel("move", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype)
 
 
 @_inlined
@@ -461,27 +476,31 @@ def _add_exactly(total: Any, place: Any, value: Any) -> None:
     total[first + uint64(1)] += (old - (new - part)) + (value - part)
 
 
-@cache
-def cuda_words() -> dict[Formula, Formula]:
-    """Return the meaning on CUDA of every word of `fastbp_kernels.words`: libdevice's functions, by Numba's `math`."""
-    import math
+@_inlined
+def _where(condition: Any, p: Any, q: Any) -> Any:
+    return p if condition else q
 
-    @_inlined
-    def where(condition: Any, p: Any, q: Any) -> Any:
-        return p if condition else q
 
-    @_inlined
-    def maximum(x: Any, floor: Any) -> Any:
-        return floor if x < floor else x
+@_inlined
+def _maximum(x: Any, floor: Any) -> Any:
+    return floor if x < floor else x
 
-    meanings: dict[Formula, Formula] = {words.where: where, words.maximum: maximum}
-    return meanings | {
-        word: getattr(math, word.__name__) for word in (words.exp, words.expm1, words.log, words.log1p, words.tanh)
-    }
+
+CUDA_WORDS: dict[Formula, Formula] = {
+    words.exp: math.exp,
+    words.expm1: math.expm1,
+    words.log: math.log,
+    words.log1p: math.log1p,
+    words.sqrt: math.sqrt,
+    words.tanh: math.tanh,
+    words.where: _where,
+    words.maximum: _maximum,
+}
+"""The meaning on CUDA of every word of formulas; Numba makes libdevice's functions of Python's."""
 
 
 def _lowered(formula: Formula, dtype: str) -> Formula:
-    return _inlined(lower(formula, _inlined, cuda_words(), np.dtype(dtype).type))  # type: ignore[no-any-return]
+    return _inlined(lower(formula, _inlined, CUDA_WORDS, np.dtype(dtype).type))  # type: ignore[no-any-return]
 
 
 def _checked(kernel: Kernel, dtype: str) -> Kernel:
@@ -524,6 +543,17 @@ def _quadratic_error(z: Any, a: Any, y: Any) -> Any:
     return (a - y) * a * (1.0 - a)
 
 
+def _momentum(w: Any, g: Any, v: Any, unused: Any, eta: Any, mu: Any, k_2: Any, k_3: Any) -> Any:
+    v = mu * v - eta * g
+    return w + v, v, unused
+
+
+def _adam(w: Any, g: Any, m: Any, v: Any, eta: Any, rho_1: Any, rho_2: Any, epsilon: Any) -> Any:
+    m = m + rho_1 * (g - m)
+    v = v + rho_2 * (g * g - v)
+    return w - eta * m / (sqrt(v) + epsilon), m, v
+
+
 KERNELS: dict[str, Specification] = {
     "activate": Specification(lambda dtype: activate(_sigmoid, dtype, bias=True, keep_z=False), ("a",), ("a",)),
     "activate, z kept": Specification(
@@ -538,7 +568,10 @@ KERNELS: dict[str, Specification] = {
     ),
     "hadamard": Specification(lambda dtype: hadamard(_sigmoid_prime, dtype, bias=True), ("a", "delta"), ("delta",)),
     "add_columns": Specification(add_columns, ("sums",), ()),
-    "move": Specification(move, ("w", "v"), ("w", "v")),
+    "move": Specification(lambda dtype: move(_momentum, dtype, two=False), ("nabla", "first", "w"), ("first", "w")),
+    "move, two moments": Specification(
+        lambda dtype: move(_adam, dtype, two=True), ("nabla", "first", "second", "w"), ("first", "second", "w")
+    ),
     "gather": Specification(lambda dtype: gather(dtype, dtype), ("x",), ("out",)),
     "gather from uint8": Specification(lambda dtype: gather("uint8", dtype), ("x",), ("out",)),
     "add_cost": Specification(lambda dtype: add_cost(_quadratic, dtype, weighted=False), ("a", "y"), ()),

@@ -1,4 +1,4 @@
-"""What is in the CUDA kernels, read from their PTX and from what the assembler says: `python -m fastbp_kernels.cuda`."""
+"""What is in the CUDA kernels, read from their PTX and what the assembler says: `python -m fastbp_kernels.cuda`."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What every compiled target needs of formulas: kernels kept by what they compute, and blame for what cannot compile."""
+"""What every compiled target needs of formulas: kernels kept by what they compute, and blame for what does not."""
 
 import re
 from collections.abc import Callable

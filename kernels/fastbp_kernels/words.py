@@ -1,4 +1,4 @@
-"""The words that formulas are written in: exp, expm1, log, log1p, tanh, where, maximum.
+"""The words that formulas are written in: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
 
 On arrays, as here, a word means what the arrays' own namespace says. A compiled target puts its own meaning in a word's
 place (`vector_math` on the CPU). Besides the words a formula may use arithmetic, comparisons, `abs` and numbers written
@@ -60,6 +60,15 @@ def log1p(x: Array) -> Array:
     1e-20
     """
     return _elementwise("log1p", x)
+
+
+def sqrt(x: Array) -> Array:
+    """Return the square root of x, NaN below 0.
+
+    >>> sqrt(4.0)
+    2.0
+    """
+    return _elementwise("sqrt", x)
 
 
 def tanh(x: Array) -> Array:
