@@ -1,0 +1,244 @@
+"""A parsed kernel checked and made ready to run: each operand found, its width held against the instruction's.
+
+An operand is as wide as the instruction's type, save for `ld`, `st` and `cvt`, whose registers may be wider: what they
+read is the lower part, what they write is extended, by its sign if it has one (PTX ISA, "Operand Size Exceeding
+Instruction-Type Size"). What is refused here is refused before anything runs, reached by a lane or not.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from .arithmetic import operation_of
+from .errors import PTXError
+from .memory import SHARED_BASE, check_aligned
+from .parse import Kernel, Statement, parse
+from .registers import Lanes, Source, Target
+from .types import TYPES, bits_of
+
+Action = Callable[[Lanes], None]
+
+SPECIAL = {
+    "%dynamic_smem_size": "u32",
+    **{f"%{name}.{axis}": "u32" for name in ("tid", "ntid", "ctaid", "nctaid") for axis in "xyz"},
+}
+INTEGER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|\d+)U?$")
+FLOAT = re.compile(r"0([fFdD])([0-9a-fA-F]{8}|[0-9a-fA-F]{16})$")
+ADDRESS = re.compile(r"\[\s*([%\w$]+)\s*(?:\+\s*(-?\d+)|(-\s*\d+))?\s*\]$")
+LOAD = re.compile(r"ld(?:\.global(?:\.nc)?|\.(?P<space>shared))?(?:\.v(?P<count>[24]))?\.(?P<type>\w+)$")
+STORE = re.compile(r"st(?:\.global|\.(?P<space>shared))?(?:\.v(?P<count>[24]))?\.(?P<type>\w+)$")
+LOAD_PARAMETER = re.compile(r"ld\.param\.(?P<type>\w+)$")
+
+
+@dataclass(frozen=True)
+class Step:
+    """An instruction ready to run: an action on the lanes that the guard lets through, or a jump of theirs to a step.
+
+    With neither it is a barrier.
+    """
+
+    text: str
+    guard: Source | None
+    action: Action | None = None
+    jump: int | None = None
+
+    @property
+    def barrier(self) -> bool:
+        return self.action is None and self.jump is None
+
+
+@dataclass(frozen=True)
+class Program:
+    """A kernel ready to run: its parameters (name → type) and its steps."""
+
+    name: str
+    parameters: dict[str, str]
+    steps: tuple[Step, ...]
+
+
+@lru_cache(maxsize=256)
+def assemble(text: str) -> Program:
+    """Return the kernel of a text, ready to run; raises `PTXError` that names the first thing that is not known."""
+    assembler = Assembler(parse(text))
+    steps = tuple(map(assembler.step, assembler.kernel.statements))
+    for register in assembler.read - assembler.written - set(SPECIAL):
+        raise PTXError(f"{assembler.kernel.name}: {register} is read, and nothing writes it")
+    return Program(assembler.kernel.name, assembler.kernel.parameters, steps)
+
+
+class Assembler:
+    """A kernel's declarations, and which registers have been found read and written so far."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.registers = {**kernel.registers, **SPECIAL}
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+
+    def step(self, statement: Statement) -> Step:
+        try:
+            guard = None
+            if statement.guard:
+                guard = self.source(("!" if statement.negated else "") + statement.guard, "pred")
+            if statement.mnemonic in ("ret", "exit"):
+                return Step(statement.text, guard, jump=len(self.kernel.statements))
+            if statement.mnemonic in ("bra", "bra.uni"):
+                return Step(statement.text, guard, jump=self.label(*_exactly(1, statement.operands)))
+            if (statement.mnemonic, statement.operands, guard) == ("bar.sync", ("0",), None):
+                return Step(statement.text, guard)
+            return Step(statement.text, guard, self.action(statement.mnemonic, statement.operands))
+        except PTXError as error:
+            raise PTXError(f"{error} (in {self.kernel.name}: {statement.text})") from None
+
+    def action(self, mnemonic: str, operands: tuple[str, ...]) -> Action:
+        for form, kind in ((LOAD_PARAMETER, self.load_parameter), (LOAD, self.load), (STORE, self.store)):
+            if (found := form.match(mnemonic)) and found["type"] in TYPES:
+                return kind(*_exactly(2, operands), **found.groupdict())
+        if mnemonic in ("mov.b64", "mov.b32") and any("{" in operand for operand in operands):
+            return self.pack_or_unpack(mnemonic[4:], *_exactly(2, operands))
+        return self.computation(mnemonic, operands)
+
+    def label(self, name: str) -> int:
+        if name not in self.kernel.labels:
+            raise PTXError(f"label {name} is nowhere")
+        return self.kernel.labels[name]
+
+    # Operands
+
+    def source(self, operand: str, kind: str, *, wider: bool = False) -> Source:
+        dtype, name = TYPES[kind], operand.removeprefix("!")
+        negated = name != operand
+        if negated and kind != "pred":
+            raise PTXError(f"{operand} is no predicate")
+        if name in self.registers:
+            self._check_width(name, kind, wider)
+            self.read.add(name)
+            return Source(dtype, name, negated=negated)
+        value = SHARED_BASE if name in self.kernel.shared else _constant(name, kind)
+        return Source(dtype, constant=np.array([value], bits_of(dtype)), negated=negated)
+
+    def target(self, operand: str, kind: str, *, wider: bool = False) -> Target:
+        if operand not in self.kernel.registers:
+            raise PTXError(f"{operand} is no declared register")
+        self._check_width(operand, kind, wider)
+        self.written.add(operand)
+        return Target(operand, bits_of(TYPES[self.registers[operand]]))
+
+    def _check_width(self, register: str, kind: str, wider: bool) -> None:
+        declared = TYPES[self.registers[register]]
+        enough = declared.itemsize > TYPES[kind].itemsize if wider else False
+        same = declared.itemsize == TYPES[kind].itemsize
+        if not (same or enough) or (declared.kind == "b") != (kind == "pred"):
+            raise PTXError(f"{register} is .{self.registers[register]}, the instruction .{kind}")
+
+    # Instructions
+
+    def computation(self, mnemonic: str, operands: tuple[str, ...]) -> Action:
+        operation = operation_of(mnemonic)
+        target, *sources = _exactly(1 + len(operation.sources), operands)
+        wider = mnemonic.startswith("cvt.")
+        read = [self.source(o, kind, wider=wider) for o, kind in zip(sources, operation.sources, strict=True)]
+        write, compute = self.target(target, operation.result, wider=wider), operation.compute
+        return lambda lanes: lanes.write(write, compute(*map(lanes.read, read)))
+
+    def load_parameter(self, target: str, address: str, type: str) -> Action:
+        name, offset = _address(address)
+        size = TYPES[self.kernel.parameters[name]].itemsize if name in self.kernel.parameters else 0
+        if not 0 <= offset <= size - TYPES[type].itemsize:
+            raise PTXError(f"{address} is no parameter of .{type}")
+        write, dtype = self.target(target, type, wider=True), TYPES[type]
+        return lambda lanes: lanes.write(write, np.frombuffer(lanes.parameters[name], dtype, 1, offset))
+
+    def load(self, targets: str, address: str, type: str, count: str | None, space: str | None) -> Action:
+        at, offset = self.address(address)
+        writes = [self.target(operand, type, wider=True) for operand in _vector(targets, count)]
+        dtype = TYPES[type]
+
+        def act(lanes: Lanes) -> None:
+            first = lanes.each(lanes.read(at) + offset)
+            check_aligned(first, len(writes) * dtype.itemsize)
+            memory = lanes.shared if space else lanes.memory
+            for i, write in enumerate(writes):
+                bits = memory.load(first + np.uint64(i * dtype.itemsize), type, lanes.active)
+                lanes.write(write, bits.view(dtype))
+
+        return act
+
+    def store(self, address: str, sources: str, type: str, count: str | None, space: str | None) -> Action:
+        at, offset = self.address(address)
+        reads = [self.source(operand, type, wider=True) for operand in _vector(sources, count)]
+        dtype = TYPES[type]
+
+        def act(lanes: Lanes) -> None:
+            first = lanes.each(lanes.read(at) + offset)
+            check_aligned(first, len(reads) * dtype.itemsize)
+            memory = lanes.shared if space else lanes.memory
+            for i, read in enumerate(reads):
+                bits = lanes.each(lanes.read(read)).view(bits_of(dtype))
+                memory.store(first + np.uint64(i * dtype.itemsize), type, lanes.active, bits)
+
+        return act
+
+    def address(self, operand: str) -> tuple[Source, np.uint64]:
+        register, offset = _address(operand)
+        if register not in self.registers and register not in self.kernel.shared:
+            raise PTXError(f"{register} is no declared register")
+        return self.source(register, "u64"), np.uint64(offset % 2**64)
+
+    def pack_or_unpack(self, kind: str, target: str, source: str) -> Action:
+        """Assemble mov d, {a, b} or mov {a, b}, d: the parts of a register, the lowest first."""
+        dtype = TYPES[kind]
+        parts, half = _vector(source if "{" in source else target, "2"), f"b{dtype.itemsize * 8 // 2}"
+        if "{" in source:
+            reads, write = [self.source(part, half) for part in parts], self.target(target, kind)
+
+            def pack(lanes: Lanes) -> None:
+                halves = [lanes.read(read).astype(dtype) for read in reads]
+                lanes.write(write, halves[0] | (halves[1] << dtype.type(dtype.itemsize * 4)))
+
+            return pack
+        read = self.source(source, kind)
+        writes = {i: self.target(part, half) for i, part in enumerate(parts) if part != "_"}  # "_" takes nothing
+
+        def unpack(lanes: Lanes) -> None:
+            whole = lanes.read(read)
+            for i, write in writes.items():
+                lanes.write(write, (whole >> dtype.type(i * dtype.itemsize * 4)).astype(TYPES[half]))
+
+        return unpack
+
+
+def _exactly(count: int, operands: tuple[str, ...]) -> tuple[str, ...]:
+    if len(operands) != count:
+        raise PTXError(f"{len(operands)} operands; wanted are {count}")
+    return operands
+
+
+def _vector(operand: str, count: str | None) -> list[str]:
+    """Return the parts of {a, b}, as many as a .v2 or .v4 says; without one, the operand itself."""
+    parts = [part.strip() for part in operand.strip("{}").split(",")]
+    if len(parts) != int(count or 1):
+        raise PTXError(f"{operand} has {len(parts)} parts; wanted are {count or 1}")
+    return parts
+
+
+def _address(operand: str) -> tuple[str, int]:
+    found = ADDRESS.match(operand)
+    if found is None:
+        raise PTXError(f"{operand} is no address")
+    return found[1], int((found[2] or found[3] or "0").replace(" ", ""))
+
+
+def _constant(operand: str, kind: str) -> int:
+    """Return the bits of 12, -1, 0x1F, or of a float as its bits are written, 0f3F800000 (PTX ISA, "Constants")."""
+    dtype = TYPES[kind]
+    if (found := FLOAT.match(operand)) and (found[1] in "fF") == (len(found[2]) == 8):
+        if kind[0] in "fb" and dtype.itemsize * 2 == len(found[2]):
+            return int(found[2], 16)
+    elif (found := INTEGER.match(operand)) and dtype.kind != "f":
+        value = int(operand.rstrip("U"), 0)
+        return bool(value) if kind == "pred" else value % (1 << 8 * dtype.itemsize)
+    raise PTXError(f"{operand} is no declared register and no .{kind}")

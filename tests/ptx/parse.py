@@ -1,0 +1,117 @@
+"""The text of a kernel as statements (PTX ISA, "Syntax" and "Kernel and Function Directives: .entry").
+
+One `.entry` a text. Of directives, `.reg` declares and `.pragma` hints; any other within a kernel (.local) is refused.
+Shared memory is what a launch gives, declared before the kernel: `.extern .shared .align 4 .b8 name[]`. A block in
+braces may declare registers anew: they keep their name, and may not change their type.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from .errors import PTXError
+from .types import TYPES
+
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+ENTRY = re.compile(r"\.entry\s+(?P<name>[\w$]+)\s*\((?P<parameters>[^)]*)\)[^{]*\{")
+PARAMETER = re.compile(
+    r"\.param\s+\.(?P<type>\w+)(?:\s+\.ptr(?:\s+\.global)?(?:\s+\.align\s+\d+)?)?\s+(?P<name>[\w$]+)$"
+)
+SHARED = re.compile(r"\.extern\s+\.shared\s+\.align\s+\d+\s+\.b8\s+([\w$]+)\[\]")
+SPACE = re.compile(r"\s*")
+LABEL = re.compile(r"([\w$]+)\s*:")
+STATEMENT = re.compile(r"[^;]*;")
+INSTRUCTION = re.compile(r"(?:@(?P<not>!?)(?P<guard>%[\w$]+)\s+)?(?P<mnemonic>[a-z][\w.:]*)\s*(?P<operands>.*)$", re.S)
+OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One instruction as it is written: guard, mnemonic, operands; `text` is the whole, for messages."""
+
+    text: str
+    guard: str | None
+    negated: bool
+    mnemonic: str
+    operands: tuple[str, ...]
+
+
+@dataclass
+class Kernel:
+    """A kernel as it is written: parameters and registers (name → type), statements, labels (name → statement).
+
+    `shared` are the names of the shared memory that a launch gives.
+    """
+
+    name: str
+    parameters: dict[str, str]
+    shared: frozenset[str]
+    registers: dict[str, str] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+def parse(text: str) -> Kernel:
+    """Return the one kernel of a text; raises `PTXError` for what cannot be read."""
+    text = COMMENT.sub(" ", text)
+    entries = list(ENTRY.finditer(text))
+    if len(entries) != 1:
+        raise PTXError(f"the text has {len(entries)} readable .entry; wanted is one")
+    kernel = Kernel(entries[0]["name"], _parameters(entries[0]["parameters"]), frozenset(SHARED.findall(text)))
+    _read_body(kernel, text, entries[0].end())
+    return kernel
+
+
+def _parameters(text: str) -> dict[str, str]:
+    parameters = {}
+    for declaration in filter(None, (part.strip() for part in text.split(","))):
+        found = PARAMETER.match(declaration)
+        if found is None or found["type"] not in TYPES:
+            raise PTXError(f"unknown parameter: {declaration}")
+        parameters[found["name"]] = found["type"]
+    return parameters
+
+
+def _read_body(kernel: Kernel, text: str, at: int) -> None:
+    depth = 1  # of braces: at the start of a statement they open and close scopes
+    while True:
+        at = SPACE.match(text, at).end()
+        if at == len(text):
+            raise PTXError(f"{kernel.name}: the closing brace is missing")
+        if text[at] in "{}":
+            depth += 1 if text[at] == "{" else -1
+            at += 1
+            if depth == 0:
+                return
+        elif label := LABEL.match(text, at):
+            kernel.labels[label[1]] = len(kernel.statements)
+            at = label.end()
+        elif statement := STATEMENT.match(text, at):
+            _read_statement(kernel, " ".join(statement[0][:-1].split()))
+            at = statement.end()
+        else:
+            raise PTXError(f"cannot be read: {text[at : at + 60]!r}")
+
+
+def _read_statement(kernel: Kernel, text: str) -> None:
+    if text.startswith(".reg "):
+        _declare(kernel.registers, text)
+    elif text.startswith(".") and not text.startswith(".pragma "):
+        raise PTXError(f"unknown directive: {text}")
+    elif not text.startswith("."):
+        found = INSTRUCTION.match(text)
+        if found is None:
+            raise PTXError(f"cannot be read: {text}")
+        operands = tuple(OPERAND.findall(found["operands"]))
+        kernel.statements.append(Statement(text, found["guard"], found["not"] == "!", found["mnemonic"], operands))
+
+
+def _declare(registers: dict[str, str], text: str) -> None:
+    """Note the registers of `.reg .f32 %a, %b`, or of `.reg .f32 %f<5>` %f0 to %f4 ("Parameterized Variable Names")."""
+    _, kind, names = text.split(maxsplit=2)
+    for name in re.split(r"\s*,\s*", names):
+        found = re.fullmatch(r"(%?[\w$]+?)(?:<(\d+)>)?", name)
+        if found is None or kind[1:] not in TYPES:
+            raise PTXError(f"unknown declaration: {text}")
+        for register in [name] if found[2] is None else [f"{found[1]}{i}" for i in range(int(found[2]))]:
+            if registers.setdefault(register, kind[1:]) != kind[1:]:
+                raise PTXError(f"{text}: {register} is .{registers[register]} already")

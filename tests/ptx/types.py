@@ -1,0 +1,21 @@
+"""The fundamental types of PTX as NumPy's (PTX ISA, "Fundamental Types"), without f16 and the packed types."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+TYPES = {
+    **{f"u{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+    **{f"s{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    **{f"b{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+    "f32": np.dtype("f4"),
+    "f64": np.dtype("f8"),
+    "pred": np.dtype(bool),
+}
+
+
+def bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the unsigned type of a type's width: what a register of that width is kept as."""
+    return np.dtype(bool) if dtype.kind == "b" else np.dtype(f"u{dtype.itemsize}")
