@@ -30,10 +30,11 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"
 """What tests link for: Turing, two of Ampere, Ada, Hopper, two of Blackwell."""
 EXAMPLES_A_PART = 16
 """How many examples a thread goes over where it sums: enough that sums are few, few enough that threads are many."""
-_MOST_BLOCKS = 65_535  # along y, by CUDA's limit; along x there could be more, and a thread goes on by strides
+_MOST_ALONG_Y = 65_535  # blocks, CUDA's limit
 _WARP = 32
 _SHARED_BYTES = 48 * 1024  # what a block of any device has without being asked for more
 _TILE = (32, 8)  # threads of a block along x and y
+_FLAT = 128  # threads of a block along x alone
 
 
 class Geometry(NamedTuple):
@@ -178,27 +179,33 @@ def _parts(m: Any) -> Any:
 
 
 def _elements(m: int, n: int) -> Geometry:
-    """Return a thread an element."""
-    return Geometry((_blocks(n, _TILE[0]), _blocks(m, _TILE[1])), _TILE)
+    """Return a thread an element, as far as CUDA lets blocks lie along y; a thread goes on by strides."""
+    return Geometry((_blocks(n, _TILE[0]), min(_blocks(m, _TILE[1]), _MOST_ALONG_Y)), _TILE)
 
 
-def _neurons_and_parts(m: int, n: int) -> Geometry:
-    """Return a thread a neuron and part of the examples."""
-    return _neurons(1, parts(m) * n)
+def _flat(m: int, n: int) -> Geometry:
+    """Return a thread an element, whatever its place: 2³¹ − 1 blocks may lie along x."""
+    return Geometry((_blocks(m * n, _FLAT), 1), (_FLAT, 1))
 
 
 def _neurons(m: int, n: int) -> Geometry:
     """Return a thread a neuron."""
-    return Geometry((_blocks(n, 128), 1), (128, 1))
+    return _flat(1, n)
 
 
-def _flat(m: int, n: int) -> Geometry:
-    """Return a thread an element, whatever its place."""
-    return _neurons(1, m * n)
+def _neurons_and_parts(m: int, n: int) -> Geometry:
+    """Return a thread a neuron and part of the examples."""
+    return _flat(parts(m), n)
+
+
+def _warp_a_column(dtype: str) -> Callable[[int, int], Geometry]:
+    """Return a block of one warp an example, with memory for the example's numbers and one more a thread."""
+    itemsize = np.dtype(dtype).itemsize
+    return lambda m, n: Geometry((_blocks(m, 1), 1), (_WARP, 1), (_WARP + n) * itemsize)
 
 
 def _blocks(threads: int, size: int) -> int:
-    return min(max(1, -(-threads // size)), _MOST_BLOCKS)
+    return max(1, -(-threads // size))
 
 
 @by_formula
@@ -312,22 +319,23 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
 
 @by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total, m, n): add Σ s cost(z, a, y) to total, of two numbers for each neuron and part."""
+    """Compile (z, a, y, s, total, m, n): add Σ s cost(z, a, y) to total, of two numbers for each neuron and part.
+
+    A thread has one place and takes no strides, and a weight's place is found by a division: registers are short where
+    the cost is a cross-entropy in float64 (42 of them on sm_120 otherwise).
+    """
     scalar_cost, real = _lowered(cost, dtype), _real(dtype)
 
     def body(z: Any, a: Any, y: Any, s: Any, total: Any, m: Any, n: Any) -> None:
         threads, t = _parts(m) * n, _x()
-        while t < threads:
+        if t < threads:
             value = real(0)
             k = t
             while k < m * n:
                 term = real(scalar_cost(z[k], a[k], y[k]))
-                value += (
-                    s[k // n] * term if weighted else term
-                )  # to carry i instead took 42 registers (sm_120, float64)
+                value += s[k // n] * term if weighted else term
                 k += threads
             _add_exactly(total, t, value)
-            t += _stride_x()
 
     return _checked(Kernel("add_cost", body, _pointers(dtype, 5), _neurons_and_parts), dtype)
 
@@ -370,7 +378,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def gather(source: str, dtype: str) -> Kernel:
-    """Compile (x, indices, scale, out, m, n): out's row i ← scale times x's row indices[i], converted from its dtype."""
+    """Compile (x, indices, scale, out, m, n): out's row i ← scale times x's row indices[i], from its dtype."""
     real = _real(dtype)
 
     def body(x: Any, indices: Any, scale: Any, out: Any, m: Any, n: Any) -> None:
@@ -409,7 +417,8 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
     """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n), one pass over a parameter and its moments.
 
     w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
-    neither read nor written unless there are two moments.
+    neither read nor written unless there are two moments. A thread has one element and takes no strides, for which
+    Adam in float64 would want 46 registers.
     """
     scalar_formula, real = _lowered(formula, dtype), _real(dtype)
 
@@ -417,15 +426,14 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
         eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any, m: Any, n: Any
     ) -> None:
         k = _x()
-        while k < m * n:
+        if k < m * n:
             w_k = w[k]
             rest = second[k] if two else real(0)
             moved = scalar_formula(w_k, nabla[k] + decay * w_k, first[k], rest, eta, k_1, k_2, k_3)
-            w[k] = moved[0]
             first[k] = moved[1]
             if two:
                 second[k] = moved[2]
-            k += _stride_x()
+            w[k] = moved[0]
 
     return _checked(Kernel("move", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype)
 
@@ -508,11 +516,6 @@ def _checked(kernel: Kernel, dtype: str) -> Kernel:
     if dtype == "float32" and ".f64" in kernel.ptx:
         raise FormulaError(f"{kernel.name} computes in float64 where float32 is wanted")
     return kernel
-
-
-def _warp_a_column(dtype: str) -> Callable[[int, int], Geometry]:
-    itemsize = np.dtype(dtype).itemsize
-    return lambda m, n: Geometry((_blocks(m, 1), 1), (_WARP, 1), (_WARP + n) * itemsize)
 
 
 def _real(dtype: str) -> Any:

@@ -1,0 +1,248 @@
+"""Every CUDA kernel beside the CPU kernel of the same formulas, on the same arguments: the PTX is executed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from ptx import run
+
+from fastbp.activations import ACTIVATIONS, sigmoid, softmax
+from fastbp.checks import InputError
+from fastbp.costs import COSTS, output_rule
+from fastbp.optimizers import SGD, Adam
+from fastbp_kernels import cpu
+from fastbp_kernels.words import exp
+
+TOLERANCE = {"float32": 2e-6, "float64": 4e-15}
+"""Relative to 1 or to what is larger: some 16 units in the last place, of exp and of what is made of it. On a GPU
+`ex2.approx.ftz.f32` adds 2 (NVIDIA's PTX manual), which the interpreter computes as if exactly rounded; both flush
+denormals to zero, which is within."""
+SHAPES = [(1, 1), (1, 7), (16, 1), (17, 31), (33, 32), (8, 33), (9, 257), (130, 5)]  # (m, n), around blocks and parts
+
+
+class Pair(NamedTuple):
+    """A kernel by the module that makes it and a dtype; its arguments by name; which of them is of shape (m, n)."""
+
+    make: Callable[[Any, str], Any]
+    arguments: Callable[[np.random.Generator, int, int, str], dict[str, Any]]
+    block: str
+
+
+@njit
+def _call(kernel, arguments):
+    kernel(*arguments)
+
+
+def compare(cuda, pair, dtype, arguments, geometry=None):
+    """Run both kernels on copies of the arguments; assert that all arrays are alike afterwards."""
+    m, n = arguments[pair.block].shape
+    on_cpu, on_gpu = copies(arguments), copies(arguments)
+    if "sums" in arguments and pair.block != "sums":
+        on_gpu["sums"] = np.full((cuda.parts(m), arguments["sums"].shape[1]), np.nan, dtype)
+    if "total" in arguments:
+        on_gpu["total"] = np.zeros((max(m, cuda.parts(m) * n), 2), dtype)
+    _call(pair.make(cpu, dtype), tuple(on_cpu.values()))
+    execute(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
+    for name, expected in on_cpu.items():
+        if isinstance(expected, np.ndarray):
+            _assert_alike(name, on_gpu[name], expected, TOLERANCE[dtype])
+
+
+def _assert_alike(name, got, expected, bound):
+    if name == "sums":  # of up to 130 terms, of which some cancel
+        got, expected, bound = got.sum(axis=0), expected.sum(axis=0), 20 * bound
+    elif name == "total":
+        got, expected, bound = got.astype(np.float64).sum(), expected[0], 20 * bound
+    np.testing.assert_allclose(got, expected, rtol=bound, atol=bound, err_msg=name)
+
+
+def execute(kernel, *arguments, geometry=None):
+    """Interpret a kernel's PTX as CuPy would launch it."""
+    grid, block, shared_bytes = geometry or kernel.geometry(*arguments[-2:])
+    return run(kernel.ptx, grid, block, *kernel.packed(*arguments), shared_bytes=shared_bytes)
+
+
+def copies(arguments):
+    """Return copies of arrays, one of each, so that what was one array still is."""
+    memo = {}
+    return {
+        name: memo.setdefault(id(value), value.copy()) if isinstance(value, np.ndarray) else value
+        for name, value in arguments.items()
+    }
+
+
+def few_threads(kernel, m, n):
+    """Return a launch of so few threads that each goes on by strides, along x and along y, where it does so."""
+    usual = kernel.geometry(m, n)
+    if kernel.name in ("add_cost", "move"):
+        return usual
+    if usual.shared_bytes:
+        return usual._replace(grid=(2, 1))
+    return usual._replace(grid=(2, 2), block=(4, 2)) if usual.block[1] > 1 else usual._replace(grid=(2, 1), block=(8, 1))
+
+
+def _drawn(rng, m, n, dtype):
+    """Numbers from every range, some of them special."""
+    values = rng.standard_normal((m, n)) * 10.0 ** rng.integers(-3, 2, (m, n))
+    special = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-40, 88.0, -104.0, 1e30]
+    chosen = rng.random((m, n)) < 0.1
+    values[chosen] = rng.choice(special, int(chosen.sum()))
+    return values.astype(dtype)
+
+
+def _plain(rng, m, n, dtype):
+    return rng.standard_normal((m, n)).astype(dtype)
+
+
+def _for_activate(rng, m, n, dtype, *, keep_z):
+    a = _drawn(rng, m, n, dtype)
+    return {"z": _drawn(rng, m, n, dtype) if keep_z else a, "a": a, "b": _plain(rng, 1, n, dtype)}
+
+
+def _for_softmax(rng, m, n, dtype):
+    z = 30 * _plain(rng, m, n, dtype)
+    return {"z": z, "a": np.zeros_like(z), "b": _plain(rng, 1, n, dtype)}
+
+
+def _for_hadamard(rng, m, n, dtype, *, bias):
+    z, delta = _drawn(rng, m, n, dtype), _plain(rng, m, n, dtype)
+    return {"z": z, "a": np.tanh(z), "delta": delta, "sums": np.zeros((1, n if bias else 0), dtype)}
+
+
+def _for_output(rng, m, n, dtype, *, activation, weighted):
+    z = 3 * _plain(rng, m, n, dtype)
+    with np.errstate(all="ignore"):
+        a = activation.f(z.T).T.astype(dtype)
+    y = rng.random((m, n)).astype(dtype)
+    s = rng.random((m, 1 if weighted else 0)).astype(dtype)
+    return {"z": z, "a": np.ascontiguousarray(a), "y": y, "s": s}
+
+
+def _for_output_error(rng, m, n, dtype, *, bias, **options):
+    sums = np.zeros((1, n if bias else 0), dtype)
+    return _for_output(rng, m, n, dtype, **options) | {"delta": np.zeros((m, n), dtype), "sums": sums}
+
+
+def _for_cost(rng, m, n, dtype, **options):
+    return _for_output(rng, m, n, dtype, **options) | {"total": np.zeros(1)}
+
+
+def _for_gather(rng, m, n, dtype, *, source):
+    x = rng.integers(0, 256, (50, n)).astype(source or dtype)
+    indices = rng.integers(0, 50, m)
+    x.flags.writeable = indices.flags.writeable = False
+    return {"x": x, "indices": indices, "scale": 0.25, "out": np.zeros((m, n), dtype)}
+
+
+def _for_add_columns(rng, m, n, dtype):
+    return {"alpha": -0.3, "sums": _plain(rng, m, n, dtype), "beta": 0.9, "b": _plain(rng, 1, n, dtype)}
+
+
+def _for_move(rng, m, n, dtype, *, constants):
+    first, w, nabla = (_plain(rng, m, n, dtype) for _ in range(3))
+    scalars = {"eta": 0.1, "decay": 0.01} | {f"k_{i + 1}": k for i, k in enumerate(constants)}
+    return scalars | {"nabla": nabla, "first": first, "second": np.abs(_plain(rng, m, n, dtype)), "w": w}
+
+
+def swish(z):
+    """Return an activation of a user's own."""
+    return z / (1.0 + exp(-z))
+
+
+def _pairs():
+    """Yield every kernel of every formula that fastbp has, by name."""
+    for g in ACTIVATIONS.values():
+        if g == softmax:
+            continue
+        for bias, keep_z in ((True, g.needs_z), (False, True)):
+            yield (
+                f"activate {g.name} bias={bias} keep_z={keep_z}",
+                Pair(
+                    lambda k, dtype, g=g, b=bias, z=keep_z: k.activate(g.f, dtype, bias=b, keep_z=z),
+                    lambda *shape, z=keep_z: _for_activate(*shape, keep_z=z),
+                    "a",
+                ),
+            )
+        for bias in (True, False):
+            yield (
+                f"hadamard {g.name} bias={bias}",
+                Pair(
+                    lambda k, dtype, g=g, b=bias: k.hadamard(g.prime, dtype, **_of_cuda(k, bias=b)),
+                    lambda *shape, b=bias: _for_hadamard(*shape, bias=b),
+                    "delta",
+                ),
+            )
+    yield (
+        "activate swish",
+        Pair(
+            lambda k, dtype: k.activate(swish, dtype, bias=True, keep_z=True),
+            lambda *shape: _for_activate(*shape, keep_z=True),
+            "a",
+        ),
+    )
+    for bias in (True, False):
+        yield f"softmax bias={bias}", Pair(lambda k, dtype, b=bias: k.softmax(dtype, bias=b), _for_softmax, "z")
+    yield from _output_pairs()
+    yield from _other_pairs()
+
+
+def _output_pairs():
+    for g in ACTIVATIONS.values():
+        for cost in COSTS.values():
+            try:
+                rule = output_rule(g, cost)
+            except InputError:
+                continue
+            for weighted in (True, False):
+                options = {"activation": g, "weighted": weighted}
+                for bias in (True, False) if g == sigmoid else (True,):
+                    yield (
+                        f"output_error {g.name} {cost.name} weighted={weighted} bias={bias}",
+                        Pair(
+                            lambda k, dtype, r=rule, w=weighted, b=bias: k.output_error(
+                                r.error, dtype, weighted=w, **_of_cuda(k, bias=b)
+                            ),
+                            lambda *shape, o=options, b=bias: _for_output_error(*shape, bias=b, **o),
+                            "delta",
+                        ),
+                    )
+                if g == softmax:
+                    make = lambda k, dtype, w=weighted: k.add_log_likelihood(dtype, weighted=w)  # noqa: E731
+                else:
+                    make = lambda k, dtype, r=rule, w=weighted: k.add_cost(r.cost, dtype, weighted=w)  # noqa: E731
+                yield (
+                    f"add_cost {g.name} {cost.name} weighted={weighted}",
+                    Pair(make, lambda *shape, o=options: _for_cost(*shape, **o), "z"),
+                )
+
+
+def _other_pairs():
+    for source in (None, "uint8"):
+        yield (
+            f"gather {source or 'alike'}",
+            Pair(
+                lambda k, dtype, s=source: k.gather(s or dtype, dtype),
+                lambda *shape, s=source: _for_gather(*shape, source=s),
+                "out",
+            ),
+        )
+    yield "add_columns", Pair(lambda k, dtype: k.add_columns(dtype), _for_add_columns, "sums")
+    for optimizer in (SGD(0.9), SGD(0.9, nesterov=True), Adam()):
+        rule = optimizer.rule
+        yield (
+            f"move {optimizer}",
+            Pair(
+                lambda k, dtype, r=rule: k.move(r.formula, dtype, two=r.moments == 2),
+                lambda *shape, o=optimizer: _for_move(*shape, constants=o.constants),
+                "w",
+            ),
+        )
+
+
+def _of_cuda(kernels, **options):
+    """Return options that the CPU's kernels have no need of."""
+    return {} if kernels is cpu else options
+
+
+PAIRS = dict(_pairs())
