@@ -23,7 +23,7 @@ Gradient = tuple[list[Array], list[Array]]
 Epoch = Callable[[list[int]], None]
 """Goes once through the examples in an order, and changes the network's parameters."""
 
-TOGETHER = 4096  # columns fed forward together: MNIST's in float64 take 25 MB
+TOGETHER = 1024  # columns fed forward together: MNIST's in float64 take 6 MB
 
 
 class Net(Protocol):
@@ -114,8 +114,9 @@ def summed_columns(gradient: Gradient) -> Gradient:
 
 def outputs(net: Net, rows: Array) -> Array:
     """Return aᴸ of examples that are rows, one column each, by calls of the network's `feedforward` with many."""
-    parts = (rows[start : start + TOGETHER].T for start in range(0, len(rows), TOGETHER))
-    return np.hstack([net.feedforward(part) for part in parts])
+    parts = (rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER))
+    # As float64 by rows: `np.dot` would convert columns, against the order in which they lie, in thrice the time.
+    return np.hstack([net.feedforward(np.asarray(part, np.float64).T) for part in parts])
 
 
 def _copies(net: Net, plan: Plan) -> tuple[list[Array], list[Array]]:

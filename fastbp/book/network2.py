@@ -9,6 +9,7 @@ what nobody has replaced runs compiled (`SGD`) or on many columns as matrices.
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, TypeVar
@@ -316,12 +317,17 @@ class _Examples(Pairs):
         """The columns that the outputs should be, as rows."""
         if not self.labelled:
             return self.y
-        return rows_of(self.name, [vectorized_result(label) for label in self.xs_and_ys[1]], self.sizes[-1])
+        labels, places = np.unique(self.labels, return_inverse=True)
+        return rows_of(self.name, [vectorized_result(label) for label in labels], self.sizes[-1])[places]
 
     @cached_property
     def classes(self) -> Array:
         """The index that the largest output should have, for each example."""
-        return self.labels if self.labelled else np.array([np.argmax(y) for y in self.xs_and_ys[1]])
+        if self.labelled:
+            return self.labels
+        with suppress(InputError):
+            return np.asarray(np.argmax(self.y, axis=1))
+        return np.array([np.argmax(y) for y in self.xs_and_ys[1]])  # a cost of one's own may take other targets
 
     def ordered(self) -> list[Pair]:
         """Return the pairs in their order."""
