@@ -136,7 +136,7 @@ def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict
     Traceback (most recent call last):
     fastbp.checks.InputError: cannot load 'm.pkl': it is a pickle; fastbp reads safetensors, and unpickles nothing
     """
-    with reading(path), _open_regular(_name(path)) as file:
+    with reading(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         description = _description(_header(file, size), kind, version)
         checksum = field(description, "sha256", str)
@@ -180,6 +180,30 @@ def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
     return value
 
 
+def open_regular(path: PathName) -> BinaryIO:
+    """Return an ordinary file, opened to be read, or raise `InputError`, and `OSError` where it is not there."""
+    name = _name(path)
+    mode = os.stat(name).st_mode  # before it is opened: a pipe would wait for its writer
+    if not stat.S_ISREG(mode):
+        raise InputError("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
+    return open(name, "rb")
+
+
+def json_object(what: str, text: bytes | str) -> dict[str, Any]:
+    """Return the object that a text in JSON is, or raise `InputError`.
+
+    >>> json_object("description", '{"sizes": [2, 1]}')
+    {'sizes': [2, 1]}
+    """
+    try:
+        value = json.loads(text if isinstance(text, str) else text.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its {what} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"its {what} is damaged: {reprlib.repr(value)}")
+    return value
+
+
 def _name(path: PathName) -> str:
     try:
         name = os.fspath(path)
@@ -200,13 +224,6 @@ def _sync(folder: str) -> None:
             os.close(descriptor)
 
 
-def _open_regular(name: str) -> BinaryIO:
-    mode = os.stat(name).st_mode  # before it is opened: a pipe would wait for its writer
-    if not stat.S_ISREG(mode):
-        raise InputError("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
-    return open(name, "rb")
-
-
 def _header(file: BinaryIO, size: int) -> dict[str, Any]:
     """Return the header of a safetensors file: eight bytes of length, then JSON."""
     start = file.read(9)
@@ -221,17 +238,7 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
     if length > _LONGEST_HEADER:
         raise InputError(f"its header has {length:,} bytes; wanted are at most {_LONGEST_HEADER:,}")
     file.seek(8)
-    return _json("header", file.read(length))
-
-
-def _json(what: str, text: bytes | str) -> dict[str, Any]:
-    try:
-        value = json.loads(text if isinstance(text, str) else text.decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"its {what} is damaged: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"its {what} is damaged: {reprlib.repr(value)}")
-    return value
+    return json_object("header", file.read(length))
 
 
 def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str, Any]:
@@ -239,7 +246,7 @@ def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str
     text = metadata.get("fastbp") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise InputError("it is a safetensors file that fastbp did not write, or damaged: it has no description")
-    description = _json("description", text)
+    description = json_object("description", text)
     if (given := field(description, "kind", str)) != kind:
         raise InputError(f"it is a {reprlib.repr(given)[1:-1]}; wanted is a {kind}")
     if (later := field(description, "version", int)) > version:

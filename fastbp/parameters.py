@@ -213,7 +213,8 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
     if isinstance(array, np.ndarray):
         return type(array) is np.ndarray and array.flags.carray and array.dtype.isnative
     if plan.backend.kind == "cupy":
-        return plan.backend.adopt("weights", array) is array and bool(array.flags.c_contiguous)
+        native = plan.backend.adopt("parameters", array)
+        return native is not None and native is array and bool(native.flags.c_contiguous)
     return not getattr(array, "requires_grad", False)
 
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
-from ptx import run
 
 from fastbp.activations import ACTIVATIONS, sigmoid, softmax
 from fastbp.checks import InputError
@@ -13,6 +12,7 @@ from fastbp.costs import COSTS, output_rule
 from fastbp.optimizers import SGD, Adam
 from fastbp_kernels import cpu
 from fastbp_kernels.words import exp
+from ptx import run
 
 TOLERANCE = {"float32": 2e-6, "float64": 4e-15}
 """Relative to 1 or to what is larger: some 16 units in the last place, of exp and of what is made of it. On a GPU
@@ -79,7 +79,9 @@ def few_threads(kernel, m, n):
         return usual
     if usual.shared_bytes:
         return usual._replace(grid=(2, 1))
-    return usual._replace(grid=(2, 2), block=(4, 2)) if usual.block[1] > 1 else usual._replace(grid=(2, 1), block=(8, 1))
+    return (
+        usual._replace(grid=(2, 2), block=(4, 2)) if usual.block[1] > 1 else usual._replace(grid=(2, 1), block=(8, 1))
+    )
 
 
 def _drawn(rng, m, n, dtype):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.book import network
+from fastbp.book import epochs, network
 
 SIZES, M, ETA = [64, 30, 10], 10, 3.0
 
@@ -371,7 +371,7 @@ def test_sigmoid_and_its_derivative():
 def test_evaluate_of_more_tests_than_one_part_holds(digits):
     net = network.Network(SIZES)
     tests = digits[1] * 13
-    assert len(tests) > network._TEST_COLUMNS
+    assert len(tests) > epochs.TOGETHER
     assert net.evaluate(tests) == 13 * net.evaluate(digits[1])
 
 

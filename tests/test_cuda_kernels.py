@@ -2,13 +2,12 @@
 
 import re
 
-import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'fastbp[cuda13]'")
 
-from cuda_against_cpu import PAIRS, SHAPES, compare, copies, execute, few_threads
+from cuda_against_cpu import PAIRS, SHAPES, compare, execute, few_threads
 
 from fastbp_kernels import cuda, cuda_listing
 from fastbp_kernels.lowering import FormulaError

@@ -508,7 +508,7 @@ CUDA_WORDS: dict[Formula, Formula] = {
 
 
 def _lowered(formula: Formula, dtype: str) -> Formula:
-    return _inlined(lower(formula, _inlined, CUDA_WORDS, np.dtype(dtype).type))  # type: ignore[no-any-return]
+    return _inlined(lower(formula, _inlined, CUDA_WORDS, np.dtype(dtype).type))
 
 
 def _checked(kernel: Kernel, dtype: str) -> Kernel:
