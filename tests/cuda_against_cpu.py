@@ -210,9 +210,9 @@ def _output_pairs():
                         ),
                     )
                 if g == softmax:
-                    make = lambda k, dtype, w=weighted: k.add_log_likelihood(dtype, weighted=w)  # noqa: E731
+                    make = lambda k, dtype, w=weighted: k.add_log_likelihood(dtype, weighted=w)
                 else:
-                    make = lambda k, dtype, r=rule, w=weighted: k.add_cost(r.cost, dtype, weighted=w)  # noqa: E731
+                    make = lambda k, dtype, r=rule, w=weighted: k.add_cost(r.cost, dtype, weighted=w)
                 yield (
                     f"add_cost {g.name} {cost.name} weighted={weighted}",
                     Pair(make, lambda *shape, o=options: _for_cost(*shape, **o), "z"),

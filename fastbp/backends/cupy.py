@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import backends
 from fastbp.activations import identity, softmax
 from fastbp.backends import fused
 from fastbp.backends.cuda_memory import memory_told
@@ -27,11 +28,13 @@ _DLPACK_CUDA = 2  # kDLCUDA
 
 
 def device_of(array: Any) -> int | None:
-    """Return the number of the GPU that an array lies on, by the DLPack protocol; None for one that lies on none.
+    """Return the number of the GPU that an array lies on, CuPy's or by the DLPack protocol; None if it lies on none.
 
     >>> device_of(np.zeros(3)) is None
     True
     """
+    if backends.kind(array) == "cupy":
+        return int(array.device.id)
     kind, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
     return number if kind == _DLPACK_CUDA else None
 

@@ -1,0 +1,142 @@
+"""The CUDA backend without a GPU: a stand-in runs all of it but CuPy's own calls."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
+
+from gpu_stand_in import StandIn
+
+import fastbp
+from fastbp.optimizers import SGD, Adam
+
+pytestmark = pytest.mark.cuda
+LAYERS = ["tanh", "softplus", "sigmoid"]
+
+
+def trained(backend, x, y, sizes, options, dtype, epochs=1, **training):
+    net = fastbp.Network(sizes, dtype=dtype, backend=backend, rng=0, **options)
+    history = net.train(x, y, epochs=epochs, progress=False, **training)
+    return net, history
+
+
+def assert_trained_alike(x, y, sizes, options, dtype, bound, **training):
+    """The same epoch by the CPU's compiled code and by the stand-in."""
+    cpu, expected = trained("numpy", x, y, sizes, options, dtype, **training)
+    gpu, got = trained(StandIn(), x, y, sizes, options, dtype, **training)
+    for here, there in zip([*gpu.weights, *gpu.biases], [*cpu.weights, *cpu.biases], strict=True):
+        np.testing.assert_allclose(here, there, rtol=bound, atol=bound)
+    np.testing.assert_allclose(got.cost, expected.cost, rtol=bound)
+
+
+def test_an_epoch_on_digits_lands_where_the_cpu_does():
+    (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
+    x, x_test = (16 * x).astype(np.uint8), (16 * x_test).astype(np.uint8)  # kept as bytes, converted when gathered
+    options = {"input_scale": 1 / 16}
+    cpu, expected = trained("numpy", x, labels, [64, 30, 10], options, "float32")
+    gpu, got = trained(StandIn(), x, labels, [64, 30, 10], options, "float32")
+    for here, there in zip([*gpu.weights, *gpu.biases], [*cpu.weights, *cpu.biases], strict=True):
+        np.testing.assert_allclose(here, there, rtol=0, atol=2e-5)
+    assert got.cost[0] == pytest.approx(expected.cost[0], rel=1e-5)
+    assert gpu.accuracy(x_test, labels_test) == pytest.approx(cpu.accuracy(x_test, labels_test), abs=0.01)
+
+
+CASES = {
+    "three activations": ([6, 5, 4, 3], {"activations": LAYERS}, {}),
+    "softmax": ([6, 7, 3], {"activations": ["relu", "softmax"], "cost": "log-likelihood"}, {}),
+    "no bias": ([6, 5, 3], {"activations": ["leaky-relu", "identity"], "bias": False}, {}),
+    "cross-entropy, decay": ([6, 5, 3], {"cost": "cross-entropy"}, {"lmbda": 0.5}),
+    "weighted": ([6, 5, 3], {}, {"sample_weight": np.arange(1.0, 54.0)}),
+    "one neuron, one layer": ([6, 1], {}, {}),
+    "momentum": ([6, 5, 3], {}, {"momentum": 0.5}),
+    "Nesterov": ([6, 5, 3], {}, {"optimizer": SGD(0.5, nesterov=True), "lmbda": 0.1}),
+    "Adam": ([6, 5, 3], {"activations": LAYERS[1:]}, {"optimizer": Adam()}),
+}
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("case", CASES)
+def test_networks_of_every_kind_land_where_the_cpu_does(case, dtype, bound, rng):
+    sizes, options, training = CASES[case]
+    x, y = rng.random((6, 53)), rng.integers(0, 2, 53) if sizes[-1] == 1 else rng.integers(0, 3, 53)
+    for m in (20, 1) if case == "three activations" else (20,):  # 53 is 20 + 20 + 13: a short last batch
+        assert_trained_alike(x, y, sizes, options, dtype, bound, epochs=2, mini_batch_size=m, eta=0.3, **training)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-13)])
+def test_gradients_traces_and_outputs_are_the_cpus(dtype, bound, rng):
+    x, y = rng.random((5, 40)), rng.random((3, 40))
+    make = lambda backend: fastbp.Network([5, 4, 3], ["tanh", "sigmoid"], dtype=dtype, backend=backend, rng=1)
+    gpu, cpu = make(StandIn()), make("numpy")
+    flat = lambda net: [*sum(net.backprop(x, y), []), net.feedforward(x), *sum(map(list, net.trace(x, y)), [])]
+    for here, there in zip(flat(gpu), flat(cpu), strict=True):
+        np.testing.assert_allclose(here, there, rtol=bound, atol=bound)
+    assert gpu.cost(x, y) == pytest.approx(cpu.cost(x, y), rel=bound)
+
+
+def test_gradients_are_those_of_finite_differences(rng):
+    net = fastbp.Network(
+        [4, 5, 3], ["softplus", "softmax"], "log-likelihood", dtype="float64", backend=StandIn(), rng=0
+    )
+    assert fastbp.check_gradients(net, rng.random((4, 7)), rng.integers(0, 3, 7)) < 1e-6
+
+
+def launches_of_a_step(options, **training):
+    """What the device is asked for in one step, by two epochs of which one has a step more."""
+    asked = []
+    for n in (20, 30):
+        backend = StandIn()
+        x, y = np.random.default_rng(0).random((6, n)), np.zeros(n, np.int64)
+        net = fastbp.Network([6, 5, 4, 3], backend=backend, rng=0, **options)
+        backend.device.asked.clear()
+        net.train(x, y, epochs=1, mini_batch_size=10, progress=False, **training)
+        asked.append(list(backend.device.asked))
+    fewer, more = asked
+    return sorted(set(more)), {what: more.count(what) - fewer.count(what) for what in set(more)}
+
+
+def test_the_launches_of_a_step():
+    """6 L + 2 for L layers with biases: `docs/cuda.md` says what each is."""
+    _, step = launches_of_a_step({})
+    assert {what: count for what, count in step.items() if count} == {
+        "gather": 2,
+        "gemm": 3 + 2 + 3,
+        "activate": 3,
+        "output_error": 1,
+        "hadamard": 2,
+        "add_columns": 3,
+        "add_cost": 1,
+    }
+    _, step = launches_of_a_step({"bias": False})
+    assert "add_columns" not in step
+    _, step = launches_of_a_step({}, optimizer=Adam())
+    assert step["move"] == 6
+
+
+def test_a_step_asks_for_no_memory_no_transfer_and_no_waiting():
+    """Between the first launch of an epoch and its last there is nothing but launches."""
+    backend = StandIn()
+    x, y = np.random.default_rng(0).random((6, 47)), np.zeros(47, np.int64)
+    net = fastbp.Network([6, 5, 3], backend=backend, rng=0)
+    net.train(x, y, epochs=1, mini_batch_size=47, progress=False)
+    backend.device.asked.clear()
+    memory, totals = backend.new_total, []
+    backend.new_total = lambda *shape: totals.append(memory(*shape)) or totals[-1]
+    net.train(x, y, epochs=1, mini_batch_size=5, progress=False)
+    asked = backend.device.asked
+    first = asked.index("gather")
+    last = len(asked) - asked[::-1].index("add_cost")
+    between = set(asked[first:last]) - {"synchronize"}  # after a stretch of steps, of which the first is one
+    assert not between & {"memory", "upload", "download"}
+    assert asked[last:].count("download") <= 2 + len(net.weights) + len(net.biases)
+
+
+def test_data_are_uploaded_once(monkeypatch):
+    backend = StandIn()
+    uploaded = []
+    upload = backend.device.upload
+    monkeypatch.setattr(backend.device, "upload", lambda host: uploaded.append(host.nbytes) or upload(host))
+    x, y = np.zeros((50, 1000), np.uint8), np.zeros(1000, np.int64)
+    fastbp.Network([50, 3], backend=backend, rng=0).train(x, y, epochs=3, mini_batch_size=100, progress=False)
+    assert uploaded.count(x.nbytes) == 1  # as bytes
+    assert uploaded.count(1000 * 8) == 3  # the order of each epoch
