@@ -48,9 +48,9 @@ def _nesterov(
 def _adam(
     w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    # β m + (1 − β) g with ρ = 1 − β, which float32 holds to all its digits, and 1 − β of a rounded β only to three.
-    m = m + rho_1 * (g - m)
-    v = v + rho_2 * (g * g - v)
+    # ρ = 1 − β comes and not β: 1 − ρ is right to float32's last digit, and 1 − β₂ of a rounded 0.999 to the fifth.
+    m = (1.0 - rho_1) * m + rho_1 * g
+    v = (1.0 - rho_2) * v + rho_2 * g * g
     return w - eta * m / (sqrt(v) + epsilon), m, v
 
 
