@@ -99,10 +99,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam: θ ← θ − η m̂/(√v̂ + ε), by means of the gradient and of its square that forget.
+    """Adam: θ ← θ − η_t m/(√v + ε), by means of the gradient and of its square that forget.
 
-    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0; for that step t makes up by
-    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ) in θ ← θ − η_t m/(√v + ε). Kingma and Ba 2015, "Adam: a method for stochastic
+    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0, for which step t makes up by
+    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ). Kingma and Ba 2015, "Adam: a method for stochastic
     optimization", algorithm 1 in the order of computation that the end of its section 2 gives. `beta_1` and `beta_2`
     are from 0 to below 1, `epsilon` is positive. Raises `InputError`.
 
