@@ -83,7 +83,7 @@ def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tupl
         return plan.backend.upload(np.ascontiguousarray(matrix.T, dtype)), dtype
     xp = plan.backend.xp
     dtype = "uint8" if keep_bytes and matrix.dtype == xp.uint8 else plan.dtype
-    return xp.astype(matrix, getattr(xp, dtype)).T, dtype
+    return plan.backend.contiguous(xp.astype(matrix, getattr(xp, dtype), copy=False).T), dtype
 
 
 def as_weights(

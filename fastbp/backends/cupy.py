@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import identity, softmax
 from fastbp.backends import fused
-from fastbp.backends.cuda_memory import memory_told
+from fastbp.backends.cuda_memory import check_fits, memory_told
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operation, Operations
 from fastbp.checks import InputError
 from fastbp.optimizers import Rule
@@ -25,6 +25,7 @@ Array = Any
 Kernel = Any
 _TF32_TENSOR_OP_MATH = 3  # cublasMath_t, which CuPy does not name
 _DLPACK_CUDA = 2  # kDLCUDA
+_LARGE = 2**24  # bytes of an upload that is worth asking the driver for the memory it has
 
 
 def device_of(array: Any) -> int | None:
@@ -77,12 +78,18 @@ class CuPyDevice:
         return self._cupy.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a copy on the device."""
+        """Return a copy on the device; raises `DeviceMemoryError` before that for data which do not fit."""
+        if host.nbytes > _LARGE:
+            check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
         return self._cupy.asarray(host)
 
     def adopt(self, array: Any) -> Array:
         """Return an array on this device as CuPy's, the same memory."""
         return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
+
+    def contiguous(self, array: Array) -> Array:
+        """Return an array in C order."""
+        return self._cupy.ascontiguousarray(array)
 
     def gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
         """Write out ← alpha op(a) op(b) + beta out."""
@@ -166,6 +173,11 @@ class CuPy(Backend):
                 f"{name} is on GPU {number}, and the network on GPU {self.device.number}; wanted is one device"
             )
         return self.device.adopt(array)
+
+    def contiguous(self, rows: Array) -> Array:
+        """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
+        with self.device.current(), memory_told():
+            return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Interpret an equation, which enqueues its operations."""

@@ -183,6 +183,10 @@ class Backend(ABC):
         """
         return array if type(array).__module__.partition(".")[0] == self.kind else None
 
+    def contiguous(self, rows: Array) -> Array:
+        """Return a matrix of this backend's own as it can be gathered from; most can be from any."""
+        return rows
+
     def parts(self, m: int) -> int:
         """Return in how many parts m columns of δ are summed: one, where that is not done in parallel."""
         return 1
