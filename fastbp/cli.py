@@ -28,7 +28,9 @@ Try next:  fastbp train --sizes 64-100-10 --activations relu,softmax --cost log-
 _DATA = "digits, mnist, an .npz or .csv file, or a folder with MNIST's four files."
 _SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
 _backend = click.option(
-    "--backend", default=None, help=f"One of {', '.join(NAMES)}.  [default: FASTBP_BACKEND, or numpy]"
+    "--backend",
+    default=None,
+    help=f"One of {', '.join(NAMES)}; cupy:1, cupy+tf32; auto.  [default: FASTBP_BACKEND, or numpy]",
 )
 _data = click.option("--data", default="digits", show_default=True, help=f"One of {_DATA}")
 _label = click.option("--label", default=None, help="The column of labels in a .csv file.  [default: the last]")

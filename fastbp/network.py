@@ -33,7 +33,7 @@ class Network:
 
     `sizes` counts the neurons of each layer, the input first. `activations` is one name or `Activation` for all layers,
     or one for each layer with weights; `cost` a name or `Cost`. `bias=False` leaves the b out. `dtype` is "float32" or
-    "float64"; `backend` one of `fastbp.backends.available()`, or None for the current one. `rng` is a seed or a
+    "float64"; `backend` one of `fastbp.backends.available()`, "auto", or None for the current one. `rng` is a seed or a
     `numpy.random.Generator`, from which the parameters and later the mini-batches are drawn, on the host, so that every
     backend sees the same; `init` is "scaled", weights of N(0, 1/n_in), or "large", N(0, 1); biases are N(0, 1).
     `input_scale` is what every input is multiplied by on its way in: 1/255 for pixels of a byte, which stay bytes so.

@@ -13,6 +13,7 @@ import pytest
 
 import fastbp
 from fastbp import datasets
+from fastbp.backends.cuda_present import why_not
 
 _FOLDERS = [os.environ.get("FASTBP_DATA"), Path(__file__).parents[2] / "shared/data/mnist"]
 MNIST = next((folder for folder in _FOLDERS if folder and Path(folder, "train-images-idx3-ubyte.gz").exists()), None)
@@ -93,8 +94,8 @@ def test_the_seed_decides_the_result():
         (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
         (["train", "--activations", "relu,sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
         (
-            ["train", "--backend", "cupy"],
-            "backend 'cupy' cannot be used: this version of fastbp has no CUDA",
+            ["train", "--backend", "cupy:999"],
+            "backend 'cupy' cannot be used: ",
         ),
         (["train", "--dtype", "half"], "dtype is 'float16'; valid: float32, float64"),
         (["train", "--seed", "-1"], "rng is -1"),
@@ -214,7 +215,15 @@ def test_resume_goes_on(tmp_path):
 
 def test_info_names_versions_backends_and_the_cache():
     out = run("info").stdout
-    for word in ("NumPy", "Numba", "BLAS", "threads", "compiled code", "backend numpy", "no CUDA backend yet"):
+    for word in (
+        "NumPy",
+        "Numba",
+        "BLAS",
+        "threads",
+        "compiled code",
+        "backend numpy",
+        f"cupy               {why_not()}",
+    ):
         assert word in out
 
 
@@ -248,7 +257,7 @@ main()
         (["evaluate"], "Missing argument 'MODEL'"),
         (["evaluate", "missing.safetensors"], "cannot load 'missing.safetensors'"),
         (["predict", "missing.safetensors", "x.csv"], "cannot load 'missing.safetensors'"),
-        (["check", "--backend", "cupy"], "backend 'cupy' cannot be used"),
+        (["check", "--backend", "cupy:999"], "backend 'cupy' cannot be used"),
     ],
 )
 def test_errors_of_the_other_commands(arguments, message):

@@ -142,3 +142,20 @@ def test_data_are_uploaded_once(monkeypatch):
     fastbp.Network([50, 3], backend=backend, rng=0).train(x, y, epochs=3, mini_batch_size=100, progress=False)
     assert uploaded.count(x.nbytes) == 1  # as bytes
     assert uploaded.count(1000 * 8) == 3  # the order of each epoch
+
+
+def test_networks_models_and_checkpoints_cross(tmp_path, rng):
+    x, y = rng.random((6, 40)), rng.integers(0, 3, 40)
+    train = dict(mini_batch_size=8, eta=0.5, checkpoint=tmp_path / "state", resume=True, progress=False)
+    whole = fastbp.Network([6, 5, 3], dtype="float64", backend="numpy", rng=0)
+    net = whole.to(StandIn())
+    whole.train(x, y, epochs=4, mini_batch_size=8, eta=0.5, progress=False)
+    net.train(x, y, epochs=2, **train)
+    net.save(tmp_path / "model")
+    loaded = fastbp.load(tmp_path / "model", backend="numpy")
+    np.testing.assert_array_equal(loaded.feedforward(x), net.to("numpy").feedforward(x))
+    onward = fastbp.Network([6, 5, 3], dtype="float64", backend="numpy", rng=5)
+    history = onward.train(x, y, epochs=4, **train)
+    assert len(history.cost) == 4
+    for here, there in zip([*onward.weights, *onward.biases], [*whole.weights, *whole.biases], strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-12)

@@ -47,9 +47,15 @@ def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
     reason = why_not(number)
     if reason is not None:
         raise InputError(f"backend 'cupy' cannot be used: {reason}")
+    return _on_device(_current() if number is None else number, tf32)
+
+
+def _current() -> int:
+    """Return the number of CuPy's current device."""
     import cupy
 
-    return _on_device(cupy.cuda.Device().id if number is None else number, tf32)
+    number: int = cupy.cuda.Device().id
+    return number
 
 
 @cache
@@ -129,6 +135,9 @@ class CuPy(Backend):
 
     def __init__(self, name: str, device: Any) -> None:
         self.name, self.device, self.xp = name, device, device.xp
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[str, ...]]:
+        return backends.get, (f"cupy:{self.device.number}" + ("+tf32" if self.device.tf32 else ""),)
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return operations that launch; raises `InputError` with the name of a formula that cannot be compiled."""

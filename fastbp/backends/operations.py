@@ -203,7 +203,7 @@ class Backend(ABC):
         """Return the cost that has been added up, on the host."""
         return float(total[0])
 
-    def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, ...]]:
         return _restored, (self.name, self.xp.__name__)  # a copy is the backend itself, a pickle its name
 
 
