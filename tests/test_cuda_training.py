@@ -146,7 +146,7 @@ def test_data_are_uploaded_once(monkeypatch):
 
 def test_networks_models_and_checkpoints_cross(tmp_path, rng):
     x, y = rng.random((6, 40)), rng.integers(0, 3, 40)
-    train = dict(mini_batch_size=8, eta=0.5, checkpoint=tmp_path / "state", resume=True, progress=False)
+    train = {"mini_batch_size": 8, "eta": 0.5, "checkpoint": tmp_path / "state", "resume": True, "progress": False}
     whole = fastbp.Network([6, 5, 3], dtype="float64", backend="numpy", rng=0)
     net = whole.to(StandIn())
     whole.train(x, y, epochs=4, mini_batch_size=8, eta=0.5, progress=False)
