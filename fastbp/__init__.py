@@ -16,8 +16,10 @@ from fastbp.checks import InputError
 from fastbp.costs import Cost
 from fastbp.gradients import Trace, backprop
 from fastbp.network import Network, load
+from fastbp.threads import use_threads
 from fastbp.training import DivergedError, Epoch, History
 from fastbp.version import __version__
+from fastbp.warming import warmup
 
 __all__ = [
     "Activation",
@@ -38,4 +40,6 @@ __all__ = [
     "optimizers",
     "schedules",
     "use_backend",
+    "use_threads",
+    "warmup",
 ]

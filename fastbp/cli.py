@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import click
 import numpy as np
 
-from fastbp import __version__, datasets, schedules
+from fastbp import __version__, datasets, schedules, threads
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import NAMES
-from fastbp.checks import InputError, choose
+from fastbp.checks import InputError, choose, whole_number
 from fastbp.costs import COSTS
 from fastbp.files import check_target, write_whole
 from fastbp.network import Network, load
@@ -30,7 +31,14 @@ _SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": 
 _backend = click.option(
     "--backend",
     default=None,
-    help=f"One of {', '.join(NAMES)}; cupy:1, cupy+tf32; auto.  [default: FASTBP_BACKEND, or numpy]",
+    help=f"One of {', '.join(NAMES)}; cupy:1; auto.  [default: FASTBP_BACKEND, or numpy]",
+)
+_threads = click.option(
+    "--threads",
+    type=int,
+    expose_value=False,
+    callback=lambda context, option, count: _limit_threads(count),
+    help="Of matrix products.  [default: FASTBP_THREADS, or all processors]",
 )
 _data = click.option("--data", default="digits", show_default=True, help=f"One of {_DATA}")
 _label = click.option("--label", default=None, help="The column of labels in a .csv file.  [default: the last]")
@@ -63,6 +71,7 @@ def fastbp() -> None:
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Make up for classes of different frequency.")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one, and go back to the best.")
 @_backend
+@_threads
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of parameters, mini-batches and shuffled data.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Leave the state of training here, to go on from.")
@@ -110,6 +119,7 @@ def train(
 @_data
 @_label
 @_backend
+@_threads
 def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> None:
     """Test a saved network: accuracy, cost, and which classes it takes for which.
 
@@ -129,6 +139,7 @@ def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> 
 @click.option("--label", default=None, help="A column of a .csv file that is no input.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write here.  [default: standard output]")
 @_backend
+@_threads
 def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: str | None) -> None:
     """Print what a saved network makes of inputs (IDX, .npz, .csv), as CSV: the class, and the outputs."""
     net = load(model, backend=backend)
@@ -159,6 +170,7 @@ def info() -> None:
 
 @fastbp.command()
 @_backend
+@_threads
 def check(backend: str | None) -> None:
     """Prove a backend here and now: kernels, gradients, a short training. Exit code 1 if one fails."""
     from fastbp.backends import get
@@ -211,6 +223,11 @@ def _input_scale(x: Any) -> float:
     """Return what brings inputs to 1 at the most: 1/255 for bytes of pixels, 1 for what is there already."""
     largest = max(float(x.max()), -float(x.min()))  # no copy is made of mapped data
     return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
+
+
+def _limit_threads(count: int | None) -> None:
+    if count is not None:
+        os.environ[threads.VARIABLE] = str(whole_number("threads", count))
 
 
 def _classes(*parts: Any) -> int:

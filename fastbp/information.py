@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import version
 
 from fastbp import backends
+from fastbp.threads import VARIABLE, in_use
 from fastbp.version import __version__
 
 
@@ -25,13 +26,15 @@ def information() -> dict[str, str]:
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
         "BLAS": f"{blas['name']} {blas['version']}, SciPy's",
-        "threads": f"{os.cpu_count()} processors; {_variables()}",
+        "threads": f"{os.cpu_count()} processors; {_threads()}",
         "compiled code": str(cpu.affine("float32")._cache.cache_path),
         **{f"backend {name}": reason or "can be used" for name, reason in reasons.items()},
     }
 
 
-def _variables() -> str:
-    """Return the environment's word on threads."""
-    names = [name for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS") if name in os.environ]
-    return ", ".join(f"{name}={os.environ[name]}" for name in names) or "BLAS takes all"
+def _threads() -> str:
+    """Return how many threads the libraries take that have been loaded, and what the environment says."""
+    backends.get("numpy")  # which obeys FASTBP_THREADS
+    taken = [f"{name} takes {count}" for name, count in in_use().items()]
+    names = (VARIABLE, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return "; ".join([*taken, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])

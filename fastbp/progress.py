@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastbp.training import Epoch, Watcher
+from fastbp_kernels.compiling import told_of_compiling
 
 
 @contextmanager
@@ -13,21 +14,20 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
     """Give a watcher of training over so many examples in all, which writes to standard error."""
     if not wanted:
         yield Watcher()
-    elif sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty():
-        yield Lines()
-    else:
-        bar = Bar(examples)
-        try:
-            yield bar
-        finally:
-            bar.close()
+        return
+    lines = Lines() if sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty() else Bar(examples)
+    try:
+        with told_of_compiling(lines.compiling):
+            yield lines
+    finally:
+        lines.close()
 
 
 class Lines(Watcher):
     """A line an epoch, at most two a second, and always the last."""
 
     def __init__(self) -> None:
-        self._silent_until = 0.0
+        self._silent_until, self._compiling = 0.0, False
 
     def finished(self, epoch: Epoch) -> None:
         """Print the epoch unless one was printed just now."""
@@ -35,6 +35,15 @@ class Lines(Watcher):
         if now >= self._silent_until or epoch.number == epoch.epochs:
             self._silent_until = now + 0.5
             self.print(str(epoch))
+
+    def compiling(self) -> None:
+        """Print, once, why nothing is to be seen for some seconds."""
+        if not self._compiling:
+            self._compiling = True
+            self.print("compiling, which takes some seconds the first time")
+
+    def close(self) -> None:
+        """Leave."""
 
     def print(self, line: str) -> None:
         """Print a line."""

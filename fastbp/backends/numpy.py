@@ -16,6 +16,7 @@ from fastbp.activations import identity
 from fastbp.backends import fused
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
 from fastbp.optimizers import Rule
+from fastbp.threads import obey_environment
 from fastbp_kernels.lowering import lower
 
 Array = npt.NDArray[Any]
@@ -26,6 +27,9 @@ class CompiledNumPy(Backend):
 
     name = kind = "numpy"
     xp = np
+
+    def __init__(self) -> None:
+        obey_environment()
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return compiled kernels; raises `InputError` with the name of a formula that Numba cannot compile."""

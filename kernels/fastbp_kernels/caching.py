@@ -8,6 +8,7 @@ from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 
+from fastbp_kernels.compiling import compiling
 from fastbp_kernels.vector_math import MATH
 
 Function = Callable[..., Any]
@@ -26,12 +27,15 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return compiled code, or None if there is none that can be read."""
+        found = None
         try:
-            return super().load_overload(signature, target_context)
+            found = super().load_overload(signature, target_context)
         except Exception:
             with contextlib.suppress(Exception):
                 self.flush()
-            return None
+        if found is None:
+            compiling()
+        return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep compiled code, if that can be done."""

@@ -21,6 +21,7 @@ import numpy as np
 from numba import cuda, types, uint64
 
 from fastbp_kernels import words
+from fastbp_kernels.compiling import compiling
 from fastbp_kernels.formulas import by_formula
 from fastbp_kernels.lowering import FormulaError, lower
 from fastbp_kernels.words import exp, sqrt
@@ -57,6 +58,7 @@ class Kernel:
     @cached_property
     def ptx(self) -> str:
         """The kernel as PTX for compute capability 7.5, which every later device can run; its entry has its name."""
+        compiling()
         signature = types.void(*self.parameters, types.uint64, types.uint64)
         text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
         mangled = re.search(r"\.entry\s+(\w+)", text)

@@ -1,0 +1,29 @@
+"""Word of a compilation, to whom it may concern: it takes seconds, in which nothing else is to be seen."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling", default=None)
+
+
+@contextmanager
+def told_of_compiling(listener: Callable[[], None]) -> Iterator[None]:
+    """Have a function called, within a `with` block, whenever something has to be compiled.
+
+    >>> with told_of_compiling(lambda: print("compiling")):
+    ...     compiling()
+    compiling
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def compiling() -> None:
+    """Say that something is about to be compiled which was not found in a cache."""
+    listener = _listener.get()
+    if listener is not None:
+        listener()
