@@ -12,14 +12,7 @@ from fastbp import inference
 from fastbp.backends.operations import Examples as Uploaded
 from fastbp.backends.operations import Parameters, Plan
 from fastbp.optimizers import Optimizer
-from fastbp.parameters import (
-    Tensors,
-    as_parameters,
-    checked_parameters,
-    host_tensors,
-    moments_at_rest,
-    put_tensors,
-)
+from fastbp.parameters import Tensors, as_parameters, checked_parameters, host_tensors, moments_at_rest, put_tensors
 from fastbp.training import MiniBatches, State, Watcher
 
 Array = npt.NDArray[Any]
@@ -29,10 +22,13 @@ Rows = Any
 _BLOCK = 2**20  # elements of sparse rows that are made dense together to be fed forward
 
 
-def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Plan) -> Parameters:
-    """Return new parameters: Wˡ the transposes of coefs, (n_{l−1}, n_l), and bˡ of intercepts, (n_l,); `InputError`."""
-    weights = checked_parameters("weights", [np.asarray(w).T for w in coefs], plan, copied=True)
-    biases = checked_parameters("biases", [np.reshape(b, (-1, 1)) for b in intercepts], plan, copied=True)
+def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Plan, *, copied: bool) -> Parameters:
+    """Return parameters: Wˡ the transposes of coefs, (n_{l−1}, n_l), and bˡ of intercepts, (n_l,); or `InputError`.
+
+    Unless `copied` they are the very memory where that will do.
+    """
+    weights = checked_parameters("weights", [np.asarray(w).T for w in coefs], plan, copied=copied)
+    biases = checked_parameters("biases", [np.reshape(b, (-1, 1)) for b in intercepts], plan, copied=copied)
     return as_parameters(weights, biases, plan)
 
 
@@ -100,8 +96,10 @@ class Epochs:
 
     def memory(self) -> Memory:
         """Return what the optimizer remembers now."""
-        tensors = [host_tensors(prefix, moment, self._plan) for prefix, moment in self._moments()]
-        return Memory(self._optimizer, self._state.steps, {k: v for t in tensors for k, v in t.items()})
+        tensors: Tensors = {}
+        for prefix, moment in self._moments():
+            tensors |= host_tensors(prefix, moment, self._plan)
+        return Memory(self._optimizer, self._state.steps, tensors)
 
     def _run(self, rows: npt.NDArray[np.int64], eta: float) -> float:
         n, examples = len(rows), self._dense

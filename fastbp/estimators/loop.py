@@ -34,11 +34,10 @@ class Loop:
         self._estimator, self._plan, self._p, self._rng, self._partial = estimator, plan, p, rng, partial
         self._order, self._held = _split(estimator, examples, rng)
         self._m = _mini_batch_size(estimator.batch_size, len(self._order))
-        scale = 1.0
+        scale = 1.0 if examples.w is None else float(examples.w[self._order].mean())
+        if scale == 0.0 or (self._held is not None and self._held.w is not None and not self._held.w.any()):
+            raise InputError("sample_weight is zero for all examples to train on, or for all held out; wanted are some")
         if examples.w is not None:
-            scale = float(examples.w[self._order].mean())
-            if scale == 0.0:
-                raise InputError("sample_weight is zero for all examples to train on; wanted is more than 0 for some")
             examples = Examples(examples.x, examples.y, examples.w / scale)
         self._alpha = estimator.alpha / scale
         memory = getattr(estimator, "_memory", None) if partial else None
@@ -54,11 +53,11 @@ class Loop:
         """
         estimator = self._estimator
         estimator.n_iter_ = 0
-        best = coefs_and_intercepts(self._p, self._plan)
+        best = None if self._held is None else coefs_and_intercepts(self._p, self._plan)
         try:
             while estimator.n_iter_ < epochs:
                 self._epoch()
-                if self._improved() and self._held is not None:
+                if self._improved() and best is not None:
                     best = coefs_and_intercepts(self._p, self._plan)
                 if self._is_over():
                     break
@@ -72,7 +71,7 @@ class Loop:
         except KeyboardInterrupt:
             warnings.warn("training was interrupted, and ends with its last whole mini-batch", stacklevel=5)
         estimator._memory = self._epochs.memory()
-        return best if self._held is not None else coefs_and_intercepts(self._p, self._plan)
+        return best or coefs_and_intercepts(self._p, self._plan)
 
     def _epoch(self) -> None:
         """Train for an epoch and write its loss down."""

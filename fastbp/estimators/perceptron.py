@@ -118,13 +118,13 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         if partial and self.early_stopping:
             raise InputError("early_stopping is True; wanted is False with partial_fit, which is one epoch")
         new, rng = self._is_new(partial=partial), check_random_state(self.random_state)
+        if not new and out_activation != self.out_activation_:
+            raise InputError(f"y wants {out_activation} outputs, and the network has {self.out_activation_}")
         layers, names = hidden_layers(self.hidden_layer_sizes, self.activation)
         sizes = [examples.x.shape[1], *layers, examples.y.shape[1]]
         plan = self._plan(sizes, names, out_activation, examples.x.dtype)
         coefs, intercepts = _drawn(sizes, names, rng) if new else (self.coefs_, self.intercepts_)
-        p = parameters_of(coefs, intercepts, plan)
-        if not new and out_activation != self.out_activation_:
-            raise InputError(f"y wants {out_activation} outputs, and those there are are {self.out_activation_}")
+        p = parameters_of(coefs, intercepts, plan, copied=True)
         if new:
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
         if new or (self.validation_scores_ is not None) != bool(self.early_stopping):
@@ -152,7 +152,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
         names = [self.activation] * (len(sizes) - 2) if isinstance(self.activation, str) else self.activation
         plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)
-        return outputs(plan, parameters_of(self.coefs_, self.intercepts_, plan), rows)
+        return outputs(plan, parameters_of(self.coefs_, self.intercepts_, plan, copied=False), rows)
 
 
 def checked_weights(sample_weight: Any, x: Rows) -> Array | None:
