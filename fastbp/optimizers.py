@@ -48,9 +48,9 @@ def _nesterov(
 def _adam(
     w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    # β m + (1 − β) g with ρ = 1 − β, which float32 holds to all its digits, and 1 − β of a rounded β only to three.
-    m = m + rho_1 * (g - m)
-    v = v + rho_2 * (g * g - v)
+    # ρ = 1 − β comes and not β: 1 − ρ is right to float32's last digit, and 1 − β₂ of a rounded 0.999 to the fifth.
+    m = (1.0 - rho_1) * m + rho_1 * g
+    v = (1.0 - rho_2) * v + rho_2 * g * g
     return w - eta * m / (sqrt(v) + epsilon), m, v
 
 
@@ -99,10 +99,10 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam: θ ← θ − η m̂/(√v̂ + ε), by means of the gradient and of its square that forget.
+    """Adam: θ ← θ − η_t m/(√v + ε), by means of the gradient and of its square that forget.
 
-    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0; for that step t makes up by
-    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ) in θ ← θ − η_t m/(√v + ε). Kingma and Ba 2015, "Adam: a method for stochastic
+    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0, for which step t makes up by
+    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ). Kingma and Ba 2015, "Adam: a method for stochastic
     optimization", algorithm 1 in the order of computation that the end of its section 2 gives. `beta_1` and `beta_2`
     are from 0 to below 1, `epsilon` is positive. Raises `InputError`.
 

@@ -12,6 +12,7 @@ from fastbp.checking import check_gradients
 from fastbp.checks import InputError
 from fastbp.costs import COSTS, output_rule
 from fastbp.network import Network
+from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +41,8 @@ def checks(backend: Any = None) -> Iterator[Check]:
             yield Check(f"{name} in {dtype} against plain float64", _activation_error(name, dtype, backend), bound)
     for cost in COSTS:
         yield Check(f"gradient of {cost} against differences of it", _gradient_error(cost, backend), 1e-6)
-    yield Check("an epoch on digits against a loop over examples", _training_error(backend), 1e-9)
+    for name, optimizer in OPTIMIZERS.items():
+        yield Check(f"an epoch on digits by {name} against a loop", _training_error(optimizer, backend), 1e-9)
 
 
 def _activation_error(name: str, dtype: str, backend: Any) -> float:
@@ -70,35 +72,51 @@ def _gradient_error(cost: str, backend: Any) -> float:
     return max(errors)
 
 
-def _training_error(backend: Any) -> float:
+def _training_error(optimizer: Optimizer, backend: Any) -> float:
     """Return how far the parameters are from those of a loop over examples, after an epoch on real digits."""
+    eta = optimizer.default_eta
     (x, labels), _ = datasets.digits()
     x, labels = x[:, :300].astype(np.float64), labels[:300]
     net = Network([64, 12, 10], dtype="float64", backend=backend, rng=0)
     start = net.to("numpy")
     weights, biases = start.weights, start.biases
-    net.train(x, labels, epochs=1, mini_batch_size=7, progress=False)
+    net.train(x, labels, epochs=1, mini_batch_size=7, optimizer=optimizer, progress=False)
     order = start._rng.permutation(300)
-    for first in range(0, 300, 7):
-        _update_one_by_one(weights, biases, x, np.eye(10)[labels].T, order[first : first + 7], eta=3.0)
+    thetas = [*weights, *biases]
+    moments = [(np.zeros_like(theta), np.zeros_like(theta)) for theta in thetas]
+    for t, first in enumerate(range(0, 300, 7), 1):
+        gradient = _gradient_one_by_one(weights, biases, x, np.eye(10)[labels].T, order[first : first + 7])
+        for theta, g, (m, v) in zip(thetas, gradient, moments, strict=True):
+            _step(optimizer, theta, g, m, v, eta, t)
     here = net.to("numpy")
     pairs = zip([*here.weights, *here.biases], [*weights, *biases], strict=True)
     return max(float(np.max(np.abs(a - b))) for a, b in pairs)
 
 
-def _update_one_by_one(
-    weights: list[Array], biases: list[Array], x: Array, y: Array, batch: npt.NDArray[np.int64], eta: float
-) -> None:
-    """Take one step of descent on a mini-batch, example after example, for sigmoids and the quadratic cost."""
-    steps_w, steps_b = [np.zeros_like(w) for w in weights], [np.zeros_like(b) for b in biases]
+def _gradient_one_by_one(
+    weights: list[Array], biases: list[Array], x: Array, y: Array, batch: npt.NDArray[np.int64]
+) -> list[Array]:
+    """Return ∂C/∂W and ∂C/∂b over a mini-batch, example after example, for sigmoids and the quadratic cost."""
+    nabla_w, nabla_b = [np.zeros_like(w) for w in weights], [np.zeros_like(b) for b in biases]
     for i in batch:
         a = [x[:, [i]]]
         for w, b in zip(weights, biases, strict=True):
             a.append(1 / (1 + np.exp(-(w @ a[-1] + b))))
         delta = (a[-1] - y[:, [i]]) * a[-1] * (1 - a[-1])
         for l in range(len(weights) - 1, -1, -1):
-            steps_w[l] += delta @ a[l].T
-            steps_b[l] += delta
+            nabla_w[l] += delta @ a[l].T
+            nabla_b[l] += delta
             delta = (weights[l].T @ delta) * a[l] * (1 - a[l])
-    for theta, step in zip([*weights, *biases], [*steps_w, *steps_b], strict=True):
-        theta -= eta / len(batch) * step
+    return [nabla / len(batch) for nabla in (*nabla_w, *nabla_b)]
+
+
+def _step(optimizer: Optimizer, theta: Array, g: Array, m: Array, v: Array, eta: float, t: int) -> None:
+    """Take step t on one array along its gradient, in place, by the textbooks; m is the velocity where there is one."""
+    if isinstance(optimizer, Adam):
+        m[...] = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g
+        v[...] = optimizer.beta_2 * v + (1 - optimizer.beta_2) * g**2
+        eta_t = eta * np.sqrt(1 - optimizer.beta_2**t) / (1 - optimizer.beta_1**t)
+        theta -= eta_t * m / (np.sqrt(v) + optimizer.epsilon)
+    else:
+        m[...] = optimizer.momentum * m - eta * g
+        theta += optimizer.momentum * m - eta * g if optimizer.nesterov else m

@@ -21,6 +21,8 @@ SETTINGS = [
     {},
     {"momentum": 0.9, "lmbda": 0.1},
     {"eta": schedules.Cosine(2.0), "validation": 0.25, "patience": 3},
+    {"optimizer": "nesterov", "lmbda": 0.1},
+    {"optimizer": "adam", "eta": schedules.Cosine(0.1), "validation": 0.25, "patience": 3},
     {"sample_weight": np.linspace(0.5, 2, 50), "momentum": 0.5, "eta": schedules.Step(1.0, every=2)},
 ]
 

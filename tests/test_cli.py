@@ -242,6 +242,8 @@ main()
         (["train", "--resume"], "resume wants a checkpoint"),
         (["train", "--save", "/nowhere/at/all.safetensors"], "cannot write '/nowhere/at/all.safetensors'"),
         (["train", "--momentum", "1"], "momentum is 1.0; wanted is a number from 0 to below 1"),
+        (["train", "--optimizer", "adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
+        (["train", "--optimizer", "adam", "--momentum", "0.9"], "momentum is 0.9 beside optimizer 'adam'"),
         (["train", "--class-weight", "heavy"], "'heavy' is not 'balanced'"),
         (["evaluate"], "Missing argument 'MODEL'"),
         (["evaluate", "missing.safetensors"], "cannot load 'missing.safetensors'"),

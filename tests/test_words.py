@@ -21,6 +21,7 @@ RANGES = {  # of arguments, and the most units in the last place that the word m
     "expm1": ([(-17, 17), (-1e-3, 1e-3)], 3),
     "log": ([(1e-30, 1e30), (0.5, 2)], 2),
     "log1p": ([(-0.99, 5), (0, 1e6), (-1e-3, 1e-3)], 2),
+    "sqrt": ([(1e-30, 1e30), (0.5, 2)], 1),
     "tanh": ([(-12, 12), (-1e-2, 1e-2)], 3),
 }
 
@@ -82,6 +83,7 @@ def test_compiled_words_at_the_edges(dtype):
         words.expm1: [-1, 0, math.inf, math.nan],
         words.log: [math.nan, -math.inf, math.inf, math.nan],
         words.log1p: [math.nan, 0, math.inf, math.nan],
+        words.sqrt: [math.nan, -0.0, math.inf, math.nan],
         words.tanh: [-1, 0, 1, math.nan],
     }
     for word, values in expected.items():

@@ -1,0 +1,329 @@
+"""Momentum, Nesterov and Adam, against loops over examples and steps worked by hand."""
+
+import dataclasses
+import json
+import math
+from itertools import count
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from refusals import refused
+
+import fastbp
+import reference
+from fastbp import training
+from fastbp.backends.operations import Examples
+from fastbp.files import read_tensors, write_tensors
+from fastbp.optimizers import OPTIMIZERS, SGD, Adam
+from fastbp.parameters import as_parameters, moments_at_rest
+
+NAMES = ["tanh", "sigmoid"]
+CHOICES = {
+    "momentum": SGD(0.8),
+    "nesterov": SGD(0.8, nesterov=True),
+    "adam": Adam(0.8, 0.95, 1e-4),
+    "no memory": Adam(0, 0, 0.1),
+}
+
+
+class Theta:
+    """One parameter array and what its optimizer remembers, by the definitions."""
+
+    def __init__(self, theta):
+        self.theta, self.v, self.m, self.t = theta, 0 * theta, 0 * theta, 0
+
+    def step(self, optimizer, eta, g):
+        self.t += 1
+        if isinstance(optimizer, Adam):
+            self.m = optimizer.beta_1 * self.m + (1 - optimizer.beta_1) * g
+            self.v = optimizer.beta_2 * self.v + (1 - optimizer.beta_2) * g**2
+            eta_t = eta * math.sqrt(1 - optimizer.beta_2**self.t) / (1 - optimizer.beta_1**self.t)
+            self.theta = self.theta - eta_t * self.m / (np.sqrt(self.v) + optimizer.epsilon)
+        else:
+            self.v = optimizer.momentum * self.v - eta * g
+            self.theta = self.theta + (optimizer.momentum * self.v - eta * g if optimizer.nesterov else self.v)
+
+
+def loop(net, x, y, optimizer, epochs, m, eta, lmbda, *, over_batch=False):
+    """Return weights and biases after training a network's copy example by example, in the orders that it draws."""
+    weights, biases = [Theta(w.copy()) for w in net.weights], [Theta(b.copy()) for b in net.biases]
+    rng, n = net.to("numpy")._rng, x.shape[1]
+    targets = np.eye(net.sizes[-1])[y].T
+    for _ in range(epochs):
+        order = rng.permutation(n)
+        for start in range(0, n, m):
+            batch = order[start : start + m]
+            w, b = [p.theta for p in weights], [p.theta for p in biases]
+            nabla_b, nabla_w = reference.summed(w, b, x[:, batch], targets[:, batch], NAMES, "quadratic")
+            decay = lmbda / (len(batch) if over_batch else n)
+            for p, nabla in zip(weights, nabla_w, strict=True):
+                p.step(optimizer, eta, nabla / len(batch) + decay * p.theta)
+            for p, nabla in zip(biases, nabla_b, strict=True):
+                p.step(optimizer, eta, nabla / len(batch))
+    return [p.theta for p in [*weights, *biases]]
+
+
+def problem(n=11, sizes=(3, 4, 2), dtype="float64", backend="numpy", seed=1, bias=True):
+    rng = np.random.default_rng(seed)
+    net = fastbp.Network(sizes, NAMES, dtype=dtype, backend=backend, rng=seed, bias=bias)
+    return net, rng.random((sizes[0], n)), rng.integers(0, sizes[-1], n)
+
+
+def assert_near(net, expected, tolerance):
+    for ours, theirs in zip([*net.to("numpy").weights, *net.to("numpy").biases], expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+fractions = st.just(0.0) | st.floats(0.01, 0.99)
+optimizers = st.one_of(
+    st.builds(SGD, fractions, st.booleans()),
+    # With β₂ < β₁² the steps have no bound, and what rounding does to them neither.
+    st.builds(Adam, st.just(0.0) | st.floats(0.01, 0.9), st.floats(0.9, 0.999), st.floats(1e-5, 0.1)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    optimizer=optimizers,
+    n=st.integers(1, 9),
+    m=st.integers(1, 9),
+    sizes=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(2, 3)),
+    lmbda=st.sampled_from([0.0, 0.3]),
+    bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_compiled_training_is_the_loop_over_examples(optimizer, n, m, sizes, lmbda, bias, seed):
+    net, x, y = problem(n, sizes, seed=seed, bias=bias)
+    m = min(m, n)
+    expected = loop(net, x, y, optimizer, 2, m, 0.05, lmbda)
+    options = {"epochs": 2, "mini_batch_size": m, "eta": 0.05, "lmbda": lmbda, "optimizer": optimizer}
+    net.train(x, y, progress=False, **options)
+    assert_near(net, expected, 1e-12)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_every_backend_is_the_loop_over_examples(name, dtype, tolerance, backend):
+    expected = loop(*problem(), CHOICES[name], 3, 4, 0.05, 0.3)
+    net, x, y = problem(dtype=dtype, backend=backend)
+    net.train(x, y, epochs=3, mini_batch_size=4, eta=0.05, lmbda=0.3, optimizer=CHOICES[name], progress=False)
+    assert_near(net, expected, tolerance)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("sgd", [1.5, 1.125]),  # w ← w − w/4
+        ("momentum", [1.5, 0.875]),  # v = −1/2, then v = −1/4 − 3/8
+        ("nesterov", [1.25, 0.65625]),  # w = 2 − 1/4 − 1/2; then v = −1/4 − 5/16, w = 5/4 − 9/32 − 5/16
+        ("adam", [1.75, 1.5003]),  # the first step is η to within ε, whatever the gradient; and so nearly is the second
+    ],
+)
+def test_two_steps_worked_by_hand(optimizer, expected, backend):
+    """C = w²/2, whose gradient is w, from w = 2 by η = 1/4, μ = 1/2."""
+    momentum = 0.5 if optimizer in ("momentum", "nesterov") else None
+    for steps, w in enumerate(expected, 1):
+        net = fastbp.Network([1, 1], "identity", bias=False, dtype="float64", backend=backend)
+        net.weights = [[[2.0]]]
+        options = {"epochs": steps, "mini_batch_size": 1, "eta": 0.25, "optimizer": optimizer, "momentum": momentum}
+        net.train([[1.0]], [[0.0]], progress=False, **options)
+        assert float(net.weights[0][0, 0]) == pytest.approx(w, abs=2e-3 if (optimizer, steps) == ("adam", 2) else 1e-7)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_l2_over_the_mini_batch(name):
+    net, x, y = problem()
+    expected = loop(net, x, y, CHOICES[name], 1, 4, 0.05, 0.3, over_batch=True)
+    order = net.to("numpy")._rng.permutation(11)
+    upload, plan = net._plan.backend.upload, net._plan
+    examples = Examples(upload(x.T), upload(np.eye(2)[y]), plan.block(0, 11), 1.0)
+    state = training.State(moments_at_rest(plan, CHOICES[name].rule))
+    p = as_parameters(net.weights, net.biases, plan)
+    loop_over = training.MiniBatches(
+        plan, p, examples, "float64", 4, 11, state, CHOICES[name], lmbda=0.3, lmbda_over_batch=True
+    )
+    loop_over.epoch(order, 0.05, training.Watcher())
+    assert_near(net, expected, 1e-12)
+    assert state.steps == 3
+
+
+def test_steps_of_adam_are_the_same_however_they_are_cut():
+    whole = Adam().etas(0.1, 0, 3000)
+    cut = [Adam().etas(0.1, start, 7) for start in range(0, 2996, 7)]
+    np.testing.assert_array_equal(np.concatenate(cut), whole[: 7 * len(cut)])
+    assert Adam().etas(0.1, 10**9, 1).tolist() == [0.1]
+
+
+def test_nothing_is_kept_that_an_optimizer_does_not_need():
+    plan = problem()[0]._plan
+    sizes = {}
+    for name, optimizer in OPTIMIZERS.items():
+        moments = moments_at_rest(plan, optimizer.rule)
+        sizes[name] = [sum(a.size for part in kind for a in part) for kind in moments]
+    whole = 3 * 4 + 4 + 4 * 2 + 2
+    assert sizes == {
+        "sgd": [0, 0, 0],
+        "momentum": [whole, whole, 0],
+        "nesterov": [whole, whole, 0],
+        "adam": [whole, whole, whole],
+    }
+
+
+def test_names_and_defaults():
+    assert {"sgd": SGD(), "momentum": SGD(0.9), "nesterov": SGD(0.9, True), "adam": Adam()} == OPTIMIZERS
+    for name, eta, other in (("sgd", 3.0, {}), ("sgd", 1.5, {"momentum": 0.5}), ("adam", 0.001, {})):
+        (net, x, y), (same, *_) = problem(), problem()
+        net.train(x, y, epochs=2, optimizer=name, progress=False, **other)
+        same.train(x, y, epochs=2, optimizer=name, eta=eta, progress=False, **other)
+        np.testing.assert_array_equal(net.weights[0], same.weights[0])
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+def test_digits_are_learnt_by_the_defaults(name):
+    (x, labels), test = fastbp.datasets.digits()
+    net = fastbp.Network([64, 30, 10], ["tanh", "softmax"], "log-likelihood", rng=0)
+    eta = None if name == "adam" else 0.03
+    net.train(x, labels, epochs=20, optimizer=name, eta=eta, progress=False)
+    assert net.accuracy(*test) >= 0.95
+
+
+@pytest.mark.parametrize("name", ["nesterov", "adam"])
+def test_stopped_within_an_epoch_and_gone_on(name, backend, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    options = {"epochs": 5, "mini_batch_size": 2, "eta": 0.05, "optimizer": CHOICES[name], "progress": False}
+    whole, x, y = problem(n=41, backend=backend)
+    history = whole.train(x, y, **options)
+    mini_batches = count(1)
+
+    def interrupting(self, examples):
+        if examples and next(mini_batches) == 30:
+            raise KeyboardInterrupt
+
+    net = problem(backend=backend)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_STRETCH", 0.0)  # one mini-batch at a time
+        patch.setattr(training.Watcher, "advanced", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            net.train(x, y, checkpoint=path, **options)
+    _, description = read_tensors(path, "checkpoint", 1)
+    assert [description[name] for name in ("epoch", "done", "steps")] == [2, 9, 30]
+    net = problem(backend=backend)[0]
+    assert net.train(x, y, checkpoint=path, resume=True, **options).cost == history.cost
+    assert_near(net, [*whole.to("numpy").weights, *whole.to("numpy").biases], 0.0)
+
+
+def run_of(path, optimizer, **options):
+    net, x, y = problem()
+    net.train(x, y, mini_batch_size=4, eta=0.05, optimizer=optimizer, checkpoint=path, progress=False, **options)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("sgd", "adam", "its run has optimizer 'SGD', and this one 'Adam'; wanted is the same"),
+        ("adam", "momentum", "its run has optimizer 'Adam', and this one 'SGD'"),
+        ("momentum", "nesterov", "its run has nesterov False, and this one True"),
+        ("adam", Adam(beta_2=0.99), "its run has beta_2 0.999, and this one 0.99"),
+    ],
+)
+def test_a_checkpoint_of_another_optimizer_is_refused(one, other, message, tmp_path):
+    run_of(tmp_path / "run", one, epochs=1)
+    refused(message, run_of, tmp_path / "run", other, epochs=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t, d: d.update(steps=-1), "steps is -1; wanted is a whole number from 0"),
+        (lambda t, d: d.update(steps=10**400), "steps is 1000"),
+        (lambda t, d: t.pop("second.weights.1"), "disagree about 'second.weights.1'"),
+        (lambda t, d: t.update({"second.biases.0": np.zeros((1, 5))}), "second.biases.0 is no finite float64 of shape"),
+        (lambda t, d: t["velocity.weights.0"].fill(np.nan), "velocity.weights.0 is no finite float64"),
+    ],
+)
+def test_an_edited_checkpoint_of_adam_is_refused(edit, message, tmp_path):
+    path = tmp_path / "run"
+    run_of(path, "adam", epochs=1)
+    tensors, description = read_tensors(path, "checkpoint", 1)
+    tensors = {name: array.copy() for name, array in tensors.items()}
+    edit(tensors, description)
+    write_tensors(path, tensors, json.loads(json.dumps(description)))
+    refused(message, run_of, path, "adam", epochs=2, resume=True)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum"])
+def test_a_checkpoint_from_before_there_was_adam_is_gone_on_from(name, tmp_path):
+    path = tmp_path / "run"
+    run_of(path, name, epochs=2)
+    tensors, description = read_tensors(path, "checkpoint", 1)
+    del description["steps"], description["run"]["optimizer"], description["run"]["nesterov"]
+    write_tensors(path, tensors, description)
+    net = run_of(path, name, epochs=4, resume=True)
+    np.testing.assert_array_equal(net.weights[0], run_of(tmp_path / "other", name, epochs=4).weights[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD(1.0), "momentum is 1.0; wanted is a number from 0 to below 1"),
+        (lambda: SGD(0.9, nesterov=1), "nesterov is 1; wanted is True or False"),
+        (lambda: Adam(beta_1=1.0), "beta_1 is 1.0; wanted is a number from 0 to below 1"),
+        (lambda: Adam(beta_2=-0.1), "beta_2 is -0.1; wanted is a number from 0 to below 1"),
+        (lambda: Adam(epsilon=0.0), "epsilon is 0.0; wanted is a finite number, positive"),
+        (lambda: Adam(beta_1="high"), "beta_1 is 'high'; wanted is a number"),
+    ],
+)
+def test_optimizers_that_cannot_be(make, message):
+    refused(message, make)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'\\? valid: sgd, momentum, nesterov, adam"),
+        ({"optimizer": Adam}, "unknown optimizer <class .*Adam.*valid: sgd"),
+        ({"optimizer": None}, "unknown optimizer None; valid: sgd"),
+        (
+            {"optimizer": "adam", "momentum": 0.9},
+            "momentum is 0.9 beside optimizer 'adam'; wanted is one that takes it",
+        ),
+        (
+            {"optimizer": SGD(0.5), "momentum": 0.9},
+            r"momentum is 0.9 beside optimizer SGD\(momentum=0.5.*: sgd, momentum",
+        ),
+        ({"optimizer": "nesterov", "momentum": 1.5}, "momentum is 1.5; wanted is a number from 0 to below 1"),
+    ],
+)
+def test_what_is_refused_changes_nothing(options, message):
+    net, x, y = problem()
+    kept = net.weights[0].copy()
+    refused(message, net.train, x, y, progress=False, **options)
+    np.testing.assert_array_equal(net.weights[0], kept)
+
+
+def test_steps_are_those_of_scikit_learn():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from sklearn.neural_network import _stochastic_optimizers as theirs
+
+    rng = np.random.default_rng(3)
+    gradients = rng.standard_normal((20, 3, 4))
+    for ours, make in (
+        (SGD(0.9), lambda w: theirs.SGDOptimizer([w], 0.05, momentum=0.9, nesterov=False)),
+        (SGD(0.9, nesterov=True), lambda w: theirs.SGDOptimizer([w], 0.05, momentum=0.9)),
+        (Adam(), lambda w: theirs.AdamOptimizer([w], 0.05)),
+    ):
+        start = rng.standard_normal((3, 4))
+        w, first, second, other = start, 0 * start, 0 * start, start.copy()
+        their = make(other)
+        for eta, g in zip(ours.etas(0.05, 0, 20), gradients, strict=True):
+            w, first, second = ours.rule.formula(w, g, first, second, eta, *ours.constants)
+            their.update_params([other], [g])
+        np.testing.assert_allclose(w, other, rtol=1e-12, err_msg=repr(ours))
+
+
+def test_optimizers_are_plain_values():
+    assert dataclasses.asdict(SGD(np.float32(0.5))) == {"momentum": 0.5, "nesterov": False}
+    assert type(SGD(np.float32(0.5)).momentum) is float
