@@ -2,11 +2,11 @@
 
     FASTBP_DATA=../shared/data/mnist python benchmarks/estimators.py
 
-Accuracy is of ten seeds, tested on the bundled digits' test part and on 10,000 images of MNIST after ten epochs on the
-first 20,000; time is that of `fit` on these 20,000, 784-100-10, mini-batches of 32, adam, float32, the two in turn for
-each seed, their medians compared. Images are those of MNIST's IDX files, gzipped or not, in the folder FASTBP_DATA (or
-in its folder `mnist`); without them there is only what the digits say. Exit code 1 if fastbp is less than 5 times as
-fast, or its mean accuracy is more than 0.3 points below.
+Accuracy and time of `fit` are of ten seeds, the two in turn for each; accuracies are averaged, and medians of the times
+compared. One hidden layer of 100, mini-batches of 32, adam, float32: 100 epochs of the bundled digits, tested on their
+test part, and ten of the first 20,000 images of MNIST, tested on its 10,000. Images are those of MNIST's IDX files,
+gzipped or not, in the folder FASTBP_DATA (or in its folder `mnist`); without them there are only the digits. Exit code
+1 if fastbp is less than 5 times as fast, or its mean accuracy is more than 0.3 points below.
 """
 
 import os
@@ -50,7 +50,7 @@ def compared(name: str, training: Part, test: Part, **settings: Any) -> tuple[fl
     seconds: dict[Any, list[float]] = {MLPClassifier: [], TheirClassifier: []}
     for seed in SEEDS:
         for kind in (MLPClassifier, TheirClassifier):
-            net = kind(random_state=seed, **settings)
+            net = kind((100,), batch_size=32, random_state=seed, **settings)
             start = time.perf_counter()
             net.fit(*training)
             seconds[kind].append(time.perf_counter() - start)
@@ -65,17 +65,16 @@ def compared(name: str, training: Part, test: Part, **settings: Any) -> tuple[fl
 def main() -> int:
     warnings.simplefilter("ignore", ConvergenceWarning)
     (x, labels), (x_test, test_labels) = fastbp.datasets.digits()
-    MLPClassifier((100,), max_iter=1).fit(x.T[:50], labels[:50])  # to compile, or to find what is compiled
-    gained = [compared("digits", (x.T, labels), (x_test.T, test_labels), max_iter=200)[0]]
-    ratio = WANTED
+    digits = (np.ascontiguousarray(x.T), labels), (x_test.T, test_labels)
+    MLPClassifier((100,), max_iter=1).fit(*digits[0])  # to compile, or to find what is compiled
+    results = [compared("digits", *digits, max_iter=100)]
     parts = mnist()
     if parts is None:
         print("no MNIST: FASTBP_DATA names no folder with its IDX files")
     else:
-        more, ratio = compared("MNIST", *parts, hidden_layer_sizes=(100,), batch_size=32, max_iter=10)
-        gained.append(more)
+        results.append(compared("MNIST", *parts, max_iter=10))
     print(f"wanted is a ratio of {WANTED:g} or more, and no more than {MARGIN:.1%} less right")
-    return 0 if ratio >= WANTED and min(gained) >= -MARGIN else 1
+    return 0 if all(gained >= -MARGIN and ratio >= WANTED for gained, ratio in results) else 1
 
 
 if __name__ == "__main__":
