@@ -17,7 +17,7 @@ from cupy.cuda import runtime
 from gpu_instruments import StandInInstruments, StreamedDevice, TF32Device
 from gpu_stand_in import StandIn
 
-from fastbp import backends, cli, selfcheck_gpu
+from fastbp import backends, cli, selfcheck_gpu, selfcheck_kernels
 from fastbp.backends import cuda_instruments
 from fastbp.checks import InputError
 from fastbp_kernels import cuda
@@ -32,9 +32,9 @@ def checked(*, fault=None, group):
 
 
 def test_every_kernel_is_checked_and_passes(monkeypatch):
-    monkeypatch.setattr(selfcheck_gpu, "SHAPES", [(5, 130)])
+    monkeypatch.setattr(selfcheck_kernels, "SHAPES", [(5, 130)])
     backend = StandIn()
-    checks = list(selfcheck_gpu.kernels(backend))
+    checks = list(selfcheck_kernels.kernels(backend))
     assert [check.what for check in checks if not check.passed] == []
     assert {name.partition(",")[0] for name in cuda.KERNELS} - {"gather from uint8"} <= set(backend.device.asked)
 
@@ -139,7 +139,7 @@ def test_a_fault_fails(fault, group, what):
 def test_a_faulty_kernel_fails():
     backend = StandIn()
     misses_the_last_example(backend)
-    (first,) = islice(selfcheck_gpu.kernels(backend), 1)
+    (first,) = islice(selfcheck_kernels.kernels(backend), 1)
     assert not first.passed
 
 
