@@ -17,7 +17,7 @@ from numba.extending import register_jitable
 
 from fastbp_kernels.vector_math import MATH, jitable
 
-FEW_COLUMNS = 20
+FEW_COLUMNS = 40
 """Up to here W a by tiles takes at most as long as by BLAS, for W from (10, 30) to (2048, 2048), in both dtypes; at 64
 columns BLAS is ahead."""
 
