@@ -17,7 +17,7 @@ from refusals import refused
 
 from fastbp.bench import command, grid, plots
 from fastbp.bench.clock import Spread, spread
-from fastbp.bench.contenders import contenders
+from fastbp.bench.contenders import Contender, contenders
 from fastbp.bench.crossover import Pair, crossover, crossovers
 from fastbp.bench.grid import Effort
 from fastbp.bench.report import report
@@ -166,10 +166,10 @@ def test_a_row_of_the_table_is_what_one_works_out_by_hand(results):
     lines = report(results).splitlines()
     on_cpu = next(line for line in lines if line.startswith("20-8-5 "))
     words = on_cpu.split()
-    assert words[1:4] == ["10", "slow-numbers", "23.8"]
+    assert words[1:6] == ["10", "slow-numbers", "23.8", "µs", "±0%"]
     peak = 4 * 64**3 / (2e-6 + 4 * 64**3 / 1e9) / 1e9
     rate = 880 * 10 / 23.8e-6 / 1e9
-    assert words[5:] == ["420,168", "±0%", f"{rate:.1f}", f"{13.8 / 23.8:.0%}", f"{rate / peak:.0%}", "–", "–"]
+    assert words[6:] == ["420,168", "±0%", f"{rate:.1f}", f"{13.8 / 23.8:.0%}", f"{rate / peak:.0%}", "–", "–"]
     on_gpu = lines[lines.index(on_cpu) + 1].split()
     assert on_gpu[-1] == "0.079×"  # 23.8 / 300.1
     assert max(map(len, lines)) <= 110
@@ -220,6 +220,29 @@ def test_the_chart_shows_what_was_measured(results):
     shares = axes[2].get_lines()[1].get_ydata()
     wanted = [m.flops_per_second / results.peak("stand-in") for m in results.measurements if m.backend == "stand-in"]
     assert shares == pytest.approx(wanted[:3])
+
+
+@pytest.mark.cuda
+def test_the_cuda_backend_goes_through_all_of_it_on_a_stand_in(tmp_path):
+    """Whatever it asks of its device takes a µs: launches, products, memory, transfers and waiting."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
+    from gpu_stand_in import StandIn
+
+    backend = StandIn()
+    clock = lambda: 1e-6 * len(backend.device.asked)
+    among = [Contender("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    small = dataclasses.replace(TINY, flops=2e3, examples=8, side=4, copied=2**8)
+    assert command.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, among) == 0
+    results = read_results(tmp_path / "out.json")
+    (machine,), (m,) = results.machines, results.measurements
+    assert machine.launch_seconds.median == pytest.approx(1.01e-6)  # with the waiting at the end of a hundred
+    assert m.examples == 12
+    assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches, and waiting
+    assert m.floor_seconds.median == pytest.approx((5 * 3 + 1) * 1e-6)
+    sent = m.transfers
+    assert sent.data_bytes == 12 * 6 + 12 * 3 * 4
+    assert sent.epoch_transfers == 3  # the order, the cost's zeros, the cost
+    assert sent.epoch_bytes_to_device == 8 * 12 + sent.epoch_bytes_from_device
 
 
 # ---- what goes wrong

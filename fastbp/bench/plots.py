@@ -12,7 +12,6 @@ from fastbp.plots import check_picture
 
 # Of Okabe and Ito, which the colour-blind tell apart; lines and markers tell them apart in grey.
 _STYLES = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
-_COLUMNS = 3
 Style = tuple[str, str, str]
 
 
@@ -28,7 +27,7 @@ def _figure(results: Results) -> Any:
     from matplotlib.figure import Figure
 
     nets = sorted({m.sizes for m in results.measurements}, key=flops_per_example)
-    columns = min(len(nets), _COLUMNS)
+    columns = 2 if len(nets) == 4 else min(len(nets), 3)
     blocks = -(-len(nets) // columns)
     figure = Figure(figsize=(1.0 + 3.2 * columns, 1.4 + 4.4 * blocks), layout="constrained")
     figure.suptitle(
@@ -58,10 +57,10 @@ def _figure(results: Results) -> Any:
 def _throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:
     """Draw examples/s, the quartiles as bars, and what the bare products alone would allow."""
     for where in dict.fromkeys(m.where for m in measured):
-        floors = sorted(
-            {(m.mini_batch_size, m.examples / m.floor_seconds.median) for m in measured if m.where == where}
-        )
-        axes.plot(*zip(*floors, strict=True), color="0.55", linewidth=4, alpha=0.5, label=f"bare products, {where}")
+        backend, of_first = next(pair for pair in _by_backend(measured) if pair[1][0].where == where)
+        floors = [m.examples / m.floor_seconds.median for m in of_first]
+        sizes = [m.mini_batch_size for m in of_first]
+        axes.plot(sizes, floors, color=styles[backend][0], linewidth=5, alpha=0.3, label=f"bare products, {where}")
     for backend, of_backend in _by_backend(measured):
         sizes = [m.mini_batch_size for m in of_backend]
         _line(axes, sizes, [m.examples_per_second for m in of_backend], backend, styles)

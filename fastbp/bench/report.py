@@ -8,18 +8,18 @@ from fastbp.bench.crossover import crossovers
 from fastbp.bench.results import Machine, Measurement, Results
 from fastbp.checks import plural
 
-_COLUMNS = ("mini-batch", "backend", "step", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
-_WIDTHS = (10, 11, 9, 11, 5, 8, 8, 7, 8, 7)
+_COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
+_WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
 _LEGEND = """\
-step: one mini-batch, asked for from Python and waited for.
-examples/s: of whole epochs, shuffle and gather included; ± half the distance of the quartiles.
+Medians, ± half the distance of the quartiles. step: one mini-batch of m, asked for from Python and waited for.
+examples/s: of whole epochs, shuffle and gather included.
 of floor: the time of the bare products by BLAS, on a GPU by cuBLAS, over that of the epoch.
 of peak: GFLOP/s over the best rate of a large square product.
 to plain: times as fast as plain NumPy expressions. to CPU: as the CPU's fastest backend."""
 
 
 def report(results: Results) -> str:
-    """Return all that is to be said; the table is a network's name and 94 characters wide."""
+    """Return all that is to be said; the table is a network's name and 96 characters wide."""
     lines = [line for machine in results.machines for line in _of_machine(machine)]
     if results.no_gpu is not None:
         lines.append(f"no GPU answered: {results.no_gpu}")
@@ -59,8 +59,9 @@ def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
         f"{m.mini_batch_size:,}",
         m.backend,
         _time(m.step_seconds.median),
+        _noise(m.step_seconds),
         f"{m.examples_per_second:,.0f}",
-        f"±{(m.epoch_seconds.high - m.epoch_seconds.low) / 2 / m.epoch_seconds.median:.0%}",
+        _noise(m.epoch_seconds),
         f"{m.flops_per_second / 1e9:,.1f}",
         f"{m.floor_seconds.median / m.epoch_seconds.median:.0%}",
         "–" if peak is None else f"{m.flops_per_second / peak:.0%}",
@@ -77,14 +78,21 @@ def _line(first: str, cells: tuple[str, ...]) -> str:
 
 
 def _transfers(results: Results) -> Iterator[str]:
-    """Yield a line for each point on a GPU: what is in no figure of the table, and what is."""
-    for m in results.measurements:
+    """Yield a line for each network on each GPU, of the point with the most examples: the file has them all."""
+    for backend, net in dict.fromkeys((m.backend, m.net) for m in results.measurements if m.transfers is not None):
+        points = [m for m in results.measurements if (m.backend, m.net) == (backend, net)]
+        m = max(points, key=lambda m: m.examples)
         if (sent := m.transfers) is not None:
-            data = f"{_bytes(sent.data_bytes)} of data sent once, in {_time(sent.data_seconds.median)}"
+            data = (
+                f"{m.examples:,} examples are {_bytes(sent.data_bytes)}, sent once in {_time(sent.data_seconds.median)}"
+            )
             there, back = _bytes(sent.epoch_bytes_to_device), _bytes(sent.epoch_bytes_from_device)
             count = plural(sent.epoch_transfers, "transfer")
-            point = f"{m.net} × {m.mini_batch_size:,}"
-            yield f"{m.backend} on {point}: {data}; an epoch {there} there, {back} back, {count}"
+            yield f"{backend} on {net}: {data}; an epoch {there} there, {back} back, {count}"
+
+
+def _noise(seconds: Spread) -> str:
+    return f"±{(seconds.high - seconds.low) / 2 / seconds.median:.0%}"
 
 
 def _times(other: Spread | None, own: Spread) -> str:
