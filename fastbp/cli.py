@@ -189,8 +189,10 @@ def check(backend: str | None) -> None:
 
 @fastbp.command()
 @click.option("--quick", is_flag=True, help="A small grid, in half a minute.")
-@click.option("--backend", "names", multiple=True, help="One to measure; may be repeated.  [default: all there are]")
-@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
+@click.option(
+    "--backend", "names", multiple=True, help="May be repeated.  [default: numpy, numpy-plain, cupy if there]"
+)
+@click.option("--dtype", default=None, help="float32 or float64.  [default: float32]")
 @click.option("--sizes", "nets", multiple=True, help="A network, like 784-30-10; may be repeated.  [default: a grid]")
 @click.option("--mini-batch-size", "batches", type=int, multiple=True, help="May be repeated.  [default: a grid]")
 @_threads
@@ -198,7 +200,7 @@ def check(backend: str | None) -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw them, as PNG or SVG.")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Show results saved before; measure nothing.")
 def bench(
-    quick: bool, names: tuple[str, ...], dtype: str, nets: tuple[str, ...], batches: tuple[int, ...],
+    quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
     json: Path | None, plot: Path | None, source: Path | None,
 ) -> None:  # fmt: skip
     """Measure this machine, and training on each backend against it: CPU against GPU, over widths and mini-batches.
@@ -209,8 +211,8 @@ def bench(
     from fastbp.bench.grid import FULL, QUICK
 
     if source is None:
-        sys.exit(command.bench(QUICK if quick else FULL, names, dtype, nets, batches, json, plot))
-    if quick or names or nets or batches or json:
+        sys.exit(command.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot))
+    if quick or names or dtype or nets or batches or json:
         raise InputError("--from shows results as they are; wanted beside it is nothing but --plot")
     command.show_again(source, plot)
 

@@ -22,6 +22,8 @@ from fastbp.bench.crossover import Pair, crossover, crossovers
 from fastbp.bench.grid import Effort
 from fastbp.bench.report import report
 from fastbp.bench.results import read_results, write_results
+from fastbp.checks import InputError
+from fastbp.cli import fastbp
 
 NETS, BATCHES = ["20-8-5", "20-64-5"], [10, 100, 1000]
 TINY = Effort((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
@@ -427,8 +429,12 @@ def test_the_command_from_beginning_to_end(tmp_path):
     again = subprocess.run([*COMMAND, "bench", "--from", "out.json"], capture_output=True, text=True, cwd=tmp_path)
     table = done.stdout.splitlines()[1:-2]  # after what is measured, before the files
     assert again.stdout.splitlines()[1:] == table
-    refusing = [*COMMAND, "bench", "--from", "out.json", "--quick"]
-    assert "--from shows results as they are" in subprocess.run(refusing, capture_output=True, text=True).stderr
+
+
+@pytest.mark.parametrize("option", [["--quick"], ["--dtype", "float32"], ["--sizes", "2-2"], ["--json", "again.json"]])
+def test_nothing_is_measured_beside_results_that_are_shown(option):
+    with pytest.raises(InputError, match="--from shows results as they are"):
+        fastbp.main(["bench", "--from", "out.json", *option], standalone_mode=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")

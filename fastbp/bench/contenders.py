@@ -48,10 +48,11 @@ def contenders(names: Sequence[str] = ()) -> tuple[list[Contender], str | None]:
     >>> [contender.name for contender in contenders(["numpy-plain"])[0]]
     ['numpy-plain']
     """
-    if names:
-        return [_contender(name) for name in dict.fromkeys(names)], None
-    reason = backends.available()["cupy"]
-    return [_contender(name) for name in ("numpy", "numpy-plain", *(() if reason else ("cupy",)))], reason
+    reason = None
+    if not names:
+        reason = backends.available()["cupy"]
+        names = ("numpy", "numpy-plain") if reason else ("numpy", "numpy-plain", "cupy")
+    return [_contender(backend) for backend in dict.fromkeys(map(backends.get, names))], reason
 
 
 def check_memory(points: Sequence[Point], dtype: str, among: Sequence[Contender]) -> None:
@@ -94,10 +95,10 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
 
 
-def _contender(name: str) -> Contender:
-    backend = backends.get(name)
+def _contender(backend: Backend) -> Contender:
+    name = backend.name
     if name.startswith("cupy"):
-        device = backend.device  # type: ignore[attr-defined]
-        return Contender(name, backend, backend, name, device.description(), device.free_bytes)
+        gpu = backend.device  # type: ignore[attr-defined]
+        return Contender(name, backend, backend, name, gpu.description(), gpu.free_bytes)
     floor = backends.get("numpy") if backend.kind == "numpy" else backend
     return Contender(name, backend, floor, ON_CPU, f"{processor()}, {cores()} cores", memory)

@@ -11,7 +11,8 @@ from fastbp.checks import plural
 _COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
 _WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
 _LEGEND = """\
-Medians, ± half the distance of the quartiles. step: one mini-batch of m, asked for from Python and waited for.
+Medians, ± half the distance of the quartiles.
+step: one mini-batch of m, asked for from Python and waited for.
 examples/s: of whole epochs, shuffle and gather included.
 of floor: the time of the bare products by BLAS, on a GPU by cuBLAS, over that of the epoch.
 of peak: GFLOP/s over the best rate of a large square product.
