@@ -48,7 +48,7 @@ class Effort:
 
 QUICK = Effort(
     tuple((784, width, 10) for width in (30, 256, 1024)), (10, 100, 1000),
-    flops=2e9, examples=10_000, seconds=1.5, least=3, most=9,
+    flops=2e9, examples=10_000, seconds=1.0, least=3, most=9,
 )  # fmt: skip
 FULL = Effort(
     (*((784, width, 10) for width in _WIDTHS), *_DEEP), (10, 32, 100, 320, 1000, 3200),
