@@ -36,7 +36,8 @@ def check_gradients(net: Network, x: Array, y: Array, *, tolerance: float = 1e-6
     worst = 0.0
     for kind, parameters, nablas in (("weights", net.weights, nabla_w), ("biases", net.biases, nabla_b)):
         for l, (theta, nabla) in enumerate(zip(parameters, nablas, strict=True)):
-            expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
+            with net._plan.backend.current():
+                expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
             least = max(rounding / tolerance, np.finfo(float).tiny)  # of a gradient that rounding lets be told from 0
             error = abs(expected - measured) / max(abs(expected), abs(measured), scale, least)
             if not error <= tolerance:

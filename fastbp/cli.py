@@ -172,19 +172,44 @@ def info() -> None:
 @_backend
 @_threads
 def check(backend: str | None) -> None:
-    """Prove a backend here and now: kernels, gradients, a short training. Exit code 1 if one fails."""
+    """Prove a backend here and now: kernels, gradients, a short training. Exit code 1 if one fails.
+
+    Of cupy also streams, memory and transfers; what is printed then is the report of a GPU.
+    """
     from fastbp.backends import get
+
+    where = get(backend)
+    failed = _check_gpu(where) if where.name.startswith("cupy") else _check_host(where)
+    click.echo("all passed" if not failed else f"{failed} failed")
+    if failed:
+        sys.exit(1)
+
+
+def _check_host(backend: Any) -> int:
+    """Print the checks of a backend; return how many failed."""
     from fastbp.selfcheck import checks
 
-    click.echo(f"fastbp {__version__} on {get(backend).name}")
+    click.echo(f"fastbp {__version__} on {backend.name}")
     failed = 0
     for done in checks(backend):
         failed += not done.passed
         verdict = "passed" if done.passed else "FAILED"
         click.echo(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
-    click.echo("all passed" if not failed else f"{failed} failed")
-    if failed:
-        sys.exit(1)
+    return failed
+
+
+def _check_gpu(backend: Any) -> int:
+    """Print the table of a GPU; return how many checks failed."""
+    from fastbp.backends.cuda_instruments import Instruments
+    from fastbp.selfcheck_gpu import checks, head, row
+
+    instruments, failed = Instruments(), 0
+    for line in head(backend, instruments):
+        click.echo(line)
+    for done in checks(backend, instruments):
+        failed += not done.passed
+        click.echo(row(done))
+    return failed
 
 
 @fastbp.command()

@@ -65,9 +65,10 @@ def backprop(
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
     dtype = str(weights[0].dtype).rpartition(".")[2]
     plan = plan_of(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend)
-    p = as_parameters(checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan), plan)
-    inputs = as_columns("x", x, plan.sizes[0], plan)
-    return gradient(plan, p, inputs, as_targets(y, inputs.shape[1], plan))
+    with backend.current():
+        weights, biases = checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan)
+        inputs = as_columns("x", x, plan.sizes[0], plan)
+        return gradient(plan, as_parameters(weights, biases, plan), inputs, as_targets(y, inputs.shape[1], plan))
 
 
 def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:

@@ -5,7 +5,8 @@ import platform
 from importlib.metadata import version
 
 from fastbp import backends
-from fastbp.threads import VARIABLE, in_use
+from fastbp.threads import VARIABLE as THREADS
+from fastbp.threads import in_use
 from fastbp.version import __version__
 
 
@@ -15,17 +16,15 @@ def information() -> dict[str, str]:
     >>> information()["fastbp"] == __version__
     True
     """
-    from scipy import __config__ as scipy_built
-
     from fastbp_kernels import cpu
 
-    blas = scipy_built.show(mode="dicts")["Build Dependencies"]["blas"]
+    backends.get("numpy")  # which obeys the environment, or refuses it
     reasons = backends.available()
     return {
         "fastbp": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
-        "BLAS": f"{blas['name']} {blas['version']}, SciPy's",
+        "BLAS": _blas(),
         "threads": f"{os.cpu_count()} processors; {_threads()}",
         "compiled code": str(cpu.affine("float32")._cache.cache_path),
         **{f"backend {name}": reason or "can be used" for name, reason in reasons.items()},
@@ -34,7 +33,17 @@ def information() -> dict[str, str]:
 
 def _threads() -> str:
     """Return how many threads the libraries take that have been loaded, and what the environment says."""
-    backends.get("numpy")  # which obeys FASTBP_THREADS
     taken = [f"{name} takes {count}" for name, count in in_use().items()]
-    names = (VARIABLE, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     return "; ".join([*taken, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])
+
+
+def _blas() -> str:
+    from scipy import __config__ as scipy_built
+
+    from fastbp_kernels import blas
+
+    if blas.chosen() == "mkl":
+        return f"MKL, by {blas.VARIABLE}"
+    built = scipy_built.show(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{built['name']} {built['version']}, SciPy's"

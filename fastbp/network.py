@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,21 @@ from fastbp.schedules import Schedule
 from fastbp.training import Epoch, History
 
 Array = Any
+P = ParamSpec("P")
+R = TypeVar("R")
 INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
 """The standard deviation of a weight by the number of inputs of its neuron."""
+
+
+def _where_it_runs(method: Callable[Concatenate["Network", P], R]) -> Callable[Concatenate["Network", P], R]:
+    """Have a method of a network run where its backend does: on `cupy:1`, say, whatever CuPy's current device is."""
+
+    @functools.wraps(method)
+    def there(self: "Network", /, *arguments: P.args, **named: P.kwargs) -> R:
+        with self._plan.backend.current():
+            return method(self, *arguments, **named)
+
+    return there
 
 
 class Network:
@@ -66,8 +80,9 @@ class Network:
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
         self._rng = _generator(rng)
         weights, biases = shapes_of(self._plan)
-        drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
-        drawn = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
+        with where.current():
+            drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
+            drawn = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
         self._weights, self._biases = Listed("weights", drawn), Listed("biases", drawn_biases)
 
     @property
@@ -106,6 +121,7 @@ class Network:
         return self._weights.listed
 
     @weights.setter
+    @_where_it_runs
     def weights(self, weights: Iterable[Array]) -> None:
         self._weights.assign(weights, self._plan)
 
@@ -115,9 +131,11 @@ class Network:
         return self._biases.listed
 
     @biases.setter
+    @_where_it_runs
     def biases(self, biases: Iterable[Array]) -> None:
         self._biases.assign(biases, self._plan)
 
+    @_where_it_runs
     def feedforward(self, a: Array) -> Array:
         """Return the outputs aᴸ for inputs a: equations (1), (2).
 
@@ -130,6 +148,7 @@ class Network:
         outputs = inference.outputs(self._plan, self._parameters(), x)
         return outputs[:, 0] if np.ndim(a) == 1 else outputs
 
+    @_where_it_runs
     def cost(self, x: Array, y: Array) -> float:
         """Return C = (1/m) Σ_x C_x, the average over the columns of x with targets y: equation (3).
 
@@ -143,6 +162,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return inference.mean_cost(self._plan, self._parameters(), inputs, targets)
 
+    @_where_it_runs
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
         """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns: equations (BP1) to (BP4).
 
@@ -156,6 +176,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return gradients.gradient(self._plan, self._parameters(), inputs, targets)
 
+    @_where_it_runs
     def trace(self, x: Array, y: Array) -> Trace:
         """Return all that backpropagation computes for columns x with targets y, layer by layer, as a `Trace`.
 
@@ -166,6 +187,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return gradients.trace(self._plan, self._parameters(), inputs, targets)
 
+    @_where_it_runs
     def train(
         self,
         x: Array,
@@ -231,6 +253,7 @@ class Network:
         with watching(progress, run.examples_in_all) as watcher:
             return run.begin(watcher=watcher)
 
+    @_where_it_runs
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
         """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
 
@@ -244,6 +267,7 @@ class Network:
         eta = finite_number("eta", eta, positive=True)
         gradients.descend(self._plan, self._parameters(), inputs, targets, eta)
 
+    @_where_it_runs
     def predict(self, x: Array) -> npt.NDArray[np.int64]:
         """Return, on the host, the class of each column: the index of its largest output, by batches of bounded memory.
 
@@ -253,6 +277,7 @@ class Network:
         self._check_has_classes("predict")
         return inference.classes(self._plan, self._parameters(), self._inputs(x))
 
+    @_where_it_runs
     def accuracy(self, x: Array, labels: Array) -> float:
         """Return the fraction of columns whose largest output is the one of their label.
 
@@ -266,6 +291,7 @@ class Network:
         wanted = as_classes(labels, inputs.shape[1], self._plan)
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
 
+    @_where_it_runs
     def to(self, backend: Any = None, *, dtype: npt.DTypeLike | None = None) -> "Network":
         """Return a copy of the network on another backend, in another dtype, or both; it draws the same mini-batches.
 
@@ -286,6 +312,7 @@ class Network:
             setattr(other, f"_{name}", Listed(name, copies))
         return other
 
+    @_where_it_runs
     def save(self, path: PathName) -> None:
         """Write the network to a file in the safetensors format, from which `load` makes one that is equal to it.
 

@@ -39,8 +39,18 @@ def checks(backend: Any = None) -> Iterator[Check]:
     for dtype, bound in (("float32", 1e-6), ("float64", 1e-14)):
         for name in ACTIVATIONS:
             yield Check(f"{name} in {dtype} against plain float64", _activation_error(name, dtype, backend), bound)
+    yield from gradients(backend)
+    yield from trainings(backend)
+
+
+def gradients(backend: Any) -> Iterator[Check]:
+    """Yield the checks of the gradient, one for each cost."""
     for cost in COSTS:
         yield Check(f"gradient of {cost} against differences of it", _gradient_error(cost, backend), 1e-6)
+
+
+def trainings(backend: Any) -> Iterator[Check]:
+    """Yield the checks of a short training, one for each optimizer."""
     for name, optimizer in OPTIMIZERS.items():
         yield Check(f"an epoch on digits by {name} against a loop", _training_error(optimizer, backend), 1e-9)
 

@@ -34,8 +34,8 @@ def _call(kernel, arguments):
     kernel(*arguments)
 
 
-def compare(cuda, pair, dtype, arguments, geometry=None):
-    """Run both kernels on copies of the arguments; assert that all arrays are alike afterwards."""
+def compare(cuda, pair, dtype, arguments, geometry=None, by=None):
+    """Run both kernels on copies of the arguments, CUDA's interpreted or else `by` a GPU; assert all arrays alike."""
     m, n = arguments[pair.block].shape
     on_cpu, on_gpu = copies(arguments), copies(arguments)
     if "sums" in arguments and pair.block != "sums":
@@ -43,7 +43,7 @@ def compare(cuda, pair, dtype, arguments, geometry=None):
     if "total" in arguments:
         on_gpu["total"] = np.zeros((max(m, cuda.parts(m) * n), 2), dtype)
     _call(pair.make(cpu, dtype), tuple(on_cpu.values()))
-    execute(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
+    (by or execute)(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
     for name, expected in on_cpu.items():
         if isinstance(expected, np.ndarray):
             _assert_alike(name, on_gpu[name], expected, TOLERANCE[dtype])

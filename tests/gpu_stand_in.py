@@ -20,7 +20,7 @@ class StandInDevice:
 
     def empty(self, shape, dtype):
         self.asked.append("memory")
-        return np.full(shape, np.nan, dtype)  # of which nothing may be read before it is written
+        return np.full(shape, 77 if dtype == "uint8" else np.nan, dtype)  # not to be read before it is written
 
     def upload(self, host):
         self.asked.append("upload")

@@ -229,3 +229,8 @@ def test_cupys_own_arrays_are_taken_as_they_are(device):
     array = over_host(np.ones((2, 3), np.float32))
     assert CuPy("cupy", device).adopt("x", array) is array
     assert CuPy("cupy", device).adopt("x", np.ones(3)) is None
+
+
+def test_rows_that_lie_side_by_side_are_not_copied(device):
+    rows = over_host(np.ones((3, 2), np.float32))
+    assert CuPy("cupy", device).contiguous(rows.T.T).data.ptr == rows.data.ptr

@@ -11,6 +11,7 @@ from fastbp import backends
 from fastbp.backends import cuda_present
 from fastbp.backends import cupy as cupy_backend
 
+pytestmark = pytest.mark.cuda
 NOTHING_HERE = "no GPU at all: buy one"
 
 

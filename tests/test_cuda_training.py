@@ -8,27 +8,12 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 
 from gpu_stand_in import StandIn
+from training_cases import CASES, assert_trained_alike, case_data, trained
 
 import fastbp
-from fastbp.optimizers import SGD, Adam
+from fastbp.optimizers import Adam
 
 pytestmark = pytest.mark.cuda
-LAYERS = ["tanh", "softplus", "sigmoid"]
-
-
-def trained(backend, x, y, sizes, options, dtype, epochs=1, **training):
-    net = fastbp.Network(sizes, dtype=dtype, backend=backend, rng=0, **options)
-    history = net.train(x, y, epochs=epochs, progress=False, **training)
-    return net, history
-
-
-def assert_trained_alike(x, y, sizes, options, dtype, bound, **training):
-    """The same epoch by the CPU's compiled code and by the stand-in."""
-    cpu, expected = trained("numpy", x, y, sizes, options, dtype, **training)
-    gpu, got = trained(StandIn(), x, y, sizes, options, dtype, **training)
-    for here, there in zip([*gpu.weights, *gpu.biases], [*cpu.weights, *cpu.biases], strict=True):
-        np.testing.assert_allclose(here, there, rtol=bound, atol=bound)
-    np.testing.assert_allclose(got.cost, expected.cost, rtol=bound)
 
 
 def test_an_epoch_on_digits_lands_where_the_cpu_does():
@@ -43,26 +28,14 @@ def test_an_epoch_on_digits_lands_where_the_cpu_does():
     assert gpu.accuracy(x_test, labels_test) == pytest.approx(cpu.accuracy(x_test, labels_test), abs=0.01)
 
 
-CASES = {
-    "three activations": ([6, 5, 4, 3], {"activations": LAYERS}, {}),
-    "softmax": ([6, 7, 3], {"activations": ["relu", "softmax"], "cost": "log-likelihood"}, {}),
-    "no bias": ([6, 5, 3], {"activations": ["leaky-relu", "identity"], "bias": False}, {}),
-    "cross-entropy, decay": ([6, 5, 3], {"cost": "cross-entropy"}, {"lmbda": 0.5}),
-    "weighted": ([6, 5, 3], {}, {"sample_weight": np.arange(1.0, 54.0)}),
-    "one neuron, one layer": ([6, 1], {}, {}),
-    "momentum": ([6, 5, 3], {}, {"momentum": 0.5}),
-    "Nesterov": ([6, 5, 3], {}, {"optimizer": SGD(0.5, nesterov=True), "lmbda": 0.1}),
-    "Adam": ([6, 5, 3], {"activations": LAYERS[1:]}, {"optimizer": Adam()}),
-}
-
-
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("case", CASES)
 def test_networks_of_every_kind_land_where_the_cpu_does(case, dtype, bound, rng):
     sizes, options, training = CASES[case]
-    x, y = rng.random((6, 53)), rng.integers(0, 2, 53) if sizes[-1] == 1 else rng.integers(0, 3, 53)
+    x, y = case_data(rng, sizes)
     for m in (20, 1) if case == "three activations" else (20,):  # 53 is 20 + 20 + 13: a short last batch
-        assert_trained_alike(x, y, sizes, options, dtype, bound, epochs=2, mini_batch_size=m, eta=0.3, **training)
+        how = {"epochs": 2, "mini_batch_size": m, "eta": 0.3, **training}
+        assert_trained_alike(StandIn(), x, y, sizes, options, dtype, bound, **how)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-13)])

@@ -3,6 +3,7 @@
 import pytest
 
 LATE = ["numba", "llvmlite", "cupy", "scipy", "matplotlib", "click", "tqdm", "torch", "pooch", "safetensors"]
+LATE += ["sklearn", "pandas"]
 METHODS = ["feedforward", "cost", "backprop", "trace", "train", "update_mini_batch", "predict", "accuracy", "to"]
 METHODS += ["save"]
 

@@ -174,6 +174,11 @@ class CuPy(Backend):
             add_cost=self._over_columns(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
         )
 
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which this GPU is CuPy's current one."""
+        context: AbstractContextManager[Any] = self.device.current()
+        return context
+
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
         """Raise `InputError` for a softmax of more outputs than a block of threads has shared memory for."""
         if formulas.activations[-1] != softmax:
@@ -197,12 +202,12 @@ class CuPy(Backend):
 
     def contiguous(self, rows: Array) -> Array:
         """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
-        with self.device.current(), memory_told():
+        with self.current(), memory_told():
             return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Interpret an equation, which enqueues its operations."""
-        with self.device.current():
+        with self.current():
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
@@ -211,23 +216,23 @@ class CuPy(Backend):
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
         """Return new memory of the device, in C order."""
-        with self.device.current(), memory_told():
+        with self.current(), memory_told():
             return self.device.empty(tuple(shape), dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         """Return a copy on the device, in C order."""
-        with self.device.current(), memory_told():
+        with self.current(), memory_told():
             return self.device.upload(np.ascontiguousarray(host))
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
         """Return a NumPy copy."""
-        with self.device.current():
+        with self.current():
             host: npt.NDArray[Any] = self.device.to_host(array)
             return host
 
     def synchronize(self) -> None:
         """Wait until all that was enqueued on the current stream is done."""
-        with self.device.current():
+        with self.current():
             self.device.synchronize()
 
     def parts(self, m: int) -> int:

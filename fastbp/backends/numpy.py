@@ -5,6 +5,7 @@ of one row or one column as C. The operations are C functions, arguments of the 
 that one compiled equation serves every network of its depth and dtype and is found in the cache by the next process.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from fastbp.activations import identity
 from fastbp.backends import fused
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
+from fastbp.checks import InputError
 from fastbp.optimizers import Rule
 from fastbp.threads import obey_environment
 from fastbp_kernels.lowering import lower
@@ -30,6 +32,8 @@ class CompiledNumPy(Backend):
 
     def __init__(self) -> None:
         obey_environment()
+        if os.environ.get("FASTBP_BLAS"):
+            _check_blas()
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return compiled kernels; raises `InputError` with the name of a formula that Numba cannot compile."""
@@ -82,6 +86,15 @@ class CompiledNumPy(Backend):
 
     def synchronize(self) -> None:
         """Do nothing: compiled code is done when it returns."""
+
+
+def _check_blas() -> None:
+    from fastbp_kernels import blas
+
+    try:
+        blas.chosen()
+    except blas.NoBLASError as error:
+        raise InputError(str(error)) from error
 
 
 @cache

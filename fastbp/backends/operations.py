@@ -6,6 +6,7 @@ form of a block of columns: shape (n, m) for arrays, and for compiled code the s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -172,6 +173,10 @@ class Backend(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until all that was asked for is done."""
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which array expressions run where this backend does; most run where their arrays are."""
+        return nullcontext()
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
         """Raise `InputError` if a network of these sizes cannot run here."""

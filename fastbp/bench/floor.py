@@ -59,8 +59,10 @@ def _bare_affine(dtype: str) -> Any:
     from fastbp_kernels import blas
     from fastbp_kernels.caching import compiled_kernel
 
+    product = blas.product(dtype)
+
     def kernel(w: Any, a: Any, z: Any) -> None:
-        blas.gemm(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
+        product(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
 
     return compiled_kernel(kernel, types.void(*[types.Array(getattr(types, dtype), 2, "C")] * 3))
 
@@ -72,8 +74,10 @@ def _bare_add_outer(dtype: str) -> Any:
     from fastbp_kernels import blas
     from fastbp_kernels.caching import compiled_kernel
 
+    product = blas.product(dtype)
+
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
+        product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
     block = types.Array(getattr(types, dtype), 2, "C")
     return compiled_kernel(kernel, types.void(types.float64, block, block, types.float64, block))

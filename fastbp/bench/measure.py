@@ -40,13 +40,13 @@ def measure(among: Sequence[Contender], points: Sequence[Point], effort: Effort,
     for where in dict.fromkeys(contender.where for contender in among):
         tell(where)
         contender = next(contender for contender in able if contender.where == where)
-        try:
+        failures = len(results.failures)
+        with _running(contender, "the machine", results):
             results.machines.append(measure_machine(contender, effort))
-        except Exception as error:
-            results.failures.append(_failure(contender, "the machine", error))
+        if len(results.failures) > failures:
             able = [contender for contender in able if contender.where != where]
     for point in points:
-        tell(f"{point.name} × {point.m}")
+        tell(_words(point))
         results.measurements += _measured(able, point, effort, results)
     results.complete = True
 
@@ -107,7 +107,7 @@ def _measured(able: Sequence[Contender], point: Point, effort: Effort, results: 
     trainers: dict[str, Trainer] = {}
     floors: dict[str, Callable[[], None]] = {}
     for contender in able:
-        with _failing(contender, point, results):
+        with _running(contender, _words(point), results):
             trainer = Trainer(contender, point, results.dtype, x, y)
             if (floor := contender.floor.name) not in floors:
                 floors[floor] = floor_of(contender.floor, point.sizes, results.dtype, mini_batches)
@@ -144,7 +144,7 @@ def _round(
     for name, trainer in list(trainers.items()):
         floor = trainer.contender.floor.name
         failures = len(results.failures)
-        with _failing(trainer.contender, point, results):
+        with _running(trainer.contender, _words(point), results):
             if floor not in measured:
                 samples.setdefault((floor, "floor"), []).append(trainer.timed(floors[floor]))
                 measured.add(floor)
@@ -156,17 +156,19 @@ def _round(
 
 
 @contextmanager
-def _failing(contender: Contender, point: Point, results: Results) -> Iterator[None]:
-    """Write down what goes wrong, of whatever type: the others are measured all the same."""
+def _running(contender: Contender, what: str, results: Results) -> Iterator[None]:
+    """Run a block where a contender does; write down what goes wrong, of whatever type, for the others go on."""
     try:
-        yield
+        with contender.backend.current():
+            yield
     except Exception as error:
-        results.failures.append(_failure(contender, f"{point.name} × {point.m}", error))
+        text = " ".join(str(error).split())
+        why = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+        results.failures.append(Failure(contender.name, what, why))
 
 
-def _failure(contender: Contender, what: str, error: Exception) -> Failure:
-    text = " ".join(str(error).split())
-    return Failure(contender.name, what, text if isinstance(error, InputError) else f"{type(error).__name__}: {text}")
+def _words(point: Point) -> str:
+    return f"{point.name} × {point.m}"
 
 
 def _network(backend: Backend, point: Point, dtype: str) -> tuple[Plan, Parameters]:

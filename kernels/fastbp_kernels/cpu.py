@@ -199,12 +199,13 @@ def stay(dtype: str) -> Kernel:
 @cache
 def affine(dtype: str) -> Kernel:
     """Compile (w, a, z): z ← w a."""
+    product = blas.product(dtype)
 
     def kernel(w: Any, a: Any, z: Any) -> None:
         if z.shape[0] <= tiles.FEW_COLUMNS:
             tiles.affine(w, a, z)
         else:
-            blas.gemm(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
+            product(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -212,9 +213,10 @@ def affine(dtype: str) -> Kernel:
 @cache
 def backproject(dtype: str) -> Kernel:
     """Compile (w, delta, out): out ← wᵀ delta."""
+    product = blas.product(dtype)
 
     def kernel(w: Any, delta: Any, out: Any) -> None:
-        blas.gemm(blas.AS_IT_IS, blas.AS_IT_IS, w.shape[0], 1.0, w, delta, 0.0, out)
+        product(blas.AS_IT_IS, blas.AS_IT_IS, w.shape[0], 1.0, w, delta, 0.0, out)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -222,12 +224,13 @@ def backproject(dtype: str) -> Kernel:
 @cache
 def add_outer(dtype: str) -> Kernel:
     """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
+    product = blas.product(dtype)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
         if delta.shape[0] <= tiles.FEW_COLUMNS and w.size * w.itemsize <= tiles.SMALL_W:
             tiles.add_outer(alpha, delta, a, beta, w)
         else:
-            blas.gemm(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
+            product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))

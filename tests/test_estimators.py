@@ -1,0 +1,377 @@
+"""The estimators against scikit-learn's own: from the same random_state the same parameters, but for what is meant."""
+
+import numpy as np
+import pytest
+from refusals import refused
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.neural_network import MLPRegressor as TheirRegressor
+
+import fastbp
+from fastbp.estimators import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SOLVERS = {
+    "plain": {"solver": "sgd", "momentum": 0.0},
+    "momentum": {"solver": "sgd", "nesterovs_momentum": False},
+    "nesterov": {"solver": "sgd"},
+    "adam": {"solver": "adam"},
+}
+TARGETS = ["two classes", "three classes", "labels", "number", "numbers"]
+
+
+def examples(target, n=103, dtype=np.float64):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((n, 6)).astype(dtype)
+    score = x @ rng.standard_normal((6, 3)) + 0.3 * rng.standard_normal((n, 3))
+    y = {
+        "two classes": np.array(["no", "yes"])[(score[:, 0] > 0).astype(int)],
+        "three classes": score.argmax(axis=1) * 10,
+        "labels": (score > 0).astype(int),
+        "number": score[:, 0],
+        "numbers": score,
+    }[target]
+    return x, y
+
+
+def small(target, kinds=(MLPClassifier, MLPRegressor), **options):
+    """Return an estimator of a small network for targets."""
+    options = {"hidden_layer_sizes": (9,), "random_state": 3, "batch_size": 20, "max_iter": 4} | options
+    return kinds[target.startswith("number")](**options)
+
+
+def pair(target, **options):
+    """Return our estimator and theirs."""
+    return small(target, **options), small(target, (TheirClassifier, TheirRegressor), **options)
+
+
+def assert_same_parameters(ours, theirs, tolerance=1e-9):
+    for a, b in zip(ours.coefs_ + ours.intercepts_, theirs.coefs_ + theirs.intercepts_, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_parameters_loss_and_predictions_are_scikit_learns(solver, target):
+    x, y = examples(target)
+    ours, theirs = pair(target, learning_rate_init=0.03, alpha=0.1, **SOLVERS[solver])
+    ours.fit(x, y)
+    theirs.fit(x, y)
+    assert_same_parameters(ours, theirs)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-2)  # ‖W‖² is taken to go straight
+    for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.score(x, y) == pytest.approx(theirs.score(x, y))
+    if not target.startswith("number"):
+        np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
+        np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+        np.testing.assert_allclose(ours.predict_proba(x), theirs.predict_proba(x), atol=1e-9)
+        np.testing.assert_allclose(ours.predict_log_proba(x), theirs.predict_log_proba(x), atol=1e-9)
+    else:
+        np.testing.assert_allclose(ours.predict(x), theirs.predict(x), atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.0}, {"alpha": 3.0, "batch_size": "auto"}], ids=str)
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_loss_is_scikit_learns_without_l2_or_with_one_mini_batch(options, target):
+    ours, theirs = (net.fit(*examples(target)) for net in pair(target, **options))
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+    assert ours.best_loss_ == min(ours.loss_curve_)
+
+
+def test_one_epoch_in_the_order_given_is_scikit_learns_from_parameters_that_are_assigned(rng):
+    x, y = examples("three classes")
+    ours, theirs = pair("three classes", max_iter=1, warm_start=True, shuffle=False, **SOLVERS["plain"])
+    coefs, intercepts = [rng.standard_normal((6, 9)), rng.standard_normal((9, 3))], [np.zeros(9), np.ones(3)]
+    for net in (ours, theirs):
+        net.fit(x, y)
+        net.coefs_, net.intercepts_ = [w.copy() for w in coefs], [b.copy() for b in intercepts]
+        net.fit(x, y)
+    assert_same_parameters(ours, theirs)
+    assert np.abs(ours.coefs_[0] - coefs[0]).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden_layer_sizes": (), "max_iter": 3},
+        {"hidden_layer_sizes": (8, 5), "activation": "tanh"},
+        {"hidden_layer_sizes": 7, "activation": "logistic"},
+        {"activation": "identity", "batch_size": "auto"},
+        {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.5, "power_t": 0.7},
+        {"solver": "sgd", "learning_rate": "adaptive", "learning_rate_init": 2.0, "max_iter": 60, "tol": 0.1},
+        {"solver": "adam", "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3, "learning_rate_init": 0.1},
+        {"early_stopping": True, "validation_fraction": 0.2, "max_iter": 60, "n_iter_no_change": 3},
+        {"max_iter": 300, "learning_rate_init": 0.1, "tol": 1e-2},
+        {"random_state": np.random.RandomState(8)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_mean_what_they_mean_in_scikit_learn(options):
+    import copy
+
+    x, y = examples("two classes")
+    ours, theirs = pair("two classes", **options)
+    theirs.random_state = copy.deepcopy(theirs.random_state)
+    ours.fit(x, y)
+    theirs.fit(x, y)
+    assert ours.n_iter_ == theirs.n_iter_
+    assert_same_parameters(ours, theirs, tolerance=1e-7)
+    assert (ours.validation_scores_ is None) == (theirs.validation_scores_ is None)
+    if ours.validation_scores_ is not None:
+        np.testing.assert_allclose(ours.validation_scores_, theirs.validation_scores_)
+        assert ours.best_validation_score_ == pytest.approx(theirs.best_validation_score_)
+        assert ours.best_loss_ is None
+    else:
+        assert ours.best_loss_ == pytest.approx(min(theirs.loss_curve_), rel=1e-3)
+
+
+def test_partial_fit_and_warm_start_go_on_as_in_scikit_learn():
+    x, y = examples("three classes")
+    ours, theirs = pair("three classes", shuffle=False)
+    for net in (ours, theirs):
+        for part in (slice(0, 40), slice(40, None), slice(0, 60)):
+            net.partial_fit(x[part], y[part], classes=[0, 10, 20])
+    assert_same_parameters(ours, theirs)
+    assert (ours.n_iter_, ours.t_, len(ours.loss_curve_)) == (theirs.n_iter_, theirs.t_, len(theirs.loss_curve_))
+    for net in pair("three classes", warm_start=True, max_iter=2):
+        net.fit(x, y).fit(x, y)
+        assert (net.n_iter_, net.t_, len(net.loss_curve_)) == (2, 4 * len(x), 4)
+
+
+def test_partial_fit_after_fit_keeps_what_the_optimizer_remembers():
+    x, y = examples("number")
+    ours, theirs = pair("number")
+    for net in (ours, theirs):
+        net.fit(x, y).partial_fit(x, y)
+    assert_same_parameters(ours, theirs)
+
+
+def test_a_layer_may_have_an_activation_of_its_own():
+    x, y = examples("three classes")
+    one = small("three classes", hidden_layer_sizes=(8, 5), activation="tanh")
+    listed = small("three classes", hidden_layer_sizes=(8, 5), activation=["tanh", "tanh"])
+    other = small("three classes", hidden_layer_sizes=(8, 5), activation=["tanh", "relu"])
+    assert_same_parameters(listed.fit(x, y), one.fit(x, y), tolerance=0)
+    other.set_params(max_iter=1, learning_rate_init=1e-12).fit(x, y)
+    a = np.maximum(np.tanh(x @ other.coefs_[0] + other.intercepts_[0]) @ other.coefs_[1] + other.intercepts_[1], 0.0)
+    e = np.exp(a @ other.coefs_[2] + other.intercepts_[2])
+    np.testing.assert_allclose(other.predict_proba(x), e / e.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
+@pytest.mark.parametrize("target", ["three classes", "labels", "numbers"])
+@pytest.mark.parametrize("solver", ["nesterov", "adam"])
+def test_a_weight_of_two_is_an_example_twice(solver, target):
+    x, y = examples(target, n=40)
+    counts = np.arange(40) % 3
+    options = {"batch_size": 200, "alpha": 0.5, "shuffle": False, "max_iter": 20, **SOLVERS[solver]}
+    weighted = small(target, **options)
+    repeated = small(target, **options)
+    with pytest.warns(UserWarning, match="batch_size=200 is more than"):
+        weighted.fit(x, y, sample_weight=7.0 * counts)
+    repeated.set_params(batch_size="auto").fit(np.repeat(x, counts, axis=0), np.repeat(y, counts, axis=0))
+    alpha = small(target, **options | {"alpha": 3.5, "batch_size": "auto"})
+    assert_same_parameters(
+        alpha.fit(x, y, counts * 7.0), weighted.set_params(alpha=3.5, batch_size="auto").fit(x, y, 7 * counts)
+    )
+
+
+def test_class_weights_are_weights_of_examples():
+    x, y = examples("three classes")
+    each = {0: 1.0, 10: 3.0, 20: 0.5}
+    by_class = small("three classes", class_weight=each)
+    by_example = small("three classes")
+    by_example.fit(x, y, sample_weight=[each[label] for label in y])
+    assert_same_parameters(by_class.fit(x, y), by_example, tolerance=1e-12)
+    balanced = small("three classes", class_weight="balanced")
+    counts = {label: np.sum(y == label) for label in each}
+    by_example.fit(x, y, sample_weight=[len(y) / (3 * counts[label]) for label in y])
+    assert_same_parameters(balanced.fit(x, y), by_example, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array])
+@pytest.mark.parametrize("target", ["three classes", "numbers"])
+def test_sparse_rows_are_trained_on_like_dense_ones(container, target):
+    x, y = examples(target)
+    x[np.abs(x) < 1.0] = 0.0
+    dense = small(target, early_stopping=True, max_iter=6)
+    rows = small(target, early_stopping=True, max_iter=6)
+    weights = np.arange(len(x)) % 4
+    dense.fit(x, y, sample_weight=weights)
+    assert_same_parameters(rows.fit(container(x), y, sample_weight=weights), dense, tolerance=1e-12)
+    assert rows.validation_scores_ == pytest.approx(dense.validation_scores_)
+    np.testing.assert_allclose(rows.predict(container(x)), dense.predict(x), atol=1e-12)
+
+
+def test_sparse_rows_are_never_dense_all_together(monkeypatch):
+    x = sparse.random_array((3000, 2000), density=0.001, rng=0, format="csr")
+    made = []
+    toarray = sparse.csr_array.toarray
+    monkeypatch.setattr(sparse.csr_array, "toarray", lambda a, *args: made.append(a.shape[0]) or toarray(a, *args))
+    net = MLPRegressor((4,), batch_size=50, max_iter=1).fit(x, np.arange(3000.0))
+    assert set(made) == {50}
+    made.clear()
+    assert net.predict(x).shape == (3000,)
+    assert max(made) * 2000 <= 2**20
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_dtype_follows_x(dtype, target):
+    x, y = examples(target, dtype=dtype)
+    ours = small(target)
+    ours.fit(x, y)
+    assert {a.dtype for a in ours.coefs_ + ours.intercepts_} == {np.dtype(dtype)}
+    if target.startswith("number"):
+        assert ours.predict(x).dtype == dtype
+    else:
+        assert ours.predict_proba(x).dtype == dtype
+    assert MLPClassifier((3,), max_iter=1).fit([[0], [1]], [0, 1]).coefs_[0].dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["numpy-plain", "array_api_strict"])
+def test_a_backend_of_ones_own_gives_the_same(name):
+    x, y = examples("three classes")
+    plain = small("three classes", backend=name, max_iter=2)
+    compiled = small("three classes", max_iter=2)
+    assert_same_parameters(plain.fit(x, y).partial_fit(x, y), compiled.fit(x, y).partial_fit(x, y), tolerance=1e-10)
+    np.testing.assert_allclose(plain.predict_proba(x), compiled.predict_proba(x), atol=1e-12)
+    with fastbp.use_backend(name):
+        np.testing.assert_allclose(compiled.predict_proba(x), plain.predict_proba(x), atol=1e-12)
+
+
+def test_predictions_are_made_by_the_coefs_there_are():
+    net = MLPRegressor((), max_iter=1, random_state=0).fit([[0.0, 1.0], [2.0, 3.0]], [0.0, 1.0])
+    net.coefs_, net.intercepts_ = [np.array([[2.0], [3.0]])], [np.array([1.0])]
+    assert net.predict([[10.0, 100.0]]).tolist() == [321.0]
+    net.coefs_ = [np.ones((3, 1))]
+    refused(r"weights\[0\] has shape \(1, 3\); wanted is \(1, 2\)", net.predict, [[10.0, 100.0]])
+
+
+def test_the_data_are_not_written_to():
+    x, y = examples("number")
+    frozen, w = x.copy(order="F"), np.linspace(0, 1, len(x))
+    for array in (frozen, y, w):
+        array.flags.writeable = False
+    ours = small("number")
+    ours.fit(frozen, y, w)
+    np.testing.assert_array_equal(frozen, x)
+
+
+def test_early_stopping_puts_the_best_parameters_back_and_shares_out_the_classes():
+    x, y = examples("three classes", n=60)
+    net = small("three classes", early_stopping=True, max_iter=30, n_iter_no_change=4, validation_fraction=0.5)
+    w = np.where(y == 0, 0.5, 2.0)
+    net.fit(x, y, sample_weight=w)
+    assert net.best_validation_score_ == max(net.validation_scores_)
+    best = 1 + int(np.argmax(net.validation_scores_))
+    again = small("three classes", early_stopping=True, max_iter=best, n_iter_no_change=4, validation_fraction=0.5)
+    assert_same_parameters(again.fit(x, y, sample_weight=w), net, tolerance=0)
+    rare = np.where(np.arange(60) == 7, 99, y)  # of which there is one: no split can have a share of it
+    assert 99 in net.fit(x, rare).classes_
+
+
+def test_training_says_how_it_goes_and_what_ended_it(capsys):
+    x, y = examples("two classes")
+    MLPClassifier((3,), max_iter=400, tol=0.1, verbose=True, early_stopping=True, random_state=0).fit(x, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Iteration 1, loss = 0.")
+    assert lines[1].startswith("Validation score: ")
+    assert lines[-1] == "No better validation score by tol=0.1 in 10 epochs: stopping"
+    MLPClassifier((3,), "relu", solver="sgd", learning_rate="adaptive", tol=9.0, verbose=1, max_iter=99).fit(x, y)
+    assert "No better training loss by tol=9 in 10 epochs: learning rate 0.0002" in capsys.readouterr().out
+
+
+def test_one_class_is_learned_and_no_other_is_likely():
+    net = MLPClassifier((3,), max_iter=2).fit([[0.0], [1.0]], ["a", "a"])
+    assert net.predict([[5.0]]).tolist() == ["a"]
+    assert net.predict_proba([[5.0]]).shape == (1, 1)
+
+
+def test_ctrl_c_ends_training_with_what_there_is(monkeypatch):
+    x, y = examples("number")
+    net = small("number", max_iter=50)
+
+    def interrupt(self, order, eta):
+        if net.n_iter_ == 2:
+            raise KeyboardInterrupt
+        return run(self, order, eta)
+
+    from fastbp.estimators.epochs import Epochs
+
+    run = Epochs.run
+    monkeypatch.setattr(Epochs, "run", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        net.fit(x, y)
+    monkeypatch.undo()
+    two = small("number", max_iter=2)
+    assert_same_parameters(two.fit(x, y), net, tolerance=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "lbfgs"}, "solver is 'lbfgs', which does not go by mini-batches; valid: sgd, adam"),
+        ({"solver": "adams"}, "did you mean 'adam'"),
+        ({"activation": "sigmoid"}, "valid: identity, logistic, tanh, relu"),
+        ({"activation": ["relu", "relu"]}, "activation names 2, and the hidden layers are 1"),
+        ({"activation": None}, "activation is None; wanted is a name, or a list"),
+        ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes is 0; wanted is a whole number of at least 1"),
+        ({"hidden_layer_sizes": "big"}, "hidden_layer_sizes is 'big'"),
+        ({"alpha": -1.0}, "alpha is -1.0; wanted is a finite number, not negative"),
+        ({"batch_size": 0}, "batch_size is 0; wanted is a whole number of at least 1, or 'auto'"),
+        ({"learning_rate": "cosine"}, "valid: constant, invscaling, adaptive"),
+        ({"learning_rate_init": 0}, "learning_rate_init is 0"),
+        ({"power_t": "1"}, "power_t is '1'"),
+        ({"max_iter": 1.5}, "max_iter is 1.5"),
+        ({"tol": float("nan")}, "tol is nan"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "validation_fraction is 0.01, 1 of 20 examples"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
+        ({"beta_1": 1.0}, "beta_1 is 1.0"),
+        ({"epsilon": 0.0}, "epsilon is 0.0"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
+        ({"backend": "nump"}, "did you mean 'numpy'"),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_parameters_that_cannot_be_used_are_refused(kind, options, message):
+    net = kind(**{"hidden_layer_sizes": (5,), "max_iter": 1} | options)
+    refused(message, net.fit, np.ones((20, 2)), np.arange(20) % 2)
+    with pytest.raises(NotFittedError):
+        net.predict(np.ones((20, 2)))
+
+
+def test_examples_that_cannot_be_used_are_refused():
+    x, y = np.ones((6, 2)), np.array([0, 1, 2, 0, 1, 2])
+    net = MLPClassifier((3,), max_iter=1)
+    refused("sample_weight has shape", net.fit, x, y, sample_weight=np.ones(5))
+    refused("negative somewhere", net.fit, x, y, sample_weight=[1, 1, 1, 1, 1, -1])
+    refused("zero everywhere", net.fit, x, y, sample_weight=np.zeros(6))
+    refused("columns of classes", net.fit, x, np.stack([y, y], axis=1))
+    refused("classes is None", net.partial_fit, x, y)
+    refused(r"y has 2 \(example 2\); valid classes are \[0, 1\]", net.partial_fit, x, y, classes=[0, 1])
+    net.set_params(class_weight="balanced")
+    refused("class_weight is 'balanced'", net.partial_fit, x, y, classes=[0, 1, 2])
+    net.set_params(class_weight=None).fit(x, y)
+    refused(r"classes are \[0, 1\]; wanted are those before", net.partial_fit, x, y, classes=[0, 1])
+    refused("early_stopping is True", net.set_params(early_stopping=True).partial_fit, x, y)
+    net.set_params(warm_start=False, validation_fraction=0.5)
+    refused("zero for all examples to train on, or for all held out", net.fit, x, y, sample_weight=[0, 1, 0, 0, 0, 0])
+    net.set_params(early_stopping=False, warm_start=True)
+    refused("valid classes are", net.fit, x, y + 1)
+    refused("y wants logistic outputs", net.fit, x, np.eye(3, dtype=int)[y] | np.eye(3, dtype=int)[::-1][y])
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_divergence_is_said_in_one_line(kind):
+    x, y = examples("two classes")
+    net = kind((5,), solver="sgd", learning_rate_init=1e200, max_iter=5)
+    with pytest.raises(fastbp.DivergedError, match=r"smaller learning_rate_init \(now 1e\+200\)"):
+        net.fit(x, (y == "yes").astype(int))
+    with pytest.raises(NotFittedError):
+        net.predict(x)
