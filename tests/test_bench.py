@@ -300,7 +300,7 @@ def test_a_backend_that_fails_at_all_is_left_out(tmp_path, capsys):
         def operations(self, *arguments, **options):
             raise RuntimeError("no")
 
-    code, results = bench([cpu(), gpu(Broken)], tmp_path, ["20-8-5"], [10])
+    code, results = bench([cpu(Broken, "broken"), cpu(), gpu(Broken)], tmp_path, ["20-8-5"], [10])
     assert (code, len(results.machines), len(results.measurements)) == (0, 1, 1)
     assert "stand-in failed at the machine: RuntimeError: no" in capsys.readouterr().out
     assert bench([gpu(Broken)], None, ["20-8-5"], [10])[0] == 1  # nothing could be measured

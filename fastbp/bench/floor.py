@@ -19,7 +19,7 @@ Array = Any
 def products(ops: Operations, p: Parameters, ws: Workspace, mini_batches: Array) -> None:
     """Carry out the products of (1), (BP2) and (BP4) for one mini-batch after another; z stands in for a."""
     for i in range(mini_batches.shape[0]):
-        x = mini_batches[i]
+        x = mini_batches[i, ...]
         ops.affine(p.weights[0], x, ws.zs[0])
         for l in range(1, len(p.weights)):
             ops.affine(p.weights[l], ws.zs[l - 1], ws.zs[l])
