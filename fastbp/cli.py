@@ -212,6 +212,36 @@ def _check_gpu(backend: Any) -> int:
     return failed
 
 
+@fastbp.command()
+@click.option("--quick", is_flag=True, help="A small grid, in half a minute.")
+@click.option(
+    "--backend", "names", multiple=True, help="May be repeated.  [default: numpy, numpy-plain, cupy if there]"
+)
+@click.option("--dtype", default=None, help="float32 or float64.  [default: float32]")
+@click.option("--sizes", "nets", multiple=True, help="A network, like 784-30-10; may be repeated.  [default: a grid]")
+@click.option("--mini-batch-size", "batches", type=int, multiple=True, help="May be repeated.  [default: a grid]")
+@_threads
+@click.option("--json", type=click.Path(path_type=Path), help="Save the results.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw them, as PNG or SVG.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Show results saved before; measure nothing.")
+def bench(
+    quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
+    json: Path | None, plot: Path | None, source: Path | None,
+) -> None:  # fmt: skip
+    """Measure this machine, and training on each backend against it: CPU against GPU, over widths and mini-batches.
+
+    Ctrl-C keeps what was measured.
+    """
+    from fastbp.bench import command
+    from fastbp.bench.grid import FULL, QUICK
+
+    if source is None:
+        sys.exit(command.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot))
+    if quick or names or dtype or nets or batches or json:
+        raise InputError("--from shows results as they are; wanted beside it is nothing but --plot")
+    command.show_again(source, plot)
+
+
 def main() -> None:
     """Run the command; whatever goes wrong ends in one line and exit code 2."""
     try:

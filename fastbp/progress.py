@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastbp.training import Epoch, Watcher
 from fastbp_kernels.compiling import told_of_compiling
@@ -15,12 +16,40 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
     if not wanted:
         yield Watcher()
         return
-    lines = Lines() if sys.stderr is None or sys.stderr.closed or not sys.stderr.isatty() else Bar(examples)
+    lines = Bar(examples) if _on_terminal() else Lines()
     try:
         with told_of_compiling(lines.compiling):
             yield lines
     finally:
         lines.close()
+
+
+@contextmanager
+def stages(count: int) -> Iterator[Callable[[str], None]]:
+    """Give a function that is told, of each of so many stages, its name as it begins; standard error hears of it."""
+    bar = (
+        _bar(count, bar_format="{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left")
+        if _on_terminal()
+        else None
+    )
+    lines, begun = Lines(), 0
+
+    def tell(name: str) -> None:
+        nonlocal begun
+        begun += 1
+        if bar is None:
+            lines.print(f"{begun}/{count}  {name}")
+        else:
+            bar.set_description_str(name, refresh=False)
+            bar.n = begun - 1
+            bar.refresh()
+
+    try:
+        with told_of_compiling(lines.compiling):
+            yield tell
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 class Lines(Watcher):
@@ -55,13 +84,8 @@ class Bar(Lines):
     """A bar that moves with the examples, below the lines."""
 
     def __init__(self, examples: int) -> None:
-        from tqdm import tqdm
-
-        class Quiet(tqdm):  # type: ignore[misc]
-            monitor_interval = 0  # no thread of its own, which a fork would leave behind
-
         super().__init__()
-        self._bar = Quiet(total=examples, unit=" examples", unit_scale=True, dynamic_ncols=True, leave=False)
+        self._bar = _bar(examples, unit=" examples", unit_scale=True)
 
     def advanced(self, examples: int) -> None:
         """Move."""
@@ -74,3 +98,16 @@ class Bar(Lines):
     def close(self) -> None:
         """Take the bar away."""
         self._bar.close()
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+
+def _bar(total: int, **options: Any) -> Any:
+    from tqdm import tqdm
+
+    class Quiet(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # no thread of its own, which a fork would leave behind
+
+    return Quiet(total=total, dynamic_ncols=True, leave=False, **options)

@@ -7,6 +7,7 @@ import inspect
 import re
 from contextlib import nullcontext
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,6 +168,17 @@ def test_tf32_is_switched_on_for_a_product_and_off_again(device, fails, monkeypa
         precise.gemm("N", "N", a, b, out, 1.0, 0.0)
         fast.gemm("N", "N", a, b, out, 1.0, 0.0)
         assert modes == ["product", 3, "product", 0]
+
+
+def test_a_gpu_says_its_name_what_drives_it_and_how_much_memory_it_has(device, monkeypatch):
+    runtime = cupy.cuda.runtime
+    monkeypatch.setattr(runtime, "getDeviceProperties", lambda number: {"name": b"A GPU"})
+    monkeypatch.setattr(runtime, "driverGetVersion", lambda: 13020)
+    monkeypatch.setattr(runtime, "memGetInfo", lambda: (3 * 2**30, 8 * 2**30))
+    pool = SimpleNamespace(free_bytes=lambda: 2**20, get_limit=lambda: 0)  # CuPy's own asks the driver
+    monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool)
+    assert device.description() == f"A GPU, CUDA 13.2, CuPy {cupy.__version__}"
+    assert device.free_bytes() == 3 * 2**30 + 2**20
 
 
 def declared(real):

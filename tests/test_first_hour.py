@@ -28,7 +28,7 @@ def test_every_command_and_line_in_order(tmp_path):
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=tmp_path, env=os.environ)
             assert done.returncode == 0, (command[-1], done.stderr)
-    made = {"curves.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
+    made = {"curves.png", "speed.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
     assert made <= set(os.listdir(tmp_path))
     assert len((tmp_path / "classes.csv").read_text().splitlines()) == 1 + 359
 

@@ -15,7 +15,7 @@ def check_fits(what: str, size: int) -> None:
 
     Free is what the driver has and what CuPy's pool keeps for reuse, within the pool's limit where one is set.
     """
-    free, total = _free_and_total()
+    free, total = free_and_total()
     if size > free:
         raise DeviceMemoryError(
             f"{what} takes {_readable(size)} on the device, where {_readable(free)} of {_readable(total)} are free; "
@@ -31,14 +31,15 @@ def memory_told() -> Iterator[None]:
     try:
         yield
     except memory.OutOfMemoryError as error:
-        free, total = _free_and_total()
+        free, total = free_and_total()
         raise DeviceMemoryError(
             f"{str(error).rstrip('.')}, with {_readable(free)} of {_readable(total)} free on the device; "
             "lower mini_batch_size or the sizes of the layers, or keep the data as uint8"
         ) from error
 
 
-def _free_and_total() -> tuple[int, int]:
+def free_and_total() -> tuple[int, int]:
+    """Return how many bytes of the current device are free, CuPy's pool included, and how many there are."""
     import cupy
 
     free, total = cupy.cuda.runtime.memGetInfo()

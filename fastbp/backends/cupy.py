@@ -16,7 +16,7 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import identity, softmax
 from fastbp.backends import fused
-from fastbp.backends.cuda_memory import check_fits, memory_told
+from fastbp.backends.cuda_memory import check_fits, free_and_total, memory_told
 from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operation, Operations
 from fastbp.checks import InputError
 from fastbp.optimizers import Rule
@@ -117,6 +117,18 @@ class CuPyDevice:
         from fastbp_kernels import cuda
 
         cuda.launch(kernel, *arguments)
+
+    def description(self) -> str:
+        """Return the GPU's name, and what drives it."""
+        runtime = self._cupy.cuda.runtime
+        name = runtime.getDeviceProperties(self.number)["name"].decode()
+        driver = runtime.driverGetVersion()
+        return f"{name}, CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy {self._cupy.__version__}"
+
+    def free_bytes(self) -> int:
+        """Return how much memory there is to be had."""
+        with self.current():
+            return free_and_total()[0]
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
         """Return a copy on the host, in C order; waits for the current stream."""

@@ -1,0 +1,117 @@
+"""What a bench says: the machines, a table, the crossovers, what failed."""
+
+from collections.abc import Iterator
+
+from fastbp.bench.clock import Spread
+from fastbp.bench.contenders import ON_CPU
+from fastbp.bench.crossover import crossovers
+from fastbp.bench.results import Machine, Measurement, Results
+from fastbp.checks import plural
+
+_COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
+_WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
+_LEGEND = """\
+Medians, ± half the distance of the quartiles.
+step: one mini-batch of m, asked for from Python and waited for.
+examples/s: of whole epochs, shuffle and gather included.
+of floor: the time of the bare products by BLAS, on a GPU by cuBLAS, over that of the epoch.
+of peak: GFLOP/s over the best rate of a large square product.
+to plain: times as fast as plain NumPy expressions. to CPU: as the CPU's fastest backend."""
+
+
+def report(results: Results) -> str:
+    """Return all that is to be said; the table is a network's name and 96 characters wide."""
+    lines = [line for machine in results.machines for line in _of_machine(machine)]
+    if results.no_gpu is not None:
+        lines.append(f"no GPU answered: {results.no_gpu}")
+    lines += ["", *_table(results), "", _LEGEND, ""] if results.measurements else []
+    lines += _transfers(results)
+    lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
+    lines += [f"{failure.backend} failed at {failure.what}: {failure.why}" for failure in results.failures]
+    return "\n".join(lines).rstrip("\n")
+
+
+def _of_machine(machine: Machine) -> Iterator[str]:
+    rates = " and ".join(f"{rate / 1e9:,.0f} in {dtype}" for dtype, rate in machine.gemm_flops_per_second.items())
+    yield f"{machine.where}: {machine.device}"
+    yield f"  products, GFLOP/s: {rates}; copies: {machine.copy_bytes_per_second / 1e9:,.1f} GB/s"
+    launch, to, back = machine.launch_seconds, machine.to_device_bytes_per_second, machine.from_device_bytes_per_second
+    if launch is not None and to is not None and back is not None:
+        yield f"  a launch: {_time(launch.median)}; transfers: {to / 1e9:.1f} GB/s there, {back / 1e9:.1f} GB/s back"
+
+
+def _table(results: Results) -> Iterator[str]:
+    first = max(len(m.net) for m in results.measurements)
+    yield _line(f"{results.dtype:<{first}}", _COLUMNS)
+    previous = ""
+    for m in results.measurements:
+        if previous and m.net != previous:
+            yield ""
+        yield _line(f"{m.net if m.net != previous else '':<{first}}", _cells(m, results))
+        previous = m.net
+
+
+def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
+    peak, cpu = results.peak(m.where), results.fastest_on_cpu().get(m.point)
+    plain = next(
+        (o.epoch_seconds for o in results.measurements if o.point == m.point and o.backend == "numpy-plain"), None
+    )
+    return (
+        f"{m.mini_batch_size:,}",
+        m.backend,
+        _time(m.step_seconds.median),
+        _noise(m.step_seconds),
+        f"{m.examples_per_second:,.0f}",
+        _noise(m.epoch_seconds),
+        f"{m.flops_per_second / 1e9:,.1f}",
+        f"{m.floor_seconds.median / m.epoch_seconds.median:.0%}",
+        "–" if peak is None else f"{m.flops_per_second / peak:.0%}",
+        _times(plain, m.epoch_seconds),
+        "–" if m.where == ON_CPU else _times(cpu, m.epoch_seconds),
+    )
+
+
+def _line(first: str, cells: tuple[str, ...]) -> str:
+    cells = tuple(
+        f"{cell:{'<' if i == 1 else '>'}{width}}" for i, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+    )
+    return f"{first} {' '.join(cells)}"
+
+
+def _transfers(results: Results) -> Iterator[str]:
+    """Yield a line for each network on each GPU, of the point with the most examples: the file has them all."""
+    for backend, net in dict.fromkeys((m.backend, m.net) for m in results.measurements if m.transfers is not None):
+        points = [m for m in results.measurements if (m.backend, m.net) == (backend, net)]
+        m = max(points, key=lambda m: m.examples)
+        if (sent := m.transfers) is not None:
+            data = (
+                f"{m.examples:,} examples are {_bytes(sent.data_bytes)}, sent once in {_time(sent.data_seconds.median)}"
+            )
+            there, back = _bytes(sent.epoch_bytes_to_device), _bytes(sent.epoch_bytes_from_device)
+            count = plural(sent.epoch_transfers, "transfer")
+            yield f"{backend} on {net}: {data}; an epoch {there} there, {back} back, {count}"
+
+
+def _noise(seconds: Spread) -> str:
+    return f"±{(seconds.high - seconds.low) / 2 / seconds.median:.0%}"
+
+
+def _times(other: Spread | None, own: Spread) -> str:
+    if other is None:
+        return "–"
+    ratio = other.median / own.median
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,62 @@
+"""Backends with a clock of their own: what they compute is plain NumPy's, what it takes goes by a model."""
+
+import numpy as np
+
+from fastbp.backends.array_api import ArrayAPI
+from fastbp.backends.operations import LayerOperations
+from fastbp.bench.contenders import ON_CPU, Contender
+from fastbp.bench.machine import copy
+
+
+class Modelled(ArrayAPI):
+    """Every operation takes its launch, products their multiplications, copies and transfers their bytes."""
+
+    def __init__(self, name, launch, rate, copies, link=None):
+        super().__init__(name, np)
+        self.kind, self.now = "numpy", 0.0
+        self.launch, self.rate, self.copies, self.link = launch, rate, copies, link
+
+    def clock(self):
+        return self.now
+
+    def operations(self, formulas, dtype, source, *, keep_z=False):
+        plain = super().operations(formulas, dtype, source, keep_z=keep_z)
+        layers = [LayerOperations(keep, *map(self.launched, two)) for keep, *two in plain.layers]
+        others = {name: self.launched(f) for name, f in plain._asdict().items() if name != "layers"}
+        return plain._replace(layers=tuple(layers), **others)
+
+    def launched(self, operation):
+        def call(*arguments):
+            self.now += self.launch
+            operation(*arguments)
+
+        return call
+
+    def gemm(self, alpha, a, b, beta, c):
+        self.now += 2 * a.shape[0] * a.shape[1] * b.shape[1] / self.rate
+        super().gemm(alpha, a, b, beta, c)
+
+    def run(self, equation, *arguments):
+        if equation is copy:
+            self.now += 2 * arguments[0].nbytes / self.copies
+        super().run(equation, *arguments)
+
+    def upload(self, host):
+        self.now += host.nbytes / self.link if self.link else 0.0
+        return super().upload(host)
+
+    def to_host(self, array):
+        self.now += array.nbytes / self.link if self.link else 0.0
+        return super().to_host(array)
+
+
+def contender(backend, where=ON_CPU, free=2**40):
+    return Contender(backend.name, backend, backend, where, f"model of {where}", lambda: free, backend.clock)
+
+
+def cpu(kind=Modelled, name="slow-numbers"):
+    return contender(kind(name, launch=1e-6, rate=1e9, copies=1e10))
+
+
+def gpu(kind=Modelled, free=2**40):
+    return contender(kind("stand-in", launch=20e-6, rate=1e12, copies=1e12, link=1e10), "stand-in", free)
