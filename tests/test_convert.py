@@ -91,7 +91,7 @@ def test_from_a_fitted_estimator(library, target):
         "numbers": (X[:2] * 2).T,
     }[target]
     kind = library.MLPRegressor if "number" in target else library.MLPClassifier
-    estimator = kind(hidden_layer_sizes=(4, 3), activation="tanh", max_iter=500, tol=0.01, random_state=0).fit(X.T, y)
+    estimator = kind(hidden_layer_sizes=(4,), activation="tanh", max_iter=500, tol=0.01, random_state=0).fit(X.T, y)
     net = convert.from_sklearn(estimator, rng=rng)
     a = net.feedforward(X)
     proba = outputs_of(estimator)
