@@ -385,10 +385,22 @@ def test_arrays_on_the_host_and_on_a_gpu_are_an_error_that_names_both():
 
     Cupys.__module__ = "cupy"
     refused(
-        r"weights\[0\] is numpy's and x is cupy's, and one of them is on a GPU", fastbp.backprop, [W], [], Cupys(), Y
+        r"weights\[0\] is numpy's, on the host, and x is cupy's, on a GPU; wanted is one place",
+        fastbp.backprop,
+        [W],
+        [],
+        Cupys(),
+        Y,
     )
-    refused(r"weights\[0\] is cupy's and x is numpy's, and one", fastbp.backprop, [Cupys()], [], X, Y)
-    refused(r"weights\[0\] is cupy's and biases\[0\] is numpy's", fastbp.backprop, [Cupys()], [B], Cupys(), Cupys())
+    refused(r"weights\[0\] is cupy's, on a GPU, and x is numpy's, on the host", fastbp.backprop, [Cupys()], [], X, Y)
+    refused(
+        r"weights\[0\] is cupy's, on a GPU, and biases\[0\] is numpy's",
+        fastbp.backprop,
+        [Cupys()],
+        [B],
+        Cupys(),
+        Cupys(),
+    )
     refused(r"weights\[0\] is on GPU 1 and x on GPU 0", fastbp.backprop, [OnGPU(1)], [], OnGPU(), OnGPU())
     refused("x is cupy's and on a GPU; wanted is an array on the host", fastbp.Network([3, 2]).feedforward, Cupys())
 

@@ -129,11 +129,10 @@ def of(**arrays: Any) -> Backend:
     (first, array), *others = arrays.items()
     number = device_of(array)
     for name, other in others:
-        if (device_of(other) is None) != (number is None):
-            raise InputError(
-                f"arrays of two kinds: {first} is {kind(array)}'s and {name} is {kind(other)}'s, and one of them is on "
-                "a GPU; wanted is one kind"
-            )
+        if None in (number, device_of(other)) and number != device_of(other):
+            here, there = ("on the host", "on a GPU") if number is None else ("on a GPU", "on the host")
+            given = f"{first} is {kind(array)}'s, {here}, and {name} is {kind(other)}'s, {there}"
+            raise InputError(f"{given}; wanted is one place")
         if device_of(other) != number:
             raise InputError(f"{first} is on GPU {number} and {name} on GPU {device_of(other)}; wanted is one device")
     if kind(array) == "cupy":

@@ -87,4 +87,4 @@ def _in_order(stems: list[str]) -> list[str]:
     """Return layers in order: a file may have sorted "10." before "2."."""
     if len({re.sub(r"\d+", "#", stem) for stem in stems}) > 1:
         return stems
-    return sorted(stems, key=lambda stem: [int(number[-18:]) for number in re.findall(r"\d+", stem)])
+    return sorted(stems, key=lambda stem: [(len(number), number) for number in re.findall(r"\d+", stem)])
