@@ -8,7 +8,7 @@
 True
 """
 
-from fastbp import backends, datasets, optimizers, schedules
+from fastbp import backends, convert, datasets, optimizers, schedules
 from fastbp.activations import Activation
 from fastbp.backends import use_backend
 from fastbp.checking import GradientError, check_gradients
@@ -35,6 +35,7 @@ __all__ = [
     "backends",
     "backprop",
     "check_gradients",
+    "convert",
     "datasets",
     "load",
     "optimizers",

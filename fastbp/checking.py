@@ -31,7 +31,8 @@ def check_gradients(net: Network, x: Array, y: Array, *, tolerance: float = 1e-6
     """
     net = net.to(dtype="float64")
     nabla_b, nabla_w = net.backprop(x, y)
-    examples = 1 if np.ndim(x) == 1 else np.shape(x)[1]
+    outputs = net.feedforward(x)
+    examples = 1 if outputs.ndim == 1 else outputs.shape[1]
     rng = np.random.default_rng(0)
     worst = 0.0
     for kind, parameters, nablas in (("weights", net.weights, nabla_w), ("biases", net.biases, nabla_b)):

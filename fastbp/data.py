@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import backends
+from fastbp.arrays import taken
 from fastbp.backends.operations import Backend, Plan
 from fastbp.checks import InputError, finite_number, plural
 from fastbp.costs import log_likelihood
@@ -21,9 +21,9 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan) -> Array:
     """Return values as a matrix of `rows` rows, one example a column, of the host's kind or the backend's own.
 
     A vector counts as one column. Raises `InputError` for what is no matrix of finite real numbers within the plan's
-    dtype, has other rows or no columns, or is an array of a kind that is neither NumPy's nor the backend's.
+    dtype, has other rows or no columns, or cannot be read (`taken`).
     """
-    values = _host_or_native(name, values, plan.backend)
+    values = taken(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
     if matrix.ndim != 2 or matrix.shape[0] != rows:
         given = f"{name} has shape {tuple(values.shape)}; wanted are columns of {rows}: shape ({rows},) or ({rows}, m)"
@@ -42,7 +42,7 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     and targets outside the bounds of the cost.
     """
     outputs = plan.sizes[-1]
-    y = _host_or_native("y", y, plan.backend)
+    y = taken("y", y, plan.backend)
     if outputs == 1 and y.ndim < 2:
         y = namespace(y).reshape(y, (1, -1))
     if y.ndim < 2 and not (y.ndim == 1 and examples == 1 and y.shape[0] == outputs):
@@ -56,7 +56,7 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
 
 def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
     """Return the class of each example on the host: integer labels, or the largest entry of each target column."""
-    labels = _host_or_native("labels", labels, plan.backend)
+    labels = taken("labels", labels, plan.backend)
     if labels.ndim == 2:
         labels = as_columns("labels", labels, plan.sizes[-1], plan)
         if labels.shape[1] != examples:
@@ -98,7 +98,7 @@ def as_weights(
         return np.empty((0, examples), plan.dtype)
     weights = np.ones(examples)
     if sample_weight is not None:
-        given = _on_host(_host_or_native("sample_weight", sample_weight, plan.backend), plan.backend)
+        given = _on_host(taken("sample_weight", sample_weight, plan.backend), plan.backend)
         if given.shape != (examples,):
             raise InputError(f"sample_weight has shape {given.shape}; wanted is one weight an example: ({examples},)")
         weights *= given
@@ -172,28 +172,6 @@ def _unit_columns(labels: npt.NDArray[np.int64], plan: Plan) -> npt.NDArray[Any]
     rows = np.zeros((len(labels), plan.sizes[-1]), plan.dtype)
     rows[np.arange(len(labels)), labels] = 1
     return rows.T
-
-
-def _host_or_native(name: str, values: Array, backend: Backend) -> Array:
-    values = backends.detached(values)
-    kind = backends.kind(values)
-    native = None if kind == "numpy" else backend.adopt(name, values)
-    if isinstance(values, np.ma.MaskedArray):
-        raise InputError(f"{name} is a masked array, and what is masked would count; wanted is a plain one")
-    if kind == "numpy":
-        try:
-            values = np.asarray(values)
-        except ValueError as error:
-            raise InputError(f"{name} is no array: {error}") from error
-        real = values.dtype.kind in "buif"
-    elif native is not None:
-        values = native
-        real = bool(backend.xp.isdtype(values.dtype, ("bool", "integral", "real floating")))
-    else:
-        raise InputError(f"{name} is an array of {kind}, and the network's are of {backend.kind}; wanted is one kind")
-    if not real:
-        raise InputError(f"{name} has dtype {values.dtype}; wanted are real numbers")
-    return values
 
 
 def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:

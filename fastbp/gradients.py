@@ -45,8 +45,9 @@ def backprop(
     """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns of x, for parameters of your own.
 
     `weights` are (n_l, n_{l−1}) and `biases` (n_l, 1) arrays, or `biases` is empty; `x` is (n_0,) or (n_0, m), `y` the
-    like or integer labels. The array module and the dtype are those of the weights, all arrays must be of its kind, and
-    the gradients come back in it. Raises `InputError`. Equations (BP1) to (BP4).
+    like or integer labels. The array module and the dtype are those of the first weights, and the gradients come back
+    in it, or as NumPy's if its arrays cannot be written to, like JAX's. The other arrays may be anybody's, but all must
+    lie on the host, or all on one GPU. Raises `InputError`. Equations (BP1) to (BP4).
 
     >>> import numpy as np
     >>> nabla_b, nabla_w = backprop([np.array([[2.0]])], [], np.array([3.0]), np.array([5.0]), activations="identity")
@@ -58,7 +59,7 @@ def backprop(
     except TypeError:
         raise InputError("weights and biases are wanted as lists of arrays; biases may be empty") from None
     weights, biases = [backends.detached(w) for w in weights], [backends.detached(b) for b in biases]
-    if not weights or any(getattr(w, "ndim", 0) != 2 for w in weights):
+    if not weights or any(getattr(w, "ndim", 0) != 2 or not hasattr(w, "dtype") for w in weights):
         raise InputError("weights are no matrices; wanted is a list of one or more (n_l, n_{l-1}) arrays")
     named = {f"weights[{l}]": w for l, w in enumerate(weights)} | {f"biases[{l}]": b for l, b in enumerate(biases)}
     backend = backends.of(**named, x=x, y=y)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastbp import backends, gradients, inference, models
 from fastbp.activations import Activation
+from fastbp.arrays import taken
 from fastbp.backends.operations import Parameters
 from fastbp.checks import InputError, choose, finite_number, whole_number
 from fastbp.costs import Cost
@@ -52,8 +53,11 @@ class Network:
     backend sees the same; `init` is "scaled", weights of N(0, 1/n_in), or "large", N(0, 1); biases are N(0, 1).
     `input_scale` is what every input is multiplied by on its way in: 1/255 for pixels of a byte, which stay bytes so.
 
-    Columns are examples everywhere. `weights` and `biases` are lists of (n_l, n_{l−1}) and (n_l, 1) arrays of the
-    network's backend, which training writes into; they, and what is in the lists, can be assigned. Raises `InputError`.
+    Columns are examples everywhere. Data may be anybody's arrays: NumPy's, lists, PyTorch's, JAX's, pandas frames,
+    memory maps, whatever has `__array__`, `__array_interface__` or `__dlpack__`. They are read where they lie, copied
+    only for another dtype or layout or to another device, and never written to. `weights` and `biases` are lists of
+    (n_l, n_{l−1}) and (n_l, 1) arrays of the network's backend, which training writes into; they, and what is in the
+    lists, can be assigned. Raises `InputError`.
 
     >>> net = Network([2, 3, 1], rng=0)
     >>> net.feedforward([0.0, 1.0]).shape
@@ -144,9 +148,9 @@ class Network:
         >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
         (3, 3)
         """
-        x = self._inputs(a)
-        outputs = inference.outputs(self._plan, self._parameters(), x)
-        return outputs[:, 0] if np.ndim(a) == 1 else outputs
+        a = taken("x", a, self._plan.backend)
+        outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a))
+        return outputs[:, 0] if a.ndim == 1 else outputs
 
     @_where_it_runs
     def cost(self, x: Array, y: Array) -> float:

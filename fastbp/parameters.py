@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
+from fastbp.arrays import taken
 from fastbp.backends.operations import Backend, Formulas, Moments, Parameters, Plan
 from fastbp.checks import InputError, finite_number, plural, whole_number
 from fastbp.costs import Cost, cost_of, output_rule
@@ -50,7 +51,7 @@ def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
 def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied: bool = False) -> list[Array]:
     """Return weights or biases as arrays that the equations can work on, the same ones where they are such already.
 
-    Raises `InputError` if they are too few or many, of another shape, not finite, or of another kind of array.
+    Raises `InputError` if they are too few or many, of another shape, not finite, or cannot be read.
     """
     shapes = shapes_of(plan)[0 if name == "weights" else 1]
     try:
@@ -212,28 +213,15 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
         return False
     if isinstance(array, np.ndarray):
         return type(array) is np.ndarray and array.flags.carray and array.dtype.isnative
-    if plan.backend.kind == "cupy":
-        native = plan.backend.adopt("parameters", array)
-        return native is not None and native is array and bool(native.flags.c_contiguous)
-    return not getattr(array, "requires_grad", False)
+    native = plan.backend.adopt("parameters", array)
+    if native is None or native is not array or getattr(array, "requires_grad", False):
+        return False
+    return plan.backend.kind != "cupy" or bool(native.flags.c_contiguous)
 
 
 def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
-    array = backends.detached(array)
-    kind = backends.kind(array)
-    native = None if kind == "numpy" else plan.backend.adopt(name, array)
-    if native is not None:
-        array = plan.backend.to_host(native)
-    elif kind != "numpy":
-        raise InputError(
-            f"{name} is an array of {kind}, and the network's are of {plan.backend.kind}; wanted is one kind"
-        )
-    try:
-        host = np.asarray(array)
-    except ValueError as error:
-        raise InputError(f"{name} is no array: {error}") from error
-    if host.dtype.kind not in "buif":
-        raise InputError(f"{name} has dtype {host.dtype}; wanted are real numbers")
+    given = taken(name, array, plan.backend)
+    host = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
     if host.shape != shape:
         raise InputError(f"{name} has shape {host.shape}; wanted is {shape}")
     with np.errstate(over="ignore"):

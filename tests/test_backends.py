@@ -128,20 +128,6 @@ def test_backprop_takes_the_array_module_from_the_data(backend):
     assert tuple(nabla_b[0].shape) == (2, 1)
 
 
-def test_arrays_of_two_kinds_are_an_error_that_names_both():
-    strict = pytest.importorskip("array_api_strict")
-    w, x = np.ones((2, 3)), strict.asarray(np.ones((3, 1)))
-    with pytest.raises(fastbp.InputError, match=r"weights\[0\] is numpy's and x is array_api_strict's"):
-        fastbp.backprop([w], [], x, np.ones((2, 1)))
-    net = fastbp.Network([3, 2])
-    with pytest.raises(fastbp.InputError, match="x is an array of array_api_strict, and the network's are of numpy"):
-        net.feedforward(x)
-    with pytest.raises(fastbp.InputError, match=r"weights\[0\] is an array of array_api_strict"):
-        net.weights = [strict.asarray(w)]
-    with pytest.raises(fastbp.InputError, match="y is an array of array_api_strict"):
-        net.train(np.ones((3, 1)), strict.asarray(np.ones((2, 1))), mini_batch_size=1, progress=False)
-
-
 def test_to_moves_a_network_and_its_generator(backend):
     net = fastbp.Network([3, 4, 2], rng=5)
     moved = net.to(backend)

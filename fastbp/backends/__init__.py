@@ -7,8 +7,8 @@ order.
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
@@ -23,6 +23,7 @@ from fastbp.checks import InputError, choose
 
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
 _CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
+_DLPACK_CUDA = 2  # kDLCUDA
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
@@ -98,43 +99,51 @@ def detached(array: Any) -> Any:
     >>> detached([1.0])
     [1.0]
     """
-    return array.detach() if hasattr(array, "detach") else array
+    return array.detach() if hasattr(type(array), "detach") else array
+
+
+def device_of(array: Any) -> int | None:
+    """Return the number of the GPU that an array lies on, CuPy's or by the DLPack protocol; None if it lies on none.
+
+    >>> device_of(np.zeros(3)) is None
+    True
+    """
+    if kind(array) == "cupy":
+        return int(array.device.id)
+    try:
+        device, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
+    except (ValueError, TypeError, RuntimeError, BufferError):
+        return None  # it lies nowhere, like a meta tensor of PyTorch's
+    return number if device == _DLPACK_CUDA else None
 
 
 def of(**arrays: Any) -> Backend:
-    """Return the backend that runs on arrays of this kind; raises `InputError`, naming both, if they are of two.
+    """Return the backend that runs on arrays of the first one's kind; the others may be of any that lie beside it.
 
-    For NumPy's arrays that is the current backend if it works on them, else "numpy".
+    For NumPy's arrays that is the current backend if it works on them, else "numpy", as for those of a library whose
+    arrays cannot be written to. Raises `InputError`, naming both, for arrays on the host and on a GPU, or on two GPUs.
 
     >>> of(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
     """
     (first, array), *others = arrays.items()
+    number = device_of(array)
     for name, other in others:
-        if kind(other) != kind(array):
-            raise InputError(
-                f"arrays of two kinds: {first} is {kind(array)}'s and {name} is {kind(other)}'s; wanted is one kind"
-            )
-    if kind(array) == "numpy":
-        current = get()
-        return current if current.name.startswith("numpy") else _named("numpy")
+        if None in (number, device_of(other)) and number != device_of(other):
+            here, there = ("on the host", "on a GPU") if number is None else ("on a GPU", "on the host")
+            given = f"{first} is {kind(array)}'s, {here}, and {name} is {kind(other)}'s, {there}"
+            raise InputError(f"{given}; wanted is one place")
+        if device_of(other) != number:
+            raise InputError(f"{first} is on GPU {number} and {name} on GPU {device_of(other)}; wanted is one device")
     if kind(array) == "cupy":
-        return _of_one_device(arrays)
-    if kind(array) in NAMES:
+        return _named(f"cupy:{number}")
+    if kind(array) in NAMES and kind(array) != "numpy":
         return _named(kind(array))
-    return _over(array.__array_namespace__())
-
-
-def _of_one_device(arrays: Mapping[str, Any]) -> Backend:
-    from fastbp.backends.cupy import device_of
-
-    (first, array), *others = arrays.items()
-    for name, other in others:
-        if device_of(other) != device_of(array):
-            raise InputError(
-                f"{first} is on GPU {device_of(array)} and {name} on GPU {device_of(other)}; wanted is one device"
-            )
-    return _named(f"cupy:{device_of(array)}")
+    if kind(array) != "numpy":
+        with suppress(InputError):  # of a namespace whose arrays cannot be written to
+            return _over(array.__array_namespace__())
+    current = get()
+    return current if current.name.startswith("numpy") else _named("numpy")
 
 
 def _named(name: str) -> Backend:

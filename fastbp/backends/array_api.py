@@ -101,6 +101,18 @@ class ArrayAPI(Backend):
 
         return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
 
+    def adopt(self, name: str, array: Array) -> Array | None:
+        """Return an array of the namespace's own; raises `InputError` for one that lies elsewhere, or is sparse."""
+        native = super().adopt(name, array)
+        if native is None or isinstance(native, np.ndarray):
+            return native
+        like = self.empty((0,), "float32")
+        for what in ("device", "layout"):  # which PyTorch's have
+            given, wanted = getattr(native, what, None), getattr(like, what, None)
+            if given != wanted:
+                raise InputError(f"{name} has {what} {given}; wanted is the network's: {wanted}")
+        return native
+
     def synchronize(self) -> None:
         """Do nothing: these namespaces are done when they return."""
 

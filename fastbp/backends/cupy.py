@@ -24,20 +24,7 @@ from fastbp.optimizers import Rule
 Array = Any
 Kernel = Any
 _TF32_TENSOR_OP_MATH = 3  # cublasMath_t, which CuPy does not name
-_DLPACK_CUDA = 2  # kDLCUDA
 _LARGE = 2**24  # bytes of an upload that is worth asking the driver for the memory it has
-
-
-def device_of(array: Any) -> int | None:
-    """Return the number of the GPU that an array lies on, CuPy's or by the DLPack protocol; None if it lies on none.
-
-    >>> device_of(np.zeros(3)) is None
-    True
-    """
-    if backends.kind(array) == "cupy":
-        return int(array.device.id)
-    kind, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
-    return number if kind == _DLPACK_CUDA else None
 
 
 def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
@@ -191,7 +178,7 @@ class CuPy(Backend):
 
     def adopt(self, name: str, array: Array) -> Array | None:
         """Return an array of CuPy's, or one that another library has on this device; raise for another device's."""
-        number = device_of(array)
+        number = backends.device_of(array)
         if number is None:
             return None
         if number != self.device.number:

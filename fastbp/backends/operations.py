@@ -184,7 +184,7 @@ class Backend(ABC):
     def adopt(self, name: str, array: Array) -> Array | None:
         """Return an array of another library that lies here as one of this backend's, the same memory; else None.
 
-        Raises `InputError` for one of this backend's that lies elsewhere.
+        Raises `InputError` for one of this backend's that lies elsewhere or cannot be worked on.
         """
         return array if type(array).__module__.partition(".")[0] == self.kind else None
 

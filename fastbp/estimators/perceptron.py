@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import backends
+from fastbp.arrays import on_host
 from fastbp.backends.operations import Plan
 from fastbp.checks import InputError
 from fastbp.estimators.epochs import Examples, Rows, outputs, parameters_of
@@ -110,7 +111,9 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         """Return rows and targets that scikit-learn has checked, after a check of the estimator's own parameters."""
         check_parameters(self.get_params(deep=False))
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
-        checked: tuple[Rows, Array] = validate_data(self, x, y, reset=self._is_new(partial=partial), **options)
+        checked: tuple[Rows, Array] = validate_data(
+            self, _readable("X", x), _readable("y", y), reset=self._is_new(partial=partial), **options
+        )
         return checked
 
     def _fit(self, examples: Examples, out_activation: str, *, partial: bool) -> None:
@@ -148,7 +151,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
     def _outputs(self, x: Any) -> Array:
         """Return aᴸ, shape (n, n_L), for rows that are checked here, by `coefs_` and `intercepts_` as they now are."""
         check_is_fitted(self, "coefs_")
-        rows = validate_data(self, x, accept_sparse="csr", dtype=_FLOATS, reset=False)
+        rows = validate_data(self, _readable("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
         names = [self.activation] * (len(sizes) - 2) if isinstance(self.activation, str) else self.activation
         plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)
@@ -159,12 +162,20 @@ def checked_weights(sample_weight: Any, x: Rows) -> Array | None:
     """Return the weights of examples, (n,), or None for none; raises `InputError` for negative ones, or all zero."""
     if sample_weight is None:
         return None
-    w = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    w = check_array(
+        _readable("sample_weight", sample_weight), ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
     if w.shape != (x.shape[0],):
         raise InputError(f"sample_weight has shape {w.shape}; wanted is one weight an example: ({x.shape[0]},)")
     if (w < 0).any() or not w.any():
         raise InputError("sample_weight is negative somewhere, or zero everywhere; wanted are weights of 0 or more")
     return np.asarray(w)
+
+
+def _readable(name: str, values: Any) -> Any:
+    """Return another library's array as NumPy's, the same memory; all else as it is, for scikit-learn to check."""
+    foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
+    return on_host(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
 
 
 def _drawn(sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState) -> tuple[list[Array], list[Array]]:
