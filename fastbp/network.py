@@ -126,7 +126,7 @@ class Network:
         >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
         (3, 3)
         """
-        x = self._inputs(a)
+        x = self._inputs(a, finite=False)
         outputs = inference.outputs(self._plan, self._parameters(), x)
         return outputs[:, 0] if np.ndim(a) == 1 else outputs
 
@@ -251,7 +251,7 @@ class Network:
         (2,)
         """
         self._check_has_classes("predict")
-        return inference.classes(self._plan, self._parameters(), self._inputs(x))
+        return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
 
     def accuracy(self, x: Array, labels: Array) -> float:
         """Return the fraction of columns whose largest output is the one of their label.
@@ -262,7 +262,7 @@ class Network:
         True
         """
         self._check_has_classes("accuracy")
-        inputs = self._inputs(x)
+        inputs = self._inputs(x, finite=False)
         wanted = as_classes(labels, inputs.shape[1], self._plan)
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
 
@@ -316,8 +316,8 @@ class Network:
         """Return the parameters as the equations take them, after another look at what the lists now hold."""
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
-    def _inputs(self, x: Array) -> Array:
-        return as_columns("x", x, self.sizes[0], self._plan)
+    def _inputs(self, x: Array, *, finite: bool = True) -> Array:
+        return as_columns("x", x, self.sizes[0], self._plan, finite=finite)
 
     def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
         inputs = self._inputs(x)
