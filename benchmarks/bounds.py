@@ -4,26 +4,31 @@
 
 For each net and mini-batch everything is timed in turn within a round, after a round to warm up: fastbp in both dtypes,
 the floors (`benchmarks.floor`), and the peers that are installed (`benchmarks.peers`), each checked to compute the same
-gradient first. Times are medians with quartiles; ratios are taken within each round, and their median counts. Exit code
-1 if a bound is missed. 50,000 examples of MNIST if they are at hand, else synthetic. For a quiet machine: threads that
-find their core taken make OpenBLAS and PyTorch up to ten times as slow.
+gradient first; and inference, with its floor. Times are medians with quartiles; ratios are taken within each round, and
+their median counts. Exit code 1 if a bound is missed. 50,000 examples of MNIST if they are at hand, else synthetic.
+For a quiet machine: where others run, threads that find their core taken make OpenBLAS up to ten times as slow.
 """
 
 import argparse
 import datetime
 import sys
+import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+import fastbp
 from benchmarks import peers
 from benchmarks.floor import Floor
 from benchmarks.mnist import Rows, training_rows
 from benchmarks.timing import Spread, in_turn
+from fastbp import inference
 from fastbp.information import information
 
 ETA = 0.1
+Array = Any
+INFERENCE, PRODUCTS, RATE = "inference float32", "its floor float32", 0.9
 
 
 class Row(NamedTuple):
@@ -114,7 +119,20 @@ def tasks_of(row: Row, data: Rows, kinds: tuple[type[peers.Peer], ...]) -> dict[
         if isinstance(peer, peers.Fastbp):
             tasks[f"floor {peer.dtype}"] = Floor(row.sizes, row.m, x).epoch
             tasks[f"floor {peer.dtype}"]()
+            if peer.dtype == "float32":
+                tasks |= _inference(row, peer.net, x)
     return tasks
+
+
+def _inference(row: Row, net: fastbp.Network, x: Array) -> dict[str, Callable[[], float]]:
+    def infer() -> float:
+        start = time.perf_counter()
+        net.feedforward(x.T)
+        return time.perf_counter() - start
+
+    products = Floor(row.sizes, inference.batch_size(net.sizes, len(x)), x).forward
+    infer(), products()
+    return {INFERENCE: infer, PRODUCTS: products}
 
 
 def _say_failed(name: str, error: Exception) -> None:
@@ -126,8 +144,9 @@ def lines_of(row: Row, rounds: list[dict[str, float]]) -> list[Line]:
     """Return the lines of the table: a ratio is the median of the rounds' ratios.
 
     >>> one = {"fastbp float32": 1.0, "floor float32": 1.0, "fastbp float64": 2.0, "floor float64": 1.0}
+    >>> one |= {"inference float32": 1.0, "its floor float32": 0.95}
     >>> [line.missed for line in lines_of(ROWS[0], [one | {"JAX, jit + scan": 2.5}])]
-    [False, False, True, False, True]
+    [False, False, True, False, False, False, True]
     """
     seconds = {name: Spread.of([figures[name] for figures in rounds]) for name in rounds[-1]}
 
@@ -138,8 +157,13 @@ def lines_of(row: Row, rounds: list[dict[str, float]]) -> list[Line]:
     for dtype, bound in (("float32", row.over_floor), ("float64", row.over_floor_64)):
         own, least = f"fastbp {dtype}", f"floor {dtype}"
         lines += [Line(own, seconds[own], ratio(own, least), most=bound), Line(least, seconds[least])]
+    lines += [
+        Line(INFERENCE, seconds[INFERENCE], ratio(PRODUCTS, INFERENCE), least=RATE),
+        Line(PRODUCTS, seconds[PRODUCTS]),
+    ]
+    shown = {line.name for line in lines}
     for name, taken in seconds.items():
-        if not name.startswith(("fastbp", "floor")):
+        if name not in shown:
             lines.append(Line(name, taken, ratio(name, "fastbp float32"), least=row.as_fast_as.get(name)))
     return lines
 

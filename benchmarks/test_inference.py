@@ -22,7 +22,7 @@ def test_inference(benchmark, sizes, what, data, dtype, backend):
     if what == "bare products":
         if backend.name != "numpy":
             pytest.skip("the floor is the CPU's")
-        floor = Floor(sizes, inference._batch(net._plan, len(x)), x)
+        floor = Floor(sizes, inference.batch_size(sizes, len(x)), x)
         benchmark.pedantic(floor.forward, rounds=ROUNDS, warmup_rounds=1)
         return
     columns = backend.upload(x).T

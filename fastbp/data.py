@@ -210,17 +210,17 @@ def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
     step = max(1, _CHUNK // matrix.shape[0])
     for start in range(0, matrix.shape[1], step):
         chunk = matrix[:, start : min(start + step, matrix.shape[1])]
-        if not (_is_small(chunk, largest) or (-largest <= _lowest(chunk) and _highest(chunk) <= largest)):
+        if not (is_small(chunk, largest) or (-largest <= _lowest(chunk) and _highest(chunk) <= largest)):
             raise InputError(
                 f"{name} holds {_first_unfit(chunk, largest, before + start, plan.backend)}; wanted are finite numbers"
             )
 
 
-def _is_small(chunk: Array, largest: float) -> bool:
+def is_small(block: Array, largest: float) -> bool:
     """Return whether Σ x² is within bounds, and so every x: half the time of min and max, which carry NaN along too."""
-    if not (isinstance(chunk, np.ndarray) and chunk.flags.f_contiguous and chunk.dtype.char in "fd"):
+    if not (isinstance(block, np.ndarray) and block.flags.forc and block.dtype.char in "fd"):
         return False
-    numbers = chunk.reshape(-1, order="F")
+    numbers = block.ravel(order="K")
     with np.errstate(all="ignore"):  # what overflows is not small
         return bool(np.dot(numbers, numbers) <= largest)
 
