@@ -1,29 +1,25 @@
 """An epoch of the book's `SGD` by fastbp.book and by the loop over examples: 10,000 of MNIST's size.
 
-    FASTBP_DATA=../shared/data/mnist python benchmarks/book.py
+    FASTBP_DATA=FOLDER python -m benchmarks.book
 
 784-30-10, mini-batches of 10, float64: `network`; `network2` with the cross-entropy and L2; and `network2` with all
-four figures monitored, on those examples and 10,000 more. Data are the first images of MNIST's training set if its IDX
-files, gzipped or not, are in the folder FASTBP_DATA (or in its folder `mnist`), else synthetic; lists of pairs either
-way, float32 columns as in the book's pickle, and their conversion is part of the time. The two are timed in turn, seven
-epochs each after a short one to warm up, so that a drift of the machine meets both, and their medians are compared.
-Exit code 1 if a ratio is below 10.
+four figures monitored, on those examples and 10,000 more. Data are lists of pairs, float32 columns as in the book's
+pickle, whose conversion is part of the time. The two are timed in turn, seven epochs each after a short one to warm up,
+so that a drift of the machine meets both, and their medians are compared. Exit code 1 if a ratio is below 10.
 """
 
 import contextlib
-import gzip
 import io
-import os
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.mnist import training_rows
 from fastbp.book import network, network2
 
 SIZES, EXAMPLES, MINI_BATCH_SIZE, ETA, LMBDA = [784, 30, 10], 10_000, 10, 3.0, 5.0
@@ -99,30 +95,14 @@ class Loop2(OneByOne, network2.Network):
         return cost + 0.5 * (lmbda / len(data)) * sum(np.linalg.norm(w) ** 2 for w in self.weights)
 
 
-def mnist() -> tuple[Any, Any] | None:
-    """Return the first rows of real images, from 0 to 1, and labels, or None where they are not at hand."""
-    for folder in (Path(os.environ.get("FASTBP_DATA", "/nonexistent")) / name for name in ("", "mnist")):
-        for ending, opened in (("", open), (".gz", gzip.open)):
-            files = [folder / f"train-{name}-ubyte{ending}" for name in ("images-idx3", "labels-idx1")]
-            if all(file.exists() for file in files):
-                with opened(files[0], "rb") as images, opened(files[1], "rb") as labels:
-                    pixels = np.frombuffer(images.read(16 + 784 * 2 * EXAMPLES)[16:], np.uint8)
-                    return pixels.reshape(-1, 784) / np.float32(255), np.frombuffer(
-                        labels.read(8 + 2 * EXAMPLES)[8:], np.uint8
-                    )
-    return None
-
-
 def examples() -> tuple[list[tuple[Any, Any]], list[tuple[Any, Any]], str]:
     """Return the book's training data, and its evaluation data, and what they are."""
-    rng = np.random.default_rng(0)
-    found = mnist()
-    x, labels = found or (rng.random((2 * EXAMPLES, 784), np.float32), rng.integers(0, 10, 2 * EXAMPLES))
+    images, labels, source = training_rows()
     units = np.eye(10)
-    columns = [row.reshape(784, 1).copy() for row in x]
+    columns = [row.reshape(784, 1) / np.float32(255) for row in images[: 2 * EXAMPLES]]
     training = [(x, units[:, [label]]) for x, label in zip(columns[:EXAMPLES], labels[:EXAMPLES], strict=True)]
-    evaluation = list(zip(columns[EXAMPLES:], labels[EXAMPLES:].astype(np.int64), strict=True))
-    return training, evaluation, "synthetic" if found is None else "MNIST"
+    evaluation = list(zip(columns[EXAMPLES:], labels[EXAMPLES : 2 * EXAMPLES].astype(np.int64), strict=True))
+    return training, evaluation, source
 
 
 def seconds(kind: type[Any], train: Callable[[Any], Any]) -> tuple[float, Any]:

@@ -1,92 +1,79 @@
-"""An epoch of training over its floor: the bare matrix products of the same shapes, over the same rows in order.
+"""The floor: the time of the bare matrix products of the same shapes, over the same rows in order, by the same BLAS.
 
-    python benchmarks/floor.py
-
-The floor is a compiled loop that does nothing but the products of feedforward, BP2, BP4 and descent, by BLAS, with
-alpha ≠ 0 (BLAS returns at once for 0) and no gather. A ratio below 1 is due to `fastbp_kernels.tiles`. Floors and
-epochs are timed in turn, nine of each after one to warm up, and their medians are compared, so that a drift of the
-machine meets both. Data are synthetic, of the size of MNIST's training set.
+A compiled loop does nothing but the products of feedforward, BP2, BP4 and descent, with alpha ≠ 0 (BLAS returns at once
+for 0) and no gather. z stands in for a, whose shape it has.
 """
 
-import statistics
-import sys
 import time
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-import fastbp
 from fastbp_kernels.blas import AS_IT_IS, TRANSPOSED, gemm
 
-EXAMPLES = 50_000
-CASES = [([784, 30, 10], 10), ([784, 100, 10], 10), ([784, 800, 10], 100), ([784, 1024, 1024, 10], 256)]
-ROUNDS = 9
+Array = Any
+
+
+class Floor:
+    """The products of a network's epochs and of its feedforward, on matrices of a dtype."""
+
+    def __init__(self, sizes: tuple[int, ...], m: int, x: Array) -> None:
+        layers = list(zip(sizes[1:], sizes[:-1], strict=True))
+        self.m, self.x = m, x
+        self.weights = tuple(np.full(shape, 1e-3, x.dtype) for shape in layers)
+        self.zs, self.deltas = (tuple(np.full((m, n), 1e-3, x.dtype) for n in sizes[1:]) for _ in range(2))
+
+    def epoch(self) -> float:
+        """Return the seconds that the products of an epoch take."""
+        start = time.perf_counter()
+        _epoch(self.x, self.m, self.weights, self.zs, self.deltas)
+        return time.perf_counter() - start
+
+    def forward(self) -> float:
+        """Return the seconds that the products of feeding all rows forward take."""
+        start = time.perf_counter()
+        _forward(self.x, self.m, self.weights, self.zs)
+        return time.perf_counter() - start
 
 
 @njit
-def affine(w: Any, a: Any, z: Any) -> None:
+def _affine(w: Array, a: Array, z: Array) -> None:
     gemm(TRANSPOSED, AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
 
 
 @njit
-def backproject(w: Any, delta: Any, out: Any) -> None:
+def _backproject(w: Array, delta: Array, out: Array) -> None:
     gemm(AS_IT_IS, AS_IT_IS, w.shape[0], 1.0, w, delta, 0.0, out)
 
 
 @njit
-def add_outer(alpha: float, delta: Any, a: Any, beta: float, w: Any) -> None:
+def _add_outer(alpha: float, delta: Array, a: Array, beta: float, w: Array) -> None:
     gemm(AS_IT_IS, TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
 
 @njit
-def products(x: Any, m: int, weights: Any, zs: Any, deltas: Any) -> None:
-    """The products of an epoch; z stands in for a, whose shape it has."""
-    for start in range(0, x.shape[0] - m + 1, m):
+def _feed(rows: Array, weights: Any, zs: Any) -> None:
+    m = rows.shape[0]
+    _affine(weights[0], rows, zs[0][:m])
+    for l in range(1, len(weights)):
+        _affine(weights[l], zs[l - 1][:m], zs[l][:m])
+
+
+@njit
+def _forward(x: Array, m: int, weights: Any, zs: Any) -> None:
+    for start in range(0, x.shape[0], m):
+        _feed(x[start : start + m], weights, zs)
+
+
+@njit
+def _epoch(x: Array, m: int, weights: Any, zs: Any, deltas: Any) -> None:
+    for start in range(0, x.shape[0], m):
         rows = x[start : start + m]
-        affine(weights[0], rows, zs[0])
-        for l in range(1, len(weights)):
-            affine(weights[l], zs[l - 1], zs[l])
+        _feed(rows, weights, zs)
+        n = rows.shape[0]
         for l in range(len(weights) - 1, 0, -1):
-            backproject(weights[l], deltas[l], deltas[l - 1])
-        add_outer(-1e-9, deltas[0], rows, 1.0, weights[0])
+            _backproject(weights[l], deltas[l][:n], deltas[l - 1][:n])
+        _add_outer(-1e-9, deltas[0][:n], rows, 1.0, weights[0])
         for l in range(1, len(weights)):
-            add_outer(-1e-9, deltas[l], zs[l - 1], 1.0, weights[l])
-
-
-def floor(sizes: list[int], m: int, x: Any, dtype: str) -> float:
-    """Return the seconds that the bare products of an epoch take."""
-    layers = list(zip(sizes[1:], sizes[:-1], strict=True))
-    weights = tuple(np.full(shape, 1e-3, dtype) for shape in layers)
-    blocks = [tuple(np.full((m, n), 1e-3, dtype) for n, _ in layers) for _ in range(2)]
-    start = time.perf_counter()
-    products(x, m, weights, *blocks)
-    return time.perf_counter() - start
-
-
-def epoch(net: fastbp.Network, x: Any, labels: Any, m: int) -> float:
-    """Return the seconds that an epoch of training takes, shuffle, gather and cost included."""
-    return net.train(x.T, labels, epochs=1, mini_batch_size=m, eta=0.1, progress=False).seconds[0]
-
-
-def ratio(sizes: list[int], m: int, dtype: str) -> tuple[float, float]:
-    """Return the median seconds of an epoch and of its floor, timed in turn."""
-    rng = np.random.default_rng(0)
-    x = rng.random((EXAMPLES, sizes[0]), dtype=np.float32).astype(dtype)
-    labels = rng.integers(0, sizes[-1], EXAMPLES)
-    net = fastbp.Network(sizes, dtype=dtype, rng=0)
-    times = [(epoch(net, x, labels, m), floor(sizes, m, x, dtype)) for _ in range(ROUNDS + 1)][1:]
-    return statistics.median(t for t, _ in times), statistics.median(t for _, t in times)
-
-
-def main() -> None:
-    print(f"{'net':>20} {'mini-batch':>10} {'dtype':>8} {'epoch s':>9} {'floor s':>9} {'ratio':>6}")
-    for sizes, m in CASES:
-        for dtype in sys.argv[1:] or ["float32"]:
-            seconds, least = ratio(sizes, m, dtype)
-            name = "-".join(map(str, sizes))
-            print(f"{name:>20} {m:>10} {dtype:>8} {seconds:9.4f} {least:9.4f} {seconds / least:6.3f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            _add_outer(-1e-9, deltas[l][:n], zs[l - 1][:n], 1.0, weights[l])

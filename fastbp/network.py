@@ -149,7 +149,7 @@ class Network:
         (3, 3)
         """
         a = taken("x", a, self._plan.backend)
-        outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a))
+        outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a, finite=False))
         return outputs[:, 0] if a.ndim == 1 else outputs
 
     @_where_it_runs
@@ -279,7 +279,7 @@ class Network:
         (2,)
         """
         self._check_has_classes("predict")
-        return inference.classes(self._plan, self._parameters(), self._inputs(x))
+        return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
 
     @_where_it_runs
     def accuracy(self, x: Array, labels: Array) -> float:
@@ -291,7 +291,7 @@ class Network:
         True
         """
         self._check_has_classes("accuracy")
-        inputs = self._inputs(x)
+        inputs = self._inputs(x, finite=False)
         wanted = as_classes(labels, inputs.shape[1], self._plan)
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
 
@@ -347,8 +347,8 @@ class Network:
         """Return the parameters as the equations take them, after another look at what the lists now hold."""
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
-    def _inputs(self, x: Array) -> Array:
-        return as_columns("x", x, self.sizes[0], self._plan)
+    def _inputs(self, x: Array, *, finite: bool = True) -> Array:
+        return as_columns("x", x, self.sizes[0], self._plan, finite=finite)
 
     def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
         inputs = self._inputs(x)

@@ -269,3 +269,42 @@ def test_tensors_that_carry_a_history_are_taken_without_it():
     net.weights, net.biases = [layer.weight], [layer.bias[:, None]]
     net.train(x, torch.zeros((3, 2), requires_grad=True), epochs=1, mini_batch_size=1, progress=False)
     assert tuple(nabla_b[0].shape) == (3, 1)
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "read-only", "every other", "float64", "uint8"])
+def test_inputs_are_fed_forward_however_they_lie_and_left_as_they_are(layout, backend, rng, monkeypatch):
+    monkeypatch.setattr("fastbp.inference._BLOCK", 40)  # batches of 8, and a shorter one
+    rows = rng.integers(0, 9, (19, 5))
+    net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
+    x = {
+        "rows": rows.astype(np.float32).T,
+        "columns": np.ascontiguousarray(rows.T, np.float32),
+        "read-only": rows.astype(np.float32).T,
+        "every other": np.repeat(rows, 2, axis=0).astype(np.float32)[::2].T,
+        "float64": rows.astype(np.float64).T,
+        "uint8": rows.astype(np.uint8).T,
+    }[layout]
+    x.flags.writeable = layout != "read-only"
+    a = rows.T.astype(np.float64)
+    host = net.to("numpy")
+    for w, b in zip(host.weights, host.biases, strict=True):
+        a = 1 / (1 + np.exp(-(w.astype(np.float64) @ a + b)))
+    outputs = fastbp.backends.get(backend).to_host(net.feedforward(x))
+    np.testing.assert_allclose(outputs, a, rtol=1e-5)
+    np.testing.assert_array_equal(net.predict(x), a.argmax(axis=0))
+    np.testing.assert_array_equal(x, rows.T)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("zero", [False, True])
+def test_an_input_that_is_not_finite_is_found_in_its_batch(wrong, zero, backend, rng, monkeypatch):
+    monkeypatch.setattr("fastbp.inference._BLOCK", 40)
+    net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
+    if zero:  # 0 · ∞ is NaN
+        net.weights = [np.zeros((4, 5)), np.zeros((3, 4))]
+    x = rng.random((5, 19))
+    net.feedforward(1e30 * x)  # z² is infinite, z is not
+    x[2, 17] = wrong
+    for infer in (net.feedforward, net.predict):
+        with pytest.raises(fastbp.InputError, match=r"x holds .*\(row 2, column 17\); wanted are finite numbers"):
+            infer(x)

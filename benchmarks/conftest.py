@@ -1,0 +1,40 @@
+"""What the suites share: examples, and backends, of which those that cannot be used are skipped with the reason."""
+
+import numpy as np
+import pytest
+
+from benchmarks.mnist import EXAMPLES, Rows, training_rows
+from fastbp import backends
+
+FEW = 1_000  # examples where nothing is timed, and all that is asked is whether it runs
+BACKENDS = ("numpy", "numpy-plain", "cupy")
+
+
+@pytest.fixture(scope="session")
+def data(request) -> Rows:
+    """MNIST's training part or the like of it; little of it with --benchmark-disable."""
+    rows = training_rows()
+    count = FEW if request.config.getoption("benchmark_disable") else EXAMPLES
+    return Rows(rows.images[:count], rows.labels[:count], rows.source)
+
+
+@pytest.fixture(scope="session")
+def why_not():
+    return backends.available()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, why_not):
+    if reason := why_not[request.param]:
+        pytest.skip(f"{request.param}: {reason}")
+    return backends.get(request.param)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,59 @@
+"""The nets and mini-batches that are timed, and their mini-batches made ready on a backend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.mnist import Rows
+from benchmarks.peers import parameters
+from fastbp import equations
+from fastbp.backends.operations import Backend, Examples, Memory, Plan, descent
+from fastbp.optimizers import SGD
+from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
+
+NETS = [((784, 30, 10), 10), ((784, 100, 10), 10), ((784, 800, 10), 100), ((784, 1024, 1024, 10), 256)]
+
+
+def name(net: tuple[Sequence[int], int]) -> str:
+    """Return how a net and its mini-batch are called.
+
+    >>> name(NETS[0])
+    '784-30-10 × 10'
+    """
+    return f"{'-'.join(map(str, net[0]))} × {net[1]}"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network and its examples on a backend: nothing but the equations is left to be done."""
+
+    plan: Plan
+    arguments: tuple[Any, ...]
+    transferred: int  # bytes of examples that went to the backend
+
+    def train(self) -> None:
+        """Train on all mini-batches once, and be done when this returns."""
+        self.plan.backend.run(equations.train_mini_batches, *self.arguments)
+        self.plan.backend.synchronize()
+
+
+def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str, backend: Backend) -> Ready:
+    """Return `count` mini-batches of m of the data, ready to be trained on."""
+    plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend, input_scale=1 / 255)
+    weights, biases = parameters(sizes, dtype)
+    p = as_parameters(checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan), plan)
+    host = (data.images, np.eye(sizes[-1], dtype=dtype)[data.labels], np.empty((len(data.images), 0), dtype))
+    x, y, s = (backend.upload(array) for array in host)
+    operations = plan.operations("uint8")
+    order = np.random.default_rng(0).permutation(len(data.images))[: count * m]
+    if len(order) % m:
+        order = order[: -(len(order) % m)]
+    by = descent(SGD(), 0.1, steps=0, count=len(order) // m, lmbda=0.0, n=len(data.images))
+    total = backend.new_total(sizes[-1], m, dtype)
+    backend.set_total(total, 0.0)
+    ws = Memory(plan, operations, m).workspace(m)
+    examples = Examples(x, y, s, plan.input_scale)
+    arguments = (operations, p, moments_at_rest(plan), ws, examples, backend.upload(order), by, m, total)
+    return Ready(plan, arguments, sum(array.nbytes for array in host))

@@ -1,0 +1,47 @@
+"""An epoch of training: fastbp by backend, the floor, and the peers, all checked to compute the same gradient first."""
+
+import numpy as np
+import pytest
+
+from benchmarks import peers
+from benchmarks.floor import Floor
+from benchmarks.nets import NETS, name
+
+ROUNDS = 5
+
+
+def timed(benchmark, group, peer, net, data):
+    """Check a peer's gradient, then time its epochs."""
+    sizes, m = net
+    benchmark.group = group
+    benchmark.extra_info["version"] = peer.version()
+    x = data.images / np.dtype(peer.dtype).type(255)
+    y = np.eye(sizes[-1], dtype=peer.dtype)[data.labels]
+    weights, biases = peers.parameters(sizes, peer.dtype)
+    peer.check(weights, biases, x[:m], y[:m])
+    peer.begin(weights, biases, x, y, m, 0.1)
+    benchmark.pedantic(peer.epoch, rounds=ROUNDS, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_epoch(benchmark, net, data, dtype, backend):
+    timed(benchmark, f"epoch, {name(net)}, {dtype}", peers.Fastbp(dtype, backend.name), net, data)
+
+
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_epoch_of_bare_products(benchmark, net, data, dtype):
+    benchmark.group = f"epoch, {name(net)}, {dtype}"
+    floor = Floor(*net, data.images / np.dtype(dtype).type(255))
+    benchmark.pedantic(floor.epoch, rounds=ROUNDS, warmup_rounds=1)
+
+
+@pytest.mark.filterwarnings("default")  # others' warnings are theirs
+@pytest.mark.parametrize("kind", peers.PEERS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("net", NETS, ids=name)
+def test_epoch_of_peer(benchmark, net, data, kind):
+    peer = kind()
+    if reason := peer.missing():
+        pytest.skip(f"{peer.name}: {reason}")
+    if sum(n * k for n, k in zip(net[0], net[0][1:], strict=False)) > peer.largest_net:
+        pytest.skip(f"{peer.name}: an epoch takes too long")
+    timed(benchmark, f"epoch, {name(net)}, {peer.dtype}", peer, net, data)

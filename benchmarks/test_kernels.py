@@ -1,0 +1,140 @@
+"""The element-wise kernels, in ns an element: compiled, as NumPy's expressions, and `scipy.special.expit`.
+
+Both are the operations of a backend, carried out twenty times by one call of the backend's, so that the call itself
+does not show.
+"""
+
+import numpy as np
+import pytest
+
+from fastbp.activations import ACTIVATIONS
+from fastbp.backends.operations import Formulas
+from fastbp.costs import output_rule, quadratic
+from fastbp.optimizers import Adam
+
+SHAPE = (256, 1024)  # 1 MB in float32: in the cache of one core
+TIMES = 20
+
+
+def twenty_times_3(operation, p, q, r):
+    for _ in range(20):
+        operation(p, q, r)
+
+
+def twenty_times_4(operation, p, q, r, s):
+    for _ in range(20):
+        operation(p, q, r, s)
+
+
+def twenty_times_6(operation, p, q, r, s, t, u):
+    for _ in range(20):
+        operation(p, q, r, s, t, u)
+
+
+def twenty_gathers(operation, x, indices, out):
+    for _ in range(20):
+        operation(x, indices, 0.00392156862745098, out)
+
+
+def twenty_moves(operation, nabla, first, second, w):
+    for _ in range(20):
+        operation(0.001, 0.0, 0.9, 0.999, 1e-8, nabla, first, second, w)
+
+
+TIMED = {3: twenty_times_3, 4: twenty_times_4, 6: twenty_times_6}
+
+
+def timed(benchmark, what, dtype, run):
+    benchmark.group = f"kernel {what}, {dtype}"
+    benchmark.pedantic(run, rounds=15, warmup_rounds=1)
+    if benchmark.stats is not None:
+        benchmark.extra_info["ns_an_element"] = benchmark.stats.stats.median * 1e9 / (TIMES * SHAPE[0] * SHAPE[1])
+
+
+def operations(backend, dtype, name):
+    activation = ACTIVATIONS[name]
+    formulas = Formulas((activation, activation), output_rule(activation, quadratic), bias=True, rule=Adam().rule)
+    return backend.operations(formulas, dtype, "uint8")
+
+
+def blocks(rng, backend, dtype, count):
+    """Return blocks as the backend's operations take them."""
+    hosts = [rng.random(SHAPE).astype(dtype) for _ in range(count)]
+    arrays = [backend.empty(SHAPE, dtype) for _ in hosts]
+    for array, host in zip(arrays, hosts, strict=True):
+        array[...] = backend.upload(host)
+    return [backend.columns(array) for array in arrays]
+
+
+def vector(backend, dtype, n=SHAPE[1]):
+    array = backend.empty((1, n), dtype)
+    array[...] = 0.5
+    return backend.columns(array)
+
+
+def repeat(backend, equation, *arguments):
+    def run():
+        backend.run(equation, *arguments)
+        backend.synchronize()
+
+    return run
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "softplus"])
+def test_activate(benchmark, activation, backend, dtype, rng):
+    layer = operations(backend, dtype, activation).layers[0]
+    (a,) = blocks(rng, backend, dtype, 1)
+    z = blocks(rng, backend, dtype, 1)[0] if layer.keeps_z else a
+    run = repeat(backend, twenty_times_3, layer.activate, z, a, vector(backend, dtype))
+    timed(benchmark, f"{activation}(z + b)", dtype, run)
+
+
+def test_expit(benchmark, dtype, rng):
+    from scipy.special import expit
+
+    z, b = rng.random(SHAPE).astype(dtype), np.full(SHAPE[1], 0.5, dtype)
+
+    def run():
+        for _ in range(TIMES):
+            np.add(z, b, out=z)
+            expit(z, out=z)
+
+    timed(benchmark, "sigmoid(z + b)", dtype, run)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus"])
+def test_hadamard(benchmark, activation, backend, dtype, rng):
+    z, a, delta = blocks(rng, backend, dtype, 3)
+    sums = blocks_of_sums(backend, dtype)
+    run = repeat(backend, twenty_times_4, operations(backend, dtype, activation).layers[0].hadamard, z, a, delta, sums)
+    timed(benchmark, f"δ ⊙ {activation}′", dtype, run)
+
+
+def test_output_error(benchmark, backend, dtype, rng):
+    z, a, y, delta = blocks(rng, backend, dtype, 4)
+    s = backend.columns(backend.empty((SHAPE[0], 0), dtype))
+    operation = operations(backend, dtype, "sigmoid").output_error
+    run = repeat(backend, twenty_times_6, operation, z, a, y, s, delta, blocks_of_sums(backend, dtype))
+    timed(benchmark, "(a − y) ⊙ σ′", dtype, run)
+
+
+def test_gather(benchmark, backend, dtype, rng):
+    images = backend.upload(rng.integers(0, 256, (10 * SHAPE[0], SHAPE[1]), np.uint8))
+    indices = backend.upload(rng.permutation(10 * SHAPE[0])[: SHAPE[0]])
+    (out,) = blocks(rng, backend, dtype, 1)
+    run = repeat(backend, twenty_gathers, operations(backend, dtype, "sigmoid").gather_x, images, indices, out)
+    timed(benchmark, "gather of uint8", dtype, run)
+
+
+def test_move(benchmark, backend, dtype, rng):
+    matrices = [
+        backend.columns(block) if backend.name != "numpy" else block for block in blocks(rng, backend, dtype, 4)
+    ]
+    timed(
+        benchmark, "Adam", dtype, repeat(backend, twenty_moves, operations(backend, dtype, "sigmoid").move, *matrices)
+    )
+
+
+def blocks_of_sums(backend, dtype):
+    array = backend.empty((backend.parts(SHAPE[0]), SHAPE[1]), dtype)
+    return backend.columns(array)

@@ -1,0 +1,17 @@
+"""Starting: what the import of fastbp takes beyond NumPy's, and a process up to its first mini-batch."""
+
+import pytest
+
+from benchmarks import startup
+
+
+@pytest.mark.parametrize("what", ["numpy", "fastbp"])
+def test_import(benchmark, what):
+    benchmark.group = "start-up, import"
+    benchmark.pedantic(startup.run, (f"import {what}",), rounds=7, warmup_rounds=1)
+
+
+def test_first_mini_batch_with_a_warm_cache(benchmark, tmp_path):
+    benchmark.group = "start-up, first mini-batch"
+    run = (startup.FIRST_MINI_BATCH, str(tmp_path))
+    benchmark.pedantic(startup.run, run, rounds=7, warmup_rounds=1)
