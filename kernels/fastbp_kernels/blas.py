@@ -73,6 +73,19 @@ def product(dtype: str) -> Callable[..., None]:
 
 
 @cache
+def multiplies_few_columns() -> bool:
+    """Say whether the BLAS has kernels for small products, without a copy of their matrices: OpenBLAS with AVX-512.
+
+    δ aᵀ of 10 columns and (30, 784) then takes 2.3 µs by BLAS and 3.5 by tiles, where with AVX2 it took 6.8.
+    """
+    from scipy.linalg import cython_blas  # noqa: F401 (loaded, so that it can be asked)
+    from threadpoolctl import threadpool_info
+
+    kernels = [pool.get("architecture") for pool in threadpool_info() if "scipy" in pool["filepath"]]
+    return chosen() == "scipy" and any(name in ("SkylakeX", "Cooperlake", "SapphireRapids") for name in kernels)
+
+
+@cache
 def _load_mkl() -> None:
     """Make MKL's symbols known to compiled code, from the package mkl or from where the system finds libraries."""
     try:

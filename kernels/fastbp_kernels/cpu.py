@@ -224,10 +224,11 @@ def backproject(dtype: str) -> Kernel:
 @cache
 def add_outer(dtype: str) -> Kernel:
     """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
+    by_tiles = not blas.multiplies_few_columns()
     product = blas.product(dtype)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        if delta.shape[0] <= tiles.FEW_COLUMNS and w.size * w.itemsize <= tiles.SMALL_W:
+        if by_tiles and delta.shape[0] <= tiles.FEW_COLUMNS and w.size * w.itemsize <= tiles.SMALL_W:
             tiles.add_outer(alpha, delta, a, beta, w)
         else:
             product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)

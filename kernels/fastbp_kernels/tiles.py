@@ -23,7 +23,8 @@ FEW_COLUMNS = 40
 against 169, float64. At 64 they are still ahead of one thread (71 against 108, float32), but not of several."""
 
 SMALL_W = 2**18
-"""Bytes of W up to which δ aᵀ by tiles beats BLAS: 0.6 of its time for (30, 784), but 1.2 for (100, 784) in float32."""
+"""Bytes of W up to which δ aᵀ by tiles beats BLAS: 0.6 of its time for (30, 784), but 1.2 for (100, 784) in float32;
+where BLAS has kernels for AVX-512 it never does (`blas.multiplies_few_columns`)."""
 
 _SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
 # A sum is vectorised only if its order is free, as it is in BLAS; NaN and infinity are kept.
