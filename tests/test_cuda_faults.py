@@ -78,6 +78,13 @@ def test_a_fault_in_a_kernel_is_caught(fault, rng):
         compare(with_fault(old, new), pair, "float32", arguments)
 
 
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in FAULTS.values()}))
+def test_a_copy_without_a_fault_passes(name, rng):
+    compare(
+        with_fault("def activate", "def activate"), PAIRS[name], "float32", PAIRS[name].arguments(rng, 33, 9, "float32")
+    )
+
+
 def test_every_fault_leaves_a_kernel_that_compiles_but_the_one_of_its_type():
     refused = []
     for fault, (name, old, new) in FAULTS.items():

@@ -132,3 +132,17 @@ def test_networks_models_and_checkpoints_cross(tmp_path, rng):
     assert len(history.cost) == 4
     for here, there in zip([*onward.weights, *onward.biases], [*whole.weights, *whole.biases], strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_activation_that_cannot_be_compiled_is_named_in_one_line(dtype):
+    def f(z):
+        return z.no_such_thing
+
+    def prime(z, a):
+        return a
+
+    net = fastbp.Network([2, 1], fastbp.Activation("odd", f, prime), dtype=dtype, backend=StandIn())
+    with pytest.raises(fastbp.InputError, match=r"activation 'odd': .*cannot be compiled: ") as caught:
+        net.feedforward([0.0, 1.0])
+    assert "\n" not in str(caught.value)

@@ -22,7 +22,7 @@ from numba import cuda, types, uint64
 
 from fastbp_kernels import words
 from fastbp_kernels.compiling import compiling
-from fastbp_kernels.formulas import by_formula
+from fastbp_kernels.formulas import blame, by_formula
 from fastbp_kernels.lowering import FormulaError, lower
 from fastbp_kernels.words import exp, sqrt
 
@@ -232,7 +232,7 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
                 i += _stride_y()
             j += _stride_x()
 
-    return _checked(Kernel("activate", body, _pointers(dtype, 3), _elements), dtype)
+    return _checked(Kernel("activate", body, _pointers(dtype, 3), _elements), dtype, {f: 1})
 
 
 @cache
@@ -291,7 +291,7 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
                 sums[t] = total
             t += _stride_x()
 
-    return _checked(Kernel("hadamard", body, _pointers(dtype, 4), _neurons_and_parts), dtype)
+    return _checked(Kernel("hadamard", body, _pointers(dtype, 4), _neurons_and_parts), dtype, {prime: 2})
 
 
 @by_formula
@@ -316,7 +316,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
                 sums[t] = total
             t += _stride_x()
 
-    return _checked(Kernel("output_error", body, _pointers(dtype, 6), _neurons_and_parts), dtype)
+    return _checked(Kernel("output_error", body, _pointers(dtype, 6), _neurons_and_parts), dtype, {error: 3})
 
 
 @by_formula
@@ -339,7 +339,7 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
                 k += threads
             _add_exactly(total, t, value)
 
-    return _checked(Kernel("add_cost", body, _pointers(dtype, 5), _neurons_and_parts), dtype)
+    return _checked(Kernel("add_cost", body, _pointers(dtype, 5), _neurons_and_parts), dtype, {cost: 3})
 
 
 @cache
@@ -437,7 +437,7 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
                 second[k] = moved[2]
             w[k] = moved[0]
 
-    return _checked(Kernel("move", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype)
+    return _checked(Kernel("move", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype, {})
 
 
 @_inlined
@@ -513,9 +513,18 @@ def _lowered(formula: Formula, dtype: str) -> Formula:
     return _inlined(lower(formula, _inlined, CUDA_WORDS, np.dtype(dtype).type))
 
 
-def _checked(kernel: Kernel, dtype: str) -> Kernel:
-    """Return a kernel of a formula after compiling it; raises `FormulaError` if float32 became float64 in it."""
-    if dtype == "float32" and ".f64" in kernel.ptx:
+def _checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
+    """Return a kernel after compiling it; raises `FormulaError` if that fails, or if float32 became float64 in it.
+
+    Blamed is the formula, of those given with their numbers of arguments, which does so by itself.
+    """
+    try:
+        widened = ".f64" in kernel.ptx and dtype == "float32"
+    except Exception as error:  # Numba answers what it cannot compile with errors of many types
+        for formula, arity in formulas.items():
+            blame(formula, arity, dtype)
+        raise FormulaError(f"{kernel.name} cannot be compiled for CUDA: {str(error).splitlines()[0]}") from error
+    if widened:
         raise FormulaError(f"{kernel.name} computes in float64 where float32 is wanted")
     return kernel
 
