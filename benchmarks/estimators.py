@@ -22,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 
 import fastbp
+from benchmarks.timing import PAUSE
 from fastbp.estimators import MLPClassifier
 
 SEEDS, EXAMPLES, WANTED, MARGIN = range(10), 20_000, 5.0, 0.003
@@ -51,6 +52,7 @@ def compared(name: str, training: Part, test: Part, **settings: Any) -> tuple[fl
     for seed in SEEDS:
         for kind in (MLPClassifier, TheirClassifier):
             net = kind((100,), batch_size=32, random_state=seed, **settings)
+            time.sleep(PAUSE)
             start = time.perf_counter()
             net.fit(*training)
             seconds[kind].append(time.perf_counter() - start)

@@ -35,8 +35,10 @@ class Ready:
 
     def train(self) -> None:
         """Train on all mini-batches once, and be done when this returns."""
-        self.plan.backend.run(equations.train_mini_batches, *self.arguments)
-        self.plan.backend.synchronize()
+        *_, order, _, m, _ = self.arguments
+        with self.plan.backend.help_for(self.plan, "uint8", m, len(order)):
+            self.plan.backend.run(equations.train_mini_batches, *self.arguments)
+            self.plan.backend.synchronize()
 
 
 def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str, backend: Backend) -> Ready:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-PAUSE = 0.02  # seconds in which the threads of a library that was timed before stop looking for work
+PAUSE = 0.1  # seconds in which threads of what was timed before stop looking for work; those of OpenBLAS look for 0.05
 
 
 class Spread(NamedTuple):

@@ -1,7 +1,8 @@
-"""How many threads the products use: by an option, by FASTBP_THREADS, or within a `with` block.
+"""How many threads are used: by an option, by FASTBP_THREADS, or within a `with` block.
 
-BLAS alone takes several; fastbp's own loops run on the thread that calls them. From the same number of threads come the
-same results, bit for bit.
+It is BLAS that is told. Where it may use two or more, training takes a second thread of fastbp's own as well
+(`fastbp.backends.second_thread`), and has BLAS use one meanwhile, or leaves BLAS its threads. From the same number come
+the same results, bit for bit.
 """
 
 import os

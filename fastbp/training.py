@@ -242,6 +242,7 @@ class MiniBatches:
         self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
+        self.help = plan.backend.help_for(plan, source, m, n)
         memory = Memory(plan, self.operations, m)
         self.full, self.rest = divmod(n, m)
         self.whole = memory.workspace(m)
@@ -256,15 +257,17 @@ class MiniBatches:
         self.backend.set_total(self.total, state.total)
         watcher.advanced(min(state.done * m, self.n))
         try:
-            while state.done < self.full:
-                count = min(self.stretch, self.full - state.done)
-                seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
-                watcher.advanced(count * m)
-                if count == self.stretch:
-                    self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
-            if self.short is not None and state.done == self.full:
-                self._run(order[self.full * m :], eta, self.short, self.rest, 1)
-                watcher.advanced(self.rest)
+            with self.help:
+                while state.done < self.full:
+                    count = min(self.stretch, self.full - state.done)
+                    seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
+                    watcher.advanced(count * m)
+                    self.help.learn(count, seconds)
+                    if count == self.stretch:
+                        self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
+                if self.short is not None and state.done == self.full:
+                    self._run(order[self.full * m :], eta, self.short, self.rest, 1)
+                    watcher.advanced(self.rest)
         finally:
             with uninterrupted():
                 state.total = self.backend.cost_in(self.total)  # once: on a GPU it waits, and comes to the host

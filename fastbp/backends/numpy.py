@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastbp.activations import identity
 from fastbp.backends import fused
-from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
+from fastbp.backends.operations import Backend, Formulas, Help, LayerOperations, Operations, Plan
 from fastbp.checks import InputError
 from fastbp.optimizers import Rule
 from fastbp.threads import obey_environment
@@ -66,6 +66,12 @@ class CompiledNumPy(Backend):
         """Carry out an equation, compiled at its first call for each depth and dtype."""
         _compiled(equation)(*arguments)
 
+    def help_for(self, plan: Plan, source: str, m: int, n: int) -> Help:
+        """Return a context in which a second thread takes its halves, where that is worth its while."""
+        from fastbp.backends import second_thread
+
+        return second_thread.help_for(plan, source, m, n)
+
     def columns(self, rows: Array) -> Array:
         """Return the rows as they are."""
         return rows
@@ -102,8 +108,9 @@ def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
     from numba.extending import register_jitable
 
     from fastbp_kernels.caching import compiled_by_need
+    from fastbp_kernels.compiling import CALLED
 
-    return compiled_by_need(lower(equation, register_jitable))
+    return compiled_by_need(lower(equation, register_jitable(**CALLED)))
 
 
 def _move(rule: Rule | None, dtype: str) -> Any:

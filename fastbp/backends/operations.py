@@ -139,6 +139,19 @@ def descent(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: 
     return Descent(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
 
 
+class Help:
+    """A context for larger work, in which a backend has more hands at it; most need none."""
+
+    def __enter__(self) -> "Help":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def learn(self, count: int, seconds: float) -> None:
+        """Hear how long so many mini-batches took."""
+
+
 class Backend(ABC):
     """Where the equations run: an array module, the operations over it, and the ways in and out."""
 
@@ -180,6 +193,10 @@ class Backend(ABC):
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
         """Raise `InputError` if a network of these sizes cannot run here."""
+
+    def help_for(self, plan: "Plan", source: str, m: int, n: int) -> Help:
+        """Return help for n examples, of a dtype, that a network is trained on by ms."""
+        return Help()
 
     def adopt(self, name: str, array: Array) -> Array | None:
         """Return an array of another library that lies here as one of this backend's, the same memory; else None.

@@ -66,10 +66,27 @@ def chosen() -> str:
 
 
 def product(dtype: str) -> Callable[..., None]:
-    """Return `gemm`, or the like of it by the BLAS that is chosen, for compiled code to call."""
+    """Return, for compiled code to call, the product by the BLAS that is chosen: Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ.
+
+    Its arguments are op_a, op_b, the columns and rows of C, the length that is summed over, alpha, A, the length of its
+    rows, B and its, beta, C and its; `at` gives the matrices. Memory in C order is in Fortran order, which BLAS reads,
+    the transpose; `op` is `AS_IT_IS` or `TRANSPOSED`.
+    """
     if chosen() == "scipy":
-        return gemm
+        return _scipy_float32 if dtype == "float32" else _scipy_float64
     return _mkl_float32 if dtype == "float32" else _mkl_float64
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def at(typing_context: Any, matrix: Any, i: Any, j: Any) -> Any:
+    """Return the address of an entry, where a block of a matrix begins."""
+
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(matrix)(context, builder, arguments[0])
+        place = cgutils.get_item_pointer(context, builder, matrix, array, arguments[1:])
+        return builder.bitcast(place, cgutils.voidptr_t)
+
+    return types.voidptr(matrix, types.intp, types.intp), lowered
 
 
 @cache
@@ -101,29 +118,29 @@ def _load_mkl() -> None:
 
 
 @jitable
-def gemm(op_a: Any, op_b: Any, inner: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> None:
-    """Write cᵀ ← alpha op(aᵀ) op(bᵀ) + beta cᵀ into c, all three C-ordered matrices of one type.
+def _scipy_float32(
+    op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,
+    c: Any, c_row: Any,
+) -> None:  # fmt: skip
+    scale, keep = _address(np.float32(alpha)), _address(np.float32(beta))
+    _xxgemm(_FLOAT32, op_a, op_b, m, n, k, scale, a, a_row, b, b_row, keep, c, c_row)
 
-    Memory in C order is in Fortran order, which BLAS reads, the transpose; `inner` is the length that the product
-    sums over, and `op` is `AS_IT_IS` or `TRANSPOSED`.
-    """
-    real = type(c[0, 0])
-    _xxgemm(
-        _FLOAT32 if c.itemsize == 4 else _FLOAT64,
-        op_a,
-        op_b,
-        c.shape[1],
-        c.shape[0],
-        inner,
-        _address(real(alpha)),
-        a.ctypes,
-        a.shape[1],
-        b.ctypes,
-        b.shape[1],
-        _address(real(beta)),
-        c.ctypes,
-        c.shape[1],
-    )
+
+@jitable
+def _scipy_float64(
+    op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,
+    c: Any, c_row: Any,
+) -> None:  # fmt: skip
+    scale, keep = _address(np.float64(alpha)), _address(np.float64(beta))
+    _xxgemm(_FLOAT64, op_a, op_b, m, n, k, scale, a, a_row, b, b_row, keep, c, c_row)
+
+
+@jitable
+def gemm(op_a: Any, op_b: Any, inner: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> None:
+    """Do what a `product` of SciPy's BLAS does, for whole matrices, C-ordered, of one type."""
+    real, kind = type(c[0, 0]), _FLOAT32 if c.itemsize == 4 else _FLOAT64
+    scale, keep, m, n = _address(real(alpha)), _address(real(beta)), c.shape[1], c.shape[0]
+    _xxgemm(kind, op_a, op_b, m, n, inner, scale, a.ctypes, a.shape[1], b.ctypes, b.shape[1], keep, c.ctypes, m)
 
 
 def _cblas(name: str, real: Any) -> Any:
@@ -144,20 +161,34 @@ def _operation(op: Any) -> Any:
 
 
 @jitable
-def _mkl_float32(op_a: Any, op_b: Any, inner: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> None:
-    """Do what `gemm` does by MKL, in float32."""
-    m, n = np.int32(c.shape[1]), np.int32(c.shape[0])
-    a_ld, b_ld, c_ld = np.int32(a.shape[1]), np.int32(b.shape[1]), np.int32(c.shape[1])
-    left, right, k = _operation(op_a), _operation(op_b), np.int32(inner)
-    scale, keep = np.float32(alpha), np.float32(beta)
-    _cblas_sgemm(_COLUMN_MAJOR, left, right, m, n, k, scale, a.ctypes, a_ld, b.ctypes, b_ld, keep, c.ctypes, c_ld)
+def _mkl_float32(
+    op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,
+    c: Any, c_row: Any,
+) -> None:  # fmt: skip
+    left, right, scale, keep = _operation(op_a), _operation(op_b), np.float32(alpha), np.float32(beta)
+    m, n, k, a_row, b_row, c_row = (
+        np.int32(m),
+        np.int32(n),
+        np.int32(k),
+        np.int32(a_row),
+        np.int32(b_row),
+        np.int32(c_row),
+    )
+    _cblas_sgemm(_COLUMN_MAJOR, left, right, m, n, k, scale, a, a_row, b, b_row, keep, c, c_row)
 
 
 @jitable
-def _mkl_float64(op_a: Any, op_b: Any, inner: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> None:
-    """Do what `gemm` does by MKL, in float64."""
-    m, n = np.int32(c.shape[1]), np.int32(c.shape[0])
-    a_ld, b_ld, c_ld = np.int32(a.shape[1]), np.int32(b.shape[1]), np.int32(c.shape[1])
-    left, right, k = _operation(op_a), _operation(op_b), np.int32(inner)
-    scale, keep = np.float64(alpha), np.float64(beta)
-    _cblas_dgemm(_COLUMN_MAJOR, left, right, m, n, k, scale, a.ctypes, a_ld, b.ctypes, b_ld, keep, c.ctypes, c_ld)
+def _mkl_float64(
+    op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,
+    c: Any, c_row: Any,
+) -> None:  # fmt: skip
+    left, right, scale, keep = _operation(op_a), _operation(op_b), np.float64(alpha), np.float64(beta)
+    m, n, k, a_row, b_row, c_row = (
+        np.int32(m),
+        np.int32(n),
+        np.int32(k),
+        np.int32(a_row),
+        np.int32(b_row),
+        np.int32(c_row),
+    )
+    _cblas_dgemm(_COLUMN_MAJOR, left, right, m, n, k, scale, a, a_row, b, b_row, keep, c, c_row)

@@ -16,14 +16,19 @@ from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp_kernels import blas, tiles, words
+from fastbp_kernels.blas import AS_IT_IS, TRANSPOSED, at
 from fastbp_kernels.caching import compiled_kernel
 from fastbp_kernels.formulas import blame, by_formula
+from fastbp_kernels.halves import in_halves, job, part
 from fastbp_kernels.lowering import lower
-from fastbp_kernels.vector_math import jitable, words_on_cpu
+from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
 
 Formula = Callable[..., Any]
 Kernel = Any
 """A `numba.core.ccallback.CFunc`."""
+
+_ELEMENTS, _MULTIPLICATIONS = 2**12, 2**16
+"""Above these a kernel takes a microsecond or so, and is worth being done in halves."""
 
 
 @by_formula
@@ -136,12 +141,18 @@ def gather(source: str, dtype: str) -> Kernel:
     """Compile (x, indices, scale, out): out's row i ← scale times x's row indices[i], converted from its dtype."""
     real = np.dtype(dtype).type
 
-    def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
+    @part(MATH)
+    def columns(given: Any, start: Any, end: Any) -> None:
+        x, indices, scale, out = given
         factor = real(scale)
-        for i in range(out.shape[0]):
+        for i in range(start, end):
             row = indices[i]  # read once, or LLVM assumes that out overlaps it: 0.111 s an epoch against 0.076
             for j in range(out.shape[1]):
                 out[i, j] = factor * real(x[row, j])
+
+    def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
+        code, given = job(columns, (x, indices, scale, out))
+        in_halves(code, given, out.shape[0], out.size > _ELEMENTS)
 
     data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for all data, which is only read
     indices = types.Array(types.int64, 1, "C", readonly=True)
@@ -173,8 +184,10 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
     real = np.dtype(dtype).type
     scalar_formula = _lowered(formula, dtype)
 
-    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
-        for i in range(w.shape[0]):
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        eta, decay, k_1, k_2, k_3, nabla, first, second, w = given
+        for i in range(start, end):
             for j in range(w.shape[1]):
                 g = nabla[i, j] + real(decay) * w[i, j]
                 rest = second[i, j] if two else real(0)
@@ -182,6 +195,10 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
                 w[i, j], first[i, j] = moved[0], moved[1]
                 if two:
                     second[i, j] = moved[2]
+
+    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
+        code, given = job(rows, (eta, decay, k_1, k_2, k_3, nabla, first, second, w))
+        in_halves(code, given, w.shape[0], w.size > _ELEMENTS)
 
     return _compiled(kernel, _move_signature(dtype))
 
@@ -201,11 +218,19 @@ def affine(dtype: str) -> Kernel:
     """Compile (w, a, z): z ← w a."""
     product = blas.product(dtype)
 
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        w, a, z = given
+        m, n, k = a.shape[0], end - start, w.shape[1]
+        w_, a_, z_ = at(w, start, 0), at(a, 0, 0), at(z, 0, start)
+        product(TRANSPOSED, AS_IT_IS, n, m, k, 1.0, w_, k, a_, k, 0.0, z_, z.shape[1])
+
     def kernel(w: Any, a: Any, z: Any) -> None:
-        if z.shape[0] <= tiles.FEW_COLUMNS:
-            tiles.affine(w, a, z)
+        if tiles.are_few(w, a):
+            code, given = job(tiles.affine, (w, a, z))
         else:
-            product(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
+            code, given = job(rows, (w, a, z))
+        in_halves(code, given, w.shape[0], w.size * a.shape[0] > _MULTIPLICATIONS)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -215,8 +240,16 @@ def backproject(dtype: str) -> Kernel:
     """Compile (w, delta, out): out ← wᵀ delta."""
     product = blas.product(dtype)
 
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        w, delta, out = given
+        m, n, k = delta.shape[0], w.shape[0], w.shape[1]
+        w_, delta_, out_ = at(w, 0, start), at(delta, 0, 0), at(out, 0, start)
+        product(AS_IT_IS, AS_IT_IS, end - start, m, n, 1.0, w_, k, delta_, n, 0.0, out_, k)
+
     def kernel(w: Any, delta: Any, out: Any) -> None:
-        product(blas.AS_IT_IS, blas.AS_IT_IS, w.shape[0], 1.0, w, delta, 0.0, out)
+        code, given = job(rows, (w, delta, out))
+        in_halves(code, given, w.shape[1], w.size * delta.shape[0] > _MULTIPLICATIONS)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -227,11 +260,19 @@ def add_outer(dtype: str) -> Kernel:
     by_tiles = not blas.multiplies_few_columns()
     product = blas.product(dtype)
 
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        alpha, delta, a, beta, w = given
+        m, n, k = delta.shape[0], delta.shape[1], w.shape[1]
+        delta_, a_, w_ = at(delta, 0, start), at(a, 0, 0), at(w, start, 0)
+        product(AS_IT_IS, TRANSPOSED, k, end - start, m, alpha, a_, k, delta_, n, beta, w_, k)
+
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        if by_tiles and delta.shape[0] <= tiles.FEW_COLUMNS and w.size * w.itemsize <= tiles.SMALL_W:
-            tiles.add_outer(alpha, delta, a, beta, w)
+        if by_tiles and tiles.are_few(w, a) and w.size * w.itemsize <= tiles.SMALL_W:
+            code, given = job(tiles.add_outer, (alpha, delta, a, beta, w))
         else:
-            product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
+            code, given = job(rows, (alpha, delta, a, beta, w))
+        in_halves(code, given, w.shape[0], w.size * delta.shape[0] > _MULTIPLICATIONS)
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))

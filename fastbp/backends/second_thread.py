@@ -1,0 +1,197 @@
+"""The second thread of the compiled backend, which takes half of every larger kernel; at rest when none is wanted.
+
+BLAS has one thread meanwhile, since products are cut in halves like all else. For small networks that is faster than
+threads of BLAS's own: each thread keeps its half of W, of ∇C and of the moments in its own cache.
+"""
+
+import ctypes
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from fastbp.backends.operations import Help, Plan
+
+_ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
+_LARGE = 2**22  # multiplications in one product from which BLAS is better off with its threads, if it has more than two
+_TELLING, _FIRST = 0.005, 1  # seconds of mini-batches from which on they say something; the first loads what it needs
+_AGAIN = 32  # times that mini-batches were timed, after which the way that was slower is tried again
+
+
+def help_for(plan: Plan, source: str, m: int, n: int) -> Help:
+    """Return the second thread's help for n examples, of a dtype, that a network is trained on by ms, if worth it.
+
+    It is to be had where BLAS may use two threads or more.
+    """
+    products = [columns * rows for columns, rows in pairwise(plan.sizes)]
+    if n * sum(products) < _ENOUGH:
+        return Help()
+    return _HelpOfThread(m * max(products), _known.setdefault((plan, source, m), _Times()))
+
+
+class _Times:
+    """The least that a mini-batch took where halves were offered, and where not, slowly forgotten."""
+
+    def __init__(self) -> None:
+        self._least, self._count = {True: math.inf, False: math.inf}, 0
+
+    def add(self, offered: bool, seconds: float) -> None:
+        """Take down how long one took."""
+        self._least[offered] = min(seconds, 1.05 * self._least[offered])
+        self._count += 1
+
+    def best(self) -> bool:
+        """Return whether to offer: each way twice in turn, then the better one, and now and then the other, to see."""
+        if self._count < 4:
+            return self._count % 2 == 0
+        best = self._least[True] <= self._least[False]
+        return not best if self._count % _AGAIN == 0 else best
+
+
+_known: dict[tuple[Plan, str, int], _Times] = {}  # of the networks, examples and mini-batches of this process
+
+
+class _HelpOfThread(Help):
+    """A context in which kernels are cut in halves, and the second of them offered as long as that is faster.
+
+    It is not where processors are far from each other, or busy with something else. What comes out is the same.
+    """
+
+    def __init__(self, largest: int, times: _Times) -> None:
+        self._largest, self._times, self._has_it, self._offers = largest, times, False, True
+
+    def __enter__(self) -> Help:
+        self._has_it = _second.begin(self._largest)
+        if self._has_it:
+            self._offer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._has_it:
+            _second.end()
+
+    def learn(self, count: int, seconds: float) -> None:
+        """Take down how long mini-batches took, and go on in the way that was faster lately."""
+        if not self._has_it or seconds < _TELLING or count <= _FIRST:
+            return
+        self._times.add(self._offers, seconds / count)
+        self._offer()
+
+    def _offer(self) -> None:
+        self._offers = self._times.best()
+        _second.offer(self._offers)
+
+
+class _SecondThread:
+    """The thread, started when first wanted, and how many contexts want it now."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock, self._wanted = threading.Lock(), threading.Event()
+        self._users, self._started, self._threads = 0, False, 1
+
+    def begin(self, largest: int) -> bool:
+        """Be there from now on, if threads are to be had; return whether it is. `largest` is that of the products."""
+        from fastbp_kernels import halves
+
+        with self._lock:
+            if self._users == 0:
+                blas = _blas() if halves.AVAILABLE else None
+                self._threads = blas.threads() if blas else 1
+                if blas is None or self._threads < 2 or (self._threads > 2 and largest > _LARGE):
+                    return False
+                if not self._started and not self._start():
+                    return False
+                blas.take(1)
+                halves.board[halves.PRESENT] = 1
+                self._wanted.set()
+            self._users += 1
+            return True
+
+    def end(self) -> None:
+        """Rest when all who wanted it have ended."""
+        from fastbp_kernels import halves
+
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._wanted.clear()
+                halves.board[halves.PRESENT] = 0
+                self._give_back()
+
+    def offer(self, offers: bool) -> None:
+        """Have kernels offer their second halves, or not."""
+        from fastbp_kernels import halves
+
+        halves.board[halves.OFFERING] = offers
+
+    def forget(self) -> None:
+        """Start over in a process that has been forked, whose thread is not there."""
+        if "fastbp_kernels.halves" in sys.modules:
+            sys.modules["fastbp_kernels.halves"].board[:] = 0
+        if self._users:
+            self._give_back()
+        self._reset()
+
+    def _give_back(self) -> None:
+        blas = _blas()
+        if blas is not None:
+            blas.take(self._threads)
+
+    def _start(self) -> bool:
+        """Start the thread; return whether the system has one to give."""
+        from fastbp_kernels import halves
+        from fastbp_kernels.caching import compiled_by_need
+
+        serve = compiled_by_need(halves.serve)
+        serve()  # for nobody, so that it is compiled here
+
+        def run() -> None:
+            while self._wanted.wait():
+                serve()
+
+        try:
+            threading.Thread(target=run, name="fastbp", daemon=True).start()
+        except RuntimeError:
+            return False
+        self._started = True
+        return True
+
+
+class _BLAS(NamedTuple):
+    """How a BLAS says how many threads it takes, and is told."""
+
+    threads: Callable[[], int]
+    take: Callable[[int], Any]
+
+
+@cache
+def _blas() -> _BLAS | None:
+    """Return the BLAS whose products compiled code calls, if its number of threads is one for all who call it."""
+    from scipy.linalg import cython_blas  # noqa: F401 (the BLAS that Numba calls)
+    from threadpoolctl import ThreadpoolController
+
+    from fastbp_kernels import blas
+
+    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
+    if blas.chosen() == "mkl":
+        found = [library for library in libraries if library.internal_api == "mkl"]
+        return _BLAS(found[0].get_num_threads, found[0].set_num_threads) if found else None
+    for library in libraries:
+        for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):  # NumPy's own has a suffix
+            # Called from here, since threadpoolctl has one thread at a time call it, and says nothing to the others.
+            take = getattr(ctypes.CDLL(library.filepath), name, None)
+            if take is not None and getattr(library, "threading_layer", "") == "pthreads":
+                return _BLAS(library.get_num_threads, take)
+    return None
+
+
+_second = _SecondThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_second.forget)
