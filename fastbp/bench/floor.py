@@ -59,7 +59,7 @@ def _bare_affine(dtype: str) -> Any:
     from fastbp_kernels import blas
     from fastbp_kernels.caching import compiled_kernel
 
-    product = blas.product(dtype)
+    product = blas.whole_product(dtype)
 
     def kernel(w: Any, a: Any, z: Any) -> None:
         product(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
@@ -74,7 +74,7 @@ def _bare_add_outer(dtype: str) -> Any:
     from fastbp_kernels import blas
     from fastbp_kernels.caching import compiled_kernel
 
-    product = blas.product(dtype)
+    product = blas.whole_product(dtype)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
         product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)

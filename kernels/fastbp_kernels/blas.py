@@ -77,6 +77,18 @@ def product(dtype: str) -> Callable[..., None]:
     return _mkl_float32 if dtype == "float32" else _mkl_float64
 
 
+def whole_product(dtype: str) -> Callable[..., None]:
+    """Return the `product` of whole matrices: op_a, op_b, the length that is summed over, alpha, A, B, beta and C."""
+    multiply = product(dtype)
+
+    @jitable
+    def of_whole(op_a: Any, op_b: Any, k: Any, alpha: Any, a: Any, b: Any, beta: Any, c: Any) -> None:
+        m, n, a_, b_, c_ = c.shape[1], c.shape[0], at(a, 0, 0), at(b, 0, 0), at(c, 0, 0)
+        multiply(op_a, op_b, m, n, k, alpha, a_, a.shape[1], b_, b.shape[1], beta, c_, m)
+
+    return of_whole
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def at(typing_context: Any, matrix: Any, i: Any, j: Any) -> Any:
     """Return the address of an entry, where a block of a matrix begins."""
