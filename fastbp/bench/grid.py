@@ -31,7 +31,8 @@ class Effort:
     """How much to measure, and how often.
 
     Networks and mini-batch sizes; an epoch of about `flops`, of at most `examples`; rounds for `seconds` a point, but
-    `least` at the least and `most` at the most. The machine: squares of at most `side` are multiplied, `copied` bytes
+    `least` at the least and `most` at the most; before each epoch a `pause` of seconds, for threads of what was timed
+    before, OpenBLAS's say, look for work a while. The machine: squares of at most `side` are multiplied, `copied` bytes
     are copied.
     """
 
@@ -44,15 +45,16 @@ class Effort:
     most: int
     side: int = 8192
     copied: int = 2**27  # several times the caches
+    pause: float = 0.0
 
 
 QUICK = Effort(
     tuple((784, width, 10) for width in (30, 256, 1024)), (10, 100, 1000),
-    flops=2e9, examples=10_000, seconds=1.0, least=3, most=9,
+    flops=2e9, examples=10_000, seconds=1.0, least=3, most=9, pause=0.1,
 )  # fmt: skip
 FULL = Effort(
     (*((784, width, 10) for width in _WIDTHS), *_DEEP), (10, 32, 100, 320, 1000, 3200),
-    flops=4e10, examples=50_000, seconds=8.0, least=5, most=15,
+    flops=4e10, examples=50_000, seconds=8.0, least=5, most=15, pause=0.1,
 )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def _measured(able: Sequence[Contender], point: Point, effort: Effort, results: 
         if rounds >= effort.least and time.perf_counter() - begun > effort.seconds:
             break
         rounds += 1
-        _round(trainers, floors, point, results, samples)
+        _round(trainers, floors, point, effort.pause, results, samples)
     return [
         Measurement(
             name, trainer.contender.where, point.sizes, point.m, point.n,
@@ -136,6 +136,7 @@ def _round(
     trainers: dict[str, Trainer],
     floors: dict[str, Callable[[], None]],
     point: Point,
+    pause: float,
     results: Results,
     samples: dict[tuple[str, str], list[float]],
 ) -> None:
@@ -148,6 +149,7 @@ def _round(
             if floor not in measured:
                 samples.setdefault((floor, "floor"), []).append(trainer.timed(floors[floor]))
                 measured.add(floor)
+            time.sleep(pause)
             samples.setdefault((name, "epoch"), []).append(trainer.timed(trainer.epoch))
             steps = [trainer.timed(trainer.step) for _ in range(_STEPS)]
             samples.setdefault((name, "step"), []).extend(steps)
