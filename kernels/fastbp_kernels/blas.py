@@ -89,9 +89,18 @@ def whole_product(dtype: str) -> Callable[..., None]:
     return of_whole
 
 
+@jitable
+def at(matrix: Any, i: Any, j: Any) -> Any:
+    """Return the address of an entry, where a block of a matrix begins.
+
+    No intrinsic itself, for these have another pickle in each process, and pickles are keys of Numba's cache.
+    """
+    return _at(matrix, i, j)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
-def at(typing_context: Any, matrix: Any, i: Any, j: Any) -> Any:
-    """Return the address of an entry, where a block of a matrix begins."""
+def _at(typing_context: Any, matrix: Any, i: Any, j: Any) -> Any:
+    """Return the address of an entry."""
 
     def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(matrix)(context, builder, arguments[0])

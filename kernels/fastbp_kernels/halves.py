@@ -41,9 +41,10 @@ Part = Callable[[Any, Any, Any], None]
 
 def part(options: dict[str, Any]) -> Callable[[Part], Part]:
     """Mark a function of what is `given`, a start and an end as one that may be done in halves; options are Numba's."""
+    error_model, fastmath = options["error_model"], sorted(options["fastmath"])  # a set's order is each process's own,
 
     def marked(function: Part) -> Part:
-        function.options = options  # type: ignore[attr-defined]
+        function.options = error_model, fastmath  # type: ignore[attr-defined] # and these are in the keys of the cache
         return register_jitable(function)  # type: ignore[no-any-return]
 
     return marked
@@ -110,8 +111,8 @@ def job(typing_context: Any, part: Any, given: Any) -> Any:
         *_, place, start, end = function.args
         body = ir.IRBuilder(function.append_basic_block())
         unpacked = body.load(body.bitcast(place, context.get_value_type(given).as_pointer()))
-        options, flags = part.typing_key.options, Flags()
-        flags.error_model, flags.fastmath = options["error_model"], FastMathOptions(options["fastmath"])
+        (error_model, fastmath), flags = part.typing_key.options, Flags()
+        flags.error_model, flags.fastmath = error_model, FastMathOptions(set(fastmath))
         compiled = context.compile_subroutine(builder, part.typing_key, signature, flags=flags)
         context.call_internal_no_propagate(body, compiled.fndesc, signature, [unpacked, start, end])
         body.ret(ir.IntType(32)(0))
