@@ -214,7 +214,14 @@ def test_halves_are_offered_where_that_is_faster(always, helped, alone, offers):
             help.learn(1, 100.0)
             help.learn(1000, 0.004)
     assert turns[:4] == [True, False, True, False]
-    assert 2 <= sum(turn is not offers for turn in turns[4:]) <= 5
+    assert sum(turn is not offers for turn in turns[4:]) == 1
+
+
+def test_halves_of_large_products_are_always_offered(always):
+    with second_thread.help_for(plan(784, 800, 10), "float32", 100, 640) as help:
+        for _ in range(100):
+            assert halves.board[halves.OFFERING]
+            help.learn(1000, 1.0)
 
 
 def plan(*sizes):

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 from fastbp.backends.operations import Help, Plan
 
 _ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
-_LARGE = 2**22  # multiplications in one product from which BLAS is better off with its threads, if it has more than two
+_LARGE = (
+    2**22
+)  # multiplications in one product above which halves pay anyway, and threads of BLAS's more, if it has three
 _TELLING, _FIRST = 0.005, 1  # seconds of mini-batches from which on they say something; the first loads what it needs
-_AGAIN = 32  # times that mini-batches were timed, after which the way that was slower is tried again
+_AGAIN = 64  # times that mini-batches were timed, after which the way that was slower is tried again
 
 
 def help_for(plan: Plan, source: str, m: int, n: int) -> Help:
@@ -76,7 +78,7 @@ class _HelpOfThread(Help):
 
     def learn(self, count: int, seconds: float) -> None:
         """Take down how long mini-batches took, and go on in the way that was faster lately."""
-        if not self._has_it or seconds < _TELLING or count <= _FIRST:
+        if not self._has_it or self._largest > _LARGE or seconds < _TELLING or count <= _FIRST:
             return
         self._times.add(self._offers, seconds / count)
         self._offer()
