@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 from fastbp.backends.operations import Help, Plan
 
 _ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
-_LARGE = (
-    2**22
-)  # multiplications in one product above which halves pay anyway, and threads of BLAS's more, if it has three
+_LARGE = 2**22  # multiplications in one product above which halves pay anyway, or more than two threads of BLAS do
+_MANY = 512  # examples in a mini-batch above which BLAS's threads, which divide these among them, do as well
 _TELLING, _FIRST = 0.005, 1  # seconds of mini-batches from which on they say something; the first loads what it needs
 _AGAIN = 64  # times that mini-batches were timed, after which the way that was slower is tried again
 
@@ -30,7 +29,7 @@ def help_for(plan: Plan, source: str, m: int, n: int) -> Help:
     It is to be had where BLAS may use two threads or more.
     """
     products = [columns * rows for columns, rows in pairwise(plan.sizes)]
-    if n * sum(products) < _ENOUGH:
+    if n * sum(products) < _ENOUGH or m > _MANY:
         return Help()
     return _HelpOfThread(m * max(products), _known.setdefault((plan, source, m), _Times()))
 

@@ -31,9 +31,9 @@ class Effort:
     """How much to measure, and how often.
 
     Networks and mini-batch sizes; an epoch of about `flops`, of at most `examples`; rounds for `seconds` a point, but
-    `least` at the least and `most` at the most; before each epoch a `pause` of seconds, for threads of what was timed
-    before, OpenBLAS's say, look for work a while. The machine: squares of at most `side` are multiplied, `copied` bytes
-    are copied.
+    `least` at the least and `most` at the most; before each floor and epoch a `pause` of seconds, for threads of what
+    was timed before, OpenBLAS's say, look for work a while. The machine: squares of at most `side` are multiplied,
+    `copied` bytes are copied.
     """
 
     nets: tuple[tuple[int, ...], ...]

@@ -26,6 +26,7 @@ from fastbp.training import MiniBatches, State, Watcher
 Array = Any
 Tell = Callable[[str], None]
 _ETA = 0.1
+_WARM, _WARM_SECONDS = 8, 0.3  # epochs of no account, as many as begin within so many seconds
 _STEPS = 5  # a round
 _CHECKED = 10  # examples whose gradient is compared before anything is timed
 _TOLERANCE = {"float32": 1e-2, "float64": 1e-8}  # of the largest entry; 1e-2 lets TF32's 10 bits pass
@@ -73,6 +74,10 @@ class Trainer:
         self._few = backend.upload(self._rng.permutation(point.n)[: point.m])
         with _counted(backend) as in_epoch:
             self.epoch()  # what is compiled or loaded at the first call is in none of the figures
+        begun = time.perf_counter()
+        for _ in range(_WARM):  # in which training finds out how its threads are best used
+            if time.perf_counter() - begun < _WARM_SECONDS:
+                self.epoch()
         self.step()
         self.transfers = None
         if contender.on_gpu:
@@ -147,6 +152,7 @@ def _round(
         failures = len(results.failures)
         with _running(trainer.contender, _words(point), results):
             if floor not in measured:
+                time.sleep(pause)
                 samples.setdefault((floor, "floor"), []).append(trainer.timed(floors[floor]))
                 measured.add(floor)
             time.sleep(pause)
