@@ -1,6 +1,6 @@
 """fastbp's MLPClassifier and scikit-learn's, same settings and seeds: how right, and how fast.
 
-    FASTBP_DATA=../shared/data/mnist python benchmarks/estimators.py
+    FASTBP_DATA=FOLDER python -m benchmarks.estimators
 
 Accuracy and time of `fit` are of ten seeds, the two in turn for each; accuracies are averaged, and medians of the times
 compared. One hidden layer of 100, mini-batches of 32, adam, float32: 100 epochs of the bundled digits, tested on their

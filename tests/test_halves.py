@@ -228,6 +228,24 @@ def plan(*sizes):
     return fastbp.Network(sizes)._plan
 
 
+def test_elsewhere_compiled_code_knows_of_no_second_thread(run_python, tmp_path):
+    """Nothing that it would have to be linked with, which may not be there."""
+    script = """
+import platform
+machine = platform.machine
+platform.machine = lambda: "another"
+from fastbp_kernels import halves
+platform.machine = machine
+from fastbp_kernels import cpu
+code = cpu.affine("float32")._library.get_llvm_str()
+second_thread._ENOUGH = 0
+print(halves.AVAILABLE, "fastbp_job" in code, "fastbp_board" in code, "sched_yield" in code, len(trained()))
+print([t.name for t in threading.enumerate()])
+"""
+    done = run_python(TRAIN + script, FASTBP_THREADS="2", NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.stdout == "False True False False 64\n['MainThread']\n", done.stderr
+
+
 def test_little_work_wakes_nobody():
     with second_thread.help_for(plan(64, 30, 10), "float32", 10, 100):
         assert halves.board[halves.PRESENT] == 0

@@ -51,8 +51,12 @@ def part(options: dict[str, Any]) -> Callable[[Part], Part]:
 
 
 @register_jitable(**CALLED)  # type: ignore[untyped-decorator]
-def in_halves(code: Any, given: Any, n: Any, worth: Any) -> None:
-    """Do a `job` from 0 to n: at once, or, where it is `worth` the offer, in two halves."""
+def _at_once(code: Any, given: Any, n: Any, worth: Any) -> None:
+    _call(code, given, 0, n)
+
+
+@register_jitable(**CALLED)  # type: ignore[untyped-decorator]
+def _offered(code: Any, given: Any, n: Any, worth: Any) -> None:
     middle = n
     if worth and _read(PRESENT) != 0:
         unit = 1 if n <= 32 else 3 if n < 256 else 16  # where there are more, of rows of a tile, or a line of the cache
@@ -78,6 +82,10 @@ def in_halves(code: Any, given: Any, n: Any, worth: Any) -> None:
                     _leave_to_others()
     if offers:
         _write(STATE, IDLE)
+
+
+in_halves = _offered if AVAILABLE else _at_once  # which names neither the board nor the system's functions
+"""(code, given, n, worth): do a `job` from 0 to n, at once, or, where it is `worth` the offer, in two halves."""
 
 
 def serve() -> None:
@@ -187,9 +195,8 @@ def _pause(typing_context: Any) -> Any:
     """Tell the processor that this is a loop which waits."""
 
     def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if platform.machine() in ("x86_64", "AMD64"):
-            nothing = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
         return context.get_dummy_value()
 
     return types.void(), lowered
