@@ -2,7 +2,7 @@
 
 It is BLAS that is told. Where it may use two or more, training takes a second thread of fastbp's own as well
 (`fastbp.backends.second_thread`), and has BLAS use one meanwhile, or leaves BLAS its threads. From the same number come
-the same results, bit for bit.
+the same results, bit for bit, of one training at a time: one on another thread may find BLAS with one thread meanwhile.
 """
 
 import os

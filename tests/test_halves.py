@@ -67,22 +67,21 @@ def served_by_one():
 
 
 def test_the_second_thread_does_its_half(board):
-    """An offer is taken up by the thread that serves: one that the kernel's own thread cannot take back meanwhile."""
-    n, seen = 100_000_000, []
-    counts = np.zeros(n, np.float32)
-    kernel = threading.Thread(target=counted, args=(counts, 1, True))
-    counted(counts[:4], 1, True)  # compiled
+    """An offer is taken up by the thread that serves, sooner or later: the system may give it no time at first."""
+    counts, seen, times = np.zeros(4_000_000), set(), 0
     serve.compile("void()")
-    kernel.start()
     server = threading.Thread(target=serve, daemon=True)
     server.start()
-    while kernel.is_alive():
-        seen.append(int(board[halves.STATE]))
-    kernel.join()
+    while halves.TAKEN not in seen and times < 1000:
+        kernel = threading.Thread(target=counted, args=(counts, 1, True))
+        kernel.start()
+        while kernel.is_alive():
+            seen.add(int(board[halves.STATE]))
+        times += 1
     board[halves.PRESENT] = 0
     server.join(10)
     assert halves.TAKEN in seen
-    assert (counts[4:] == 1).all()
+    assert (counts == times).all()
 
 
 @pytest.mark.parametrize("state", [halves.IDLE, halves.CHANGING, halves.TAKEN])
