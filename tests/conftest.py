@@ -1,5 +1,12 @@
+import os
+import subprocess
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before BLAS is loaded, here and in processes that tests start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one BLAS thread a worker: threads that wait for work spin
+
 import numpy as np
 import pytest
+from commands import PYTHON
 
 
 @pytest.fixture
@@ -18,14 +25,11 @@ def backend(request):
 @pytest.fixture
 def run_python(tmp_path):
     """Run a script in a process of its own, in a folder of its own; return the finished process."""
-    import os
-    import subprocess
-    import sys
 
-    def run(source, *arguments, name="script.py", timeout=120, **environment):
+    def run(source, *arguments, name="script.py", timeout=600, **environment):
         script = tmp_path / name
         script.write_text(source, encoding="utf-8")
-        command = [sys.executable, "-W", "error", str(script), *arguments]
+        command = [*PYTHON, str(script), *arguments]
         merged = {**os.environ, **environment}
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env=merged)
 

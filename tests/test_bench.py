@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 from bench_stand_ins import Modelled, contender, cpu, gpu
+from commands import FASTBP
 from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
@@ -27,7 +28,6 @@ from fastbp.cli import fastbp
 
 NETS, BATCHES = ["20-8-5", "20-64-5"], [10, 100, 1000]
 TINY = Effort((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
-COMMAND = [sys.executable, "-W", "error", "-c", "from fastbp.cli import main; main()"]
 
 
 def bench(among, folder=None, nets=NETS, batches=BATCHES, dtype="float64"):
@@ -418,7 +418,7 @@ def test_without_a_gpu_both_of_numpys_are_taken_and_the_reason_is_said(monkeypat
 
 def test_the_command_from_beginning_to_end(tmp_path):
     arguments = "bench --quick --sizes 20-8-5 --mini-batch-size 10 --json out.json --plot out.png"
-    done = subprocess.run([*COMMAND, *arguments.split()], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run([*FASTBP, *arguments.split()], capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1/2  CPU" in done.stderr
     assert "2/2  20-8-5 × 10" in done.stderr
@@ -426,7 +426,7 @@ def test_the_command_from_beginning_to_end(tmp_path):
     results = read_results(tmp_path / "out.json")
     assert results.command == f"fastbp {arguments}"
     assert {"numpy", "numpy-plain"} <= {m.backend for m in results.measurements}
-    again = subprocess.run([*COMMAND, "bench", "--from", "out.json"], capture_output=True, text=True, cwd=tmp_path)
+    again = subprocess.run([*FASTBP, "bench", "--from", "out.json"], capture_output=True, text=True, cwd=tmp_path)
     table = done.stdout.splitlines()[1:-2]  # after what is measured, before the files
     assert again.stdout.splitlines()[1:] == table
 
@@ -443,7 +443,7 @@ def test_ctrl_c_at_the_command(tmp_path):
         "bench --quick --backend numpy-plain --sizes 20-8-5 --mini-batch-size 10 --mini-batch-size 20 --json out.json"
     )
     process = subprocess.Popen(
-        [*COMMAND, *arguments.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        [*FASTBP, *arguments.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )
     for line in process.stderr:
         if line.startswith("3/3"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import FASTBP
 
 import fastbp
 from fastbp import datasets
@@ -17,12 +18,11 @@ from fastbp.backends.cuda_present import why_not
 
 _FOLDERS = [os.environ.get("FASTBP_DATA"), Path(__file__).parents[2] / "shared/data/mnist"]
 MNIST = next((folder for folder in _FOLDERS if folder and Path(folder, "train-images-idx3-ubyte.gz").exists()), None)
-COMMAND = [sys.executable, "-W", "error", "-c", "from fastbp.cli import main; main()"]
 
 
 def run(*arguments, **environment):
     merged = {**os.environ, **environment}
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, env=merged)
+    return subprocess.run([*FASTBP, *arguments], capture_output=True, text=True, timeout=600, env=merged)
 
 
 def test_train_alone_ends_with_accuracy_time_and_what_to_try_next():
@@ -131,7 +131,7 @@ def test_help_and_version():
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_with_what_was_reached():
     process = subprocess.Popen(
-        [*COMMAND, "train", "--epochs", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*FASTBP, "train", "--epochs", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:
         if line.startswith("epoch"):

@@ -4,12 +4,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
+
+from commands import FASTBP, PYTHON
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/first-hour.md").read_text(encoding="utf-8")
-FASTBP = [sys.executable, "-W", "error", "-c", "from fastbp.cli import main; main()"]
 
 
 def test_it_installs_as_the_readme_does():
@@ -22,11 +22,11 @@ def test_every_command_and_line_in_order(tmp_path):
     for language, block in re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL):
         if language == "python":
             python.append(block)
-            commands = [[sys.executable, "-W", "error", "-c", "\n".join(python)]]
+            commands = [[*PYTHON, "-c", "\n".join(python)]]
         else:
             commands = [[*FASTBP, *shlex.split(line)[1:]] for line in block.splitlines()]
         for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=tmp_path, env=os.environ)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path, env=os.environ)
             assert done.returncode == 0, (command[-1], done.stderr)
     made = {"curves.png", "speed.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
     assert made <= set(os.listdir(tmp_path))

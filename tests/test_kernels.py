@@ -11,7 +11,7 @@ from numba.core.runtime import _nrt_python, rtsys
 from fastbp.activations import relu, sigmoid, softmax, softplus
 from fastbp.costs import cross_entropy, log_likelihood, output_rule, quadratic
 from fastbp.optimizers import Adam
-from fastbp_kernels import caching, columns, cpu
+from fastbp_kernels import blas, caching, columns, cpu
 
 DTYPES = ["float32", "float64"]
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 8), (10, 30)]  # (m, n): rows in memory are examples
@@ -151,11 +151,20 @@ def test_stay_moves_nothing(rng):
     np.testing.assert_array_equal(w, before)
 
 
+@pytest.fixture(scope="module", params=["tiles", "BLAS"])
+def add_outer(request):
+    """`cpu.add_outer` as it is where small products go by tiles, and where by BLAS, on any processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blas, "multiplies_few_columns", lambda: request.param == "BLAS")
+        kernels = {dtype: cpu.add_outer.__wrapped__(dtype) for dtype in DTYPES}
+    return kernels.get
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("m", "n", "k"), [(1, 1, 1), (1, 3, 2), (4, 1, 3), (7, 5, 6), (13, 6, 33), (20, 7, 9), (21, 5, 8)]
 )
-def test_products(dtype, m, n, k, rng):
+def test_products(dtype, m, n, k, add_outer, rng):
     w, a, delta = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (m, k), (m, n)))
     z, out = np.full((m, n), np.nan, dtype), np.full((m, k), np.nan, dtype)
     run(cpu.affine(dtype), w, a, z)
@@ -163,7 +172,7 @@ def test_products(dtype, m, n, k, rng):
     run(cpu.backproject(dtype), w, delta, out)
     close(out.T, wide(w).T @ wide(delta).T, dtype)
     expected = 0.9 * wide(w) - 0.5 * wide(delta).T @ wide(a)
-    run(cpu.add_outer(dtype), -0.5, delta, a, 0.9, w)
+    run(add_outer(dtype), -0.5, delta, a, 0.9, w)
     close(w, expected, dtype)
 
 
@@ -184,6 +193,7 @@ VECTORISED = {
 @pytest.mark.parametrize("kernel", VECTORISED)
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
+    monkeypatch.setattr(blas, "multiplies_few_columns", lambda: False)  # else add_outer has no arithmetic of its own
     monkeypatch.setattr(caching, "ForgivingCache", None)  # nothing is found on the disk, of which no text is kept
     factories = (
         cpu.activate,
