@@ -125,6 +125,15 @@ def rewind(path: PathName, rng: np.random.Generator) -> None:
         rng.bit_generator.state = theirs.state
 
 
+def read_history(path: PathName) -> History:
+    """Return the history in a checkpoint: the figures of the epochs that its run has finished."""
+    tensors, _ = read_tensors(path, "checkpoint", VERSION)
+    with reading(path):
+        parts = _parts(tensors)
+        cost, validation_cost, validation_accuracy, seconds = (_figures(parts, f"history.{name}") for name in _LISTS)
+    return History(cost, validation_cost, validation_accuracy, seconds)
+
+
 def is_there(path: PathName) -> bool:
     """Return whether there is a checkpoint to go on from: before its first epoch is over, a run has left none."""
     return os.path.lexists(path)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from fastbp import __version__, datasets, schedules, threads
+from fastbp import __version__, checkpoints, datasets, schedules, threads
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import NAMES
 from fastbp.checks import InputError, choose, whole_number
@@ -19,6 +19,7 @@ from fastbp.costs import COSTS
 from fastbp.files import check_target, write_whole
 from fastbp.network import Network, load
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
+from fastbp.outputs import STOPPED, OutputError, Outputs, discard_unwritten, say, warn
 from fastbp.plots import check_picture, save_curves
 from fastbp.training import DivergedError, History
 
@@ -44,13 +45,17 @@ _data = click.option("--data", default="digits", show_default=True, help=f"One o
 _label = click.option("--label", default=None, help="The column of labels in a .csv file.  [default: the last]")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+# Help texts are arguments, not docstrings, which `python -OO` removes.
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Backpropagation for fully connected networks, written once like the equations and run fast.",
+)
 @click.version_option(__version__, prog_name="fastbp")
 def fastbp() -> None:
-    """Backpropagation for fully connected networks, written once like the equations and run fast."""
+    """Run the command `fastbp`."""
 
 
-@fastbp.command()
+@fastbp.command(help="Train a network on handwritten digits or on your own data, and test it on held-out examples.")
 @_data
 @_label
 @click.option("--sizes", default=None, help="Neurons of each layer, input first.  [default: the data's, 30 between]")
@@ -82,7 +87,7 @@ def train(
     data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: str | None,
     seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Train a network on handwritten digits or data of your own, and test it on what was held out."""
+    """Run `fastbp train`: the network is saved before anything else is printed or drawn, which may fail."""
     start = time.perf_counter()
     if save is not None:
         check_target(save)
@@ -96,44 +101,49 @@ def train(
     names = activations.split(",") if "," in activations else activations
     net = Network(layers, names, cost, dtype=dtype, backend=backend, rng=seed, input_scale=_input_scale(x))
     counts = f"{x.shape[1]:,} examples to train on, {len(validation[1]):,} to validate, {len(test[1]):,} to test"
-    click.echo(f"{net!r}\n{counts}")
-    history, stopped = _trained(net, x, labels, validation, eta_of_epoch, options)
+    outputs = Outputs()
+    outputs.print(f"{net!r}\n{counts}")
+    if outputs.code and save is None and plot is None and options["checkpoint"] is None:
+        sys.exit(outputs.code)  # nothing would be left of the training
+    options["validation"] = validation if len(validation[1]) else None
+    history, saved = _trained(net, x, labels, {"eta": eta_of_epoch, **options}, save, outputs)
     seconds = time.perf_counter() - start
     if len(test[1]):
-        click.echo(f"{net.accuracy(*test):.2%} of the {len(test[1]):,} test examples right")
-    click.echo(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s, {seconds:.1f} s in all")
-    if plot is not None and history.cost:
-        save_curves(history, plot, f"{net!r}"[1:-1])
-        click.echo(f"learning curves in {plot}")
-    if save is not None:
-        net.save(save)
-        click.echo(f"network in {save}")
-    if stopped:
-        sys.exit(130)
+        outputs.attempt("test the network", _print_accuracy, net, test, outputs)
+    outputs.print(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s, {seconds:.1f} s in all")
+    if saved:
+        outputs.print(f"network in {save}")
+    curves = (history, plot, f"{net!r}"[1:-1])
+    if plot is not None and history.cost and outputs.attempt("draw the learning curves", save_curves, *curves):
+        outputs.print(f"learning curves in {plot}")
+    if outputs.code:
+        sys.exit(outputs.code)
     if data == "digits":
-        click.echo(_NEXT)
+        say(_NEXT)
 
 
-@fastbp.command()
+@fastbp.command(
+    help="Test a saved network: accuracy, cost and confusion matrix.\n\n"
+    "Of digits, mnist and folders the test part is used, of a file all its examples."
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @_data
 @_label
 @_backend
 @_threads
 def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> None:
-    """Test a saved network: accuracy, cost, and which classes it takes for which.
-
-    Of digits, mnist and folders the test part is used, of a file all its examples.
-    """
+    """Run `fastbp evaluate`."""
     net = load(model, backend=backend)
     is_file = Path(data).is_file()
     x, labels = datasets.read_examples(data, label) if is_file else datasets.load(data, label)[2]
-    click.echo(f"{net!r}\n{len(labels):,} examples of {data}")
-    click.echo(f"{net.accuracy(x, labels):.2%} right, cost {net.cost(x, labels):.4f}")
-    click.echo(_confusion(labels, net.predict(x), net.sizes[-1]))
+    say(f"{net!r}\n{len(labels):,} examples of {data}")
+    say(f"{net.accuracy(x, labels):.2%} right, cost {net.cost(x, labels):.4f}")
+    say(_confusion(labels, net.predict(x), net.sizes[-1]))
 
 
-@fastbp.command()
+@fastbp.command(
+    help="Apply a saved network to inputs (IDX, .npz, .csv); print CSV: the predicted class, and the outputs."
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--label", default=None, help="A column of a .csv file that is no input.")
@@ -141,7 +151,7 @@ def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> 
 @_backend
 @_threads
 def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: str | None) -> None:
-    """Print what a saved network makes of inputs (IDX, .npz, .csv), as CSV: the class, and the outputs."""
+    """Run `fastbp predict`."""
     net = load(model, backend=backend)
     x = datasets.read_inputs(file, label)
     outputs = np.asarray(net.to("numpy").feedforward(x))
@@ -153,34 +163,34 @@ def predict(model: Path, file: Path, label: str | None, output: Path | None, bac
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     if output is None:
-        click.echo(text.getvalue(), nl=False)
+        say(text.getvalue(), end="")
     else:
         with write_whole(output) as target:
             target.write(text.getvalue().encode())
 
 
-@fastbp.command()
+@fastbp.command(help="Print versions, BLAS, threads, the folder of compiled code, and available backends.")
 def info() -> None:
-    """Say what fastbp stands on here: versions, backends, BLAS, threads, the folder of compiled code."""
+    """Run `fastbp info`."""
     from fastbp.information import information
 
     for name, value in information().items():
-        click.echo(f"{name:<26} {value}")
+        say(f"{name:<26} {value}")
 
 
-@fastbp.command()
+@fastbp.command(
+    help="Run a self-test of a backend: kernels, gradients, a short training. Exit code 1 if one fails.\n\n"
+    "For cupy also streams, memory and transfers; the output is then a report on the GPU."
+)
 @_backend
 @_threads
 def check(backend: str | None) -> None:
-    """Prove a backend here and now: kernels, gradients, a short training. Exit code 1 if one fails.
-
-    Of cupy also streams, memory and transfers; what is printed then is the report of a GPU.
-    """
+    """Run `fastbp check`."""
     from fastbp.backends import get
 
     where = get(backend)
     failed = _check_gpu(where) if where.name.startswith("cupy") else _check_host(where)
-    click.echo("all passed" if not failed else f"{failed} failed")
+    say("all passed" if not failed else f"{failed} failed")
     if failed:
         sys.exit(1)
 
@@ -189,12 +199,12 @@ def _check_host(backend: Any) -> int:
     """Print the checks of a backend; return how many failed."""
     from fastbp.selfcheck import checks
 
-    click.echo(f"fastbp {__version__} on {backend.name}")
+    say(f"fastbp {__version__} on {backend.name}")
     failed = 0
     for done in checks(backend):
         failed += not done.passed
         verdict = "passed" if done.passed else "FAILED"
-        click.echo(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
+        say(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
     return failed
 
 
@@ -205,14 +215,17 @@ def _check_gpu(backend: Any) -> int:
 
     instruments, failed = Instruments(), 0
     for line in head(backend, instruments):
-        click.echo(line)
+        say(line)
     for done in checks(backend, instruments):
         failed += not done.passed
-        click.echo(row(done))
+        say(row(done))
     return failed
 
 
-@fastbp.command()
+@fastbp.command(
+    help="Measure training on each backend, and the machine: CPU against GPU, over layer widths and mini-batch sizes."
+    "\n\nCtrl-C keeps what was measured."
+)
 @click.option("--quick", is_flag=True, help="A small grid, in half a minute.")
 @click.option(
     "--backend", "names", multiple=True, help="May be repeated.  [default: numpy, numpy-plain, cupy if there]"
@@ -228,10 +241,7 @@ def bench(
     quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
     json: Path | None, plot: Path | None, source: Path | None,
 ) -> None:  # fmt: skip
-    """Measure this machine, and training on each backend against it: CPU against GPU, over widths and mini-batches.
-
-    Ctrl-C keeps what was measured.
-    """
+    """Run `fastbp bench`."""
     from fastbp.bench import command
     from fastbp.bench.grid import FULL, QUICK
 
@@ -239,39 +249,64 @@ def bench(
         sys.exit(command.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot))
     if quick or names or dtype or nets or batches or json:
         raise InputError("--from shows results as they are; wanted beside it is nothing but --plot")
-    command.show_again(source, plot)
+    sys.exit(command.show_again(source, plot))
 
 
 def main() -> None:
-    """Run the command; whatever goes wrong ends in one line and exit code 2."""
+    """Run the command and exit; an error is one line on standard error and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths that are not UTF-8, and signs that ASCII lacks
+    try:
+        sys.exit(_exit_code())
+    finally:
+        discard_unwritten()
+
+
+def _exit_code() -> int:
+    """Run the command; return its exit code, unless a subcommand exits with its own."""
+    outputs = Outputs()
     try:
         fastbp.main(prog_name="fastbp", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        outputs.print(error.format_message())
     except click.ClickException as error:
-        _fail(error.format_message())
-    except (InputError, DivergedError, OSError) as error:
-        _fail(str(error))
+        outputs.failed(InputError(error.format_message()))
+    except (InputError, DivergedError, OutputError, OSError) as error:
+        outputs.failed(error)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-
-
-def _fail(message: str) -> None:
-    click.echo(f"fastbp: {' '.join(message.split())}", err=True)
-    sys.exit(2)
+        return STOPPED
+    return outputs.code
 
 
 def _trained(
-    net: Network, x: Any, labels: Any, validation: Any, eta: schedules.Schedule, options: dict[str, Any]
+    net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
 ) -> tuple[History, bool]:
-    """Train; return the history, and whether Ctrl-C ended it."""
-    history = History()
+    """Train, then save if that was asked for, at Ctrl-C too; return the history, and whether the network was saved."""
+    earlier = options["resume"] and options["checkpoint"] is not None and checkpoints.is_there(options["checkpoint"])
+    history = checkpoints.read_history(options["checkpoint"]) if earlier else History()
+    epochs, trained = len(history.cost), False
+
+    def saved() -> bool:
+        return save is not None and outputs.attempt("save the network", net.save, save)
+
     try:
-        watched = validation if len(validation[1]) else None
-        return net.train(x, labels, eta=eta, validation=watched, callback=history.append, **options), False
+        try:
+            history = net.train(x, labels, callback=history.append, **options)
+        except InputError as error:
+            if len(history.cost) == epochs:
+                raise
+            outputs.failed(error)  # training had begun, so there is a network to save
+        trained = True
+        return history, saved()
     except KeyboardInterrupt:
-        click.echo(f"stopped by Ctrl-C in epoch {len(history.cost) + 1}", err=True)
-        return history, True
+        outputs.stopped()
+        where = "after training" if trained else f"in epoch {len(history.cost) + 1}"
+        warn(f"stopped by Ctrl-C {where}")
+        return history, saved()
+
+
+def _print_accuracy(net: Network, test: Any, outputs: Outputs) -> None:
+    outputs.print(f"{net.accuracy(*test):.2%} of the {len(test[1]):,} test examples right")
 
 
 def _input_scale(x: Any) -> float:

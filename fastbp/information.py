@@ -9,6 +9,8 @@ from fastbp.threads import VARIABLE as THREADS
 from fastbp.threads import in_use
 from fastbp.version import __version__
 
+_NOT_KEPT = "not kept: no writable folder; set NUMBA_CACHE_DIR to one"
+
 
 def information() -> dict[str, str]:
     """Return versions, backends, BLAS, threads and the folder of compiled code, by name, in words.
@@ -26,7 +28,7 @@ def information() -> dict[str, str]:
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
         "BLAS": _blas(),
         "threads": f"{os.cpu_count()} processors; {_threads()}",
-        "compiled code": str(cpu.affine("float32")._cache.cache_path),
+        "compiled code": cpu.affine("float32")._cache.cache_path or _NOT_KEPT,
         **{f"backend {name}": reason or "can be used" for name, reason in reasons.items()},
     }
 

@@ -227,7 +227,7 @@ class Network:
         divided by the number of examples all the same. `checkpoint` names a file that is written after each epoch and
         on Ctrl-C; with `resume` training goes on from it, if it is there, and ends as if it had never stopped.
         `callback` gets an `Epoch` after each, and ends training if it returns True. `progress` shows a bar on a
-        terminal and plain lines elsewhere, on standard error.
+        terminal and plain lines elsewhere, on standard error; if they cannot be written, training goes on without.
 
         Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
         last whole mini-batch. Raises `InputError` before anything is changed, `DivergedError` when the cost is no

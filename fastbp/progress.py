@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fastbp.outputs import Forgiving
 from fastbp.training import Epoch, Watcher
 from fastbp_kernels.compiling import told_of_compiling
 
@@ -27,12 +28,9 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
 @contextmanager
 def stages(count: int) -> Iterator[Callable[[str], None]]:
     """Give a function that is told, of each of so many stages, its name as it begins; standard error hears of it."""
-    bar = (
-        _bar(count, bar_format="{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left")
-        if _on_terminal()
-        else None
-    )
     lines, begun = Lines(), 0
+    style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"
+    bar = _bar(count, lines.stream, bar_format=style) if _on_terminal() else None
 
     def tell(name: str) -> None:
         nonlocal begun
@@ -53,17 +51,22 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 
 
 class Lines(Watcher):
-    """A line an epoch, at most two a second, and always the last."""
+    """A line an epoch, at most two a second, and always the last.
+
+    Lines that cannot be written are dropped: training goes on without them.
+    """
 
     def __init__(self) -> None:
-        self._silent_until, self._compiling = 0.0, False
+        self.stream = Forgiving(sys.stderr)
+        self._silent_until, self._compiling, self._since = 0.0, False, time.perf_counter()
 
     def finished(self, epoch: Epoch) -> None:
-        """Print the epoch unless one was printed just now."""
+        """Print the epoch unless one was printed just now; the time left includes validation and checkpoints."""
         now = time.perf_counter()
+        seconds, self._since = now - self._since, now
         if now >= self._silent_until or epoch.number == epoch.epochs:
             self._silent_until = now + 0.5
-            self.print(str(epoch))
+            self.print(str(epoch._replace(seconds=seconds)))
 
     def compiling(self) -> None:
         """Print, once, why nothing is to be seen for some seconds."""
@@ -76,8 +79,7 @@ class Lines(Watcher):
 
     def print(self, line: str) -> None:
         """Print a line."""
-        if sys.stderr is not None and not sys.stderr.closed:
-            print(line, file=sys.stderr, flush=True)
+        self.stream.write(f"{line}\n")
 
 
 class Bar(Lines):
@@ -85,7 +87,7 @@ class Bar(Lines):
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        self._bar = _bar(examples, unit=" examples", unit_scale=True)
+        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True)
 
     def advanced(self, examples: int) -> None:
         """Move."""
@@ -93,7 +95,7 @@ class Bar(Lines):
 
     def print(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(line, file=self.stream)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -104,10 +106,10 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _bar(total: int, **options: Any) -> Any:
+def _bar(total: int, stream: Forgiving, **options: Any) -> Any:
     from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # no thread of its own, which a fork would leave behind
 
-    return Quiet(total=total, dynamic_ncols=True, leave=False, **options)
+    return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)

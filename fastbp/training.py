@@ -29,6 +29,8 @@ class Epoch(NamedTuple):
 
     `cost` is the average over the epoch of the cost of each mini-batch just before its update, without the L2 term;
     validation figures are None without validation data, `validation_accuracy` also where its targets are no classes.
+    `seconds` is the time of training alone, from which `str` estimates the time left; progress lines also include
+    validation and checkpoints.
     """
 
     number: int

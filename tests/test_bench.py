@@ -1,6 +1,8 @@
 """`fastbp bench`: its logic on made-up timings, all of it on backends with a clock of their own, once for real."""
 
 import dataclasses
+import errno
+import io
 import json
 import os
 import re
@@ -332,6 +334,101 @@ def test_ctrl_c_before_anything_was_measured_still_ends_well(tmp_path, capsys):
     assert code == 130
     assert "stopped by Ctrl-C: 0 of 1 point measured" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["o.json"]
+
+
+class Broken(io.StringIO):
+    """A standard output that cannot be written to."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def raising(error):
+    def call(*arguments):
+        raise error
+
+    return call
+
+
+def files(folder):
+    """Run a bench that writes both files to a folder; return the exit code, and the names of the files."""
+    code = command.bench(
+        TINY, [], "float64", NETS[:1], BATCHES[:1], folder / "out.json", folder / "out.svg", [cpu(), gpu()]
+    )
+    return code, sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def charts_are_not_drawn(monkeypatch):
+    monkeypatch.setattr(command, "save_chart", lambda results, path: path.write_text("charts"))
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_a_closed_standard_output_loses_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert files(tmp_path) == (141, ["out.json", "out.svg"])
+    assert len(read_results(tmp_path / "out.json").measurements) == 2
+    assert "fastbp:" not in capsys.readouterr().err
+    assert command.show_again(tmp_path / "out.json", None) == 141
+
+
+def test_nothing_is_measured_for_a_closed_standard_output(nothing_is_measured, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert command.bench(TINY, [], "float64", NETS, BATCHES, None, None, [cpu()]) == 141
+
+
+def test_charts_that_cannot_be_drawn_cost_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "save_chart", raising(ZeroDivisionError("in matplotlib")))
+    assert files(tmp_path) == (2, ["out.json"])
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "fastbp: cannot draw the charts: ZeroDivisionError: in matplotlib"
+    assert report(read_results(tmp_path / "out.json")) in said.out
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_results_that_cannot_be_saved_are_printed_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "write_results", raising(InputError("cannot write 'out.json': no space")))
+    assert files(tmp_path) == (2, ["out.svg"])
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "fastbp: cannot write 'out.json': no space"
+    assert "±0%" in said.out
+    assert "results in" not in said.out
+
+
+def test_ctrl_c_while_charts_are_drawn_finds_the_results_saved_and_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "save_chart", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        files(tmp_path)
+    assert report(read_results(tmp_path / "out.json")) in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_ctrl_c_while_results_are_saved_saves_them_again(tmp_path, monkeypatch):
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(path, results):
+        if interrupts:
+            raise interrupts.pop()
+        write_results(path, results)
+
+    monkeypatch.setattr(command, "write_results", interrupted)
+    try:
+        assert files(tmp_path) == (130, ["out.json", "out.svg"])
+    except KeyboardInterrupt:  # which would end pytest
+        pytest.fail("the results are lost")
+    assert read_results(tmp_path / "out.json").complete
+
+
+def test_a_path_that_is_not_utf_8_loses_no_results(tmp_path, monkeypatch):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")
+    try:
+        open(path, "x").close()
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names of files")
+    monkeypatch.setattr(sys, "argv", ["fastbp", "bench", "--json", path])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))  # as `main` has it
+    assert command.bench(TINY, [], "float64", NETS[:1], BATCHES[:1], path, None, [cpu()]) == 0
+    assert read_results(path).command == f"fastbp bench --json '{path}'"
 
 
 @pytest.fixture

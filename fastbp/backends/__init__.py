@@ -6,7 +6,6 @@ order.
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -20,6 +19,7 @@ import numpy as np
 
 from fastbp.backends.operations import Backend
 from fastbp.checks import InputError, choose
+from fastbp.outputs import warn
 
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
 _CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
@@ -163,9 +163,7 @@ def _automatic() -> Backend:
 
     reason = why_not()
     backend = _named("numpy" if reason else "cupy")
-    print(
-        f"backend auto: {backend.name}" + (f", since cupy cannot be used: {reason}" if reason else ""), file=sys.stderr
-    )
+    warn(f"backend auto: {backend.name}" + (f", since cupy cannot be used: {reason}" if reason else ""))
     return backend
 
 

@@ -16,18 +16,20 @@ from fastbp.bench.results import Results, read_results, write_results
 from fastbp.checks import plural
 from fastbp.files import PathName, check_target
 from fastbp.information import information
+from fastbp.outputs import Outputs, warn
 from fastbp.parameters import dtype_name
 from fastbp.plots import check_picture
 from fastbp.progress import stages
-
-STOPPED = 130
 
 
 def bench(
     effort: Effort, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
     json: PathName | None, plot: Path | None, among: Sequence[Contender] | None = None,
 ) -> int:  # fmt: skip
-    """Measure, print, and write files; return the exit code: 0, 130 after Ctrl-C, or 1 if nothing could be measured.
+    """Measure, write files and print; return the exit code.
+
+    That is 0, 1 if nothing could be measured, 2 if an output failed, 130 after Ctrl-C, or 141 if nothing reads standard
+    output any more. The results are saved first, and no output that fails keeps the others from being made.
 
     `among` takes the place of the backends of those names.
     """
@@ -40,39 +42,46 @@ def bench(
     _check_files(json, plot)
     results = _begun(dtype, no_gpu)
     backends = ", ".join(contender.name for contender in among)
-    print(f"{plural(len(points), 'point')} in {dtype} on {backends}", flush=True)
-    stopped = False
-    with stages(len(points) + len({contender.where for contender in among})) as tell:
-        try:
+    outputs = Outputs()
+    outputs.print(f"{plural(len(points), 'point')} in {dtype} on {backends}")
+    if outputs.code and json is None and plot is None:
+        return outputs.code  # nothing would be left of what was measured
+    try:
+        with stages(len(points) + len({contender.where for contender in among})) as tell:
             measure(among, points, effort, results, tell)
-        except KeyboardInterrupt:
-            stopped = True
-    if stopped:
+        saved = _saved(results, json, outputs)
+    except KeyboardInterrupt:
+        outputs.stopped()
         done = len({m.point for m in results.measurements})
-        print(f"stopped by Ctrl-C: {done} of {plural(len(points), 'point')} measured", file=sys.stderr)
-    _show(results, json, plot)
-    if stopped:
-        return STOPPED
-    return 0 if results.measurements else 1
+        warn(f"stopped by Ctrl-C: {done} of {plural(len(points), 'point')} measured")
+        saved = _saved(results, json, outputs)
+    outputs.print(report(results))
+    if saved:
+        outputs.print(f"results in {json}")
+    _draw(results, plot, outputs)
+    return outputs.code or (0 if results.measurements else 1)
 
 
-def show_again(source: PathName, plot: Path | None) -> None:
-    """Print, and draw, the results of an earlier bench."""
+def show_again(source: PathName, plot: Path | None) -> int:
+    """Print, and draw, the results of an earlier bench; return the exit code, as `bench` does."""
     results = read_results(source)
     _check_files(None, plot)
     said = "" if results.complete else ", stopped before its end"
-    print(f"measured {results.date} on {results.processor}, {results.cores} cores, by {results.command}{said}")
-    _show(results, None, plot)
+    outputs = Outputs()
+    outputs.print(f"measured {results.date} on {results.processor}, {results.cores} cores, by {results.command}{said}")
+    outputs.print(report(results))
+    _draw(results, plot, outputs)
+    return outputs.code
 
 
-def _show(results: Results, json: PathName | None, plot: Path | None) -> None:
-    print(report(results))
-    if json is not None:
-        write_results(json, results)
-        print(f"results in {json}")
-    if plot is not None and results.measurements:
-        save_chart(results, plot)
-        print(f"charts in {plot}")
+def _saved(results: Results, json: PathName | None, outputs: Outputs) -> bool:
+    """Save results if that was asked for, and return whether it was done."""
+    return json is not None and outputs.attempt("save the results", write_results, json, results)
+
+
+def _draw(results: Results, plot: Path | None, outputs: Outputs) -> None:
+    if plot is not None and results.measurements and outputs.attempt("draw the charts", save_chart, results, plot):
+        outputs.print(f"charts in {plot}")
 
 
 def _check_files(json: PathName | None, plot: Path | None) -> None:

@@ -125,7 +125,7 @@ def write_results(path: PathName, results: Results) -> None:
     """Write results to a file, whole or not at all."""
     text = json.dumps({"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}, indent=1, ensure_ascii=False)
     with write_whole(path) as file:
-        file.write(text.encode() + b"\n")
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # of a path that is not UTF-8, JSON's own escapes
 
 
 def read_results(path: PathName) -> Results:
