@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from commands import FASTBP, run_command
 
 import fastbp
 from fastbp import InputError, Network, cli, progress
 
 TRAIN = ["train", "--backend", "numpy-plain", "--epochs", "2", "--mini-batch-size", "100"]
-COMMAND = [sys.executable, "-W", "error", "-m", "fastbp"]
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 
@@ -38,18 +38,12 @@ class Failing(io.StringIO):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command():
     """Run the command in this process, on other streams; return the exit code and what was printed."""
 
     def run(*arguments, **streams):
-        monkeypatch.setattr(sys, "argv", ["fastbp", *map(str, arguments)])
-        with monkeypatch.context() as patch:
-            for name, stream in streams.items():
-                patch.setattr(sys, name, stream)
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-        printed = capsys.readouterr()
-        return left.value.code, printed.out, printed.err
+        done = run_command(*arguments, **streams)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 
@@ -116,7 +110,7 @@ def test_commands_that_print_end_when_standard_output_fails(name, saved, command
 
 def test_a_pipe_that_nothing_reads_ends_the_process_quietly(tmp_path):
     net = tmp_path / "net.safetensors"
-    command = [*COMMAND, *TRAIN, "--save", net]
+    command = [*FASTBP, *TRAIN, "--save", net]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED)
     process.stdout.close()
     process.stdout = None  # which `communicate` would read
@@ -130,7 +124,7 @@ def test_a_pipe_that_nothing_reads_ends_the_process_quietly(tmp_path):
 def test_a_full_standard_output_is_reported_once_by_the_process(tmp_path):
     net = tmp_path / "net.safetensors"
     with open("/dev/full", "w") as full:
-        command = [*COMMAND, *TRAIN, "--save", net]
+        command = [*FASTBP, *TRAIN, "--save", net]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
     assert done.returncode == 2
     first, *others = done.stderr.splitlines()
@@ -195,7 +189,7 @@ def test_the_command_ends_well_when_standard_error_fails(terminal, command, kept
 @FULL
 def test_the_process_ends_well_when_standard_error_is_full():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*COMMAND, *TRAIN], stdout=subprocess.PIPE, stderr=full, text=True, env=BUFFERED)
+        done = subprocess.run([*FASTBP, *TRAIN], stdout=subprocess.PIPE, stderr=full, text=True, env=BUFFERED)
     assert done.returncode == 0
     assert "% of the 359 test examples right" in done.stdout
 
