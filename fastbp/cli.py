@@ -20,7 +20,7 @@ from fastbp.files import check_target, write_whole
 from fastbp.network import Network, load
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
 from fastbp.plots import check_picture, save_curves
-from fastbp.training import DivergedError, History
+from fastbp.training import CheckpointError, DivergedError, History
 
 _NEXT = """\
 Try next:  fastbp train --sizes 64-100-10 --activations relu,softmax --cost log-likelihood --eta 0.3 --plot curves.png
@@ -76,6 +76,8 @@ def fastbp() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of parameters, mini-batches and shuffled data.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Leave the state of training here, to go on from.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, if it is there.")
+@click.option("--resume-anyway", is_flag=True, help="Resume even if the data, the seed or the settings differ.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint by one of a new run.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the network, in safetensors.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves as PNG or SVG.")
 def train(
@@ -97,7 +99,7 @@ def train(
     net = Network(layers, names, cost, dtype=dtype, backend=backend, rng=seed, input_scale=_input_scale(x))
     counts = f"{x.shape[1]:,} examples to train on, {len(validation[1]):,} to validate, {len(test[1]):,} to test"
     click.echo(f"{net!r}\n{counts}")
-    history, stopped = _trained(net, x, labels, validation, eta_of_epoch, options)
+    history, code = _trained(net, x, labels, validation, eta_of_epoch, options)
     seconds = time.perf_counter() - start
     if len(test[1]):
         click.echo(f"{net.accuracy(*test):.2%} of the {len(test[1]):,} test examples right")
@@ -108,8 +110,8 @@ def train(
     if save is not None:
         net.save(save)
         click.echo(f"network in {save}")
-    if stopped:
-        sys.exit(130)
+    if code:
+        sys.exit(code)
     if data == "digits":
         click.echo(_NEXT)
 
@@ -263,15 +265,18 @@ def _fail(message: str) -> None:
 
 def _trained(
     net: Network, x: Any, labels: Any, validation: Any, eta: schedules.Schedule, options: dict[str, Any]
-) -> tuple[History, bool]:
-    """Train; return the history, and whether Ctrl-C ended it."""
+) -> tuple[History, int]:
+    """Train; return the history and an exit code: 130 after Ctrl-C, 2 if the last checkpoint could not be written."""
     history = History()
     try:
         watched = validation if len(validation[1]) else None
-        return net.train(x, labels, eta=eta, validation=watched, callback=history.append, **options), False
+        return net.train(x, labels, eta=eta, validation=watched, callback=history.append, **options), 0
     except KeyboardInterrupt:
         click.echo(f"stopped by Ctrl-C in epoch {len(history.cost) + 1}", err=True)
-        return history, True
+        return history, 130
+    except CheckpointError as error:
+        click.echo(f"fastbp: {error}", err=True)
+        return history, 2
 
 
 def _input_scale(x: Any) -> float:

@@ -99,23 +99,6 @@ def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypat
     assert (tmp_path / "f").read_bytes() == b"new"
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB, where mounting one is allowed."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, text=True
-        )
-    except OSError as error:
-        pytest.skip(f"a file system cannot be mounted here: {error}")
-    if done.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk(small_disk):
     path = small_disk / "net"
     fastbp.Network([8, 4, 2], rng=0).save(path)
