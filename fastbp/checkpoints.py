@@ -125,13 +125,19 @@ class Checkpoint:
         return {name: "" for name, ours, kept in pairs if ours and kept and ours != kept} | other
 
     def _refusal(self, other: Mapping[str, str]) -> str:
-        """Return what is said of differences between the run of the file and this one."""
-        said = [f"its run has {name} {kept}, and this one {self.run[name]!r}" for name, kept in other.items() if kept]
-        if names := [name for name, kept in other.items() if not kept]:
-            said.append(f"its run was of different {', '.join(names)}")
-        if self.fixed & other.keys():
-            return f"{'; '.join(said)}; wanted is the same, or another checkpoint"
-        return f"{'; '.join(said)}; pass the same, or resume_anyway=True (--resume-anyway) to continue with these"
+        """Return what is said of differences between the run of the file and this one.
+
+        Where the file cannot be continued from at all, one reason is enough: of other optimizers all constants differ.
+        """
+        said = {
+            name: f"its run has {name} {kept}, and this one {self.run[name]!r}" for name, kept in other.items() if kept
+        }
+        if fixed := [said[name] for name in said if name in self.fixed]:
+            return f"{fixed[0]}; wanted is the same, or another checkpoint"
+        parts = list(said.values())
+        if names := other.keys() - said.keys():
+            parts.append(f"its run was of different {', '.join(name for name in other if name in names)}")
+        return f"{'; '.join(parts)}; pass the same, or resume_anyway=True (--resume-anyway) to continue with these"
 
     def _check_finite(self, tensors: Tensors, total: float) -> None:
         odd = [name for name, array in tensors.items() if not np.isfinite(array).all()]
