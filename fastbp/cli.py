@@ -81,6 +81,8 @@ def fastbp() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of parameters, mini-batches and shuffled data.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Leave the state of training here, to go on from.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, if it is there.")
+@click.option("--resume-anyway", is_flag=True, help="Resume even if the data, the seed or the settings differ.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint by one of a new run.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the network, in safetensors.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves as PNG or SVG.")
 def train(
@@ -282,8 +284,9 @@ def _trained(
     net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
 ) -> tuple[History, bool]:
     """Train, then save if that was asked for, at Ctrl-C too; return the history, and whether the network was saved."""
-    earlier = options["resume"] and options["checkpoint"] is not None and checkpoints.is_there(options["checkpoint"])
-    history = checkpoints.read_history(options["checkpoint"]) if earlier else History()
+    path, resumes = options["checkpoint"], options["resume"] or options["resume_anyway"]
+    earlier = resumes and path is not None and checkpoints.is_there(path)
+    history = checkpoints.read_history(path) if earlier else History()
     epochs, trained = len(history.cost), False
 
     def saved() -> bool:

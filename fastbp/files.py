@@ -9,6 +9,7 @@ equal files. Nothing is ever unpickled.
 import hashlib
 import json
 import os
+import re
 import reprlib
 import stat
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import locks
 from fastbp.checks import InputError
 
 T = TypeVar("T")
@@ -26,6 +28,10 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 _LONGEST_HEADER = 2**22
 """Bytes of names, shapes and description: JSON may take 25 times its length in memory, so this bounds that too."""
+
+_DRAFT = re.compile(r"\.fastbp-[0-9a-f]{16}\.tmp")
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_MOST_LINKS = 40  # in one path, as on Linux
 
 _IN_DISGUISE = {
     b"\x80": "a pickle",
@@ -39,7 +45,8 @@ _IN_DISGUISE = {
 def check_target(path: PathName) -> str:
     """Return the real path of a file that is to be written, links followed, or raise `InputError` if it cannot be.
 
-    For a look before the work whose result is to be saved; nothing is written.
+    For a look before the work whose result is to be saved; nothing is written. A link that another user made in a
+    folder where others can write is not followed: it might lead to any file of yours.
 
     >>> check_target("/no/such/folder/net.safetensors")
     Traceback (most recent call last):
@@ -47,9 +54,11 @@ def check_target(path: PathName) -> str:
     written to; nothing was changed
     """
     name = _name(path)
-    target = os.path.realpath(name)
+    target, planted = _resolved(name)
     folder = os.path.dirname(target)
-    if os.path.isdir(target):
+    if planted:
+        reason = f"{planted!r} is a link that another user made in a folder where others can write"
+    elif os.path.isdir(target):
         reason = "it is a folder"
     elif not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         reason = f"{folder!r} is no folder that can be written to"
@@ -67,9 +76,10 @@ def write_whole(path: PathName) -> Iterator[BinaryIO]:
     """Give a file to write to, which takes its place at the path as the block ends, and vanishes if the block fails.
 
     Whoever opens the path finds the old file or the new one, whole, whatever happens meanwhile: the new one is written
-    under another name in the same folder (`.fastbp-….tmp`, which only a killed process leaves behind), flushed to the
-    disk, and moved. Of a symbolic link the file it leads to is replaced; a hard link is left with the old file. The
-    mode is the old file's, or what the umask gives. Raises `InputError` if writing fails, and then nothing was changed.
+    under another name in the same folder (`.fastbp-….tmp`), flushed to the disk, and moved. A draft that a killed
+    process left there is removed by the next write. Of a symbolic link the file it leads to is replaced; a hard link is
+    left with the old file. The mode is the old file's, from the first byte of the draft on, or what the umask gives.
+    Raises `InputError` if writing fails, and then nothing was changed.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -80,20 +90,25 @@ def write_whole(path: PathName) -> Iterator[BinaryIO]:
     """
     target = check_target(path)
     folder = os.path.dirname(target)
-    draft = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
+    _sweep(folder)  # before there is a new draft: the disk may be full of old ones
     try:
-        with open(draft, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.exists(target):
-            os.chmod(draft, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(draft, target)
+        mode = stat.S_IMODE(os.lstat(target).st_mode) if os.path.lexists(target) else None
+        draft, descriptor = _draft(folder, 0o666 if mode is None else mode)
+        try:
+            with open(descriptor, "wb", closefd=not locks.AVAILABLE) as file:  # Windows moves closed files only
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+                if mode is not None:
+                    os.chmod(descriptor if hasattr(os, "fchmod") else draft, mode)
+            os.replace(draft, target)
+        finally:
+            with suppress(OSError):  # where all went well there is none
+                os.unlink(draft)
+            if locks.AVAILABLE:
+                os.close(descriptor)
     except OSError as error:
         raise InputError(f"cannot write {_name(path)!r}: {error.strerror or error}; nothing was changed") from error
-    finally:
-        with suppress(OSError):  # where all went well there is none
-            os.unlink(draft)
     _sync(folder)
 
 
@@ -212,6 +227,62 @@ def _name(path: PathName) -> str:
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"path is {path!r}; wanted is the name of a file, a str or an os.PathLike")
     return name
+
+
+def _resolved(name: str) -> tuple[str, str]:
+    """Return a path with its links followed, up to one that another user may have planted, and that link or ""."""
+    if not hasattr(os, "geteuid"):
+        return os.path.realpath(name), ""
+    done, rest, links = "/", os.path.join(os.getcwd(), name).split("/"), 0
+    while rest:
+        part = rest.pop(0)
+        if part in ("", ".", ".."):
+            done = os.path.dirname(done) if part == ".." else done
+            continue
+        step = os.path.join(done, part)
+        with suppress(OSError):
+            found = os.lstat(step)
+            if stat.S_ISLNK(found.st_mode) and links < _MOST_LINKS:
+                if _is_foreign(found, os.lstat(done)):
+                    return step, step
+                target = os.readlink(step)
+                done, rest, links = "/" if target.startswith("/") else done, target.split("/") + rest, links + 1
+                continue
+        done = step
+    return done, ""
+
+
+def _is_foreign(link: os.stat_result, folder: os.stat_result) -> bool:
+    """Return whether a link in a folder may be planted: made by another than root, this user and the folder's owner."""
+    shared = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return bool(shared) and link.st_uid not in (0, os.geteuid(), folder.st_uid)
+
+
+def _draft(folder: str, mode: int) -> tuple[str, int]:
+    """Return the name and the descriptor of a new file in a folder, locked, and of a mode less what the umask takes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
+    while True:
+        name = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
+        descriptor = os.open(name, flags, mode)
+        with suppress(OSError):
+            locks.lock(descriptor, wait=True)
+        if locks.is_at(descriptor, name):
+            return name, descriptor
+        os.close(descriptor)  # another process swept it before it was locked
+
+
+def _sweep(folder: str) -> None:
+    """Remove the drafts in a folder that killed processes left: those that no process has locked."""
+    with suppress(OSError):
+        for name in filter(_DRAFT.fullmatch, os.listdir(folder)):
+            with suppress(OSError):
+                path = os.path.join(folder, name)
+                descriptor = os.open(path, os.O_WRONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
+                try:
+                    if locks.lock(descriptor, wait=False):
+                        os.unlink(path)
+                finally:
+                    os.close(descriptor)
 
 
 def _sync(folder: str) -> None:

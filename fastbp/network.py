@@ -21,7 +21,7 @@ from fastbp.gradients import Trace
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Listed, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.progress import watching
-from fastbp.runs import Options, prepare
+from fastbp.runs import Options, in_use, prepare
 from fastbp.schedules import Schedule
 from fastbp.training import Epoch, History
 
@@ -66,6 +66,8 @@ class Network:
     ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
     """
 
+    _seeded = True  # where nothing else is known, as of a network from a file
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -82,7 +84,7 @@ class Network:
         spread = choose("init", init, INITS)
         where = backends.get(backend)
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
-        self._rng = _generator(rng)
+        self._rng, self._seeded = _generator(rng), rng is not None
         weights, biases = shapes_of(self._plan)
         with where.current():
             drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
@@ -209,6 +211,8 @@ class Network:
         class_weight: Any = None,
         checkpoint: PathName | None = None,
         resume: bool = False,
+        resume_anyway: bool = False,
+        overwrite: bool = False,
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
     ) -> History:
@@ -224,14 +228,22 @@ class Network:
         higher validation accuracy (without classes, a lower cost) and puts the best epoch's parameters back.
 
         `sample_weight`, n numbers, and `class_weight`, "balanced" or a dict, multiply C_x of each example; the sum is
-        divided by the number of examples all the same. `checkpoint` names a file that is written after each epoch and
-        on Ctrl-C; with `resume` training goes on from it, if it is there, and ends as if it had never stopped.
-        `callback` gets an `Epoch` after each, and ends training if it returns True. `progress` shows a bar on a
-        terminal and plain lines elsewhere, on standard error; if they cannot be written, training goes on without.
+        divided by the number of examples all the same. `callback` gets an `Epoch` after each, and ends training if it
+        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard
+        error; if they cannot be written, training goes on without.
+
+        `checkpoint` names a file that is written after each epoch and on Ctrl-C. With `resume` training continues from
+        it, if it exists, and ends as if it had never stopped. The file has a fingerprint of all that decides the run:
+        data, weights, validation, seed, schedule, formulas, settings. `resume` refuses a checkpoint of another run and
+        names what differs; `resume_anyway` continues with what is given now. Without either, an existing file is
+        replaced only with `overwrite`. Two runs cannot use one file at a time. If the file cannot be written, training
+        continues with a warning; if that was so after the last epoch too, `fastbp.training.CheckpointError` is raised
+        at the end. docs/checkpoints.md has the details.
 
         Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
-        last whole mini-batch. Raises `InputError` before anything is changed, `DivergedError` when the cost is no
-        longer finite. The notes' mini-batch algorithm; L2 and momentum as in the book, chapter 3; Adam by its authors.
+        last whole mini-batch. Raises `InputError` before anything is changed, or when a memory-mapped file of the data
+        changes meanwhile; `DivergedError` when the cost is no longer finite. The notes' mini-batch algorithm; L2 and
+        momentum as in the book, chapter 3; Adam by its authors.
 
         >>> net = Network([2, 2, 1], rng=0)
         >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
@@ -251,11 +263,15 @@ class Network:
             class_weight=class_weight,
             checkpoint=checkpoint,
             resume=resume,
+            resume_anyway=resume_anyway,
+            overwrite=overwrite,
+            seeded=self._seeded,
             callback=None if callback is None else self._minding(callback),
         )
-        run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
-        with watching(progress, run.examples_in_all) as watcher:
-            return run.begin(watcher=watcher)
+        with in_use(checkpoint):
+            run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
+            with watching(progress, run.examples_in_all) as watcher:
+                return run.begin(watcher=watcher)
 
     @_where_it_runs
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:

@@ -68,6 +68,10 @@ class Lines(Watcher):
             self._silent_until = now + 0.5
             self.print(str(epoch._replace(seconds=seconds)))
 
+    def warned(self, message: str) -> None:
+        """Print a warning."""
+        self.print(f"warning: {message}")
+
     def compiling(self) -> None:
         """Print, once, why nothing is to be seen for some seconds."""
         if not self._compiling:

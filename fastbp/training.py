@@ -1,5 +1,6 @@
 """Epochs and mini-batches, and what is watched meanwhile; works on parameters and knows no Network."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from fastbp import equations
 from fastbp.backends.operations import Examples, Memory, Moments, Parameters, Plan, Workspace, descent
+from fastbp.checks import InputError
 from fastbp.interrupts import uninterrupted
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Tensors, host_tensors, put_tensors
@@ -22,6 +24,10 @@ _STRETCH = 0.1  # seconds between two looks at Ctrl-C and progress
 
 class DivergedError(ArithmeticError):
     """Training was stopped since the cost is no longer finite; the message says what to lower."""
+
+
+class CheckpointError(InputError):
+    """Training is over, but its last checkpoint could not be written; the network has its trained parameters."""
 
 
 class Epoch(NamedTuple):
@@ -127,6 +133,10 @@ class Watcher:
     def finished(self, epoch: Epoch) -> None:
         """Hear that an epoch is over."""
 
+    def warned(self, message: str) -> None:
+        """Log a warning about training that goes on; the default handler of `logging` writes it to standard error."""
+        logging.getLogger("fastbp").warning(message)
+
 
 Validation = Callable[[], tuple[float, float | None]]
 """Returns the cost and, where there are classes, the fraction right."""
@@ -146,15 +156,18 @@ def train(
     watcher: Watcher | None = None,
     callback: Callable[[Epoch], Any] | None = None,
     checkpoint: Callable[[State], None] | None = None,
+    check_data: Callable[[], None] | None = None,
 ) -> History:
     """Train parameters in place on the chosen examples, from a state on; return what was watched.
 
     Each epoch takes the examples in a new order from `rng`. A last mini-batch that is shorter is divided by its own
     size. A callback that returns True ends training. On Ctrl-C the parameters are those of the last whole mini-batch.
     With patience, the best epoch's parameters are put back at the end. `checkpoint` gets the state after each epoch,
-    and on Ctrl-C.
+    and on Ctrl-C; if it raises, training goes on with a warning, and raises `CheckpointError` at the end if the last
+    state could not be kept. `check_data` is called before examples are read and after, and ends training by raising.
     """
-    watcher = watcher or Watcher()
+    watcher, check_data = watcher or Watcher(), check_data or _unchecked
+    failure: str | None = None  # of the last checkpoint
     watcher.advanced((state.epoch - 1) * len(chosen))
     size, optimizer = settings.mini_batch_size, settings.optimizer
     loop = MiniBatches(plan, p, examples, source, size, len(chosen), state, optimizer, lmbda=settings.lmbda)
@@ -162,28 +175,49 @@ def train(
         while state.epoch <= settings.epochs and not _impatient(state, settings):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
+            check_data()
             start = time.perf_counter()
             cost = loop.epoch(chosen[rng.permutation(len(chosen))], eta, watcher)
             seconds = time.perf_counter() - start
             _check_finite(p, plan, state, eta)
+            check_data()
             watched, accuracy = validate() if validate else (None, None)
+            check_data()  # before the checkpoint: it stays that of the last epoch whose data were sound
             epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(chosen) / seconds)
             with uninterrupted():
                 _finish(state, epoch, rng)
                 if settings.patience is not None:
                     _keep_if_best(state, epoch, p, plan)
-                if checkpoint is not None:
-                    checkpoint(state)
+                failure = _not_kept(checkpoint, state)
+                if failure is not None:
+                    watcher.warned(f"{failure}; training continues, and tries again after the next epoch")
             watcher.finished(epoch)
             if callback is not None and _is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
-        if checkpoint is not None:
-            checkpoint(state)
+        if (failure := _not_kept(checkpoint, state)) is not None:
+            watcher.warned(failure)
         raise
     if state.best is not None:
         put_tensors("", state.best.tensors, p, plan)
+    if failure is not None:
+        raise CheckpointError(f"training is over, but its last checkpoint was not written: {failure}")
     return state.history
+
+
+def _not_kept(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
+    """Give the state to a checkpoint; return why it could not be kept, or None."""
+    if checkpoint is None:
+        return None
+    try:
+        checkpoint(state)
+    except (InputError, OSError, MemoryError) as error:
+        return str(error) or "not enough memory for a checkpoint"
+    return None
+
+
+def _unchecked() -> None:
+    """Check nothing."""
 
 
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:

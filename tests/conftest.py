@@ -34,3 +34,22 @@ def run_python(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env=merged)
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB, where mounting one is allowed."""
+    import subprocess
+
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, text=True
+        )
+    except OSError as error:
+        pytest.skip(f"a file system cannot be mounted here: {error}")
+    if done.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

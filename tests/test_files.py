@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import signal
 import stat
 import struct
 import subprocess
@@ -23,6 +24,7 @@ from safetensors.numpy import load_file, save
 from test_bad_input import refused
 
 import fastbp
+from fastbp import locks
 from fastbp.files import check_target, field, read_tensors, write_tensors, write_whole
 
 DESCRIPTION = {"kind": "example", "version": 1, "state": 2**127 + 1, "names": ["σ", "\ud800"], "cost": 0.1}
@@ -92,26 +94,9 @@ def test_a_stand_in_for_a_full_disk(tmp_path, monkeypatch, function, number):
 
 def test_a_folder_that_cannot_be_synced_is_no_reason_to_fail(tmp_path, monkeypatch):
     opened = os.open
-    monkeypatch.setattr(os, "open", lambda path, *rest: opened("/no/such/folder", *rest))
+    monkeypatch.setattr(os, "open", lambda path, *rest: opened("/no/such" if path == str(tmp_path) else path, *rest))
     put(tmp_path / "f", b"new")
     assert (tmp_path / "f").read_bytes() == b"new"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 64 KiB, where mounting one is allowed."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, text=True
-        )
-    except OSError as error:
-        pytest.skip(f"a file system cannot be mounted here: {error}")
-    if done.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk(small_disk):
@@ -132,6 +117,94 @@ def test_the_mode_is_what_open_gives_or_what_it_was(tmp_path):
     plain.chmod(0o604)
     put(plain, b"new")
     assert stat.S_IMODE(plain.stat().st_mode) == 0o604
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_draft_is_never_more_open_than_the_file_it_replaces(tmp_path, mode):
+    path = tmp_path / "f"
+    path.touch()
+    path.chmod(mode)
+    with write_whole(path) as file:
+        file.write(b"secret")
+        file.flush()
+        (draft,) = set(tmp_path.iterdir()) - {path}
+        assert stat.S_IMODE(draft.stat().st_mode) & ~mode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+KILLED = """
+import os, signal
+from fastbp.files import write_whole
+with write_whole("f") as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_write_and_one_in_use_is_not(tmp_path, run_python):
+    assert run_python(KILLED).returncode == -signal.SIGKILL
+    (left,) = tmp_path.glob(".fastbp-*")
+    similar = [tmp_path / name for name in (".fastbp-0123456789abcdef.tmp.bak", ".fastbp-notes.tmp", "x.tmp")]
+    for path in similar:
+        path.touch()
+    with write_whole(tmp_path / "f") as file:
+        assert not left.exists()
+        put(tmp_path / "g", b"another write meanwhile")
+        file.write(b"whole")
+    assert (tmp_path / "f").read_bytes() == b"whole"
+    assert {path for path in tmp_path.iterdir() if path.suffix in (".tmp", ".bak")} == set(similar)
+
+
+def test_a_draft_that_another_process_sweeps_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, swept = locks.lock, []
+
+    def sweeping(descriptor, *, wait):
+        if wait and not swept:
+            swept.extend(tmp_path.glob(".fastbp-*"))
+            swept[0].unlink()
+        return lock(descriptor, wait=wait)
+
+    monkeypatch.setattr(locks, "lock", sweeping)
+    put(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("in_front", [False, True])
+def test_a_link_that_another_user_planted_in_a_shared_folder_is_not_followed(tmp_path, in_front):
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can give a link to another user")
+    shared, private = tmp_path / "shared", tmp_path / "private"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    private.mkdir()
+    (private / "f").write_bytes(b"old")
+    (shared / "link").symlink_to(private if in_front else private / "f")
+    os.chown(shared / "link", 4242, -1, follow_symlinks=False)
+    path = shared / "link" / "f" if in_front else shared / "link"
+    refused("'.*link' is a link that another user made in a folder where others can write", put, path, b"new")
+    assert (private / "f").read_bytes() == b"old"
+    os.chown(shared / "link", 0, -1, follow_symlinks=False)
+    put(path, b"new")
+    assert (private / "f").read_bytes() == b"new"
+
+
+def test_links_are_followed_as_the_system_follows_them(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "to-b").symlink_to("a/b")
+    (tmp_path / "a" / "up").symlink_to("../to-b/../f")
+    for name in ("f", "a/b/../f", "to-b/../f", "a/up", "./a//up", "to-b/none/../f"):
+        path = f"{tmp_path}/{name}"
+        assert check_target(path) == os.path.realpath(path)
+
+
+def test_a_link_put_in_the_place_of_a_draft_is_not_written_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "urandom", lambda n: bytes(n))
+    (tmp_path / "private").write_bytes(b"old")
+    (tmp_path / f".fastbp-{'00' * 8}.tmp").symlink_to("private")
+    refused("File exists", put, tmp_path / "f", b"new")
+    assert (tmp_path / "private").read_bytes() == b"old"
 
 
 def test_of_a_link_the_file_it_leads_to_is_replaced(tmp_path):

@@ -3,10 +3,9 @@
 import os
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
-from commands import FASTBP, PYTHON
+from commands import run_command
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/first-hour.md").read_text(encoding="utf-8")
@@ -17,17 +16,16 @@ def test_it_installs_as_the_readme_does():
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_command_and_line_in_order(tmp_path):
-    python = []  # all of it so far, since a block builds on those before
+def test_every_command_and_line_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}  # one session of Python, since a block builds on those before
     for language, block in re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL):
         if language == "python":
-            python.append(block)
-            commands = [[*PYTHON, "-c", "\n".join(python)]]
+            exec(compile(block, "docs/first-hour.md", "exec"), names)
         else:
-            commands = [[*FASTBP, *shlex.split(line)[1:]] for line in block.splitlines()]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path, env=os.environ)
-            assert done.returncode == 0, (command[-1], done.stderr)
+            for line in block.splitlines():
+                done = run_command(*shlex.split(line)[1:])
+                assert done.returncode == 0, (line, done.stderr)
     made = {"curves.png", "speed.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
     assert made <= set(os.listdir(tmp_path))
     assert len((tmp_path / "classes.csv").read_text().splitlines()) == 1 + 359

@@ -69,7 +69,7 @@ def _lower(
             return words[value] if value in words else decorate(_lower(value, decorate, words, number, called))
         return value
 
-    used = _global_names(function.__code__)
+    used = global_names(function.__code__)
     return FunctionType(
         _with_numbers(function.__code__, number),
         {name: meaning(value) for name, value in function.__globals__.items() if name in used}
@@ -93,7 +93,7 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
     if isinstance(value, CodeType):
         return value.co_code, value.co_names, tuple(_fingerprint(constant, callers) for constant in value.co_consts)
     if isinstance(value, FunctionType) and value not in callers:
-        names = sorted(_global_names(value.__code__) & value.__globals__.keys())
+        names = sorted(global_names(value.__code__) & value.__globals__.keys())
         cells = (cell.cell_contents for cell in value.__closure__ or ())
         parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
         return tuple(_fingerprint(part, (*callers, value)) for part in parts)
@@ -107,9 +107,10 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
 
 
 @cache  # code is equal where it does the same; to look into it takes 1.5 ms for a network's formulas
-def _global_names(code: CodeType) -> frozenset[str]:
+def global_names(code: CodeType) -> frozenset[str]:
+    """Return the names of the globals that code reads, functions within it included."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    inner = (_global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    inner = (global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(own.union(*inner))
 
 
