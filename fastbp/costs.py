@@ -13,7 +13,7 @@ from typing import Any
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
 from fastbp.checks import InputError, check_bounds, choose
 from fastbp_kernels import columns
-from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
+from fastbp_kernels.words import Array, exp, log, log1p, where
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def _difference(z: Array, a: Array, y: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, a: Array, y: Array) -> Array:
-    return maximum(z, 0.0) - z * y + log1p(exp(-abs(z)))  # −y ln σ(z) − (1 − y) ln(1 − σ(z))
+    # −y ln σ(z) − (1 − y) ln(1 − σ(z)), where max(z, 0) − z y would cancel for y near 1 and a large z
+    return where(z > 0.0, z * (1.0 - y), -z * y) + log1p(exp(-abs(z)))
 
 
 def _softmax_log_likelihood(z: Array, a: Array, y: Array) -> Array:
