@@ -7,7 +7,7 @@ float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 −
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
@@ -114,7 +114,7 @@ class OutputRule:
         return output_rule, (self.activation, self.cost_function)  # its formulas may be closures, which no pickle takes
 
 
-@cache
+@lru_cache(maxsize=128)
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
     """Return the rule of a pair, always the same one, by which its kernels are known; or raise `InputError`.
 
