@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.checks import InputError
+from fastbp.disk import replace, to_disk
 
 T = TypeVar("T")
 PathName = str | os.PathLike[str]
@@ -85,10 +86,10 @@ def write_whole(path: PathName) -> Iterator[BinaryIO]:
         with open(draft, "xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            to_disk(file.fileno())
         if os.path.exists(target):
             os.chmod(draft, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(draft, target)
+        replace(draft, target)
     except OSError as error:
         raise InputError(f"cannot write {_name(path)!r}: {error.strerror or error}; nothing was changed") from error
     finally:
