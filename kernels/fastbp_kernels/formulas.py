@@ -15,8 +15,8 @@ Formula = Callable[..., Any]
 Kernel = Any
 
 
-KEPT = 128
-"""Number of kernels that each factory keeps. Making one anew takes 10 ms if it is on disk."""
+KEPT = 32
+"""Number of kernels that each factory keeps. An activation takes 0.3 MB of them; to load one anew takes 10 ms."""
 
 
 class _Comparable:
