@@ -199,9 +199,12 @@ def check(backend: str | None) -> None:
 
 def _check_host(backend: Any) -> int:
     """Print the checks of a backend; return how many failed."""
+    from fastbp.information import called_blas
     from fastbp.selfcheck import checks
 
     say(f"fastbp {__version__} on {backend.name}")
+    if backend.kind == "numpy":
+        say(f"BLAS    {called_blas()}")
     failed = 0
     for done in checks(backend):
         failed += not done.passed

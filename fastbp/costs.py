@@ -7,13 +7,13 @@ float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 −
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
 from fastbp.checks import InputError, check_bounds, choose
 from fastbp_kernels import columns
-from fastbp_kernels.words import Array, exp, log, log1p, maximum, where
+from fastbp_kernels.words import Array, exp, log, log1p, where
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class OutputRule:
         return output_rule, (self.activation, self.cost_function)  # its formulas may be closures, which no pickle takes
 
 
-@cache
+@lru_cache(maxsize=128)
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
     """Return the rule of a pair, always the same one, by which its kernels are known; or raise `InputError`.
 
@@ -142,7 +142,8 @@ def _difference(z: Array, a: Array, y: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, a: Array, y: Array) -> Array:
-    return maximum(z, 0.0) - z * y + log1p(exp(-abs(z)))  # −y ln σ(z) − (1 − y) ln(1 − σ(z))
+    # −y ln σ(z) − (1 − y) ln(1 − σ(z)), where max(z, 0) − z y would cancel for y near 1 and a large z
+    return where(z > 0.0, z * (1.0 - y), -z * y) + log1p(exp(-abs(z)))
 
 
 def _softmax_log_likelihood(z: Array, a: Array, y: Array) -> Array:

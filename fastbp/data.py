@@ -94,7 +94,8 @@ def as_weights(
     """Return the examples' weights as a matrix (1, examples), or (0, examples) where every example counts the same.
 
     `sample_weight` has one finite number, not negative, an example. `class_weight` maps classes to theirs, 1 for those
-    it leaves out, or is "balanced": n / (classes · examples of the class). With both, they are multiplied.
+    it leaves out, or is "balanced": n / (classes · examples of the class). With both, they are multiplied. Raises
+    `InputError` for weights that are not representable in the plan's dtype.
     """
     if sample_weight is None and class_weight is None:
         return np.empty((0, examples), plan.dtype)
@@ -105,10 +106,25 @@ def as_weights(
             raise InputError(f"sample_weight has shape {given.shape}; wanted is one weight an example: ({examples},)")
         weights *= given
     if class_weight is not None:
-        weights *= _class_weights(class_weight, classes, plan.sizes[-1])
+        with np.errstate(over="ignore"):  # an infinite product is refused below
+            weights *= _class_weights(class_weight, classes, plan.sizes[-1])
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise InputError("weights of examples are negative, not finite, or all zero; wanted are weights of 0 or more")
+    sources = (("sample_weight", sample_weight), ("class_weight", class_weight))
+    _check_representable(" times ".join(name for name, given in sources if given is not None), weights, plan.dtype)
     return weights[None, :]
+
+
+def _check_representable(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
+    """Raise `InputError` for weights that a dtype would turn into infinity, zero or a number of fewer digits."""
+    limits = np.finfo(dtype)
+    low, high = float(limits.smallest_normal), float(limits.max)
+    wrong = np.flatnonzero((weights > 0) & ((weights < low) | (weights > high)))
+    if wrong.size:
+        raise InputError(
+            f"{name} is {weights[wrong[0]]:g} for example {wrong[0]}; weights must be 0, or from {low:.3g} to "
+            f"{high:.3g} for a network in {dtype}"
+        )
 
 
 def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[Any]:

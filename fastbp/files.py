@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fastbp import locks
 from fastbp.checks import InputError
+from fastbp.disk import replace, to_disk
 
 T = TypeVar("T")
 PathName = str | os.PathLike[str]
@@ -98,10 +99,10 @@ def write_whole(path: PathName) -> Iterator[BinaryIO]:
             with open(descriptor, "wb", closefd=not locks.AVAILABLE) as file:  # Windows moves closed files only
                 yield file
                 file.flush()
-                os.fsync(descriptor)
+                to_disk(descriptor)
                 if mode is not None:
                     os.chmod(descriptor if hasattr(os, "fchmod") else draft, mode)
-            os.replace(draft, target)
+            replace(draft, target)
         finally:
             with suppress(OSError):  # where all went well there is none
                 os.unlink(draft)

@@ -26,7 +26,7 @@ def information() -> dict[str, str]:
         "fastbp": __version__,
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
-        "BLAS": _blas(),
+        "BLAS": called_blas(),
         "threads": f"{os.cpu_count()} processors; {_threads()}",
         "compiled code": cpu.affine("float32")._cache.cache_path or _NOT_KEPT,
         **{f"backend {name}": reason or "can be used" for name, reason in reasons.items()},
@@ -36,16 +36,16 @@ def information() -> dict[str, str]:
 def _threads() -> str:
     """Return how many threads the libraries take that have been loaded, and what the environment says."""
     taken = [f"{name} takes {count}" for name, count in in_use().items()]
-    names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return "; ".join([*taken, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])
 
 
-def _blas() -> str:
-    from scipy import __config__ as scipy_built
-
+def called_blas() -> str:
+    """Return which BLAS compiled code calls, where it is, and whether its number of threads can be set."""
     from fastbp_kernels import blas
+    from fastbp_kernels.blas_library import library
 
-    if blas.chosen() == "mkl":
-        return f"MKL, by {blas.VARIABLE}"
-    built = scipy_built.show(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{built['name']} {built['version']}, SciPy's"
+    choice = blas.chosen()
+    found = library(choice)
+    source = "SciPy's" if choice == "scipy" else f"by {blas.VARIABLE}"
+    return f"{found.describe()}; {source}{', ' if found.path else ''}{found.path}"

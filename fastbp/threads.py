@@ -6,6 +6,7 @@ the same results, bit for bit, of one training at a time: one on another thread 
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,7 @@ def use_threads(count: int) -> Iterator[None]:
     ...     pass
     """
     limits = _limits(whole_number("threads", count))
+    _warn_if_without_effect("use_threads")
     try:
         yield
     finally:
@@ -40,6 +42,17 @@ def obey_environment() -> None:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"{VARIABLE} is {text!r}; wanted is a whole number of at least 1")
     _limits(int(text))
+    _warn_if_without_effect(VARIABLE)
+
+
+def _warn_if_without_effect(what: str) -> None:
+    """Warn where compiled code calls a BLAS whose number of threads cannot be set while the process runs."""
+    from fastbp_kernels.blas_library import library
+
+    called = library(os.environ.get("FASTBP_BLAS") or "scipy")
+    if called.controller is None:
+        hint = "; set VECLIB_MAXIMUM_THREADS before Python starts" if called.name() == "Accelerate" else ""
+        warnings.warn(f"{what} has no effect on {called.name()}, the BLAS that fastbp calls{hint}", stacklevel=4)
 
 
 def in_use() -> dict[str, int]:

@@ -362,6 +362,7 @@ def test_examples_that_cannot_be_used_are_refused():
     refused("early_stopping is True", net.set_params(early_stopping=True).partial_fit, x, y)
     net.set_params(warm_start=False, validation_fraction=0.5)
     refused("zero for all examples to train on, or for all held out", net.fit, x, y, sample_weight=[0, 1, 0, 0, 0, 0])
+    refused("sample_weight has an infinite sum", net.fit, x, y, sample_weight=[1e308] * 6)
     net.set_params(early_stopping=False, warm_start=True)
     refused("valid classes are", net.fit, x, y + 1)
     refused("y wants logistic outputs", net.fit, x, np.eye(3, dtype=int)[y] | np.eye(3, dtype=int)[::-1][y])

@@ -97,7 +97,7 @@ def test_where_nobody_serves_or_the_board_is_taken_the_kernel_does_both(board, s
 def always(monkeypatch):
     """Help for work of any size, and BLAS with two threads."""
     monkeypatch.setattr(second_thread, "_ENOUGH", 0)
-    monkeypatch.setattr(second_thread, "_known", {})
+    second_thread._times_of.cache_clear()
     with threads.use_threads(2):
         yield
 

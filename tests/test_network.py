@@ -203,6 +203,25 @@ def test_saturated_outputs_keep_their_error_and_cost():
         np.testing.assert_allclose(nabla_b[0], [[1.0], [-1.0]])
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_likelihood_of_large_logits_keeps_the_logarithm(scale, dtype, backend):
+    """Two equal logits: a = 1/2, so −ln a = ln 2, which max z + ln Σ e^(z − max z) − z loses in float32 at 10⁶."""
+    net = fastbp.Network([1, 2], "softmax", "log-likelihood", bias=False, dtype=dtype, backend=backend)
+    net.weights = [[[scale], [scale]]]
+    assert net.cost([1.0], [1.0, 0.0]) == pytest.approx(np.log(2), rel=1e-6)
+    assert net.cost([1.0], [0.25, 0.75]) == pytest.approx(np.log(2), rel=1e-6)
+
+
+def test_cross_entropy_of_large_z_keeps_what_targets_near_1_leave(backend):
+    """z − z y at z = 2²⁰, y = 1 − 2⁻²⁴: both are rounded to 2⁻⁴ in float32, and their difference is 2⁻⁴ exactly."""
+    net = fastbp.Network([1, 1], "sigmoid", "cross-entropy", bias=False, backend=backend)
+    for z, y in ((2.0**20 + 1, 1 - 2.0**-24), (-(2.0**20) - 1, 2.0**-24)):
+        net.weights = [[[z]]]
+        expected = (2.0**20 + 1) * 2.0**-24  # not a multiple of 2⁻⁴
+        assert net.cost([1.0], [y]) == pytest.approx(expected, rel=1e-6)
+
+
 def test_parameters_that_a_callback_assigns_are_trained_on():
     x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
     nets = [fastbp.Network([4, 5, 3], rng=0) for _ in range(2)]

@@ -1,12 +1,17 @@
 """An activation of the user's own, in a script: fused, compiled anew when edited, blamed by name when it is wrong."""
 
+import gc
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 import fastbp
+from fastbp.costs import output_rule, quadratic
 from fastbp_kernels import words
+from fastbp_kernels.formulas import by_formula
+from fastbp_kernels.lowering import fingerprint
 from fastbp_kernels.words import exp
 
 SCRIPT = """
@@ -218,6 +223,43 @@ def test_a_cost_of_ones_own():
     assert fastbp.check_gradients(net, x, np.zeros((2, 6))) < 1e-6
     outputs = net.feedforward(x)
     assert net.cost(x, np.zeros((2, 6))) == pytest.approx(np.mean(np.sum(outputs**4, axis=0)), rel=1e-5)
+
+
+def test_activations_made_in_a_loop_are_not_kept():
+    """Each has another slope, so nothing of one can be used for the next; what is kept of them is bounded."""
+
+    @by_formula
+    def factory(formula, dtype):
+        return {"made of": formula.__defaults__}  # a dict: equal, but not the same, when made anew
+
+    def own(slope):
+        return fastbp.Activation(f"own {slope}", lambda z, s=slope: s * z, lambda z, a, s=slope: s + 0.0 * a)
+
+    def use(activation):
+        output_rule(activation, quadratic)
+        return factory(activation.f, "float32")
+
+    def code_of_its_own(number):
+        namespace = {}
+        exec(f"def f(z): return {number}.5 * z", namespace)
+        return namespace["f"]
+
+    first = own(0.0)
+    kernel = use(first)
+    assert use(own(0.0)) is kernel
+    gone = [weakref.ref(first), weakref.ref(first.f)]
+    code = code_of_its_own(0)
+    gone.append(weakref.ref(code.__code__))
+    fingerprint(code)
+    del first, code
+    for number in range(1, 1500):
+        if number < 200:
+            last = use(own(float(number)))
+        fingerprint(code_of_its_own(number))
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None, None]
+    assert use(own(199.0)) is last
+    assert use(own(0.0)) is not kernel
 
 
 def test_an_activation_must_be_made_of_functions():

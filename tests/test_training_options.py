@@ -211,6 +211,26 @@ def test_what_is_refused_changes_neither_parameters_nor_generator(options, messa
     assert net._rng.bit_generator.state == state
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"sample_weight": [1.0] * 7 + [1e300] * 4}, r"sample_weight is 1e\+300 for example 7; weights must be 0, or"),
+        ({"sample_weight": [1e-60] * N}, r"sample_weight is 1e-60 .* 0, or from 1.18e-38 to 3.4e\+38 .* in float32"),
+        ({"sample_weight": [1e-40] * N}, "sample_weight is 1e-40 for example 0"),  # float32 has 16 bits left for it
+        ({"class_weight": {0: 1e300, 1: 1e300}}, r"class_weight is 1e\+300 for example 0"),
+        (
+            {"sample_weight": [1e30] * N, "class_weight": {0: 1e30, 1: 1e30}},
+            "sample_weight times class_weight is 1e.60",
+        ),
+        ({"sample_weight": [1e200] * N, "class_weight": {0: 1e200, 1: 1e200}}, "negative, not finite, or all zero"),
+    ],
+)
+def test_weights_that_the_dtype_cannot_hold_are_refused_by_name(weights, message, data):
+    net = fastbp.Network([3, 4, 2], rng=0)
+    with pytest.raises(fastbp.InputError, match=message):
+        net.train(data[0], np.arange(N) % 2, epochs=1, mini_batch_size=M, progress=False, **weights)
+
+
 def test_class_weights_want_classes(data):
     net = network()
     with pytest.raises(fastbp.InputError, match="class_weight wants targets that are classes"):

@@ -31,9 +31,9 @@ class CompiledNumPy(Backend):
     xp = np
 
     def __init__(self) -> None:
-        obey_environment()
         if os.environ.get("FASTBP_BLAS"):
             _check_blas()
+        obey_environment()  # when MKL has been loaded, or the limit would not reach it
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return compiled kernels; raises `InputError` with the name of a formula that Numba cannot compile."""

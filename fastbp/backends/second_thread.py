@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ def help_for(plan: Plan, source: str, m: int, n: int) -> Help:
     products = [columns * rows for columns, rows in pairwise(plan.sizes)]
     if n * sum(products) < _ENOUGH or m > _MANY:
         return Help()
-    return _HelpOfThread(m * max(products), _known.setdefault((plan, source, m), _Times()))
+    return _HelpOfThread(m * max(products), _times_of(plan, source, m))
 
 
 class _Times:
@@ -53,7 +53,10 @@ class _Times:
         return not best if self._count % _AGAIN == 0 else best
 
 
-_known: dict[tuple[Plan, str, int], _Times] = {}  # of the networks, examples and mini-batches of this process
+@lru_cache(maxsize=64)  # bounded: a plan holds its formulas
+def _times_of(plan: Plan, source: str, m: int) -> _Times:
+    """Return the times of the networks, examples and mini-batches of a kind in this process."""
+    return _Times()
 
 
 class _HelpOfThread(Help):
@@ -175,21 +178,18 @@ class _BLAS(NamedTuple):
 @cache
 def _blas() -> _BLAS | None:
     """Return the BLAS whose products compiled code calls, if its number of threads is one for all who call it."""
-    from scipy.linalg import cython_blas  # noqa: F401 (the BLAS that Numba calls)
-    from threadpoolctl import ThreadpoolController
-
     from fastbp_kernels import blas
+    from fastbp_kernels.blas_library import library
 
-    libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
-    if blas.chosen() == "mkl":
-        found = [library for library in libraries if library.internal_api == "mkl"]
-        return _BLAS(found[0].get_num_threads, found[0].set_num_threads) if found else None
-    for library in libraries:
-        for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):  # NumPy's own has a suffix
+    called = library(blas.chosen()).controller
+    if called is not None and called.internal_api == "mkl":  # by FASTBP_BLAS, or SciPy's own, as conda's may be
+        return _BLAS(called.get_num_threads, called.set_num_threads)
+    if getattr(called, "threading_layer", "") == "pthreads":  # by OpenMP, each thread has a number of its own
+        for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):
             # Called from here, since threadpoolctl has one thread at a time call it, and says nothing to the others.
-            take = getattr(ctypes.CDLL(library.filepath), name, None)
-            if take is not None and getattr(library, "threading_layer", "") == "pthreads":
-                return _BLAS(library.get_num_threads, take)
+            take = getattr(ctypes.CDLL(called.filepath), name, None)
+            if take is not None:
+                return _BLAS(called.get_num_threads, take)
     return None
 
 

@@ -34,7 +34,10 @@ class Loop:
         self._estimator, self._plan, self._p, self._rng, self._partial = estimator, plan, p, rng, partial
         self._order, self._held = _split(estimator, examples, rng)
         self._m = _mini_batch_size(estimator.batch_size, len(self._order))
-        scale = 1.0 if examples.w is None else float(examples.w[self._order].mean())
+        with np.errstate(over="ignore"):  # an infinite mean is refused below
+            scale = 1.0 if examples.w is None else float(examples.w[self._order].mean())
+        if not math.isfinite(scale):
+            raise InputError("sample_weight has an infinite sum; the sum of the weights must be finite")
         if scale == 0.0 or (self._held is not None and self._held.w is not None and not self._held.w.any()):
             raise InputError("sample_weight is zero for all examples to train on, or for all held out; wanted are some")
         if examples.w is not None:

@@ -6,6 +6,7 @@ either by symbol, not by address, can be cached, and kernels of one are no kerne
 names of their own, by which Numba's cache knows them.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastbp_kernels.blas_library import library, mkl_files
 from fastbp_kernels.vector_math import jitable
 
 _int, _size, _pointer = types.intc, types.intp, types.voidptr
@@ -116,26 +118,21 @@ def multiplies_few_columns() -> bool:
 
     δ aᵀ of 10 columns and (30, 784) then takes 2.3 µs by BLAS and 3.5 by tiles, where with AVX2 it took 6.8.
     """
-    from scipy.linalg import cython_blas  # noqa: F401 (loaded, so that it can be asked)
-    from threadpoolctl import threadpool_info
-
-    kernels = [pool.get("architecture") for pool in threadpool_info() if "scipy" in pool["filepath"]]
-    return chosen() == "scipy" and any(name in ("SkylakeX", "Cooperlake", "SapphireRapids") for name in kernels)
+    controller = library(chosen()).controller
+    return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 
 @cache
 def _load_mkl() -> None:
-    """Make MKL's symbols known to compiled code, from the package mkl or from where the system finds libraries."""
+    """Make MKL's symbols known to compiled code, from pip's package, conda's, or where the system finds libraries."""
     try:
-        files = metadata.files("mkl") or []
+        installed = [str(file.locate()) for file in metadata.files("mkl") or []]
     except metadata.PackageNotFoundError:
-        files = []
-    ending = (".so", ".dylib", ".dll")
-    found = [str(f.locate()) for f in files if "mkl_rt" in f.name and any(part in f.name for part in ending)]
-    try:
-        llvm.load_library_permanently(next(iter(found), "libmkl_rt.so"))
-    except RuntimeError as error:
-        raise NoBLASError(f"{VARIABLE} is 'mkl', which is not installed: pip install 'fastbp[mkl]'") from error
+        installed = []
+    for path in mkl_files(installed):
+        with contextlib.suppress(RuntimeError):
+            return llvm.load_library_permanently(path)  # type: ignore[no-any-return]
+    raise NoBLASError(f"{VARIABLE} is 'mkl', which is not installed: pip install 'fastbp[mkl]'")
 
 
 @jitable

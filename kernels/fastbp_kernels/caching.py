@@ -1,12 +1,17 @@
 """Compiled code on disk, of which a damaged or unwritable file costs time and nothing else."""
 
 import contextlib
+import hashlib
+import os
+import pickle
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
+from llvmlite import __version__ as _llvmlite_version
 from numba import njit, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.typing.typeof import typeof_impl
 
@@ -20,6 +25,68 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """The files of a function's cache: one per key, each checked before anything in it is used.
+
+    Numba unpickles what it finds, and the pickle of a damaged file can be any machine code. Here a file begins with a
+    SHA-256 digest of what it is for (format, Python source, versions, key) and of its content. A file that is damaged,
+    or that belongs to another key, has another digest and is ignored. This protects against damage, not against an
+    attacker who can write to the folder.
+
+    A file's name depends on the function and the key alone, so an entry from an older source or version is overwritten.
+    """
+
+    def __init__(self, folder: str, function: str, source_stamp: Any) -> None:
+        super().__init__(folder, function, source_stamp)
+        self._function = function
+
+    def load(self, key: Any) -> Any:
+        """Return the data saved under a key, or None if its file is missing, damaged or out of date."""
+        path, purpose = self._identify(key)
+        try:
+            with open(path, "rb") as file:
+                digest, content = file.read(_DIGEST_SIZE), file.read()
+        except OSError:
+            return None
+        return pickle.loads(content) if digest == _digest(purpose, content) else None
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save data under a key."""
+        path, purpose = self._identify(key)
+        content = self._dump(data)
+        with self._open_for_write(path) as file:
+            file.write(_digest(purpose, content))
+            file.write(content)
+
+    def _identify(self, key: Any) -> tuple[str, bytes]:
+        """Return the path of a key's file, and what enters its digest beside its content."""
+        name = f"{self._function}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.fbc"
+        # The function's name and line are in it too: Numba's keys do not tell 2.0 * x from 3.0 * x.
+        purpose = (_FORMAT, self._version, _llvmlite_version, self._source_stamp, _stamp_of_package(), name, key)
+        return os.path.join(self._cache_path, name), repr(purpose).encode()
+
+
+_FORMAT, _DIGEST_SIZE = 1, hashlib.sha256().digest_size
+
+
+def _digest(purpose: bytes, content: bytes) -> bytes:
+    digest = hashlib.sha256(len(purpose).to_bytes(8, "little") + purpose)
+    digest.update(content)
+    return digest.digest()
+
+
+@cache
+def _stamp_of_package() -> bytes:
+    """Return a digest of this package's source.
+
+    Numba's own stamp covers the file of the compiled function, and not those of the functions inlined into it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.digest()
+
+
 class ForgivingCache(FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function's machine code, without its errors.
 
@@ -27,14 +94,16 @@ class ForgivingCache(FunctionCache):  # type: ignore[misc]
     system's. Here what cannot be read is thrown away and compiled anew, and what cannot be written is not.
     """
 
+    def __init__(self, function: Function) -> None:
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, stamp)
+
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Return compiled code, or None if there is none that can be read."""
         found = None
-        try:
+        with contextlib.suppress(Exception):
             found = super().load_overload(signature, target_context)
-        except Exception:
-            with contextlib.suppress(Exception):
-                self.flush()
         if found is None:
             compiling()
         return found

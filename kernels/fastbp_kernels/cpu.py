@@ -127,10 +127,11 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             partition = zero
             for j in range(z.shape[1]):
                 partition += exp(z[i, j] - top)
-            log_partition = top + log(partition)
+            log_partition = log(partition)
             column = 0.0
             for j in range(z.shape[1]):
-                column += y[i, j] * (log_partition - z[i, j])
+                # The two large numbers first: float32 would lose the logarithm in a sum with a top of 10⁶.
+                column += y[i, j] * ((top - z[i, j]) + log_partition)
             total[0] += s[i, 0] * column if weighted else column
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 4, types.float64[::1]))

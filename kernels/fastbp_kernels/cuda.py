@@ -364,11 +364,11 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             while j < n:
                 partition += math.exp(column[start + j] - top)
                 j += start
-            log_partition = top + math.log(_summed(column, t, partition))
+            log_partition = math.log(_summed(column, t, partition))
             value = real(0)
             j = t
             while j < n:
-                value += y[i * n + j] * (log_partition - column[start + j])
+                value += y[i * n + j] * ((top - column[start + j]) + log_partition)
                 j += start
             value = _summed(column, t, value)
             if t == zero:

@@ -8,7 +8,7 @@ function would be known by name alone and answered with its old machine code.
 
 import dis
 from collections.abc import Callable, Hashable, Mapping
-from functools import cache
+from functools import lru_cache
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
@@ -106,7 +106,7 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
     return object()  # equal to nothing: what can change in place is never known to be what it was
 
 
-@cache  # code is equal where it does the same; to look into it takes 1.5 ms for a network's formulas
+@lru_cache(maxsize=1024)  # code is equal where it does the same; to look into it takes 1.5 ms for a network's formulas
 def global_names(code: CodeType) -> frozenset[str]:
     """Return the names of the globals that code reads, functions within it included."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
