@@ -9,6 +9,11 @@ import pytest
 from commands import PYTHON
 
 
+def pytest_make_parametrize_id(val):
+    """Name no test after the bytes of a file: a gzip's hold the time, and the workers of `-n 2` must agree on names."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20_240_321)
