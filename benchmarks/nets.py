@@ -10,6 +10,7 @@ from benchmarks.mnist import Rows
 from benchmarks.peers import parameters
 from fastbp import equations
 from fastbp.backends.operations import Backend, Examples, Memory, Plan, descent
+from fastbp.interrupts import uninterrupted
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
 
@@ -36,7 +37,7 @@ class Ready:
     def train(self) -> None:
         """Train on all mini-batches once, and be done when this returns."""
         *_, order, _, m, _ = self.arguments
-        with self.plan.backend.help_for(self.plan, "uint8", m, len(order)):
+        with uninterrupted(), self.plan.backend.help_for(self.plan, "uint8", m, len(order)):
             self.plan.backend.run(equations.train_mini_batches, *self.arguments)
             self.plan.backend.synchronize()
 

@@ -287,38 +287,45 @@ class MiniBatches:
         self.stretch = 1  # mini-batches; grows until it takes its tenth of a second
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
-        """Go once through the examples in an order, from the state's place in it on; return the average cost."""
-        state, m = self.state, self.m
+        """Go once through the examples in an order, from the state's place in it on; return the average cost.
+
+        Ctrl-C is let through while the watcher is called.
+        """
+        state = self.state
         order = self.backend.upload(order)
-        self.backend.set_total(self.total, state.total)
-        watcher.advanced(min(state.done * m, self.n))
-        try:
-            with self.help:
-                while state.done < self.full:
-                    count = min(self.stretch, self.full - state.done)
-                    seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
-                    watcher.advanced(count * m)
-                    self.help.learn(count, seconds)
-                    if count == self.stretch:
-                        self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
-                if self.short is not None and state.done == self.full:
-                    self._run(order[self.full * m :], eta, self.short, self.rest, 1)
-                    watcher.advanced(self.rest)
-        finally:
-            with uninterrupted():
+        watcher.advanced(min(state.done * self.m, self.n))
+        with uninterrupted() as ctrl_c:
+            self.backend.set_total(self.total, state.total)
+            try:
+                with self.help:
+                    self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(watcher.advanced, examples))
+            finally:
                 state.total = self.backend.cost_in(self.total)  # once: on a GPU it waits, and comes to the host
         if not math.isfinite(state.total):
             raise _diverged(state, eta)
         return state.total / self.n
+
+    def _mini_batches(self, order: Array, eta: float, advanced: Callable[[int], None]) -> None:
+        """Train on the mini-batches of an order that are not done yet."""
+        state, m = self.state, self.m
+        while state.done < self.full:
+            count = min(self.stretch, self.full - state.done)
+            seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
+            self.help.learn(count, seconds)
+            if count == self.stretch:
+                self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
+            advanced(count * m)
+        if self.short is not None and state.done == self.full:
+            self._run(order[self.full * m :], eta, self.short, self.rest, 1)
+            advanced(self.rest)
 
     def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
         """Train on so many mini-batches and take them down in the state; return the seconds they took."""
         start, state = time.perf_counter(), self.state
         n = m if self.lmbda_over_batch else self.n
         by = descent(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
-        with uninterrupted():
-            arguments = (self.operations, self.p, state.moments, ws, self.examples, order, by, m, self.total)
-            self.backend.run(equations.train_mini_batches, *arguments)
-            self.backend.synchronize()
-            state.done, state.steps = state.done + count, state.steps + count
+        arguments = (self.operations, self.p, state.moments, ws, self.examples, order, by, m, self.total)
+        self.backend.run(equations.train_mini_batches, *arguments)
+        self.backend.synchronize()
+        state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start

@@ -144,7 +144,7 @@ def test_where_the_number_of_threads_cannot_be_set_a_limit_warns_and_check_says_
     ):
         pass
     monkeypatch.setenv("FASTBP_THREADS", "1000")
-    monkeypatch.setattr("fastbp.threads._limits", lambda count: None)
+    monkeypatch.setattr("fastbp.threads.limits.keep", lambda limit: None)
     with pytest.warns(UserWarning, match=f"FASTBP_THREADS has no effect on Accelerate, .*; {advice}"):
         fastbp.threads.obey_environment()
     said = "Accelerate, whose number of threads cannot be set"

@@ -12,6 +12,7 @@ from numba import njit
 import fastbp
 from fastbp import threads
 from fastbp.backends import second_thread
+from fastbp.threads import ThreadPool
 from fastbp_kernels import halves
 from fastbp_kernels.vector_math import MATH
 
@@ -252,7 +253,7 @@ def test_little_work_wakes_nobody():
 
 def test_products_that_are_large_are_left_to_more_than_two_threads_of_blas(monkeypatch):
     threads = [8]
-    monkeypatch.setattr(second_thread, "_blas", lambda: second_thread._BLAS(lambda: threads[-1], threads.append))
+    monkeypatch.setattr(second_thread, "_blas", lambda: ThreadPool("blas", lambda: threads[-1], threads.append))
     with second_thread.help_for(plan(784, 100, 10), "float32", 32, 50_000):
         assert threads == [8, 1]
     assert threads == [8, 1, 8]

@@ -1,6 +1,7 @@
 """How many threads the products use, by every way to say so; and that the same number gives the same bits."""
 
 import os
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 import fastbp
 from fastbp import cli, threads
+from fastbp.backends import second_thread
 
 TRAIN = """
 import hashlib
@@ -35,6 +37,49 @@ def test_a_block_limits_and_gives_back():
     with fastbp.use_threads(1):
         assert set(threads.in_use().values()) == {1}
     assert threads.in_use() == before
+
+
+def test_limits_that_overlap_leave_what_was_before():
+    """Whichever ends first: blocks of several threads, and a training, which has BLAS use one thread."""
+    for order in permutations(range(3)):
+        counts, limits = [8], threads._Limits()
+        library = threads.ThreadPool("blas", lambda counts=counts: counts[-1], counts.append)
+        opened = [threads.Limit(count, [library]) for count in (4, 1, 2)]
+        for limit in opened:
+            limits.open(limit, training=limit.count == 1)
+        assert counts == [8, 4, 1, 1]
+        assert limits.without_training(library) == 2
+        for place in order:
+            limits.close(opened[place])
+            limits.close(opened[place])
+            opened[place] = None
+            left = [limit.count for limit in opened if limit is not None]
+            assert counts[-1] == (1 if 1 in left else left[-1] if left else 8)
+
+
+def test_a_block_entered_during_a_training_and_left_after_it(monkeypatch):
+    counts = [2]
+    library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
+    monkeypatch.setattr(second_thread, "_blas", lambda: library)
+    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
+    monkeypatch.setattr(threads, "libraries", lambda: [library])
+    block = fastbp.use_threads(1)
+    with second_thread.help_for(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
+        block.__enter__()
+    assert counts[-1] == 1
+    block.__exit__(None, None, None)
+    assert counts[-1] == 2
+
+
+def test_the_environment_is_obeyed_within_a_block_and_after_it(monkeypatch):
+    counts = [8]
+    library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
+    monkeypatch.setattr(threads, "libraries", lambda: [library])
+    monkeypatch.setenv("FASTBP_THREADS", "3")
+    with fastbp.use_threads(1):
+        threads.obey_environment()
+        assert counts[-1] == 1
+    assert counts[-1] == 3
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "two", True])

@@ -17,6 +17,7 @@ from fastbp.activations import identity
 from fastbp.backends import fused
 from fastbp.backends.operations import Backend, Formulas, Help, LayerOperations, Operations, Plan
 from fastbp.checks import InputError
+from fastbp.interrupts import uninterrupted
 from fastbp.optimizers import Rule
 from fastbp.threads import obey_environment
 from fastbp_kernels.lowering import lower
@@ -63,8 +64,13 @@ class CompiledNumPy(Backend):
         )
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Carry out an equation, compiled at its first call for each depth and dtype."""
-        _compiled(equation)(*arguments)
+        """Carry out an equation, compiled at its first call for each depth and dtype.
+
+        Ctrl-C waits until that is done: Numba calls Python while it looks at the arguments, and would replace a
+        KeyboardInterrupt from there by a TypeError.
+        """
+        with uninterrupted():
+            _compiled(equation)(*arguments)
 
     def help_for(self, plan: Plan, source: str, m: int, n: int) -> Help:
         """Return a context in which a second thread takes its halves, where that is worth its while."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fastbp.activations import Activation
 from fastbp.costs import OutputRule
+from fastbp.interrupts import uninterrupted
 from fastbp.optimizers import Optimizer, Rule
 
 Array = Any
@@ -140,7 +141,10 @@ def descent(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: 
 
 
 class Help:
-    """A context for larger work, in which a backend has more hands at it; most need none."""
+    """A context for larger work, in which a backend has more hands at it; most need none.
+
+    It is entered and left where Ctrl-C is held back: an interrupt between the two halves of either would stay half.
+    """
 
     def __enter__(self) -> "Help":
         return self
@@ -252,8 +256,9 @@ class Plan:
         self.backend.check(self.sizes, self.formulas, self.dtype)
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
-        """Return the operations, for examples of the plan's dtype or of another."""
-        return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
+        """Return the operations, for examples of the plan's dtype or of another; no Ctrl-C while they are compiled."""
+        with uninterrupted():
+            return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
 
     def block(self, n: int, m: int) -> Array:
         """Return new memory for m columns of n, as the rows of an (m, n) matrix."""

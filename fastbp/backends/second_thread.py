@@ -4,17 +4,16 @@ BLAS has one thread meanwhile, since products are cut in halves like all else. F
 threads of BLAS's own: each thread keeps its half of W, of ∇C and of the moments in its own cache.
 """
 
-import ctypes
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
 
 from fastbp.backends.operations import Help, Plan
+from fastbp.forks import hold_while_forking
+from fastbp.threads import Limit, ThreadPool, limits, thread_pool
 
 _ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
 _LARGE = 2**22  # multiplications in one product above which halves pay anyway, or more than two threads of BLAS do
@@ -69,14 +68,14 @@ class _HelpOfThread(Help):
         self._largest, self._times, self._has_it, self._offers = largest, times, False, True
 
     def __enter__(self) -> Help:
-        self._has_it = _second.begin(self._largest)
+        self._has_it = _second.begin(self, self._largest)
         if self._has_it:
             self._offer()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._has_it:
-            _second.end()
+            _second.end(self)
 
     def learn(self, count: int, seconds: float) -> None:
         """Take down how long mini-batches took, and go on in the way that was faster lately."""
@@ -91,43 +90,46 @@ class _HelpOfThread(Help):
 
 
 class _SecondThread:
-    """The thread, started when first wanted, and how many contexts want it now."""
+    """The thread, started when first wanted, and the contexts that want it now."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self._reset()
 
     def _reset(self) -> None:
-        self._lock, self._wanted = threading.Lock(), threading.Event()
-        self._users, self._started, self._threads = 0, False, 1
+        self._wanted = threading.Event()
+        self._users: set[Help] = set()
+        self._limit, self._started = Limit(1, ()), False
 
-    def begin(self, largest: int) -> bool:
+    def begin(self, user: Help, largest: int) -> bool:
         """Be there from now on, if threads are to be had; return whether it is. `largest` is that of the products."""
         from fastbp_kernels import halves
 
-        with self._lock:
-            if self._users == 0:
+        with self.lock:
+            if not self._users:
                 blas = _blas() if halves.AVAILABLE else None
-                self._threads = blas.threads() if blas else 1
-                if blas is None or self._threads < 2 or (self._threads > 2 and largest > _LARGE):
+                count = limits.without_training(blas) if blas else 1
+                if blas is None or count < 2 or (count > 2 and largest > _LARGE):
                     return False
                 if not self._started and not self._start():
                     return False
-                blas.take(1)
+                self._limit = Limit(1, [blas])
+                limits.open(self._limit, training=True)
                 halves.board[halves.PRESENT] = 1
                 self._wanted.set()
-            self._users += 1
+            self._users.add(user)
             return True
 
-    def end(self) -> None:
+    def end(self, user: Help) -> None:
         """Rest when all who wanted it have ended."""
         from fastbp_kernels import halves
 
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
+        with self.lock:
+            if user in self._users and len(self._users) == 1:
                 self._wanted.clear()
-                halves.board[halves.PRESENT] = 0
-                self._give_back()
+                halves.board[halves.PRESENT] = halves.board[halves.OFFERING] = 0
+                limits.close(self._limit)
+            self._users.discard(user)
 
     def offer(self, offers: bool) -> None:
         """Have kernels offer their second halves, or not."""
@@ -139,14 +141,8 @@ class _SecondThread:
         """Start over in a process that has been forked, whose thread is not there."""
         if "fastbp_kernels.halves" in sys.modules:
             sys.modules["fastbp_kernels.halves"].board[:] = 0
-        if self._users:
-            self._give_back()
+        limits.close(self._limit)
         self._reset()
-
-    def _give_back(self) -> None:
-        blas = _blas()
-        if blas is not None:
-            blas.take(self._threads)
 
     def _start(self) -> bool:
         """Start the thread; return whether the system has one to give."""
@@ -168,31 +164,18 @@ class _SecondThread:
         return True
 
 
-class _BLAS(NamedTuple):
-    """How a BLAS says how many threads it takes, and is told."""
-
-    threads: Callable[[], int]
-    take: Callable[[int], Any]
-
-
 @cache
-def _blas() -> _BLAS | None:
+def _blas() -> ThreadPool | None:
     """Return the BLAS whose products compiled code calls, if its number of threads is one for all who call it."""
     from fastbp_kernels import blas
     from fastbp_kernels.blas_library import library
 
     called = library(blas.chosen()).controller
-    if called is not None and called.internal_api == "mkl":  # by FASTBP_BLAS, or SciPy's own, as conda's may be
-        return _BLAS(called.get_num_threads, called.set_num_threads)
-    if getattr(called, "threading_layer", "") == "pthreads":  # by OpenMP, each thread has a number of its own
-        for name in ("scipy_openblas_set_num_threads", "openblas_set_num_threads"):
-            # Called from here, since threadpoolctl has one thread at a time call it, and says nothing to the others.
-            take = getattr(ctypes.CDLL(called.filepath), name, None)
-            if take is not None:
-                return _BLAS(called.get_num_threads, take)
-    return None
+    layer = getattr(called, "threading_layer", "")  # by OpenMP, each thread has a number of its own
+    return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
 
 
 _second = _SecondThread()
+hold_while_forking(_second.lock)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_second.forget)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.backends.operations import Backend, Memory, Operations, Parameters, Workspace
+from fastbp.interrupts import uninterrupted
 from fastbp.parameters import plan_of
 
 Array = Any
@@ -39,7 +40,8 @@ def floor_of(backend: Backend, sizes: tuple[int, ...], dtype: str, rows: npt.NDA
     operations = plan.operations("uint8")  # those of training, so that nothing more has to be compiled
     mini_batches: Array = rows
     if backend.name == "numpy":
-        operations = operations._replace(affine=_bare_affine(dtype), add_outer=_bare_add_outer(dtype))
+        with uninterrupted():
+            operations = operations._replace(affine=_bare_affine(dtype), add_outer=_bare_add_outer(dtype))
     else:
         mini_batches = backend.xp.permute_dims(plan.copied(rows), (0, 2, 1))
     rng = np.random.default_rng(0)

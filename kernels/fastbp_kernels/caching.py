@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
+import inspect
 import os
 import pickle
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from llvmlite import __version__ as _llvmlite_version
 from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import Dispatcher
 from numba.core.typing.typeof import typeof_impl
 
-from fastbp_kernels.compiling import compiling
+from fastbp_kernels.compiling import COMPILERS, compiling
 from fastbp_kernels.vector_math import MATH
 
 Function = Callable[..., Any]
@@ -23,6 +25,9 @@ OPTIONS: dict[str, Any] = {
     **MATH,
     "_nrt": False,  # no counts of references: nothing is allocated, and a tenth of the time to compile is saved
 }
+
+
+COMPILERS.update(inspect.unwrap(compiler).__code__ for compiler in (CFunc.compile, Dispatcher.compile))
 
 
 class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
@@ -120,10 +125,9 @@ class Kernel(CFunc, types.WrapperAddressProtocol):  # type: ignore[misc]
     To look anew at all the kernels of a network took half of the 0.13 ms of a call from Python.
     """
 
-    @cached_property
-    def type_of_function(self) -> Any:
-        """The type by which Numba knows functions of this signature."""
-        return types.FunctionType(self._sig)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.type_of_function = types.FunctionType(self._sig)
 
     def __wrapper_address__(self) -> int:
         return self.address  # type: ignore[return-value]

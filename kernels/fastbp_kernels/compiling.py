@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import CodeType
 from typing import Any
 
 CALLED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Numba's options for what compiled code alone calls: the ways in from outside take a tenth of the time to compile."""
+
+COMPILERS: set[CodeType] = set()
+"""The code of the functions that compile, once Numba has been imported: who finds it in a stack may interrupt there."""
 
 _listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling", default=None)
 

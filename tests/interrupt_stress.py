@@ -1,0 +1,98 @@
+"""Ctrl-C at random moments of short trainings: `python tests/interrupt_stress.py 6000`.
+
+Each training has a validation and a checkpoint. It must end whole or with KeyboardInterrupt and nothing else; the
+process must be as before, and a following training give the same bits.
+"""
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
+
+import fastbp
+from fastbp import threads
+from fastbp.backends import second_thread
+from fastbp_kernels import halves
+
+
+def state_of_process():
+    """Return what an interrupted training must leave as it was."""
+    second, free = second_thread._second, []
+
+    def acquire():
+        for lock in (second.lock, threads.limits.lock, global_compiler_lock._lock):
+            free.append(lock.acquire(blocking=False))
+            if free[-1]:
+                lock.release()
+
+    other = threading.Thread(target=acquire)
+    other.start()
+    other.join()
+    blas = second_thread._blas()
+    counts = None if blas is None else blas.threads()
+    limits = len(threads.limits._blocks), len(threads.limits._trainings), dict(threads.limits._before)
+    board = halves.board[halves.PRESENT], halves.board[halves.STATE]
+    wanted = len(second._users), second._wanted.is_set()
+    return signal.getsignal(signal.SIGINT), free, counts, limits, tuple(map(int, board)), wanted
+
+
+def trained(path=None):
+    """Train a small network, from a checkpoint on if it is there; return it."""
+    rng = np.random.default_rng(1)
+    x, y = rng.random((64, 640), np.float32), rng.integers(0, 10, 640)
+    net = fastbp.Network([64, 100, 10], rng=0)
+    options = {"validation": 0.25, "patience": 100, "progress": False}
+    options |= {} if path is None else {"checkpoint": path, "resume": True}
+    net.train(x, y, epochs=4, mini_batch_size=32, optimizer="adam", eta=0.001, **options)
+    return net
+
+
+def bits(net):
+    return b"".join(array.tobytes() for array in [*net.weights, *net.biases])
+
+
+def interrupted(times, seed=0):
+    """Interrupt so many trainings, and look after each whether all is as before; return how they ended."""
+    path = Path(tempfile.mkdtemp()) / "checkpoint"
+    draw, outcomes = random.Random(seed), Counter()
+    expected, before = bits(trained()), state_of_process()
+    start = time.perf_counter()
+    trained(path)
+    longest = 1.2 * (time.perf_counter() - start)
+    for number in range(times):
+        path.unlink(missing_ok=True)
+        presser = threading.Timer(draw.uniform(0.0, longest), os.kill, (os.getpid(), signal.SIGINT))
+        ended = "interrupted"
+        try:
+            try:
+                presser.start()
+                trained(path)
+                ended = "whole"
+            finally:
+                presser.join()
+                for _ in range(2):  # the interrupt is raised here at the latest
+                    pass
+        except KeyboardInterrupt:
+            pass
+        outcomes[ended] += 1
+        outcomes["with a checkpoint"] += path.exists()
+        assert state_of_process() == before, number
+        if number % 20 == 0:
+            if path.exists():
+                assert bits(trained(path)) == expected, number
+            assert bits(trained()) == expected, number
+    return outcomes
+
+
+if __name__ == "__main__":
+    second_thread._ENOUGH = 0
+    with threads.use_threads(2):
+        print(dict(interrupted(int(sys.argv[1]))))
