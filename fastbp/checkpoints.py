@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.backends.operations import Moments, Parameters, Plan
-from fastbp.checks import InputError, finite_number, whole_number
+from fastbp.checks import InputError, brief, finite_number, whole_number
 from fastbp.files import PathName, field, read_tensors, reading, write_tensors
 from fastbp.models import describe, generator_from, generator_state
 from fastbp.parameters import Tensors, check_tensors, host_tensors, put_tensors
@@ -70,7 +70,7 @@ class Checkpoint:
             wanted |= {"best.": p} if "best" in description else {}
             parts = _parts(tensors)
             for prefix in parts.keys() - wanted.keys() - {"history."}:
-                raise InputError(f"its tensors and its description disagree about {min(parts[prefix])!r}")
+                raise InputError(f"its tensors and its description disagree about {brief(min(parts[prefix]))}")
             for prefix, parameters in wanted.items():
                 check_tensors(prefix, parts.get(prefix, {}), parameters, self.plan)
             restored = _state(parts, description, state.moments)
@@ -165,5 +165,5 @@ def _figures(parts: Mapping[str, Tensors], name: str) -> list[float]:
 def _check_same_run(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     for name, value in ours.items():
         if theirs.get(name) != value:
-            given = f"its run has {name} {theirs.get(name)!r}, and this one {value!r}"
+            given = f"its run has {name} {brief(theirs.get(name))}, and this one {brief(value)}"
             raise InputError(f"{given}; wanted is the same, or another checkpoint")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastbp.checks import InputError, whole_number
+from fastbp.checks import InputError, brief, whole_number
 
 VARIABLE = "FASTBP_THREADS"
 
@@ -38,7 +38,7 @@ def obey_environment() -> None:
     if not text:
         return
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{VARIABLE} is {text!r}; wanted is a whole number of at least 1")
+        raise InputError(f"{VARIABLE} is {brief(text)}; wanted is a whole number of at least 1")
     _limits(int(text))
 
 
