@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.backends.operations import Backend, Plan
-from fastbp.checks import InputError, brief, choose, one_line, whole_number
+from fastbp.checks import InputError, brief, choose, cut, one_line, whole_number
 from fastbp.costs import COSTS, Cost
 from fastbp.files import PathName, Tensors, field, read_tensors, reading, write_tensors
 from fastbp.parameters import DTYPES, checked_parameters, plan_of
@@ -124,9 +124,9 @@ def parameters_from(tensors: Mapping[str, npt.NDArray[Any]], plan: Plan) -> tupl
     names = {"weights": [f"weights.{l}" for l in layers]}
     names["biases"] = [f"biases.{l}" for l in layers] if plan.formulas.bias else []
     wanted = names["weights"] + names["biases"]
-    if odd := sorted(tensors.keys() ^ wanted):
-        verb = "is among its tensors" if odd[0] in tensors else "is not among its tensors"
-        raise InputError(f"its description and its tensors disagree: {brief(odd[0])} {verb}")
+    if (odd := min(tensors.keys() ^ wanted, default=None)) is not None:
+        verb = "is among its tensors" if odd in tensors else "is not among its tensors"
+        raise InputError(f"its description and its tensors disagree: {brief(odd)} {verb}")
     for name in wanted:
         if tensors[name].dtype != plan.dtype:
             raise InputError(f"{name} has dtype {tensors[name].dtype}; wanted is {plan.dtype}")
@@ -210,9 +210,10 @@ def _dtype(name: str) -> str:
 def _activations(names: list[Any], known: Mapping[str, Activation]) -> list[Activation]:
     missing = [name for name in names if not isinstance(name, str) or name not in known]
     if missing:
+        given = cut(", ".join(map(brief, missing[:9])), 60)
         raise InputError(
-            f"its activations include {', '.join(map(brief, missing[:9]))}, none of fastbp's own; give them as "
-            "you made them: load(path, activations=[Activation(…), …])"
+            f"its activations include {given}, none of fastbp's own; give them as you made them: "
+            "load(path, activations=[Activation(…), …])"
         )
     return [known[name] for name in names]
 

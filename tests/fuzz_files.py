@@ -25,6 +25,7 @@ from safetensors.numpy import load, save
 from test_idx import idx
 
 import fastbp
+import fastbp.datasets
 from fastbp.bench.report import report
 from fastbp.bench.results import read_results
 from fastbp.book import mnist_loader
@@ -105,7 +106,7 @@ READERS = {
     "idx": (read_idx, read_inputs),
     "idx.gz": (read_idx, read_inputs),
     "npz": (read_inputs, read_examples),
-    "csv": (read_inputs, read_examples, lambda path: read_examples(path, "kind")),
+    "csv": (read_inputs, read_examples, fastbp.datasets.load, lambda path: read_examples(path, "kind")),
     "pkl.gz": (mnist_loader.load_data,),
     "book.json": (read_network,),
     "bench.json": (lambda path: report(read_results(path)),),
@@ -159,16 +160,16 @@ def mutated_value(random, value):
     return value
 
 
-def mutated_tensors(random, data):
-    """Return a file of tensors whose description is mutated, with the checksum that fits it."""
+def split(data):
+    """Return the tensors of a file, and their description without its checksum."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    description, tensors = json.loads(header["__metadata__"]["fastbp"]), load(data)
+    description = json.loads(header["__metadata__"]["fastbp"])
     del description["sha256"]
-    if random.random() < 0.2:
-        tensors[random.choice(["a", "best.a", "k" * 1000, *tensors])] = random.choice(
-            [np.ones((1,) * 60), np.ones((0, 3)), np.full((4, 3), np.nan), np.ones((4, 3), np.float16), np.ones(3)]
-        )
-    description = mutated_value(random, description)
+    return load(data), description
+
+
+def joined(tensors, description):
+    """Return a file of tensors and their description, with the checksum that fits them."""
     digest = hashlib.sha256(json.dumps(description).encode())
     for name in sorted(tensors):
         array = tensors[name]
@@ -176,6 +177,16 @@ def mutated_tensors(random, data):
     if isinstance(description, dict):
         description = {**description, "sha256": digest.hexdigest()}
     return save(tensors, {"fastbp": json.dumps(description)})
+
+
+def mutated_tensors(random, data):
+    """Return a file of tensors whose description is mutated, with the checksum that fits it."""
+    tensors, description = split(data)
+    if random.random() < 0.2:
+        tensors[random.choice(["a", "best.a", "k" * 1000, *tensors])] = random.choice(
+            [np.ones((1,) * 60), np.ones((0, 3)), np.full((4, 3), np.nan), np.ones((4, 3), np.float16), np.ones(3)]
+        )
+    return joined(tensors, mutated_value(random, description))
 
 
 def case(random, kind):

@@ -314,6 +314,7 @@ def test_descriptions_of_no_network(model, tmp_path, name, value, message):
         ("weights.1", GONE, "disagree: 'weights.1' is not among its tensors"),
         ("biases.1", GONE, "disagree: 'biases.1' is not among its tensors"),
         ("weights.2", np.ones((2, 2), np.float32), "disagree: 'weights.2' is among its tensors"),
+        ("", np.ones((2, 2), np.float32), "disagree: '' is among its tensors"),
         ("weights.0", np.ones((3, 4), np.float32), r"weights\[0\] has shape \(3, 4\); wanted is \(4, 3\)"),
         ("weights.0", np.ones((4, 3)), "weights.0 has dtype float64; wanted is float32"),
         ("weights.0", np.ones((4, 3), np.int32), "weights.0 has dtype int32"),

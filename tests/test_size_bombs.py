@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzz_files import READERS, SEEDS
+from fuzz_files import READERS, SEEDS, joined, split
 from refusals import refused
 
 import fastbp
@@ -37,12 +37,19 @@ def directory(members):
     return entry * members + end
 
 
+def layers_without_tensors():
+    """Return a model whose description is in order, and of thousands of layers that are not there."""
+    _, described = split(SEEDS["model"][0])
+    return joined({}, described | {"sizes": [1] * 3001, "activations": ["relu"] * 3000})
+
+
 JSON = {
     "lists": "[" + "[]," * N + "0]",
     "objects": "[" + "{}," * N + "0]",
     "lists in lists": NESTED,
     "objects in objects": DICTS,
-    "one character beyond ASCII": '["' + ASTRAL + '",' + "[]," * N + "0]",
+    "one character beyond ASCII": '["' + ASTRAL + '",' + NESTED + "]",
+    "one character beyond ASCII among texts": '["' + ASTRAL + '",' + '"a",' * N + "0]",
     "its escape": '["\\ud83d\\ude00' + "a" * 3 * N + '"]',
     "never closed": "[" * 3 * N,
     "a long number": "9" * 3 * N,
@@ -53,6 +60,7 @@ BOMBS = {
        for name, text in JSON.items()},
     **{("model", f"header: {name}"): tensor_file('{"a": ' + text + "}") for name, text in JSON.items()},
     **{("model", name): described('{"kind": "model", "version": 1, "a": ' + text + "}") for name, text in JSON.items()},
+    ("model", "layers without tensors"): layers_without_tensors(),
     ("model", "a long kind"): described(json.dumps({"kind": "a" * 3 * N, "version": 1})),
     ("model", "a claimed header"): struct.pack("<Q", 2**22) + b"{}",
     ("checkpoint", "lists"): described('{"kind": "checkpoint", "version": 1, "run": ' + NESTED + "}"),
@@ -62,6 +70,7 @@ BOMBS = {
     ("csv", "one row of names beyond ASCII"): ("a," * N + ASTRAL).encode(),
     ("csv", "one field"): b"a" * 2 * N,
     ("csv", "rows of one number"): b"1\n" * N,
+    ("csv", "a class a row"): b"".join(b"1,%d\n" % i for i in range(20_000)),
     ("npz", "members"): directory(5000),
     ("idx", "a claimed size"): bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31 - 1, 28, 28) + b"abc",
     ("idx.gz", "a claimed size"): gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**31 - 1) + b"abc"),
@@ -151,8 +160,8 @@ def text(size, data):
 
 
 UNPACKED = {
-    "a text of ASCII and one character": text(4 * N + 4, b"a" * 4 * N + ASTRAL.encode()) + b".",
-    "the same in one line": b"V" + b"a" * 4 * N + b"\\U0001f600\n.",
+    "a text of ASCII and one character": text(20 * N + 4, b"a" * 20 * N + ASTRAL.encode()) + b".",
+    "the same in one line": b"V" + b"a" * 20 * N + b"\\U0001f600\n.",
     "an integer": b"\x8b" + struct.pack("<i", 4 * N) + b"\1" * 4 * N + b".",
     "a claimed text": text(2**24, b"abc"),
     "claimed bytes": b"B" + struct.pack("<I", 2**24) + b"abc",
