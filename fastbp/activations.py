@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.checks import InputError, check_bounds, choose
+from fastbp.checks import InputError, brief, check_bounds, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
@@ -47,10 +47,11 @@ class Activation:
     def __post_init__(self) -> None:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
-                raise InputError(f"activation {self.name!r}: {role} is {getattr(self, role)!r}; wanted is a function")
-        check_bounds(f"activation {self.name!r}: outputs", self.outputs)
+                given = brief(getattr(self, role))
+                raise InputError(f"activation {brief(self.name)}: {role} is {given}; wanted is a function")
+        check_bounds(f"activation {brief(self.name)}: outputs", self.outputs)
         if not self.needs_z and _reads_its_first_argument(self.prime):
-            raise InputError(f"activation {self.name!r}: prime reads z, which is kept for needs_z=True alone")
+            raise InputError(f"activation {brief(self.name)}: prime reads z, which is kept for needs_z=True alone")
 
 
 def _reads_its_first_argument(function: Callable[..., Array]) -> bool:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from fastbp import backends
 from fastbp.backends.operations import Backend
-from fastbp.checks import InputError
+from fastbp.checks import InputError, cut
 
 Array = Any
 
@@ -44,7 +44,7 @@ def on_host(name: str, values: Array) -> npt.NDArray[Any]:
     try:
         array = np.from_dlpack(values) if _speaks_dlpack_alone(values) else np.asarray(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = cut(str(error).strip().partition("\n")[0], 300)
         raise InputError(f"{name} is no array that NumPy can read: {reason}") from error
     if array.dtype.kind not in "buif":
         raise InputError(f"{name} has dtype {array.dtype}; wanted are real numbers")

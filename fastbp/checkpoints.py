@@ -16,7 +16,7 @@ import numpy as np
 
 from fastbp import fingerprints
 from fastbp.backends.operations import Moments, Parameters, Plan
-from fastbp.checks import InputError, finite_number, whole_number
+from fastbp.checks import InputError, brief, finite_number, whole_number
 from fastbp.files import PathName, field, read_tensors, reading, write_tensors
 from fastbp.models import describe, generator_from, generator_state
 from fastbp.parameters import Tensors, check_tensors, host_tensors, put_tensors
@@ -93,7 +93,7 @@ class Checkpoint:
             wanted |= {"best.": p} if "best" in description else {}
             parts = _parts(tensors)
             for prefix in parts.keys() - wanted.keys() - {"history."}:
-                raise InputError(f"its tensors and its description disagree about {min(parts[prefix])!r}")
+                raise InputError(f"its tensors and its description disagree about {brief(min(parts[prefix]))}")
             for prefix, parameters in wanted.items():
                 check_tensors(prefix, parts.get(prefix, {}), parameters, self.plan)
             restored = _state(parts, description, state.moments)

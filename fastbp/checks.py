@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import reprlib
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -9,8 +10,50 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+_SHORT = 60  # characters of a value that a message shows
+
+
 class InputError(ValueError):
     """Something that fastbp was given cannot be used; the message is one line that says what is wanted."""
+
+
+class _Abridged(reprlib.Repr):
+    """Like `reprlib.repr`, with more characters, and for integers that are too long for Python to print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxlong = self.maxother = _SHORT
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length():,} bits"
+
+
+_ABRIDGED = _Abridged()
+
+
+def brief(value: Any) -> str:
+    r"""Return the repr of a value for a message: one line of at most 60 characters, whatever the value.
+
+    >>> brief("sigmid"), brief([784, 30, 10])
+    ("'sigmid'", '[784, 30, 10]')
+    >>> brief("a" * 10**6)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return cut(" ".join(_ABRIDGED.repr(value).split()), _SHORT)
+
+
+def cut(text: str, length: int) -> str:
+    """Return the beginning of a text that may be of any length, since it came out of a file.
+
+    >>> cut("'x.npy'", 60), cut("xxxxxx", 4)
+    ("'x.npy'", 'xxx…')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, in one line of at most 300 characters, or its name if it says nothing."""
+    return cut(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
@@ -22,9 +65,9 @@ def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
     """
     if isinstance(name, str) and name in choices:
         return choices[name]
-    near = difflib.get_close_matches(str(name), choices, n=1)
+    near = difflib.get_close_matches(name[:_SHORT], choices, n=1) if isinstance(name, str) else []
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(f"unknown {kind} {name!r}; {hint}valid: {', '.join(choices)}")
+    raise InputError(f"unknown {kind} {brief(name)}; {hint}valid: {', '.join(choices)}")
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -38,7 +81,7 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
         if least <= number and (most is None or number <= most):
             return number
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise InputError(f"{name} is {value!r}; wanted is a whole number {bounds}")
+    raise InputError(f"{name} is {brief(value)}; wanted is a whole number {bounds}")
 
 
 def finite_number(name: str, value: Any, *, positive: bool) -> float:
@@ -52,7 +95,7 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
         if math.isfinite(number) and (number > 0 or (number == 0 and not positive)):
             return number
     wanted = "positive" if positive else "not negative"
-    raise InputError(f"{name} is {value!r}; wanted is a finite number, {wanted}")
+    raise InputError(f"{name} is {brief(value)}; wanted is a finite number, {wanted}")
 
 
 def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
@@ -66,7 +109,7 @@ def number_between(name: str, value: Any, low: float, high: float, *, low_includ
         if low < number < high or (low_included and number == low):
             return number
     bounds = f"from {low:g} to below {high:g}" if low_included else f"between {low:g} and {high:g}"
-    raise InputError(f"{name} is {value!r}; wanted is a number {bounds}")
+    raise InputError(f"{name} is {brief(value)}; wanted is a number {bounds}")
 
 
 def check_bounds(name: str, bounds: Any) -> None:
@@ -75,7 +118,7 @@ def check_bounds(name: str, bounds: Any) -> None:
     >>> check_bounds("outputs", (0.0, 1.0))
     """
     if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(v, Real) for v in bounds)):
-        raise InputError(f"{name} is {bounds!r}; wanted is a pair of numbers, like (0.0, 1.0)")
+        raise InputError(f"{name} is {brief(bounds)}; wanted is a pair of numbers, like (0.0, 1.0)")
 
 
 def plural(count: int, noun: str) -> str:

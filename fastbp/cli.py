@@ -14,7 +14,7 @@ import numpy as np
 from fastbp import __version__, checkpoints, datasets, schedules, threads
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import NAMES
-from fastbp.checks import InputError, choose, whole_number
+from fastbp.checks import InputError, brief, choose, whole_number
 from fastbp.costs import COSTS
 from fastbp.files import check_target, write_whole
 from fastbp.network import Network, load
@@ -335,12 +335,13 @@ def _sizes(text: str | None, inputs: int, classes: int) -> list[int]:
     if text is None:
         return [inputs, 30, classes]
     parts = text.split("-")
-    if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--sizes is {text!r}; wanted are whole numbers with '-' between, like {inputs}-30-{classes}")
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        like = f"{inputs}-30-{classes}"
+        raise InputError(f"--sizes is {brief(text)}; wanted are whole numbers with '-' between, like {like}")
     sizes = [int(part) for part in parts]
     if sizes[0] != inputs or sizes[-1] < classes:
         wanted = f"wanted is {inputs}-…-{classes}"
-        raise InputError(f"--sizes is {text!r}; the data have {inputs} inputs and {classes} classes: {wanted}")
+        raise InputError(f"--sizes is {brief(text)}; the data have {inputs} inputs and {classes} classes: {wanted}")
     return sizes
 
 

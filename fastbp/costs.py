@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
-from fastbp.checks import InputError, check_bounds, choose
+from fastbp.checks import InputError, brief, check_bounds, choose
 from fastbp_kernels import columns
 from fastbp_kernels.words import Array, exp, log, log1p, where
 
@@ -36,8 +36,9 @@ class Cost:
     def __post_init__(self) -> None:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
-                raise InputError(f"cost {self.name!r}: {role} is {getattr(self, role)!r}; wanted is a function")
-        check_bounds(f"cost {self.name!r}: within", self.within)
+                given = brief(getattr(self, role))
+                raise InputError(f"cost {brief(self.name)}: {role} is {given}; wanted is a function")
+        check_bounds(f"cost {brief(self.name)}: within", self.within)
 
 
 def _quadratic(a: Array, y: Array) -> Array:
@@ -155,7 +156,7 @@ def _check_pair(activation: Activation, cost: Cost) -> None:
         costs = [name for name, other in COSTS.items() if _go_together(activation, other)]
         outputs = [name for name, other in ACTIVATIONS.items() if _go_together(other, cost)]
         raise InputError(
-            f"cost {cost.name!r} does not go with {activation.name!r} in the last layer; valid costs there: "
+            f"cost {brief(cost.name)} does not go with {brief(activation.name)} in the last layer; valid costs there: "
             f"{', '.join(costs)}; valid last layers for this cost: {', '.join(outputs)}"
         )
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastbp.arrays import taken
 from fastbp.backends.operations import Backend, Plan
-from fastbp.checks import InputError, finite_number, plural
+from fastbp.checks import InputError, brief, finite_number, plural
 from fastbp.costs import log_likelihood
 from fastbp_kernels.words import namespace
 
@@ -136,12 +136,13 @@ def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, cou
     elif isinstance(class_weight, Mapping):
         unknown = [key for key in class_weight if key not in range(count)]
         if unknown:
-            raise InputError(f"class_weight has {unknown[0]!r}; valid: 0 to {count - 1}")
+            raise InputError(f"class_weight has {brief(unknown[0])}; valid: 0 to {count - 1}")
         each = np.array(
             [finite_number(f"class_weight[{c}]", class_weight.get(c, 1.0), positive=False) for c in range(count)]
         )
     else:
-        raise InputError(f"class_weight is {class_weight!r}; wanted is 'balanced' or a dict of classes and weights")
+        given = brief(class_weight)
+        raise InputError(f"class_weight is {given}; wanted is 'balanced' or a dict of classes and weights")
     return np.asarray(each[classes])
 
 
@@ -173,7 +174,7 @@ def _as_labels(y: Array, examples: int, plan: Plan, name: str = "y") -> npt.NDAr
     outputs = plan.sizes[-1]
     labels = _on_host(y, plan.backend)
     if labels.dtype.kind not in "iu":
-        given = f"{name} is a vector of {labels.dtype}" if labels.ndim else f"{name} is {labels[()]!r}"
+        given = f"{name} is a vector of {labels.dtype}" if labels.ndim else f"{name} is {brief(labels[()])}"
         raise InputError(f"{given}; wanted are integer labels, one an example, or columns of {outputs} targets")
     labels = labels.reshape(-1)
     if len(labels) != examples:
@@ -224,12 +225,12 @@ def _check_within(columns: Array, plan: Plan) -> None:
     low, high = cost.within
     if not (low <= _lowest(columns) and _highest(columns) <= high):
         given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
-        raise InputError(f"y holds {given}; the cost {cost.name!r} wants targets in [{low:g}, {high:g}]")
+        raise InputError(f"y holds {given}; the cost {brief(cost.name)} wants targets in [{low:g}, {high:g}]")
     if cost == log_likelihood:  # δ = a − y relies on it: in full it is a Σy − y
         sums = namespace(columns).sum(columns, axis=0)
         if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
             raise InputError(
-                f"y has columns that sum to {_lowest(sums):g}…{_highest(sums):g}; the cost {cost.name!r} wants 1"
+                f"y has columns that sum to {_lowest(sums):g}…{_highest(sums):g}; the cost {brief(cost.name)} wants 1"
             )
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import reprlib
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import locks
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief, one_line
 from fastbp.disk import replace, to_disk
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ PathName = str | os.PathLike[str]
 Tensors = dict[str, npt.NDArray[Any]]
 
 _LONGEST_HEADER = 2**22
-"""Bytes of names, shapes and description: JSON may take 25 times its length in memory, so this bounds that too."""
+"""Bytes of names, shapes and description: JSON may take 50 times its length in memory, so this bounds that too."""
 
 _DRAFT = re.compile(r"\.fastbp-[0-9a-f]{16}\.tmp")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -143,7 +142,7 @@ def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict
 
     Raises `InputError` for any other file, for a damaged one, for one whose description is of another kind, or of a
     later version than the one given. Which tensors and fields there are is for the caller to check, with `reading` and
-    `field`. Memory is bounded by three times the size of the file, and a constant.
+    `field`. Memory is bounded by three times the size of the file, and 200 MiB for the largest header.
 
     >>> import contextlib, pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -166,7 +165,7 @@ def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict
 
 @contextmanager
 def reading(path: PathName) -> Iterator[None]:
-    """Put what was read in front of an `InputError` raised within the block, and make one of an OSError.
+    """Put what was read in front of an `InputError` raised within the block; make one of an OSError or MemoryError.
 
     >>> with reading("net.safetensors"):
     ...     field({"sizes": 3}, "sizes", list)
@@ -180,6 +179,8 @@ def reading(path: PathName) -> Iterator[None]:
         raise InputError(f"cannot load {name!r}: {error}") from error
     except OSError as error:
         raise InputError(f"cannot load {name!r}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise InputError(f"cannot load {name!r}: it takes more memory than there is") from error
 
 
 def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
@@ -192,7 +193,7 @@ def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
         raise InputError(f"its description has no {name!r}")
     value = description[name]
     if type(value) is not wanted:
-        raise InputError(f"its description has {name!r}: {reprlib.repr(value)}; wanted is of type {wanted.__name__}")
+        raise InputError(f"its description has {name!r}: {brief(value)}; wanted is of type {wanted.__name__}")
     return value
 
 
@@ -205,8 +206,16 @@ def open_regular(path: PathName) -> BinaryIO:
     return open(name, "rb")
 
 
+def read_bounded(file: BinaryIO, most: int) -> bytes:
+    """Return the bytes of a file, or raise `InputError`, before any memory is taken, if there are more than `most`."""
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise InputError(f"it has {size:,} bytes; wanted are at most {most:,}")
+    return file.read(size)  # read(most) would first allocate that much
+
+
 def json_object(what: str, text: bytes | str) -> dict[str, Any]:
-    """Return the object that a text in JSON is, or raise `InputError`.
+    """Return the object that a text in JSON is, or raise `InputError`; takes at most 50 times the memory of the text.
 
     >>> json_object("description", '{"sizes": [2, 1]}')
     {'sizes': [2, 1]}
@@ -214,9 +223,9 @@ def json_object(what: str, text: bytes | str) -> dict[str, Any]:
     try:
         value = json.loads(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
-        raise InputError(f"its {what} is damaged: {error}") from error
+        raise InputError(f"its {what} is damaged: {one_line(error)}") from error
     if not isinstance(value, dict):
-        raise InputError(f"its {what} is damaged: {reprlib.repr(value)}")
+        raise InputError(f"its {what} is damaged: {brief(value)}")
     return value
 
 
@@ -226,7 +235,7 @@ def _name(path: PathName) -> str:
     except TypeError:
         name = ""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InputError(f"path is {path!r}; wanted is the name of a file, a str or an os.PathLike")
+        raise InputError(f"path is {brief(path)}; wanted is the name of a file, a str or an os.PathLike")
     return name
 
 
@@ -320,14 +329,14 @@ def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str
         raise InputError("it is a safetensors file that fastbp did not write, or damaged: it has no description")
     description = json_object("description", text)
     if (given := field(description, "kind", str)) != kind:
-        raise InputError(f"it is a {reprlib.repr(given)[1:-1]}; wanted is a {kind}")
+        raise InputError(f"it is a {brief(given)[1:-1]}; wanted is a {kind}")
     if (later := field(description, "version", int)) > version:
         raise InputError(
-            f"it was made by a later fastbp: version {reprlib.repr(later)}, and this one reads up to {version}; "
+            f"it was made by a later fastbp: version {brief(later)}, and this one reads up to {version}; "
             "upgrade: pip install -U fastbp"
         )
     if later < 1:
-        raise InputError(f"its description has 'version': {reprlib.repr(later)}; wanted is at least 1")
+        raise InputError(f"its description has 'version': {brief(later)}; wanted is at least 1")
     return description
 
 
@@ -338,7 +347,7 @@ def _tensors(data: bytes) -> Tensors:
     try:
         return dict(load(data))
     except (SafetensorError, KeyError, ValueError, OverflowError) as error:  # the others: what NumPy has no array for
-        raise InputError(f"it is cut short or damaged: {' '.join(str(error).split())}") from error
+        raise InputError(f"it is cut short or damaged: {one_line(error)}") from error
 
 
 def _checksum(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -5,7 +5,6 @@ and `generator_from`. What a network comes to have besides goes into both of a p
 fastbp would read the file wrongly.
 """
 
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.backends.operations import Backend, Plan
-from fastbp.checks import InputError, choose, whole_number
+from fastbp.checks import InputError, brief, choose, cut, one_line, whole_number
 from fastbp.costs import COSTS, Cost
 from fastbp.files import PathName, Tensors, field, read_tensors, reading, write_tensors
-from fastbp.parameters import checked_parameters, dtype_name, plan_of
+from fastbp.parameters import DTYPES, checked_parameters, plan_of
 from fastbp.version import __version__
 
 Array = Any
@@ -101,7 +100,7 @@ def plan_from(
         _activations(field(description, "activations", list), {**ACTIVATIONS, **(activations or {})}),
         _cost(field(description, "cost", str), cost),
         bias=field(description, "bias", bool),
-        dtype=dtype_name(field(description, "dtype", str)),
+        dtype=_dtype(field(description, "dtype", str)),
         backend=backend,
         input_scale=field(description, "input_scale", float),
     )
@@ -125,9 +124,9 @@ def parameters_from(tensors: Mapping[str, npt.NDArray[Any]], plan: Plan) -> tupl
     names = {"weights": [f"weights.{l}" for l in layers]}
     names["biases"] = [f"biases.{l}" for l in layers] if plan.formulas.bias else []
     wanted = names["weights"] + names["biases"]
-    if odd := sorted(tensors.keys() ^ wanted):
-        verb = "is among its tensors" if odd[0] in tensors else "is not among its tensors"
-        raise InputError(f"its description and its tensors disagree: {odd[0]!r} {verb}")
+    if (odd := min(tensors.keys() ^ wanted, default=None)) is not None:
+        verb = "is among its tensors" if odd in tensors else "is not among its tensors"
+        raise InputError(f"its description and its tensors disagree: {brief(odd)} {verb}")
     for name in wanted:
         if tensors[name].dtype != plan.dtype:
             raise InputError(f"{name} has dtype {tensors[name].dtype}; wanted is {plan.dtype}")
@@ -160,7 +159,7 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
     try:
         generator.state = state
     except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(f"the state of its generator is none: {' '.join(str(error).split())}") from error
+        raise InputError(f"the state of its generator is none: {one_line(error)}") from error
     if _plain(generator.state) != state:
         raise InputError("the state of its generator is none: it has numbers out of range")
     return np.random.Generator(generator)
@@ -186,7 +185,7 @@ def _is_like(wanted: Any, given: Any) -> bool:
 def _own_activations(activations: Iterable[Activation]) -> dict[str, Activation]:
     given = list(activations) if isinstance(activations, Iterable) else [None]
     if not all(isinstance(activation, Activation) for activation in given):
-        raise InputError(f"activations is {activations!r}; wanted is a list of the Activations that are your own")
+        raise InputError(f"activations is {brief(activations)}; wanted is a list of the Activations that are your own")
     for activation in given:
         _check_name("activation", activation, (*ACTIVATIONS.values(), *given))
     return {activation.name: activation for activation in given}
@@ -196,17 +195,25 @@ def _check_name(kind: str, formula: Activation | Cost, others: Iterable[Activati
     """Raise `InputError` if other formulas go by the same name."""
     if any(formula.name == other.name and formula != other for other in others):
         raise InputError(
-            f"{kind} {formula.name!r} has the name of another, with other formulas, and a file knows them by their "
-            "names; wanted are names of their own"
+            f"{kind} {brief(formula.name)} has the name of another, with other formulas, and a file knows them by "
+            "their names; wanted are names of their own"
         )
+
+
+def _dtype(name: str) -> str:
+    """Return the name of a dtype in a file, which is one of two: no other text is given to NumPy to make sense of."""
+    if name not in DTYPES:
+        raise InputError(f"dtype is {brief(name)}; valid: {', '.join(DTYPES)}")
+    return name
 
 
 def _activations(names: list[Any], known: Mapping[str, Activation]) -> list[Activation]:
     missing = [name for name in names if not isinstance(name, str) or name not in known]
     if missing:
+        given = cut(", ".join(map(brief, missing[:9])), 60)
         raise InputError(
-            f"its activations include {', '.join(map(reprlib.repr, missing[:9]))}, none of fastbp's own; give them as "
-            "you made them: load(path, activations=[Activation(…), …])"
+            f"its activations include {given}, none of fastbp's own; give them as you made them: "
+            "load(path, activations=[Activation(…), …])"
         )
     return [known[name] for name in names]
 
@@ -214,13 +221,13 @@ def _activations(names: list[Any], known: Mapping[str, Activation]) -> list[Acti
 def _cost(name: str, own: Cost | None) -> Cost:
     if own is not None:
         if not isinstance(own, Cost):
-            raise InputError(f"cost is {own!r}; wanted is a Cost of your own")
+            raise InputError(f"cost is {brief(own)}; wanted is a Cost of your own")
         _check_name("cost", own, COSTS.values())
         if own.name != name:
-            raise InputError(f"its cost is {reprlib.repr(name)}, and the one given is {own.name!r}")
+            raise InputError(f"its cost is {brief(name)}, and the one given is {brief(own.name)}")
         return own
     if name in COSTS:
         return COSTS[name]
     raise InputError(
-        f"its cost {reprlib.repr(name)} is none of fastbp's own; give it as you made it: load(path, cost=Cost(…))"
+        f"its cost {brief(name)} is none of fastbp's own; give it as you made it: load(path, cost=Cost(…))"
     )

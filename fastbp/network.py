@@ -13,7 +13,7 @@ from fastbp import backends, gradients, inference, models
 from fastbp.activations import Activation
 from fastbp.arrays import taken
 from fastbp.backends.operations import Parameters
-from fastbp.checks import InputError, choose, finite_number, whole_number
+from fastbp.checks import InputError, brief, choose, finite_number, whole_number
 from fastbp.costs import Cost
 from fastbp.data import as_classes, as_columns, as_targets
 from fastbp.files import PathName
@@ -373,7 +373,7 @@ class Network:
     def _minding(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
         """Return a callback that also takes over the parameters which the given one may have assigned."""
         if not callable(callback):
-            raise InputError(f"callback is {callback!r}; wanted is a function of an Epoch")
+            raise InputError(f"callback is {brief(callback)}; wanted is a function of an Epoch")
 
         def minding(epoch: Epoch) -> Any:
             answer = callback(epoch)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, choose, finite_number, number_between
+from fastbp.checks import InputError, brief, choose, finite_number, number_between
 from fastbp_kernels.words import sqrt
 
 Array = Any
@@ -73,7 +73,7 @@ class SGD:
         momentum = number_between("momentum", self.momentum, 0.0, 1.0, low_included=True)
         object.__setattr__(self, "momentum", momentum)
         if not isinstance(self.nesterov, bool):
-            raise InputError(f"nesterov is {self.nesterov!r}; wanted is True or False")
+            raise InputError(f"nesterov is {brief(self.nesterov)}; wanted is True or False")
 
     @property
     def default_eta(self) -> float:
@@ -164,5 +164,6 @@ def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
         return optimizer
     if optimizer is choice or not isinstance(optimizer, SGD):
         valid = ", ".join(name for name, named in OPTIMIZERS.items() if isinstance(named, SGD))
-        raise InputError(f"momentum is {momentum!r} beside optimizer {choice!r}; wanted is one that takes it: {valid}")
+        given = f"momentum is {brief(momentum)} beside optimizer {brief(choice)}"
+        raise InputError(f"{given}; wanted is one that takes it: {valid}")
     return dataclasses.replace(optimizer, momentum=momentum)

@@ -11,13 +11,14 @@ from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
 from fastbp.arrays import taken
 from fastbp.backends.operations import Backend, Formulas, Moments, Parameters, Plan
-from fastbp.checks import InputError, finite_number, plural, whole_number
+from fastbp.checks import InputError, brief, cut, finite_number, plural, whole_number
 from fastbp.costs import Cost, cost_of, output_rule
 from fastbp.optimizers import Rule
 
 Array = Any
 Shapes = list[tuple[int, int]]
 Tensors = dict[str, npt.NDArray[Any]]
+DTYPES = ("float32", "float64")
 
 
 def plan_of(
@@ -32,7 +33,7 @@ def plan_of(
 ) -> Plan:
     """Return the plan of a network; raises `InputError` for anything that makes none."""
     if not isinstance(bias, (bool, np.bool_)):
-        raise InputError(f"bias is {bias!r}; wanted is True or False")
+        raise InputError(f"bias is {brief(bias)}; wanted is True or False")
     layers = _sizes(sizes)
     chosen = _activations(activations, len(layers) - 1)
     formulas = Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias))
@@ -57,7 +58,7 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
     try:
         arrays = list(arrays)
     except TypeError:
-        raise InputError(f"{name} is {arrays!r}; wanted is a list of arrays") from None
+        raise InputError(f"{name} is {brief(arrays)}; wanted is a list of arrays") from None
     if len(arrays) != len(shapes):
         wanted = f"are {len(shapes)}, of shapes {', '.join(map(str, shapes))}" if shapes else "is none"
         raise InputError(f"{plural(len(arrays), 'array')} of {name}; wanted {wanted}")
@@ -121,10 +122,10 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     """
     try:
         name = np.dtype(dtype).name
-    except TypeError:
+    except Exception:  # a TypeError mostly; of a text that is almost a dtype also others, and warnings made errors
         name = str(dtype)
-    if name not in ("float32", "float64"):
-        raise InputError(f"dtype is {name!r}; valid: float32, float64")
+    if name not in DTYPES:
+        raise InputError(f"dtype is {brief(name)}; valid: {', '.join(DTYPES)}")
     return name
 
 
@@ -142,7 +143,7 @@ def check_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Param
     """Raise `InputError` unless tensors are those that `host_tensors` makes of parameters like these."""
     wanted = host_tensors(prefix, p, plan)
     for name in sorted(wanted.keys() ^ {name for name in tensors if name.startswith(prefix)}):
-        raise InputError(f"its tensors and its description disagree about {name!r}")
+        raise InputError(f"its tensors and its description disagree about {brief(name)}")
     for name, like in wanted.items():
         given = tensors[name]
         if given.shape != like.shape or given.dtype != like.dtype or not np.isfinite(given).all():
@@ -171,10 +172,10 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         listed = list(sizes)
     except TypeError:
         raise InputError(
-            f"sizes is {sizes!r}; wanted is a list of two or more whole numbers, like [784, 30, 10]"
+            f"sizes is {brief(sizes)}; wanted is a list of two or more whole numbers, like [784, 30, 10]"
         ) from None
     if len(listed) < 2 or isinstance(sizes, (str, bytes, set, frozenset, dict)):
-        raise InputError(f"sizes is {sizes!r}; wanted are two layers or more, like [784, 30, 10]")
+        raise InputError(f"sizes is {brief(sizes)}; wanted are two layers or more, like [784, 30, 10]")
     return tuple(whole_number(f"sizes[{l}]", n) for l, n in enumerate(listed))
 
 
@@ -182,8 +183,9 @@ def _check_fits(plan: Plan) -> None:
     needed: int = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
     if needed > present:
+        layers = cut("-".join(map(brief, plan.sizes[:10])), 60)
         raise InputError(
-            f"sizes {'-'.join(map(str, plan.sizes))} take {needed // 2**30:,} GiB of weights in {plan.dtype}, and "
+            f"sizes {layers} take {min(needed // 2**30, 10**18):,} GiB of weights in {plan.dtype}, and "
             f"this machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
         )
 
@@ -195,7 +197,8 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
         try:
             choices = list(choice)
         except TypeError:
-            raise InputError(f"activations is {choice!r}; wanted is a name, an Activation, or a list of them") from None
+            given = brief(choice)
+            raise InputError(f"activations is {given}; wanted is a name, an Activation, or a list of them") from None
     if len(choices) != layers:
         raise InputError(
             f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each"
@@ -223,7 +226,7 @@ def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> 
     given = taken(name, array, plan.backend)
     host = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
     if host.shape != shape:
-        raise InputError(f"{name} has shape {host.shape}; wanted is {shape}")
+        raise InputError(f"{name} has shape {brief(host.shape)}; wanted is {shape}")
     with np.errstate(over="ignore"):
         converted = host.astype(plan.dtype)
     if not np.isfinite(converted).all():

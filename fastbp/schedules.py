@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.checks import InputError, finite_number, whole_number
+from fastbp.checks import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
 """Takes the number of an epoch, from 1, and of all epochs; returns its η."""
@@ -89,4 +89,4 @@ def eta_of(schedule: Schedule, epoch: int, epochs: int) -> float:
     try:
         return finite_number("eta", schedule(epoch, epochs), positive=True)
     except InputError as error:
-        raise InputError(f"{error}; the schedule {schedule!r} gave it for epoch {epoch}") from None
+        raise InputError(f"{error}; the schedule {brief(schedule)} gave it for epoch {epoch}") from None

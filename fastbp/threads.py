@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple, cast
 
-from fastbp.checks import InputError, whole_number
+from fastbp.checks import InputError, brief, whole_number
 from fastbp.forks import hold_while_forking
 from fastbp.interrupts import uninterrupted
 
@@ -136,7 +136,7 @@ def obey_environment() -> None:
     if not text:
         return
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{VARIABLE} is {text!r}; wanted is a whole number of at least 1")
+        raise InputError(f"{VARIABLE} is {brief(text)}; wanted is a whole number of at least 1")
     limits.keep(Limit(int(text), libraries()))
     _warn_if_without_effect(VARIABLE)
 

@@ -1,6 +1,8 @@
 """What cannot be used is refused in one line that says what was given and what is wanted, and nothing is changed."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,3 +240,47 @@ def test_any_value_of_an_option_trains_or_is_refused_in_one_line(name, value):
     except (fastbp.InputError, fastbp.DivergedError) as error:
         message = str(error)
     assert "\n" not in message
+
+
+LONG = {
+    "text": "a" * 3_000_000,
+    "whole": -(10**10_000),
+    "list": [[10**10_000] * 1000] * 1000,
+    "nested": {"a": {"b": ["c" * 10_000]}},
+    "array": np.zeros((100, 100)),
+}
+
+
+class Unprintable:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize("value", [*LONG.values(), Unprintable()], ids=[*LONG, "unprintable"])
+def test_a_message_shows_some_sixty_characters_of_a_value(value):
+    net = fastbp.Network([3, 2], rng=0, backend="numpy-plain")
+    for call, options in (
+        (fastbp.Network, {"sizes": value}),
+        (fastbp.Network, {"sizes": [3, value]}),
+        (fastbp.Network, {"sizes": [3, 2], "activations": [value]}),
+        (fastbp.Network, {"sizes": [3, 2], "cost": value}),
+        (fastbp.Network, {"sizes": [3, 2], "bias": value}),
+        (fastbp.Network, {"sizes": [3, 2], "backend": value}),
+        (fastbp.Network, {"sizes": [3, 2], "rng": value}),
+        (net.train, {"x": X, "y": Y, "eta": value}),
+        (net.train, {"x": X, "y": Y, "optimizer": value}),
+        (net.train, {"x": X, "y": Y, "callback": [value]}),
+        (fastbp.load, {"path": value if not isinstance(value, str) else [value]}),
+    ):
+        with pytest.raises(fastbp.InputError) as raised:
+            call(**options)
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 300
+
+
+def test_no_message_shows_a_value_by_its_whole_repr():
+    """Those that do show names of fastbp's own, a path, or a network."""
+    short = {"net", "name", "path", "near[0]", "folder", "_name(path)", "str(path)", "backend.name", "namespace.__name__"}
+    for path in Path(fastbp.__file__).parent.rglob("*.py"):
+        shown = set(re.findall(r"\{([^{}]*)!r\}", path.read_text(encoding="utf-8")))
+        assert shown <= short, f"{path}: {shown - short}; fastbp.checks.brief cuts the repr of a value"

@@ -500,6 +500,26 @@ def test_files_that_were_changed_are_refused_wherever_it_was(results, tmp_path):
         refused("cannot load", read_results, path)
 
 
+@pytest.mark.parametrize("field", ["cores", "memory_bytes", "median", "sizes", "examples", "float32"])
+def test_numbers_of_hundreds_of_digits_are_refused(results, tmp_path, field):
+    path = tmp_path / "changed.json"
+    write_results(path, dataclasses.replace(results, dtype="float32", measurements=results.measurements[-1:]))
+    changed = json.loads(path.read_text())
+    for inner in (changed, changed["measurements"][0], changed["measurements"][0]["step_seconds"]):
+        inner |= {field: [10**400, 3] if field == "sizes" else 10**400} if field in inner else {}
+    changed["machines"][0]["gemm_flops_per_second"] |= {field: 10**400} if field == "float32" else {}
+    path.write_text(json.dumps(changed))
+    refused(r"is damaged: 10+\.\.\.0+$", read_results, path)
+
+
+def test_a_text_that_cannot_be_printed_is_read_with_its_escapes(results, tmp_path):
+    path = tmp_path / "changed.json"
+    write_results(path, results)
+    changed = json.loads(path.read_text())
+    path.write_text(json.dumps({**changed, "no_gpu": "\ud800"}))
+    assert report(read_results(path)).encode().count(b"no GPU answered: \\ud800") == 1
+
+
 # ---- for real
 
 

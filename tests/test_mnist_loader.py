@@ -101,6 +101,17 @@ def test_other_orders_and_labels(file, label):
     check_parts(mnist_loader.load_data(file(pickle.dumps(turned, 2))), expected)
 
 
+def test_a_text_as_python_2_prints_it(file):
+    """Protocol 0 of Python 2 writes texts in quotation marks, data among them."""
+    parts = three_parts("u1", "u1", inputs=2)
+    data = python_2_file(parts)
+    for array in (array for part in parts for array in part):
+        binary = b"T" + struct.pack("<i", array.nbytes) + array.tobytes()
+        assert binary in data
+        data = data.replace(binary, b"S" + repr(array.tobytes())[1:].encode() + b"\n")
+    check_parts(mnist_loader.load_data(file(data)), [(x.astype(np.uint8), y.astype(np.int64)) for x, y in parts])
+
+
 def test_the_wrapper(file):
     parts = three_parts()
     training, validation, test = mnist_loader.load_data_wrapper(file(python_2_file(parts)))
@@ -232,6 +243,11 @@ HOSTILE = {
     "text as a number": b"Iabc\n.",
     "a long number": b"I" + b"9" * 10_000 + b"\n.",
     "a negative length": b"T\xff\xff\xff\xff.",
+    "an escape that Python warns of": b"S'\\q'\n.",
+    "an escape in a name": b"cnumpy\\q\nndarray\n.",
+    "an unfinished escape": b"S'\\x0'\n.",
+    "a mark alone": b"S'\n.",
+    "a dtype of two orders": DTYPE + b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb.",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import io
 import tracemalloc
 import zipfile
 
+import fuzz_files
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -127,3 +128,14 @@ def test_any_header_of_an_array(tmp_path, header):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + b"abcd")
     read_or_refuse(read_inputs, path)
+
+
+@pytest.mark.parametrize(
+    ("count", "seed"), [(450, 1), pytest.param(200_000, 0, marks=pytest.mark.slow)], ids=["quickly", "thoroughly"]
+)
+def test_mutated_files_of_every_format(count, seed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = fuzz_files.run(count, seed)
+    for kind in fuzz_files.SEEDS:
+        assert told[kind, "refused"] > 0
+        assert told[kind, "accepted"] + told[kind, "refused"] >= count // len(fuzz_files.SEEDS)

@@ -3,6 +3,7 @@
 import io
 import math
 import pickle
+import warnings
 import zipfile
 
 import numpy as np
@@ -55,6 +56,23 @@ def archive(method=zipfile.ZIP_STORED, **members):
 
 HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
 Y = array_file(HEADER.format("|u1", "(2,)"), b"\0\1")
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f2", "f4", "f8"])
+def test_labels_of_any_float(npz, dtype):
+    assert read_examples(npz(x=ROWS, y=np.array([0, 3], dtype)))[1].tolist() == [0, 3]
+    refused("has the label nan", read_examples, npz(x=ROWS, y=np.array([0, np.nan], dtype)))
+
+
+@pytest.mark.parametrize(
+    "header", [r"{'descr': '\q'}", "{'descr': 1if 1else 2}", "{'descr': 0xfor x in y}", r"{'descr': '\u0041'}"]
+)
+def test_a_header_of_which_python_would_warn_is_refused(file, header):
+    path = file(archive(x=array_file(header)), "table.npz")
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        refused(r"has no readable header in 'x\.npy'; wanted", read_inputs, path)
+    assert not shown
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.backends.operations import Backend
-from fastbp.checks import InputError, choose
+from fastbp.checks import InputError, brief, choose
 from fastbp.outputs import warn
 
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
@@ -63,7 +63,7 @@ def get(choice: Any = None) -> Backend:
         return choice
     if isinstance(choice, ModuleType):
         return _over(choice)
-    return _named(choice if isinstance(choice, str) else repr(choice))
+    return _named(choice if isinstance(choice, str) else brief(choice))
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
+from fastbp.checks import brief
+
 INSTALL = "pip install 'fastbp[cuda13]' (for drivers before 580: 'fastbp[cuda12]')"
 LEAST_DRIVER = {12: "525", 13: "580"}  # docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 LEAST_CAPABILITY = (7, 5)  # Turing: what the kernels are compiled for, and the oldest that CUDA 13 knows
@@ -138,7 +140,7 @@ def _driver(version: int, runtime: int) -> str:
 def _no_device() -> str:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return (
-            f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, which hides every GPU: "
+            f"CUDA_VISIBLE_DEVICES is {brief(os.environ['CUDA_VISIBLE_DEVICES'])}, which hides every GPU: "
             "unset CUDA_VISIBLE_DEVICES"
         )
     return (
@@ -149,7 +151,7 @@ def _no_device() -> str:
 
 def _visible() -> str:
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "" if value is None else f" (CUDA_VISIBLE_DEVICES is {value!r})"
+    return "" if value is None else f" (CUDA_VISIBLE_DEVICES is {brief(value)})"
 
 
 def _too_old(properties: dict[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastbp.activations import Activation, softmax
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief
 from fastbp.costs import OutputRule
 from fastbp_kernels.lowering import FormulaError
 
@@ -19,13 +19,13 @@ def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, ke
     """Return the kernel a = σ(z + b); raises `InputError` if σ cannot be compiled."""
     if activation == softmax:
         return kernels.softmax(dtype, bias=bias)
-    with _blamed(f"activation {activation.name!r}"):
+    with _blamed(f"activation {brief(activation.name)}"):
         return kernels.activate(activation.f, dtype, bias=bias, keep_z=keep_z)
 
 
 def hadamard(kernels: Any, activation: Activation, dtype: str, **options: bool) -> Kernel:
     """Return the kernel δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
-    with _blamed(f"activation {activation.name!r}"):
+    with _blamed(f"activation {brief(activation.name)}"):
         return kernels.hadamard(activation.prime, dtype, **options)
 
 
@@ -36,11 +36,11 @@ def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) ->
     try:
         return kernels.output_error(rule.error, dtype, **options)
     except FormulaError as error:
-        with _blamed(f"activation {rule.activation.name!r}"):
+        with _blamed(f"activation {brief(rule.activation.name)}"):
             blame(rule.activation.prime, 2, dtype)
-        with _blamed(f"cost {rule.cost_function.name!r}"):
+        with _blamed(f"cost {brief(rule.cost_function.name)}"):
             blame(rule.cost_function.prime, 2, dtype)
-        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
+        raise InputError(f"cost {brief(rule.cost_function.name)}: {error}") from error
 
 
 def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> Kernel:
@@ -52,9 +52,9 @@ def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> K
     try:
         return kernels.add_cost(rule.cost, dtype, weighted=weighted)
     except FormulaError as error:
-        with _blamed(f"cost {rule.cost_function.name!r}"):
+        with _blamed(f"cost {brief(rule.cost_function.name)}"):
             blame(rule.cost_function.f, 2, dtype)
-        raise InputError(f"cost {rule.cost_function.name!r}: {error}") from error
+        raise InputError(f"cost {brief(rule.cost_function.name)}: {error}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastbp.checks import InputError, whole_number
+from fastbp.checks import InputError, brief, whole_number
 
 _DEEP = ((784, 1024, 1024, 10), (784, 2048, 2048, 2048, 10))
 _WIDTHS = (30, 100, 300, 1024)
@@ -66,7 +66,7 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     """
     parts = text.split("-")
     if len(parts) < 2 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-        raise InputError(f"--sizes is {text!r}; wanted are whole numbers with '-' between, like 784-30-10")
+        raise InputError(f"--sizes is {brief(text)}; wanted are whole numbers with '-' between, like 784-30-10")
     return tuple(whole_number(f"--sizes {text}: layer {l}", int(part)) for l, part in enumerate(parts, 1))
 
 

@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import math
-import reprlib
+import sys
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,11 +10,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 from fastbp.bench.clock import Spread
 from fastbp.bench.contenders import ON_CPU
 from fastbp.bench.grid import flops_per_example, name_of
-from fastbp.checks import InputError
-from fastbp.files import PathName, json_object, open_regular, reading, write_whole
+from fastbp.checks import InputError, brief
+from fastbp.files import PathName, json_object, open_regular, read_bounded, reading, write_whole
 
 KIND, VERSION = "fastbp-bench", 1
-_LARGEST = 2**26  # bytes, of a file that a bench cannot have written
+_LARGEST = 2**22  # bytes: some 3,000 measurements; whatever is in them, reading takes at most 50 times as much memory
 
 
 @dataclass(frozen=True)
@@ -131,10 +130,7 @@ def write_results(path: PathName, results: Results) -> None:
 def read_results(path: PathName) -> Results:
     """Return the results in a file; raises `InputError`, one line, for any that `write_results` did not write."""
     with reading(path), open_regular(path) as file:
-        data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise InputError(f"it has more than {_LARGEST:,} bytes; wanted is what `fastbp bench --json` writes")
-        content = json_object("content", data)
+        content = json_object("content", read_bounded(file, _LARGEST))
         if content.pop("kind", None) != KIND:
             raise InputError("it holds no results of a bench; wanted is what `fastbp bench --json` writes")
         if content.pop("version", None) != VERSION:
@@ -142,7 +138,8 @@ def read_results(path: PathName) -> Results:
         results: Results = _as_type(Results, content, "content")
         for measured in results.measurements:
             if len(measured.sizes) < 2 or not all((*measured.sizes, measured.mini_batch_size, measured.examples)):
-                raise InputError(f"its measurements are damaged: {measured.net} × {measured.mini_batch_size}")
+                given = f"{brief(measured.sizes)} × {measured.mini_batch_size}"
+                raise InputError(f"its measurements are damaged: {given}")
         return results
 
 
@@ -159,8 +156,12 @@ def _as_type(wanted: Any, value: Any, name: str) -> Any:
         return kind(_as_type(get_args(wanted)[0], entry, name) for entry in value)
     if kind is dict and isinstance(value, dict):
         return {key: _as_type(get_args(wanted)[1], entry, name) for key, entry in value.items()}
-    if wanted is float and type(value) in (int, float) and math.isfinite(value) and value > 0:
+    if wanted is float and type(value) in (int, float) and 0 < value <= sys.float_info.max:  # NaN is not
         return float(value)
-    if wanted in (str, bool, int) and type(value) is wanted and not (wanted is int and value < 0):
+    if wanted is int and type(value) is int and 0 <= value < 2**63:
         return value
-    raise InputError(f"its {name} is damaged: {reprlib.repr(value)}")
+    if wanted is str and type(value) is str:
+        return value.encode(errors="backslashreplace").decode()  # a lone surrogate could not be printed
+    if wanted is bool and type(value) is bool:
+        return value
+    raise InputError(f"its {name} is damaged: {brief(value)}")

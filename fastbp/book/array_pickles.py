@@ -1,17 +1,18 @@
 """The arrays in `mnist.pkl.gz`, read without `pickle`: whatever a file asks for, nothing of it is ever called.
 
 A pickle is a program for a machine with a stack. This one puts together numbers, texts and tuples, and takes down what
-NumPy writes of arrays and their dtypes; it imports nothing, calls nothing, and refuses the rest. Memory is bounded by
-what has been read, and that by a limit. The instructions are described in Python's `pickletools`; what NumPy writes is
-what its `ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__` return.
+NumPy writes of arrays and their dtypes; it imports nothing, calls nothing, and refuses the rest. Memory is at most four
+times what the file unpacks to, and that is limited. The instructions are described in Python's `pickletools`; what
+NumPy writes is what its `ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__` return.
 """
 
+import codecs
 import gzip
 import math
 import pickletools
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
@@ -19,15 +20,18 @@ from typing import IO, Any, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.checks import brief, cut
 from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import StrPath, cut, refusing, regular_file, unfit
+from fastbp.datasets.files import StrPath, refusing, regular_file, unfit
 from fastbp.datasets.idx import GZIP_MAGIC
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _WANTED = "is a pickle, in gzip, of three pairs of NumPy arrays, and of nothing else"
 _MOST_BYTES = 2**29  # unpacked; MNIST's take 220 MB in float32, and 440 in float64
 _MOST_INSTRUCTIONS = 10_000  # six arrays take some 150
-_DAMAGE = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, zlib.error)
+_CHUNK = 2**18  # bytes unpacked at a time
+_LONGEST_NAME = 100  # bytes of a module, a function or a class
+_DAMAGE = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,13 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         """Return so many bytes, or what there is of them."""
-        return self._counted(self._stream.read(size) if size <= self._left else None)
+        if size > self._left:
+            return self._counted(None)
+        chunks = []  # read(size) would allocate what the file claims, before it comes
+        while size > 0 and (chunk := self._stream.read(min(size, _CHUNK))):
+            chunks.append(chunk)
+            size -= len(chunk)
+        return self._counted(b"".join(chunks))
 
     def readline(self) -> bytes:
         """Return bytes up to the end of a line, or of the file."""
@@ -104,8 +114,7 @@ class _Machine:
 
     def run(self, stream: _Bounded) -> Any:
         """Return what the pickle in a stream puts together."""
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], stream))):
-            name = instruction.name
+        for count, (name, argument) in enumerate(self._instructions(stream)):
             if count >= _MOST_INSTRUCTIONS:
                 self._refuse(f"has more than {_MOST_INSTRUCTIONS:,} instructions")
             if name in _VALUES:
@@ -113,15 +122,35 @@ class _Machine:
             elif name in _TUPLES:
                 self._gather(_TUPLES[name])
             elif name in _LITERALS:
+                if isinstance(argument, int) and argument.bit_length() > 64:
+                    self._refuse(f"has an integer of {argument.bit_length():,} bits")
                 self._stack.append(argument)
             elif name in _ACTIONS:
                 _ACTIONS[name](self, argument)
-            elif name not in ("PROTO", "FRAME", "STOP"):
-                self._refuse(f"has the instruction {name}")
         if stream.read(1):  # at the end it is also here that gzip compares checksums
             self._refuse("goes on after its end")
         (value,) = self._stack
         return value
+
+    def _instructions(self, stream: _Bounded) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the argument of each instruction, as `pickletools.genops` does, but in bounded memory.
+
+        Unknown instructions are refused before their argument is read, and texts before they are decoded if a character
+        would take more than one byte of memory.
+        """
+        name = ""
+        while name != "STOP":
+            code = stream.read(1)
+            instruction = _INSTRUCTIONS.get(code.decode("latin-1"))
+            if instruction is None:
+                self._refuse(f"has the unknown instruction {brief(code)}" if code else "ends without STOP")
+            name = instruction.name
+            if not any(name in known for known in (_VALUES, _TUPLES, _LITERALS, _ACTIONS, _WITHOUT_EFFECT)):
+                self._refuse(f"has the instruction {name}")
+            if instruction.arg is None:
+                yield name, None
+            else:
+                yield name, _READERS.get(name, instruction.arg.reader)(cast(IO[bytes], stream))
 
     def _gather(self, size: int | None) -> None:
         """Put the last so many values, or those since the mark, into a tuple."""
@@ -147,7 +176,7 @@ class _Machine:
             module, name = module_and_name.split(" ", 1)
         text = f"{module}.{name}"
         if text not in _NAMES:
-            self._refuse(f"asks for {cut(repr(text), 60)}")
+            self._refuse(f"asks for {brief(text)}")
         self._stack.append(_Name(text))
 
     def _call(self, _: None) -> None:
@@ -161,7 +190,7 @@ class _Machine:
             case _Name("numpy.dtype"), (str(text), *_):
                 if not re.fullmatch(r"b1|[iu][1248]|f[248]", text):
                     objects = ", which are Python objects and never unpickled" if text.startswith("O") else ""
-                    self._refuse(f"has values of dtype {cut(repr(text), 60)}{objects}")
+                    self._refuse(f"has values of dtype {brief(text)}{objects}")
                 made = _Dtype(text)
             case _Name("_codecs.encode"), (str(text), "latin1"):
                 made = text  # the same length as in bytes, and made bytes where it is needed
@@ -191,8 +220,8 @@ def _size(path: Path, array: _Array) -> int:
             if len(shape) <= MOST_DIMENSIONS and all(isinstance(n, int) and n > 0 for n in shape):
                 promised = math.prod(shape) * np.dtype(text).itemsize
                 if promised != len(data):
-                    sizes = cut(repr(shape), 60)
-                    raise unfit(path, f"holds {len(data):,} bytes for {promised:,} of an array of {sizes}", _WANTED)
+                    held = f"holds {len(data):,} bytes for {cut(f'{promised:,}', 60)} of an array of {brief(shape)}"
+                    raise unfit(path, held, _WANTED)
                 return promised
     raise unfit(path, "has an array without sizes, dtype or data", _WANTED)
 
@@ -202,13 +231,58 @@ def _built(array: _Array) -> npt.NDArray[Any]:
     return np.frombuffer(data, array.dtype.text).reshape(array.shape, order="F" if array.fortran else "C")
 
 
+def _line(stream: IO[bytes]) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("ends within a line")
+    return line[:-1]
+
+
+def _names(stream: IO[bytes]) -> str:
+    module, name = _line(stream), _line(stream)
+    if max(len(module), len(name)) > _LONGEST_NAME:
+        raise ValueError(f"a name of more than {_LONGEST_NAME} bytes")
+    return f"{module.decode('ascii')} {name.decode('ascii')}"
+
+
+def _unicode(data: bytes) -> str:
+    if re.search(rb"[\xc4-\xff]", data):  # how UTF-8 begins a character beyond U+00FF
+        raise ValueError("a text with characters beyond latin1")
+    return data.decode()
+
+
+def _unicode_line(stream: IO[bytes]) -> str:
+    line = _line(stream)
+    if re.search(rb"\\u(?!00)|\\U", line):
+        raise ValueError("a text with characters beyond latin1")
+    return line.decode("raw-unicode-escape")
+
+
+def _quoted_line(stream: IO[bytes]) -> str:
+    """Return a text as Python 2's `repr` writes it, with none of the escapes that `escape_decode` warns of."""
+    line = _line(stream)
+    if not re.fullmatch(rb"""(['"])(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""", line[:-1]) or line[-1:] != line[:1]:
+        raise ValueError("a text that is not in quotation marks, or with an unknown escape")
+    return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
+
+
 _MARK = object()
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
 _LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+}
+_INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
+_WITHOUT_EFFECT = {"PROTO", "FRAME", "STOP"}
+_READERS: dict[str, Callable[[IO[bytes]], Any]] = {
+    "STRING": _quoted_line,
+    "UNICODE": _unicode_line,
+    "SHORT_BINUNICODE": lambda stream: _unicode(pickletools.read_bytes1(stream)),
+    "BINUNICODE": lambda stream: _unicode(pickletools.read_bytes4(stream)),
+    "BINUNICODE8": lambda stream: _unicode(pickletools.read_bytes8(stream)),
+    "GLOBAL": _names,
 }
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine._put),

@@ -1,6 +1,5 @@
 """The book's examples, pairs of columns, as matrices: what has another shape is refused, and never broadcast."""
 
-import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief
 
 Array = npt.NDArray[Any]
 Pair = tuple[Any, Any]
@@ -116,7 +115,7 @@ def vectorized_result(j: Any) -> Array:
     """
     label = np.asarray(j)
     if label.size != 1 or label.dtype.kind not in "iu" or not 0 <= label.item() <= 9:
-        raise InputError(f"the label {reprlib.repr(label.tolist())} is no digit; wanted is a whole number from 0 to 9")
+        raise InputError(f"the label {brief(label.tolist())} is no digit; wanted is a whole number from 0 to 9")
     unit = np.zeros((10, 1))
     unit[label.item()] = 1.0
     return unit

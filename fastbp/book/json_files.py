@@ -1,18 +1,19 @@
 """The book's files of networks: JSON with "sizes", "weights" and "biases" as lists, and the "cost" by its name."""
 
 import json
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
 
 from fastbp.book.epochs import network_plan
-from fastbp.checks import InputError
-from fastbp.files import PathName, field, json_object, open_regular, reading, write_whole
+from fastbp.checks import InputError, brief
+from fastbp.files import PathName, field, json_object, open_regular, read_bounded, reading, write_whole
 from fastbp.parameters import checked_parameters
 
 Array = npt.NDArray[Any]
+_LARGEST = 2**28
+"""Bytes of a file: 13 million weights; those of a network of 784-1000-10 take 17 MB."""
 
 
 def write_network(path: PathName, sizes: Sequence[int], weights: Any, biases: Any, cost: str) -> None:
@@ -42,13 +43,14 @@ def read_network(path: PathName) -> tuple[list[int], list[Array], list[Array], s
     """Return (sizes, weights, biases, cost) of a file that the book's `save` or `write_network` wrote.
 
     Weights and biases are float64, finite, and of the shapes that the sizes say. Raises `InputError` for any other
-    file. Chapter 3; see `write_network`.
+    file, and for one of more than 256 MiB. Reading takes about 4 times the memory of the file, and at most 50 times,
+    whatever is in it. Chapter 3; see `write_network`.
     """
     with reading(path), open_regular(path) as file:
-        data = json_object("JSON", file.read())
+        data = json_object("JSON", read_bounded(file, _LARGEST))
         sizes = field(data, "sizes", list)
         if not all(type(n) is int and 0 < n < 2**31 for n in sizes):
-            raise InputError(f"its sizes are {reprlib.repr(sizes)}; wanted are whole numbers, like [784, 30, 10]")
+            raise InputError(f"its sizes are {brief(sizes)}; wanted are whole numbers, like [784, 30, 10]")
         plan = network_plan(tuple(sizes), "quadratic")  # for its sizes alone
         weights = checked_parameters("weights", field(data, "weights", list), plan)
         biases = checked_parameters("biases", field(data, "biases", list), plan)

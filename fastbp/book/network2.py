@@ -31,7 +31,7 @@ from fastbp.book.epochs import (
 from fastbp.book.examples import Pair, Pairs, columns, rows_of, vectorized_result
 from fastbp.book.json_files import read_network, write_network
 from fastbp.book.layers import backward, drawn, forward, sigmoid, sigmoid_prime, sizes_of
-from fastbp.checks import InputError, choose, whole_number
+from fastbp.checks import InputError, brief, choose, whole_number
 from fastbp.files import PathName, reading
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Network:
 
     def __init__(self, sizes: Sequence[int], cost: Any = CrossEntropyCost) -> None:
         if not callable(getattr(cost, "delta", None)):
-            raise InputError(f"cost is {cost!r}; wanted has fn(a, y) and delta(z, a, y), like CrossEntropyCost")
+            raise InputError(f"cost is {brief(cost)}; wanted has fn(a, y) and delta(z, a, y), like CrossEntropyCost")
         self.num_layers = len(sizes)
         self.sizes = sizes
         self.default_weight_initializer()

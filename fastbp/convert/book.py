@@ -4,7 +4,7 @@ from typing import Any
 
 from fastbp.activations import sigmoid
 from fastbp.book.json_files import read_network, write_network
-from fastbp.checks import InputError, choose
+from fastbp.checks import InputError, brief, choose
 from fastbp.convert.parameters import host_parameters
 from fastbp.costs import cross_entropy, quadratic
 from fastbp.files import PathName, reading
@@ -45,11 +45,11 @@ def to_book(net: Network, path: PathName) -> None:
     weights, biases = host_parameters(net)
     others = [activation.name for activation in net.activations if activation != sigmoid]
     if others:
-        raise InputError(f"the network has an activation {others[0]!r}; the book's have sigmoid in every layer")
+        raise InputError(f"the network has an activation {brief(others[0])}; the book's have sigmoid in every layer")
     names = {cost: name for name, cost in COSTS.items()}
     if net.cost_function not in names:
         raise InputError(
-            f"the network has the cost {net.cost_function.name!r}; the book's are quadratic, cross-entropy"
+            f"the network has the cost {brief(net.cost_function.name)}; the book's are quadratic, cross-entropy"
         )
     if not biases:
         raise InputError("the network has no biases; the book's have them in every layer")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastbp.activations import Activation
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief
 from fastbp.convert.parameters import host_parameters, network_of
 from fastbp.costs import Cost
 from fastbp.network import Network
@@ -38,7 +38,7 @@ def from_torch(
         raise InputError(f"state_dict is of {type(state_dict).__name__}; wanted is a dict, as of model.state_dict()")
     for name in state_dict:
         if not isinstance(name, str) or _stem(name) is None:
-            raise InputError(f"state_dict has {str(name)[:60]!r}; wanted are weights and biases of linear layers alone")
+            raise InputError(f"state_dict has {brief(str(name))}; wanted are weights and biases of linear layers alone")
     layers = _in_order(list(dict.fromkeys(str(_stem(name)) for name in state_dict)))
     weights, biases = (
         {name: state_dict[name] for layer in layers if (name := f"{layer}{kind}") in state_dict}

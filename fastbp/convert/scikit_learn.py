@@ -1,7 +1,6 @@
 """scikit-learn's estimators, its own and fastbp's, by their public attributes: nothing of scikit-learn is imported."""
 
 import math
-import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from fastbp.activations import identity, relu, sigmoid, softmax, tanh
 from fastbp.arrays import on_host
 from fastbp.backends import use_backend
-from fastbp.checks import InputError, choose, finite_number, whole_number
+from fastbp.checks import InputError, brief, choose, finite_number, whole_number
 from fastbp.convert.parameters import host_parameters, network_of
 from fastbp.costs import cross_entropy, log_likelihood, quadratic
 from fastbp.network import Network
@@ -75,9 +74,10 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
     (1,)
     """
     if not hasattr(estimator, "partial_fit") or not hasattr(estimator, "hidden_layer_sizes"):
-        raise InputError(f"estimator is {estimator!r}; wanted is an MLPClassifier or MLPRegressor, made like any other")
+        wanted = "is an MLPClassifier or MLPRegressor, made like any other"
+        raise InputError(f"estimator is {brief(estimator)}; wanted {wanted}")
     if estimator.get_params().get("loss", "squared_error") != "squared_error":
-        raise InputError(f"loss is {estimator.loss!r}; wanted is 'squared_error', fastbp's cost 'quadratic'")
+        raise InputError(f"loss is {brief(estimator.loss)}; wanted is 'squared_error', fastbp's cost 'quadratic'")
     weights, biases = host_parameters(net)
     output = _output(net, type(estimator).__name__, classifies=hasattr(estimator, "predict_proba"))
     if output == "softmax" and net.sizes[-1] == 2:
@@ -99,7 +99,7 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     (0.5, 20, Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-08))
     """
     if not hasattr(estimator, "hidden_layer_sizes"):
-        raise InputError(f"estimator is {estimator!r}; wanted is an MLPClassifier or MLPRegressor")
+        raise InputError(f"estimator is {brief(estimator)}; wanted is an MLPClassifier or MLPRegressor")
     n, given = whole_number("n", n), estimator.get_params(deep=False)
     valid = {"solver": ("sgd", "adam"), "shuffle": (True,)}
     if given["solver"] == "sgd":
@@ -107,7 +107,7 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     for name, values in valid.items():
         if given[name] not in values:
             raise InputError(
-                f"{name} is {given[name]!r}, which Network.train has not; valid: {', '.join(map(str, values))}"
+                f"{name} is {brief(given[name])}, which Network.train has not; valid: {', '.join(map(str, values))}"
             )
     m = min(n, 200 if given["batch_size"] == "auto" else whole_number("batch_size", given["batch_size"]))
     if given["solver"] == "sgd":
@@ -175,7 +175,7 @@ def _hidden(net: Network) -> list[str]:
     for activation in net.activations[:-1]:
         if activation not in names:
             valid = ", ".join(other.name for other in names)
-            raise InputError(f"the network has an activation {activation.name!r}; scikit-learn's are {valid}")
+            raise InputError(f"the network has an activation {brief(activation.name)}; scikit-learn's are {valid}")
     return [names[activation] for activation in net.activations[:-1]]
 
 
@@ -185,13 +185,13 @@ def _example(net: Network, output: str, classes: Any) -> tuple[Array, Array, dic
     x, count = np.zeros((outputs + 1, net.sizes[0]), net.dtype), max(outputs, 2)
     if output == "identity" or (output == "logistic" and outputs > 1):
         if classes is not None:
-            raise InputError(f"classes are {reprlib.repr(classes)}; wanted is None: these outputs are no classes")
+            raise InputError(f"classes are {brief(classes)}; wanted is None: these outputs are no classes")
         if output == "identity":
             return x[:1], np.zeros((1, outputs) if outputs > 1 else 1), {}
         return x[:outputs], np.eye(outputs, dtype=int), {"classes": np.arange(outputs)}
     named = np.arange(count) if classes is None else np.asarray(classes)
     if named.shape != (count,) or not (named[:-1] < named[1:]).all():
-        raise InputError(f"classes are {reprlib.repr(classes)}; wanted are {count}, sorted")
+        raise InputError(f"classes are {brief(classes)}; wanted are {count}, sorted")
     return x[:count], named, {"classes": named}
 
 

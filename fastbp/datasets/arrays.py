@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import plural
+from fastbp.checks import brief, plural
 from fastbp.datasets.files import StrPath, unfit
 
 Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -26,14 +26,15 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     for NaN and infinity.
     """
     if inputs.ndim < 2 or not inputs.size:
-        raise unfit(path, f"has inputs of shape {inputs.shape}", "are examples of some inputs each: (n, n_0) or images")
+        found = f"has inputs of shape {brief(inputs.shape)}"
+        raise unfit(path, found, "are examples of some inputs each: (n, n_0) or images")
     rows = inputs.reshape(len(inputs), -1)
     if rows.dtype == np.uint8:
         return rows if rows.flags.c_contiguous else np.ascontiguousarray(rows)
     if rows.dtype == np.bool_:
         return rows.astype(np.uint8, order="C")
     dtype = np.float64 if rows.dtype.kind == "f" and rows.dtype.itemsize == 8 else np.float32
-    with np.errstate(over="ignore"):  # to infinity, which is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # to infinity or NaN, which are refused below
         rows = rows.astype(dtype, order="C", copy=not (rows.dtype == dtype and rows.flags.c_contiguous))
     _check_finite(path, rows)
     return rows
@@ -42,9 +43,12 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def as_labels(path: StrPath, labels: npt.NDArray[Any], examples: int) -> npt.NDArray[np.int64]:
     """Return labels as int64, or raise `InputError` unless they are whole, not negative, and one an example."""
     if labels.ndim != 1:
-        raise unfit(path, f"has labels of shape {labels.shape}", "is a vector, one label an example")
+        raise unfit(path, f"has labels of shape {brief(labels.shape)}", "is a vector, one label an example")
     if len(labels) != examples:
         raise unfit(path, f"has {plural(examples, 'example')} and {plural(len(labels), 'label')}", "is one label each")
+    if labels.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            labels = labels.astype(np.float64)  # float16 could not be compared with the largest
     right = (labels >= 0) & (labels <= LARGEST_LABEL)
     if labels.dtype.kind == "f":
         right &= labels == np.trunc(labels)

@@ -11,18 +11,20 @@ import difflib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, plural
+from fastbp.checks import InputError, brief, cut, one_line, plural
 from fastbp.datasets.arrays import LARGEST_LABEL
-from fastbp.datasets.files import cut, refusing, shown, unfit
+from fastbp.datasets.files import refusing, shown, unfit
 
 Line = tuple[int, str]  # its number in the file, and its text
 _WANTED = "is a table of numbers separated by commas, in UTF-8"
 _ROWS = 1000  # parsed at a time: their float64 form is the only large thing beside the result
+_MOST_TOGETHER = 2**20  # characters of the rows that are parsed together, but for a single row that is longer
+_LONGEST_ROW = 2**22  # characters: 200,000 numbers in full, a million bytes; a row takes up to 50 times as much
 
 
 def csv_rows(
@@ -35,7 +37,7 @@ def csv_rows(
     column.
     """
     with refusing(path, _WANTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
-        lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+        lines = _lines(path, file)
         first = next(lines, None)
         if first is None:
             raise unfit(path, "has no rows", _WANTED)
@@ -46,11 +48,36 @@ def csv_rows(
         return _gather(path, rows, names or [""] * len(fields), labelled)
 
 
+def _lines(path: Path, file: TextIO) -> Iterator[Line]:
+    """Yield the lines that are not empty."""
+    for number in itertools.count(1):
+        line = file.readline(_LONGEST_ROW + 1)
+        if len(line) > _LONGEST_ROW:
+            raise unfit(path, f"has more than {_LONGEST_ROW:,} characters in line {number}", _WANTED)
+        if not line:
+            return
+        if line.strip():
+            yield number, line
+
+
+def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Yield lines together, so many that the parser's start costs little and their values little memory."""
+    chunk, size = [], 0
+    for number, line in lines:
+        chunk.append((number, line))
+        size += len(line)
+        if len(chunk) == _ROWS or size > _MOST_TOGETHER:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
 def _gather(
     path: Path, lines: Iterator[Line], names: list[str], labelled: int | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
     inputs, labels = [], []
-    while chunk := list(itertools.islice(lines, _ROWS)):
+    for chunk in _chunks(lines):
         values = _parse(path, chunk, names)
         _check(path, chunk, names, values, labelled)
         if labelled is not None:
@@ -73,7 +100,7 @@ def _parse(path: Path, chunk: list[Line], names: list[str]) -> npt.NDArray[np.fl
         if values.shape == (len(chunk), len(names)):
             return values
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
     raise _refusal(path, chunk, names) or unfit(path, f"cannot be read ({reason})", _WANTED)
 
 
@@ -86,7 +113,7 @@ def _refusal(path: Path, chunk: list[Line], names: list[str]) -> InputError | No
             return InputError(f"{has}; wanted are {len(names)}, as in the first row, separated by commas")
         for column, field in enumerate(fields):
             if not _is_number(field):
-                given = cut(repr(field), 40) if field else "empty"
+                given = brief(field) if field else "empty"
                 return InputError(f"{_place(path, number, names, column)} is {given}; wanted is a number")
     return None
 
@@ -112,15 +139,15 @@ def _label_column(path: Path, names: list[str] | None, width: int, label: str | 
             raise unfit(path, "has 1 column", "are inputs, and labels in the last column, separated by commas")
         return width - 1 if last else None
     if names is None:
-        raise unfit(path, f"has no row of names, so no column {label!r}", "is one, or labels in the last column")
+        raise unfit(path, f"has no row of names, so no column {brief(label)}", "is one, or labels in the last column")
     if names.count(label) != 1:
-        near = difflib.get_close_matches(label, names, n=1)
-        hint = f"did you mean {near[0]!r}? " if near and near[0] != label else ""
+        near = difflib.get_close_matches(label, [name[:60] for name in names[:1000]], n=1)
+        hint = f"did you mean {brief(near[0])}? " if near and near[0] != label else ""
         few = ", ".join(cut(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
         count = f"{names.count(label)} columns" if label in names else "no column"
-        raise InputError(f"{shown(path)} has {count} {label!r}; {hint}valid: {_printable(few)}")
+        raise InputError(f"{shown(path)} has {count} {brief(label)}; {hint}valid: {_printable(few)}")
     if width < 2:
-        raise unfit(path, f"has no column but {label!r}", "are inputs beside it")
+        raise unfit(path, f"has no column but {brief(label)}", "are inputs beside it")
     return names.index(label)
 
 
@@ -137,7 +164,7 @@ def _is_number(field: str) -> bool:
 
 
 def _place(path: Path, number: int, names: list[str], column: Any) -> str:
-    name = f" ({cut(repr(names[column]), 40)})" if names[column] else ""
+    name = f" ({brief(names[column])})" if names[column] else ""
     return f"{shown(path)}, line {number}, column {column + 1}{name}"
 
 

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, one_line
 
 StrPath = str | PathLike[str]
 DEFLATE_LIMIT = 1032  # bytes out of one compressed byte, at most: zlib's technical notes, "maximum compression factor"
@@ -42,28 +42,14 @@ def regular_file(path: StrPath, wanted: str) -> Path:
 
 @contextmanager
 def refusing(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn exceptions of these kinds, and of the operating system, into an `InputError` about the file."""
-    caught: tuple[type[Exception], ...] = (OSError, *kinds)
+    """Turn exceptions of these kinds, of the operating system and of memory into an `InputError` about the file."""
+    caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
     try:
         yield
     except InputError:  # a ValueError itself, and said already
         raise
     except caught as error:
         raise unfit(path, f"cannot be read ({one_line(error)})", wanted) from error
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an exception says, in one line, or its name if it says nothing."""
-    return cut(" ".join(str(error).split()), 300) or type(error).__name__
-
-
-def cut(text: str, length: int) -> str:
-    """Return the beginning of a text that may be of any length, since it came out of a file.
-
-    >>> cut("'x.npy'", 60), cut("xxxxxx", 4)
-    ("'x.npy'", 'xxx…')
-    """
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def read_promised(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> bytearray:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.checks import cut
 from fastbp.datasets.arrays import MOST_DIMENSIONS
 from fastbp.datasets.files import DEFLATE_LIMIT, StrPath, read_promised, refusing, regular_file, unfit
 
@@ -48,7 +49,7 @@ def _map(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
     dtype, shape, start = _read_header(path, file)
     promised, held = start + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
     if held != promised:
-        raise unfit(path, f"holds {held:,} bytes, and its header promises {promised:,}", _WANTED)
+        raise unfit(path, f"holds {held:,} bytes, and its header promises {cut(f'{promised:,}', 60)}", _WANTED)
     return np.memmap(file, dtype, "r", start, shape)
 
 
@@ -59,7 +60,11 @@ def _unpack(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
         dtype, shape, _ = _read_header(path, stream)
         promised = math.prod(shape) * dtype.itemsize
         if promised > packed * DEFLATE_LIMIT:
-            raise unfit(path, f"promises {promised:,} bytes, more than {packed:,} compressed ones can hold", _WANTED)
+            raise unfit(
+                path,
+                f"promises {cut(f'{promised:,}', 60)} bytes, more than {packed:,} compressed ones can hold",
+                _WANTED,
+            )
         data = read_promised(path, stream, promised, _WANTED)
     return np.frombuffer(data, dtype).reshape(shape)
 

@@ -6,9 +6,9 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, one_line
 from fastbp.datasets.arrays import Splits
-from fastbp.datasets.files import StrPath, one_line, shown
+from fastbp.datasets.files import StrPath, shown
 from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.tables import read_images, read_labels
 

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.checks import brief, cut
 from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import DEFLATE_LIMIT, cut, read_promised, refusing, unfit
+from fastbp.datasets.files import DEFLATE_LIMIT, read_promised, refusing, unfit
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
 """Names under which inputs and labels are looked for, in this order."""
@@ -30,6 +31,9 @@ _LONGEST_HEADER = 10_000  # characters: numpy.load's own limit
 _MAGIC = b"\x93NUMPY"
 _NOT_A_ZIP = (EOFError, ValueError, RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
 _NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # ast.literal_eval's list
+_LITERALS = re.compile(r"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
+"""What a header is made of; of anything else, escapes in texts among it, Python's parser may print warnings."""
+
 Array = npt.NDArray[Any]
 
 
@@ -67,7 +71,7 @@ def _names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: dict[str, zipfile.ZipInfo]) -> str:
-    shown = [cut(repr(name), 40) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
+    shown = [brief(name) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
     return (", ".join(shown) + (", …" if len(names) > len(shown) else "")) or "no arrays"
 
 
@@ -77,13 +81,15 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     if info.file_size > DEFLATE_LIMIT * (info.compress_size + 1):  # 1: an empty member is 2 bytes of deflate
         promise = f"promises {info.file_size:,} bytes, more than {info.compress_size:,} compressed ones can hold"
         raise unfit(path, promise, _WANTED)
-    name = cut(repr(info.filename), 40)
+    name = brief(info.filename)
     with archive.open(info) as member:
         stream = cast(BinaryIO, member)
         dtype, shape, fortran, length = _read_header(path, name, stream)
         promised = math.prod(shape) * dtype.itemsize
         if promised != info.file_size - length:
-            held = f"holds {info.file_size - length:,} bytes in {name}, and its header promises {promised:,}"
+            held = (
+                f"holds {info.file_size - length:,} bytes in {name}, and its header promises {cut(f'{promised:,}', 60)}"
+            )
             raise unfit(path, held, _WANTED)
         values = np.frombuffer(read_promised(path, stream, promised, _WANTED), dtype)
     return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
@@ -98,7 +104,8 @@ def _read_header(path: Path, name: str, stream: BinaryIO) -> tuple[np.dtype[Any]
     length = int.from_bytes(stream.read(width), "little")
     text = stream.read(length) if length <= _LONGEST_HEADER else b""
     try:
-        header = ast.literal_eval(text.decode("utf-8").strip())
+        literals = _LITERALS.fullmatch(text.decode("utf-8").strip())
+        header = ast.literal_eval(literals[0] if literals else "")
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
     except (*_NOT_A_LITERAL, KeyError) as error:
         raise unfit(path, f"has no readable header in {name}", "is an array of NumPy's format") from error
@@ -109,8 +116,7 @@ def _dtype(path: Path, name: str, descr: Any) -> np.dtype[Any]:
     if isinstance(descr, str) and re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248])", descr):
         return np.dtype(descr)
     objects = ", which are Python objects and never unpickled" if descr in ("O", "|O") else ""
-    given = cut(repr(descr), 60)
-    raise unfit(path, f"has values of dtype {given} in {name}{objects}", "are real numbers")
+    raise unfit(path, f"has values of dtype {brief(descr)} in {name}{objects}", "are real numbers")
 
 
 def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
@@ -120,4 +126,4 @@ def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
         and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
     ):
         return shape
-    raise unfit(path, f"has shape {cut(repr(shape), 60)} in {name}", "are sizes of at least 1")
+    raise unfit(path, f"has shape {brief(shape)} in {name}", "are sizes of at least 1")

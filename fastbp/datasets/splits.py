@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, whole_number
+from fastbp.checks import InputError, brief, whole_number
 from fastbp.datasets.arrays import Examples, Splits
 from fastbp.datasets.bundled import digits
 from fastbp.datasets.files import StrPath, shown
@@ -36,9 +36,10 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
     """
     whole_number("seed", seed, least=0)
     if not isinstance(where, str | os.PathLike):
-        raise InputError(f"data {where!r} is no name; valid: {', '.join(_NAMES)}, a file, a folder")
+        raise InputError(f"data {brief(where)} is no name; valid: {', '.join(_NAMES)}, a file, a folder")
     if label is not None and (where in _NAMES or Path(where).is_dir()):
-        raise InputError(f"label is {label!r}, and data {shown(where)} have their own; wanted is an .npz or .csv file")
+        given = f"label is {brief(label)}, and data {shown(where)} have their own"
+        raise InputError(f"{given}; wanted is an .npz or .csv file")
     if where == "digits":
         train, test = digits(seed=seed)
         kept, validation = _deal(train[1], (1 / 8,), seed)
@@ -68,7 +69,8 @@ def _deal(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -
     part = np.zeros(len(labels), np.int8)
     by_class = order[np.argsort(labels[order], kind="stable")]
     _, starts = np.unique(labels[by_class], return_index=True)
-    for members in np.split(by_class, starts[1:]):
+    for start, end in zip(starts, np.append(starts[1:], len(labels)), strict=True):
+        members = by_class[start:end]
         taken = 0
         for number, share in enumerate(shares, 1):
             count = max(1, round(share * len(members))) if len(members) > len(shares) else 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief
 from fastbp.datasets.arrays import Examples, as_labels, as_rows
 from fastbp.datasets.comma_separated import csv_rows
 from fastbp.datasets.files import StrPath, refusing, regular_file, unfit
@@ -87,13 +87,13 @@ def read_labels(path: StrPath, examples: int) -> npt.NDArray[np.int64]:
     """Return the labels of an IDX file, or raise `InputError` if it holds images, or others than one an example."""
     labels = read_idx(path)
     if labels.ndim != 1:
-        raise unfit(path, f"holds an array of shape {labels.shape}, as images are", "are labels: one dimension")
+        raise unfit(path, f"holds an array of shape {brief(labels.shape)}, as images are", "are labels: one dimension")
     return as_labels(path, labels, examples)
 
 
 def _check_label(label: str | None) -> None:
     if not (label is None or isinstance(label, str)):
-        raise InputError(f"label is {label!r}; wanted is a name")
+        raise InputError(f"label is {brief(label)}; wanted is a name")
 
 
 def _kind(path: Path) -> str:

@@ -10,7 +10,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from fastbp.checks import InputError
+from fastbp.checks import InputError, brief
 from fastbp.estimators.epochs import Examples
 from fastbp.estimators.perceptron import Perceptron, checked_weights
 
@@ -244,7 +244,7 @@ def _columns(labels: Array, classes: Array) -> Array:
     wrong = np.flatnonzero(classes[index] != labels)
     if wrong.size:
         raise InputError(
-            f"y has {labels[wrong[0]].item()!r} (example {wrong[0]}); valid classes are {classes.tolist()}"
+            f"y has {brief(labels[wrong[0]].item())} (example {wrong[0]}); valid classes are {brief(classes.tolist())}"
         )
     if len(classes) <= 2:
         return index[:, None]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-from fastbp.checks import InputError, choose, finite_number, number_between, whole_number
+from fastbp.checks import InputError, brief, choose, finite_number, number_between, whole_number
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """What scikit-learn calls an activation, and what fastbp does."""
@@ -45,7 +45,7 @@ def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
 def _listed(activation: Any) -> list[Any]:
     if not isinstance(activation, (list, tuple)):
         raise InputError(
-            f"activation is {activation!r}; wanted is a name, or a list of one a hidden layer; "
+            f"activation is {brief(activation)}; wanted is a name, or a list of one a hidden layer; "
             f"valid: {', '.join(ACTIVATIONS)}"
         )
     return list(activation)
