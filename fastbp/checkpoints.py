@@ -113,7 +113,7 @@ class Checkpoint:
         A file of an earlier fastbp has less to compare with.
         """
         theirs = _BEFORE | field(description, "run", dict)
-        other = {name: repr(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
+        other = {name: brief(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
         formulas = _part(_part(description, "formulas"), fingerprints.PYTHON)
         pairs = [(name, text, _part(description, "data").get(name)) for name, text in self.data.items()]
         pairs += [(name, text, formulas.get(name)) for name, text in self.formulas.items()]
@@ -130,7 +130,9 @@ class Checkpoint:
         Where the file cannot be continued from at all, one reason is enough: of other optimizers all constants differ.
         """
         said = {
-            name: f"its run has {name} {kept}, and this one {self.run[name]!r}" for name, kept in other.items() if kept
+            name: f"its run has {name} {kept}, and this one {brief(self.run[name])}"
+            for name, kept in other.items()
+            if kept
         }
         if fixed := [said[name] for name in said if name in self.fixed]:
             return f"{fixed[0]}; wanted is the same, or another checkpoint"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends.operations import Plan
+from fastbp.checks import brief
 from fastbp.costs import COSTS
 from fastbp.schedules import Schedule, eta_of
 from fastbp_kernels.lowering import global_names
@@ -80,9 +81,13 @@ def of_formulas(plan: Plan) -> dict[str, str]:
     """Return the fingerprints of a plan's activations and cost, by name, without those that come with fastbp."""
     cost = plan.formulas.output.cost_function
     own: dict[str, tuple[Any, Any]]
-    own = {f"activation {a.name!r}": (a.f, a.prime) for a in plan.formulas.activations if a not in ACTIVATIONS.values()}
+    own = {
+        f"activation {brief(a.name)}": (a.f, a.prime)
+        for a in plan.formulas.activations
+        if a not in ACTIVATIONS.values()
+    }
     if cost not in COSTS.values():
-        own[f"cost {cost.name!r}"] = cost.f, cost.prime
+        own[f"cost {brief(cost.name)}"] = cost.f, cost.prime
     return {name: _hash(_content(functions, ())) for name, functions in own.items()}
 
 
@@ -126,7 +131,7 @@ def _content(value: Any, callers: tuple[Any, ...]) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape} {_hash(value.tobytes().hex())}"
     if value is None or isinstance(value, (int, float, complex, str, bytes, np.generic)):
-        return f"{type(value).__name__} {value!r}"
+        return f"{type(value).__name__} " + repr(value)
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
 
 

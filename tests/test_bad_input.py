@@ -280,7 +280,8 @@ def test_a_message_shows_some_sixty_characters_of_a_value(value):
 
 def test_no_message_shows_a_value_by_its_whole_repr():
     """Those that do show names of fastbp's own, a path, or a network."""
-    short = {"net", "name", "path", "near[0]", "folder", "_name(path)", "str(path)", "backend.name", "namespace.__name__"}
+    paths = {"path", "folder", "_name(path)", "str(path)", "file.path", "planted", "os.fspath(options.checkpoint)"}
+    short = {"net", "name", "near[0]", "backend.name", "namespace.__name__"} | paths
     for path in Path(fastbp.__file__).parent.rglob("*.py"):
         shown = set(re.findall(r"\{([^{}]*)!r\}", path.read_text(encoding="utf-8")))
         assert shown <= short, f"{path}: {shown - short}; fastbp.checks.brief cuts the repr of a value"
