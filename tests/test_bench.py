@@ -428,7 +428,8 @@ def test_a_path_that_is_not_utf_8_loses_no_results(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fastbp", "bench", "--json", path])
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))  # as `main` has it
     assert command.bench(TINY, [], "float64", NETS[:1], BATCHES[:1], path, None, [cpu()]) == 0
-    assert read_results(path).command == f"fastbp bench --json '{path}'"
+    printable = path.encode(errors="backslashreplace").decode()
+    assert read_results(path).command == f"fastbp bench --json '{printable}'"
 
 
 @pytest.fixture
