@@ -58,3 +58,15 @@ def small_disk(tmp_path):
         pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads for BLAS, so that training takes a second thread of fastbp's own, for work of any size."""
+    from fastbp import threads
+    from fastbp.backends import second_thread
+
+    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
+    second_thread._times_of.cache_clear()
+    with threads.use_threads(2):
+        yield

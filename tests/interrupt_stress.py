@@ -48,10 +48,10 @@ def trained(path=None):
     """Train a small network, from a checkpoint on if it is there; return it."""
     rng = np.random.default_rng(1)
     x, y = rng.random((64, 640), np.float32), rng.integers(0, 10, 640)
-    net = fastbp.Network([64, 100, 10], rng=0)
+    net = fastbp.Network([64, 40, 10], rng=0)
     options = {"validation": 0.25, "patience": 100, "progress": False}
     options |= {} if path is None else {"checkpoint": path, "resume": True}
-    net.train(x, y, epochs=4, mini_batch_size=32, optimizer="adam", eta=0.001, **options)
+    net.train(x, y, epochs=3, mini_batch_size=32, optimizer="adam", eta=0.001, **options)
     return net
 
 

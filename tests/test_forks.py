@@ -9,7 +9,10 @@ import pytest
 
 from fastbp import forks
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+    pytest.mark.xdist_group("threads"),
+]
 
 FORKED = """
 import os, signal, sys, threading, warnings

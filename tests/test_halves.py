@@ -16,7 +16,10 @@ from fastbp.threads import ThreadPool
 from fastbp_kernels import halves
 from fastbp_kernels.vector_math import MATH
 
-pytestmark = pytest.mark.skipif(not halves.AVAILABLE, reason="there is no second thread on this machine")
+pytestmark = [
+    pytest.mark.skipif(not halves.AVAILABLE, reason="there is no second thread on this machine"),
+    pytest.mark.xdist_group("threads"),
+]
 
 
 @halves.part(MATH)
@@ -94,15 +97,6 @@ def test_where_nobody_serves_or_the_board_is_taken_the_kernel_does_both(board, s
     assert board[halves.STATE] == state
 
 
-@pytest.fixture
-def always(monkeypatch):
-    """Help for work of any size, and BLAS with two threads."""
-    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
-    second_thread._times_of.cache_clear()
-    with threads.use_threads(2):
-        yield
-
-
 def trained(dtype, m, optimizer, backend="numpy"):
     rng = np.random.default_rng(1)
     x, labels = rng.random((784, 640)), rng.integers(0, 10, 640)
@@ -115,7 +109,7 @@ def trained(dtype, m, optimizer, backend="numpy"):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("m", [10, 32, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_same_bits_whoever_does_the_halves(always, monkeypatch, dtype, m, optimizer):
+def test_the_same_bits_whoever_does_the_halves(two_threads, monkeypatch, dtype, m, optimizer):
     helped = trained(dtype, m, optimizer)
     monkeypatch.setattr(second_thread._second, "offer", lambda offers: None)
     halves.board[halves.OFFERING] = 0
@@ -127,7 +121,7 @@ def test_the_same_bits_whoever_does_the_halves(always, monkeypatch, dtype, m, op
         np.testing.assert_allclose(one, third, rtol=0, atol=close)
 
 
-def test_two_trainings_at_once_give_the_bits_of_each_alone(always):
+def test_two_trainings_at_once_give_the_bits_of_each_alone(two_threads):
     alone = [trained("float32", m, "adam") for m in (10, 32)]
     together = [None, None]
 
@@ -143,7 +137,7 @@ def test_two_trainings_at_once_give_the_bits_of_each_alone(always):
         np.testing.assert_array_equal(one.weights[0], other.weights[0])
 
 
-def test_blas_has_its_threads_back_after_training_and_after_an_error(always):
+def test_blas_has_its_threads_back_after_training_and_after_an_error(two_threads):
     before = threads.in_use()
 
     def stop(_):
@@ -203,7 +197,7 @@ print(os.read(read, 100).decode() == before == trained())
 
 
 @pytest.mark.parametrize(("helped", "alone", "offers"), [(1.0, 2.0, True), (3.0, 2.0, False)])
-def test_halves_are_offered_where_that_is_faster(always, helped, alone, offers):
+def test_halves_are_offered_where_that_is_faster(two_threads, helped, alone, offers):
     """The way that was slower has a turn now and then; mini-batches that are too few say nothing."""
     turns = []
     with second_thread.help_for(plan(784, 100, 10), "float32", 32, 640) as help:
@@ -217,7 +211,7 @@ def test_halves_are_offered_where_that_is_faster(always, helped, alone, offers):
     assert sum(turn is not offers for turn in turns[4:]) == 1
 
 
-def test_halves_of_large_products_are_always_offered(always):
+def test_halves_of_large_products_are_always_offered(two_threads):
     with second_thread.help_for(plan(784, 800, 10), "float32", 100, 640) as help:
         for _ in range(100):
             assert halves.board[halves.OFFERING]

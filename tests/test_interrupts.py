@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from interrupt_stress import interrupted, state_of_process
+from numba.core import serialize
 
 import fastbp
 from fastbp import inference, interrupts
@@ -22,7 +23,6 @@ from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, moments_at_rest
 from fastbp.threads import use_threads
 from fastbp.training import MiniBatches, State, Watcher
-from fastbp_kernels import caching
 
 FASTBP = str(Path(fastbp.__file__).parent) + os.sep
 LOOKS = re.compile("RESUME|CALL|JUMP_BACKWARD")  # the instructions after which Python looks for signals
@@ -76,13 +76,7 @@ def pressed_everywhere(work, *folders):
             return looks
 
 
-@pytest.fixture(autouse=True)
-def always(monkeypatch):
-    """Help for work of any size, and BLAS with two threads."""
-    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
-    monkeypatch.setattr(second_thread, "_known", {})
-    with use_threads(2):
-        yield
+pytestmark = [pytest.mark.usefixtures("two_threads"), pytest.mark.xdist_group("threads")]
 
 
 @pytest.fixture
@@ -147,25 +141,25 @@ def test_inference_is_interrupted_between_calls_of_compiled_code(net):
     """And not in the Python that Numba's dispatcher calls, whose exceptions become TypeErrors."""
     x = np.ones((8, 5), np.float32)
     p, y = as_parameters(net.weights, net.biases, net._plan), np.ones((3, 5), np.float32)
-    files = [module.__file__ for module in (inference, interrupts, numpy_backend, caching)]
+    files = [module.__file__ for module in (inference, interrupts, numpy_backend, serialize)]
     assert pressed_everywhere(lambda: inference.mean_cost(net._plan, p, x, y), *files) > 30
 
 
 @pytest.mark.parametrize("use", ["feedforward", "cost", "backprop", "trace", "update_mini_batch", "train"])
-def test_an_interrupt_in_numbas_dispatcher_is_a_keyboard_interrupt(net, monkeypatch, use):
+def test_an_interrupt_in_numbas_dispatcher_is_a_keyboard_interrupt(net, use):
+    """In a function, say, by which it asks what a kernel's signature is."""
     x, y = np.ones((8, 5), np.float32), np.arange(5) % 3
     arguments = {"feedforward": [x], "update_mini_batch": [x, y, 0.1]}.get(use, [x, y])
     options = {"train": {"epochs": 1, "mini_batch_size": 2, "progress": False}}.get(use, {})
     getattr(net, use)(*arguments, **options)  # compiled
-
-    def pressed(kernel):
-        monkeypatch.undo()
-        signal.raise_signal(signal.SIGINT)
-        return kernel.address
-
-    monkeypatch.setattr(caching.Kernel, "__wrapper_address__", pressed)
-    with pytest.raises(KeyboardInterrupt):
-        getattr(net, use)(*arguments, **options)
+    press, kept = Press(1, (serialize.__file__,)), sys.gettrace()
+    sys.settrace(press)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            getattr(net, use)(*arguments, **options)
+    finally:
+        sys.settrace(kept)
+    assert press.looks <= 0
 
 
 def test_an_interrupt_replaces_another_error():
