@@ -2,12 +2,23 @@
 
 from importlib.util import find_spec
 
+import pytest
+
 collect_ignore = []
 if find_spec("numba_cuda") is None:  # without numba-cuda, the examples of the CUDA kernels cannot run
     collect_ignore += ["kernels/fastbp_kernels/cuda.py", "kernels/fastbp_kernels/cuda_listing.py"]
 
+THREADED = {f"tests/test_{name}.py" for name in ("forks", "halves", "interrupts", "threads")}
 
-def pytest_configure(config):
-    """Keep the tests of an `xdist_group` in one worker, which `-n 2` alone does not."""
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each file to one worker, which compiles and loads its kernels once; tests of threads all to the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "threads" if file in THREADED else file
+
+    return ByFile(config, log)

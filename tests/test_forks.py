@@ -9,10 +9,7 @@ import pytest
 
 from fastbp import forks
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
-    pytest.mark.xdist_group("threads"),
-]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 FORKED = """
 import os, signal, sys, threading, warnings

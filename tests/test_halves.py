@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -16,10 +16,7 @@ from fastbp.threads import ThreadPool
 from fastbp_kernels import halves
 from fastbp_kernels.vector_math import MATH
 
-pytestmark = [
-    pytest.mark.skipif(not halves.AVAILABLE, reason="there is no second thread on this machine"),
-    pytest.mark.xdist_group("threads"),
-]
+pytestmark = pytest.mark.skipif(not halves.AVAILABLE, reason="there is no second thread on this machine")
 
 
 @halves.part(MATH)
@@ -48,26 +45,23 @@ def board():
     halves.board[:] = 0
 
 
+@pytest.fixture
+def served_by_one(board):
+    """A thread that serves the board until the test ends."""
+    serve.compile("void()")
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield
+    board[halves.PRESENT] = 0
+    thread.join()
+
+
 @given(n=st.integers(0, 600), times=st.integers(1, 200), worth=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_each_element_once(served_by_one, n, times, worth):
     counts = np.zeros(n)
     counted(counts, times, worth)
     assert (counts == times).all()
-
-
-@pytest.fixture(scope="module")
-def served_by_one():
-    """A second thread for all examples of a property."""
-    serve.compile("void()")
-    halves.board[:] = 0
-    halves.board[halves.PRESENT] = halves.board[halves.OFFERING] = 1
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield
-    halves.board[halves.PRESENT] = 0
-    thread.join(10)
-    halves.board[:] = 0
 
 
 def test_the_second_thread_does_its_half(board):

@@ -76,7 +76,7 @@ def pressed_everywhere(work, *folders):
             return looks
 
 
-pytestmark = [pytest.mark.usefixtures("two_threads"), pytest.mark.xdist_group("threads")]
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 
 @pytest.fixture

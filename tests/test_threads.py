@@ -11,8 +11,6 @@ import fastbp
 from fastbp import cli, threads
 from fastbp.backends import second_thread
 
-pytestmark = pytest.mark.xdist_group("threads")
-
 TRAIN = """
 import hashlib
 import numpy as np
