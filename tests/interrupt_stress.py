@@ -4,9 +4,10 @@ Each training has a validation and a checkpoint. It must end whole or with Keybo
 process must be as before, and a following training give the same bits.
 """
 
-import os
+import mmap
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -45,13 +46,16 @@ def state_of_process():
 
 
 def trained(path=None):
-    """Train a small network, from a checkpoint on if it is there; return it."""
+    """Train a small network, from a checkpoint on if it is there, and use it; return it."""
     rng = np.random.default_rng(1)
     x, y = rng.random((64, 640), np.float32), rng.integers(0, 10, 640)
     net = fastbp.Network([64, 40, 10], rng=0)
     options = {"validation": 0.25, "patience": 100, "progress": False}
     options |= {} if path is None else {"checkpoint": path, "resume": True}
-    net.train(x, y, epochs=3, mini_batch_size=32, optimizer="adam", eta=0.001, **options)
+    net.train(x, y, epochs=2, mini_batch_size=32, optimizer="adam", eta=0.001, **options)
+    for _ in range(2):
+        net.cost(x, y)
+        net.accuracy(x, y)
     return net
 
 
@@ -59,27 +63,71 @@ def bits(net):
     return b"".join(array.tobytes() for array in [*net.weights, *net.biases])
 
 
+PRESSER = """
+import mmap, os, signal, sys, time
+with open(sys.argv[1], "r+b") as file:
+    pressed = mmap.mmap(file.fileno(), 8)
+for line in sys.stdin:
+    number, delay = line.split()
+    time.sleep(float(delay))
+    os.kill(os.getppid(), signal.SIGINT)
+    pressed[:] = int(number).to_bytes(8, "little")
+"""
+
+
+class Presser:
+    """A process of its own that presses Ctrl-C: a thread would get its turn only where Python looks for signals."""
+
+    def __init__(self, folder):
+        path = folder / "pressed"
+        path.write_bytes(bytes(8))
+        command = [sys.executable, "-c", PRESSER, str(path)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        with open(path, "r+b") as file:
+            self.pressed, self.number = mmap.mmap(file.fileno(), 8), 0
+
+    def press_after(self, seconds):
+        self.number += 1
+        self.process.stdin.write(f"{self.number} {seconds}\n")
+        self.process.stdin.flush()
+
+    def wait(self):
+        """Wait until Ctrl-C has been pressed: KeyboardInterrupt is raised here at the latest."""
+        while int.from_bytes(self.pressed[:], "little") != self.number:
+            time.sleep(0.0005)
+        time.sleep(0.0001)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.pressed.close()
+
+
 def interrupted(times, seed=0):
     """Interrupt so many trainings, and look after each whether all is as before; return how they ended."""
-    path = Path(tempfile.mkdtemp()) / "checkpoint"
-    draw, outcomes = random.Random(seed), Counter()
-    expected, before = bits(trained()), state_of_process()
+    with tempfile.TemporaryDirectory() as folder:
+        presser = Presser(Path(folder))
+        try:
+            return _interrupted(times, random.Random(seed), presser, Path(folder) / "checkpoint")
+        finally:
+            presser.close()
+
+
+def _interrupted(times, draw, presser, path):
+    expected, before, outcomes = bits(trained()), state_of_process(), Counter()
     start = time.perf_counter()
     trained(path)
     longest = 1.2 * (time.perf_counter() - start)
     for number in range(times):
         path.unlink(missing_ok=True)
-        presser = threading.Timer(draw.uniform(0.0, longest), os.kill, (os.getpid(), signal.SIGINT))
         ended = "interrupted"
         try:
             try:
-                presser.start()
+                presser.press_after(draw.uniform(0.0, longest))
                 trained(path)
                 ended = "whole"
             finally:
-                presser.join()
-                for _ in range(2):  # the interrupt is raised here at the latest
-                    pass
+                presser.wait()
         except KeyboardInterrupt:
             pass
         outcomes[ended] += 1
