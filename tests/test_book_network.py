@@ -5,6 +5,7 @@ import pickle
 import random
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -484,11 +485,17 @@ def test_ctrl_c_leaves_what_has_been_trained(digits):
     net = network.Network(SIZES)
     net.SGD(digits[0][:20], 1, M, ETA)  # so that all is compiled
     before = copy.deepcopy(net)
-    timer = threading.Timer(0.5, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
-    timer.start()
+
+    def press():
+        while (net.weights[0] == before.weights[0]).all():  # not begun
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
     with pytest.raises(KeyboardInterrupt):
         net.SGD(digits[0], 100_000, M, ETA)
-    timer.join()
+    pressing.join()
     assert not np.array_equal(net.weights[0], before.weights[0])
     assert all(np.isfinite(w).all() for w in net.weights)
 

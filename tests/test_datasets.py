@@ -174,6 +174,7 @@ print(anonymous() - before, total, parts[0][0].shape[1] + parts[1][0].shape[1])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RssAnon is Linux's")
+@pytest.mark.slow
 def test_a_mapped_file_of_2_gb_takes_no_memory(folder, tmp_path, run_python):
     examples = 2**31 // 784
     files, _, _ = four_files(pixels=(3, 2))

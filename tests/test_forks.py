@@ -44,6 +44,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 """
 
 
+@pytest.mark.slow
 def test_a_process_forked_while_another_thread_imports_and_compiles(run_python, tmp_path):
     done = run_python(FORKED, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert done.stdout == "[0, 0]\n", done.stderr

@@ -216,6 +216,7 @@ def plan(*sizes):
     return fastbp.Network(sizes)._plan
 
 
+@pytest.mark.slow
 def test_elsewhere_compiled_code_knows_of_no_second_thread(run_python, tmp_path):
     """Nothing that it would have to be linked with, which may not be there."""
     script = """

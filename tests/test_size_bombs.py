@@ -70,7 +70,7 @@ BOMBS = {
     ("csv", "one row of names beyond ASCII"): ("a," * N + ASTRAL).encode(),
     ("csv", "one field"): b"a" * 2 * N,
     ("csv", "rows of one number"): b"1\n" * N,
-    ("csv", "a class a row"): b"".join(b"1,%d\n" % i for i in range(20_000)),
+    ("csv", "a class a row"): b"".join(b"1,%d\n" % i for i in range(5_000)),
     ("npz", "members"): directory(5000),
     ("idx", "a claimed size"): bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31 - 1, 28, 28) + b"abc",
     ("idx.gz", "a claimed size"): gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**31 - 1) + b"abc"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import training
 
 
 def digits_of(n, seed=0):
@@ -148,11 +149,10 @@ net = fastbp.Network([20, hidden, 3], rng=0, backend=backend)
 net.update_mini_batch(x[:, :10], y[:10], eta=0.5)  # compiled now
 net.train(x[:, :20], y[:20], epochs=1, mini_batch_size=10, eta=0.5, progress=False)
 replay = net.to(backend)
-pressed = []
 
 def press():
-    time.sleep(0.3)
-    pressed.append(time.perf_counter())
+    while (net.weights[0] == replay.weights[0]).all():  # not begun
+        time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=press).start()
@@ -160,8 +160,7 @@ try:
     net.train(x, y, epochs=100_000, mini_batch_size=10, eta=0.5, progress=False)
     sys.exit("was not interrupted")
 except KeyboardInterrupt:
-    delay = time.perf_counter() - pressed[0]
-assert delay < 0.5, delay
+    pass
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 batches = 0
@@ -183,6 +182,19 @@ def test_ctrl_c_leaves_the_parameters_of_the_last_whole_mini_batch(run_python, b
     done = run_python(INTERRUPTED, backend, str(hidden))
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout.startswith("after")
+
+
+def test_ctrl_c_is_looked_for_every_tenth_of_a_second(monkeypatch):
+    counts = []
+
+    def take_a_millisecond_each(loop, order, eta, ws, m, count):
+        counts.append(count)
+        loop.state.done += count
+        return 0.001 * count
+
+    monkeypatch.setattr(training.MiniBatches, "_run", take_a_millisecond_each)
+    fastbp.Network([8, 3], rng=0).train(*digits_of(400), epochs=2, mini_batch_size=1, progress=False)
+    assert counts == [1, 4, 16, 64, 100, 100, 100, 15, 100, 100, 100, 100]
 
 
 def test_a_handler_of_the_users_own_is_left_alone():
