@@ -1,47 +1,47 @@
 """Forking while other threads import or compile: the process waits for them first, as their locks would stay locked.
 
 A child has one thread, the one that forked. A lock that another thread held, such as an import's or the one of Numba's
-compiler, is never released there, and the child would wait for it for good as soon as it trains.
+compiler, is never released there, and the child would wait for it for good as soon as it trains. This module is
+imported where Numba is about to be.
 """
 
 import _thread
 import logging  # noqa: F401 (which holds its lock while forking, and compilers log: registered before, it does so after)
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from fastbp.interrupts import uninterrupted
 
 _PACKAGES = ("fastbp", "fastbp_kernels", "numba", "llvmlite", "scipy", "numpy", "threadpoolctl")
-_locks: list[Any] = []
-
-
-def hold_while_forking(lock: Any) -> None:
-    """Have a thread that forks acquire a reentrant lock, before those given earlier, and release it afterwards."""
-    _locks.insert(0, lock)
 
 
 class _Fork(threading.local):
-    """A fork under way in this thread: the locks it holds, and the modules it has waited for or is importing itself."""
+    """A fork under way in this thread: the lock it holds, and the modules it has waited for or is importing itself."""
 
     def __init__(self) -> None:
-        self.held: list[Any] = []
+        self.compiler: Any = None
         self.waited: set[str] = set()
         self.ctrl_c = uninterrupted()  # an exception in what is called at a fork is printed and ignored
 
 
 _fork = _Fork()
+_pressed: list[int] = []
+_press_again = partial(_pressed.sort, key=_thread.interrupt_main)  # in C alone: it is raised where the fork returns
 
 
 def _before() -> None:
     _fork.ctrl_c.__enter__()
     _fork.waited.clear()
+    _pressed.clear()
     _acquire()
     while names := _imported_elsewhere():
-        _release()  # the import may need them
+        _release()  # the import may need it
         _fork.waited.add(names[0])
         with suppress(Exception):  # reported to the other thread
             import_module(names[0])  # returns when the other thread has imported it, at once if this one is about to
@@ -49,15 +49,15 @@ def _before() -> None:
 
 
 def _acquire() -> None:
-    compiler = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
-    for lock in [*_locks, *([] if compiler is None else [compiler])]:
-        lock.acquire()
-        _fork.held.append(lock)
+    _fork.compiler = getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
+    if _fork.compiler is not None:
+        _fork.compiler.acquire()
 
 
 def _release() -> None:
-    while _fork.held:
-        _fork.held.pop().release()
+    compiler, _fork.compiler = _fork.compiler, None
+    if compiler is not None:
+        compiler.release()
 
 
 def _after_in_parent() -> None:
@@ -65,7 +65,7 @@ def _after_in_parent() -> None:
     try:
         _fork.ctrl_c.__exit__(None, None, None)
     except KeyboardInterrupt:
-        threading.Thread(target=_thread.interrupt_main).start()
+        _pressed.append(signal.SIGINT)
 
 
 def _after_in_child() -> None:
@@ -85,3 +85,4 @@ def _imported_elsewhere() -> list[str]:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    os.register_at_fork(after_in_parent=_press_again)

@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any, NamedTuple, cast
 
 from fastbp.checks import InputError, brief, whole_number
-from fastbp.forks import hold_while_forking
 from fastbp.interrupts import uninterrupted
 
 VARIABLE = "FASTBP_THREADS"
@@ -81,11 +80,12 @@ class _Limits:
             found = self._last(library, self._blocks)
             return self._before.get(library.path, library.threads()) if found is None else found
 
-    def close_others(self) -> None:
-        """Close what other threads have opened: in a process that has been forked they do not exist."""
+    def forked(self) -> None:
+        """Close what other threads had opened in a process that has been forked, and release its lock."""
         for limit in [*self._blocks, *self._trainings]:
             if limit.thread != threading.get_ident():
                 self.close(limit)
+        self.lock.release()
 
     def _apply(self, changed: Limit) -> None:
         for library in changed.libraries:
@@ -102,9 +102,9 @@ class _Limits:
 
 
 limits = _Limits()
-hold_while_forking(limits.lock)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=limits.close_others)
+    lock = limits.lock
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=limits.forked)
 
 
 @contextmanager

@@ -171,6 +171,7 @@ def train(
     watcher.advanced((state.epoch - 1) * len(chosen))
     size, optimizer = settings.mini_batch_size, settings.optimizer
     loop = MiniBatches(plan, p, examples, source, size, len(chosen), state, optimizer, lmbda=settings.lmbda)
+    state.rng = rng.bit_generator.state  # what a checkpoint needs before the first epoch has begun
     try:
         while state.epoch <= settings.epochs and not _impatient(state, settings):
             state.rng = rng.bit_generator.state

@@ -1,13 +1,16 @@
 """Processes forked while another thread imports or compiles: they train, and wait for no lock that nobody releases."""
 
 import os
+import signal
 import sys
 import threading
 import types
 
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
 
-from fastbp import forks
+from fastbp import forks, threads
+from fastbp.backends import second_thread
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
@@ -62,31 +65,59 @@ def exit_code_of_child(work):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_waits_for_the_locks_and_releases_them_in_parent_and_child(monkeypatch):
-    lock, held, release = threading.RLock(), threading.Event(), threading.Event()
-    monkeypatch.setattr(forks, "_locks", [*forks._locks, lock])
+def test_a_fork_waits_for_other_threads_and_leaves_the_locks_free_in_parent_and_child(monkeypatch):
+    held, release, acquire = threading.Event(), threading.Event(), forks._acquire
+    locks = [second_thread._second.lock, threads.limits.lock, global_compiler_lock._lock]
 
     def hold():
-        with lock:
+        with locks[2]:
             held.set()
             release.wait(60)
 
+    def acquired():
+        release.set()
+        acquire()
+
+    monkeypatch.setattr(forks, "_acquire", acquired)
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(60)
-    waiting = threading.Thread(target=release.set)
-    monkeypatch.setattr(forks, "_imported_elsewhere", list)
-    acquire, acquired = forks._acquire, []
-    monkeypatch.setattr(forks, "_acquire", lambda: (waiting.start(), acquire(), acquired.append(len(forks._fork.held))))
 
     def work():
-        assert lock.acquire(blocking=False)
-        assert not forks._fork.held
+        tried = threading.Thread(target=lambda: free.extend(lock.acquire(blocking=False) for lock in locks))
+        free = []
+        tried.start()
+        tried.join()
+        assert free == [True, True, True]
 
     assert exit_code_of_child(work) == 0
-    assert acquired[0] >= len(forks._locks)
-    work()
     holder.join()
+    assert not any(lock._is_owned() for lock in locks)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_blocks_of_other_threads_end_in_a_forked_child(monkeypatch):
+    counts, entered, leave = [8], threading.Event(), threading.Event()
+    library = threads.Library("blas", lambda: counts[-1], counts.append)
+    monkeypatch.setattr(threads, "libraries", lambda: [library])
+
+    def within():
+        with threads.use_threads(1):
+            entered.set()
+            leave.wait(60)
+
+    other = threading.Thread(target=within)
+    other.start()
+    entered.wait(60)
+
+    def work():
+        assert counts[-1] == 8
+
+    assert exit_code_of_child(work) == 0
+    assert counts[-1] == 1
+    leave.set()
+    other.join()
+    assert counts[-1] == 8
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -104,3 +135,21 @@ def test_an_import_begun_at_the_last_moment_is_an_error_in_the_child(monkeypatch
 
     assert exit_code_of_child(work) == 0
     assert sys.modules[module.__name__] is module
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_ctrl_c_while_a_fork_waits_is_raised_after_it(monkeypatch):
+    acquire = forks._acquire
+
+    def pressed():
+        signal.raise_signal(signal.SIGINT)
+        acquire()
+
+    def fork_and_wait():
+        exit_code_of_child(lambda: None)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr(forks, "_acquire", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        fork_and_wait()
+    assert not global_compiler_lock._lock._is_owned()

@@ -14,7 +14,7 @@ from interrupt_stress import interrupted, state_of_process
 from numba.core import serialize
 
 import fastbp
-from fastbp import inference, interrupts
+from fastbp import inference, interrupts, training
 from fastbp.backends import numpy as numpy_backend
 from fastbp.backends import second_thread
 from fastbp.backends.operations import Examples
@@ -56,12 +56,12 @@ class Press:
         return self
 
 
-def pressed_everywhere(work, *folders):
-    """Call a function with Ctrl-C pressed at its first look for signals, then its second, and so on, up to its end."""
+def pressed_everywhere(work, *folders, step=1):
+    """Call a function with Ctrl-C pressed at one look for signals after the other, or every so many, up to its end."""
     work()
     before, looks = state_of_process(), 0
     while True:
-        looks += 1
+        looks += step
         press, kept = Press(looks, folders or (FASTBP,)), sys.gettrace()
         sys.settrace(press)
         try:
@@ -135,6 +135,29 @@ def test_an_epoch_is_whole_and_its_state_true(net):
 
     assert pressed_everywhere(work) > 80
     assert sorted(reached) == [1, 2, 3]
+
+
+def test_a_training_interrupted_anywhere_goes_on_from_its_checkpoint(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y, path = rng.random((8, 20), np.float32), rng.integers(0, 3, 20), tmp_path / "checkpoint"
+
+    def trained(*, resume):
+        net = fastbp.Network([8, 6, 3], rng=0)
+        options = {"checkpoint": path, "resume": resume, "validation": 0.25, "patience": 9, "progress": False}
+        net.train(x, y, epochs=2, mini_batch_size=10, **options)
+        return net.weights[0]
+
+    expected = trained(resume=False)
+
+    def work():
+        path.unlink()
+        try:
+            trained(resume=False)
+        except KeyboardInterrupt:
+            np.testing.assert_array_equal(trained(resume=True), expected)
+            raise
+
+    assert pressed_everywhere(work, training.__file__, step=5) > 100
 
 
 def test_inference_is_interrupted_between_calls_of_compiled_code(net):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp import forks  # noqa: F401 (a fork waits for what is imported and compiled here)
 from fastbp.activations import identity
 from fastbp.backends import fused
 from fastbp.backends.operations import Backend, Formulas, Help, LayerOperations, Operations, Plan

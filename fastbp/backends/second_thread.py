@@ -12,7 +12,6 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from fastbp.backends.operations import Help, Plan
-from fastbp.forks import hold_while_forking
 from fastbp.threads import Limit, ThreadPool, limits, thread_pool
 
 _ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
@@ -143,6 +142,7 @@ class _SecondThread:
             sys.modules["fastbp_kernels.halves"].board[:] = 0
         limits.close(self._limit)
         self._reset()
+        self.lock.release()
 
     def _start(self) -> bool:
         """Start the thread; return whether the system has one to give."""
@@ -176,6 +176,7 @@ def _blas() -> ThreadPool | None:
 
 
 _second = _SecondThread()
-hold_while_forking(_second.lock)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_second.forget)
+    os.register_at_fork(
+        before=_second.lock.acquire, after_in_parent=_second.lock.release, after_in_child=_second.forget
+    )
