@@ -207,7 +207,8 @@ def test_sparse_rows_are_trained_on_like_dense_ones(container, target):
 
 
 def test_sparse_rows_are_never_dense_all_together(monkeypatch):
-    x = sparse.random_array((3000, 2000), density=0.001, rng=0, format="csr")
+    rng = np.random.default_rng(0)
+    x = sparse.csr_array((rng.random(6000), (rng.integers(0, 3000, 6000), rng.integers(0, 2000, 6000))), (3000, 2000))
     made = []
     toarray = sparse.csr_array.toarray
     monkeypatch.setattr(sparse.csr_array, "toarray", lambda a, *args: made.append(a.shape[0]) or toarray(a, *args))
