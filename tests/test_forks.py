@@ -98,7 +98,7 @@ def test_a_fork_waits_for_other_threads_and_leaves_the_locks_free_in_parent_and_
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_blocks_of_other_threads_end_in_a_forked_child(monkeypatch):
     counts, entered, leave = [8], threading.Event(), threading.Event()
-    library = threads.Library("blas", lambda: counts[-1], counts.append)
+    library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
 
     def within():
