@@ -229,8 +229,8 @@ class Network:
 
         `sample_weight`, n numbers, and `class_weight`, "balanced" or a dict, multiply C_x of each example; the sum is
         divided by the number of examples all the same. `callback` gets an `Epoch` after each, and ends training if it
-        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard
-        error; if they cannot be written, training goes on without.
+        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard error; if
+        they cannot be written, training continues without them.
 
         `checkpoint` names a file that is written after each epoch and on Ctrl-C. With `resume` training continues from
         it, if it exists, and ends as if it had never stopped. The file has a fingerprint of all that decides the run:
