@@ -1,8 +1,12 @@
 import os
+import signal
 import subprocess
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before BLAS is loaded, here and in processes that tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one BLAS thread a worker: threads that wait for work spin
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
