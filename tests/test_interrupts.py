@@ -63,6 +63,7 @@ def pressed_everywhere(work, *folders, step=1):
     while True:
         looks += step
         press, kept = Press(looks, folders or (FASTBP,)), sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 reports opcodes only if a frame asked before `settrace`
         sys.settrace(press)
         try:
             work()
