@@ -6,9 +6,9 @@ import pytest
 
 collect_ignore = []
 if find_spec("numba_cuda") is None:  # without numba-cuda, the examples of the CUDA kernels cannot run
-    collect_ignore += ["kernels/fastbp_kernels/cuda.py", "kernels/fastbp_kernels/cuda_listing.py"]
+    collect_ignore += ["kernels/fastbp_kernels/cuda/kernels.py", "kernels/fastbp_kernels/cuda/listing.py"]
 
-THREADED = {f"tests/test_{name}.py" for name in ("forks", "halves", "interrupts", "threads")}
+THREADED = {f"tests/backends/test_{name}.py" for name in ("forks", "halves", "interrupts", "threads")}
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -23,8 +23,8 @@ from benchmarks import peers
 from benchmarks.floor import Floor
 from benchmarks.mnist import Rows, training_rows
 from benchmarks.timing import Spread, in_turn
-from fastbp import inference
-from fastbp.information import information
+from fastbp.backends.environment import information
+from fastbp.training import inference
 
 ETA = 0.1
 Array = Any

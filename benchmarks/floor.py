@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastbp_kernels.blas import AS_IT_IS, TRANSPOSED, gemm
+from fastbp_kernels.cpu.blas import AS_IT_IS, TRANSPOSED, gemm
 
 Array = Any
 

@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.mnist import Rows
 from benchmarks.peers import parameters
 from fastbp import equations
-from fastbp.backends.operations import Backend, Examples, Memory, Plan, descent
-from fastbp.interrupts import uninterrupted
+from fastbp.backends.interrupts import uninterrupted
+from fastbp.operations import Backend, Examples, Memory, Plan, descent
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
 

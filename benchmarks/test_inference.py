@@ -6,7 +6,7 @@ import pytest
 import fastbp
 from benchmarks.floor import Floor
 from benchmarks.nets import NETS
-from fastbp import inference
+from fastbp.training import inference
 
 ROUNDS = 5
 SIZES = [sizes for sizes, _ in NETS if sizes != (784, 100, 10)]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fastbp.activations import ACTIVATIONS
-from fastbp.backends.operations import Formulas
 from fastbp.costs import output_rule, quadratic
+from fastbp.operations import Formulas
 from fastbp.optimizers import Adam
 
 SHAPE = (256, 1024)  # 1 MB in float32: in the cache of one core

@@ -8,18 +8,21 @@
 True
 """
 
-from fastbp import backends, convert, datasets, optimizers, schedules
-from fastbp.activations import Activation
-from fastbp.backends import use_backend
-from fastbp.checking import GradientError, check_gradients
-from fastbp.checks import InputError
-from fastbp.costs import Cost
-from fastbp.gradients import Trace, backprop
-from fastbp.network import Network, load
-from fastbp.threads import use_threads
-from fastbp.training import DivergedError, Epoch, History
-from fastbp.version import __version__
-from fastbp.warming import warmup
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastbp import backends, convert, datasets, optimizers, schedules
+    from fastbp.activations import Activation
+    from fastbp.backends import use_backend
+    from fastbp.backends.numpy.threads import use_threads
+    from fastbp.costs import Cost
+    from fastbp.errors import DivergedError, GradientError, InputError
+    from fastbp.gradients import Trace, backprop, check_gradients
+    from fastbp.network import Network, load, warmup
+    from fastbp.training import Epoch, History
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Activation",
@@ -44,3 +47,37 @@ __all__ = [
     "use_threads",
     "warmup",
 ]
+
+_MODULES = {"activations", "backends", "bench", "book", "convert", "costs", "datasets", "estimators", "math"}
+_MODULES |= {"network", "optimizers", "plots", "schedules", "training"}
+_MODULE_OF = {
+    "Activation": "activations",
+    "Cost": "costs",
+    "DivergedError": "errors",
+    "Epoch": "training",
+    "GradientError": "errors",
+    "History": "training",
+    "InputError": "errors",
+    "Network": "network",
+    "Trace": "gradients",
+    "backprop": "gradients",
+    "check_gradients": "gradients",
+    "load": "network",
+    "use_backend": "backends",
+    "use_threads": "backends.numpy.threads",
+    "warmup": "network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import fastbp` is quick."""
+    if name in _MODULES:
+        return import_module(f"fastbp.{name}")
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(import_module(f"fastbp.{_MODULE_OF[name]}"), name)
+        return value
+    raise AttributeError(f"module 'fastbp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.checks import InputError, brief, check_bounds, choose
-from fastbp_kernels import columns
+from fastbp.errors import InputError, brief, check_bounds, choose
+from fastbp_kernels import softmax as columns
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
 

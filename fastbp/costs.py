@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
-from fastbp.checks import InputError, brief, check_bounds, choose
-from fastbp_kernels import columns
+from fastbp.errors import InputError, brief, check_bounds, choose
+from fastbp_kernels import softmax as columns
 from fastbp_kernels.words import Array, exp, log, log1p, where
 
 

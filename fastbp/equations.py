@@ -8,7 +8,7 @@ goes into layer l and `ws.activations[l + 1]` comes out.
 
 from typing import Any
 
-from fastbp.backends.operations import Descent, Examples, Moments, Operations, Parameters, Workspace
+from fastbp.operations import Descent, Examples, Moments, Operations, Parameters, Workspace
 
 Array = Any
 

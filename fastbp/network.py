@@ -3,27 +3,30 @@
 import copy
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp import backends, gradients, inference, models
+from fastbp import backends, gradients
 from fastbp.activations import Activation
-from fastbp.arrays import taken
-from fastbp.backends.operations import Parameters
-from fastbp.checks import InputError, brief, choose, finite_number, whole_number
 from fastbp.costs import Cost
-from fastbp.data import as_classes, as_columns, as_targets
-from fastbp.files import PathName
+from fastbp.datasets.foreign_arrays import taken
+from fastbp.datasets.inputs import as_classes, as_columns, as_targets
+from fastbp.errors import InputError, brief, choose, finite_number, whole_number
+from fastbp.files import models
+from fastbp.files.tensors import PathName
 from fastbp.gradients import Trace
+from fastbp.operations import Parameters
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Listed, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
-from fastbp.progress import watching
-from fastbp.runs import Options, in_use, prepare
 from fastbp.schedules import Schedule
-from fastbp.training import Epoch, History
+from fastbp.training import inference
+from fastbp.training.history import Epoch, History
+from fastbp.training.progress import watching
+from fastbp.training.setup import Options, in_use, prepare
 
 Array = Any
 P = ParamSpec("P")
@@ -420,3 +423,43 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
         return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
     except InputError as error:
         raise InputError(f"{error}, or a numpy.random.Generator") from None
+
+
+def warmup(net: Network | None = None, *, optimizer: Any = "sgd") -> float:
+    """Compile what a network's training and use need, or load it, and return the seconds that took.
+
+    For `net`, of which nothing is changed, or for one like `Network([784, 30, 10])`: compiled code goes by the number
+    of layers, their activations, the cost, biases, dtype and optimizer, not by the sizes. Training wants examples in
+    the network's dtype, or bytes; both are looked after. What is compiled stays in a folder, which `fastbp info` names,
+    so that a later process finds it there: 0.5 s to its first mini-batch, where compiling takes some seconds.
+
+    Raises `InputError` as `Network.train` does.
+
+    >>> warmup() > 0.0
+    True
+    """
+    start = time.perf_counter()
+    small = _like(net if net is not None else Network([784, 30, 10]))
+    rng = np.random.default_rng(0)
+    labels = np.arange(3) % small.sizes[-1]
+    y = labels if small.sizes[-1] > 1 else np.ones((1, 3))
+    for x in (rng.random((small.sizes[0], 3)), rng.integers(0, 2, (small.sizes[0], 3)).astype(np.uint8)):
+        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # a short one last
+    small.cost(x, y)
+    small.feedforward(x)
+    small.backprop(x, y)
+    return time.perf_counter() - start
+
+
+def _like(net: Network) -> Network:
+    """Return a network that runs the same code: two neurons where there are more, and one where there is one."""
+    sizes = [min(n, 2) for n in net.sizes]
+    return Network(
+        sizes,
+        net.activations,
+        net.cost_function,
+        bias=bool(net.biases),
+        dtype=net.dtype,
+        backend=net._plan.backend,
+        rng=0,
+    )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, brief, choose, finite_number, number_between
+from fastbp.errors import InputError, brief, choose, finite_number, number_between
 from fastbp_kernels.words import sqrt
 
 Array = Any

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
-from fastbp.arrays import taken
-from fastbp.backends.operations import Backend, Formulas, Moments, Parameters, Plan
-from fastbp.checks import InputError, brief, cut, finite_number, plural, whole_number
 from fastbp.costs import Cost, cost_of, output_rule
+from fastbp.datasets.foreign_arrays import taken
+from fastbp.errors import InputError, brief, cut, finite_number, plural, whole_number
+from fastbp.operations import Backend, Formulas, Moments, Parameters, Plan
 from fastbp.optimizers import Rule
 
 Array = Any

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastbp.checks import InputError, brief, finite_number, whole_number
+from fastbp.errors import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
 """Takes the number of an epoch, from 1, and of all epochs; returns its η."""

@@ -3,9 +3,9 @@
 import numpy as np
 
 from fastbp.backends.array_api import ArrayAPI
-from fastbp.backends.operations import LayerOperations
-from fastbp.bench.contenders import ON_CPU, Contender
+from fastbp.bench.candidates import ON_CPU, Contender
 from fastbp.bench.machine import copy
+from fastbp.operations import LayerOperations
 
 
 class Modelled(ArrayAPI):

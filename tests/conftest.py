@@ -68,8 +68,7 @@ def small_disk(tmp_path):
 @pytest.fixture
 def two_threads(monkeypatch):
     """Two threads for BLAS, so that training takes a second thread of fastbp's own, for work of any size."""
-    from fastbp import threads
-    from fastbp.backends import second_thread
+    from fastbp.backends.numpy import second_thread, threads
 
     monkeypatch.setattr(second_thread, "_ENOUGH", 0)
     second_thread._times_of.cache_clear()

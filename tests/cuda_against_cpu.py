@@ -7,10 +7,10 @@ import numpy as np
 from numba import njit
 
 from fastbp.activations import ACTIVATIONS, sigmoid, softmax
-from fastbp.checks import InputError
 from fastbp.costs import COSTS, output_rule
+from fastbp.errors import InputError
 from fastbp.optimizers import SGD, Adam
-from fastbp_kernels import cpu
+from fastbp_kernels.cpu import loops as cpu
 from fastbp_kernels.words import exp
 from ptx import run
 

@@ -6,7 +6,7 @@ import numpy as np
 from cuda_against_cpu import execute
 from scipy.linalg import blas
 
-from fastbp.backends.cupy import CuPy
+from fastbp.backends.cupy.device import CuPy
 
 
 class StandInDevice:

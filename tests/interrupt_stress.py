@@ -19,9 +19,8 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 import fastbp
-from fastbp import threads
-from fastbp.backends import second_thread
-from fastbp_kernels import halves
+from fastbp.backends.numpy import second_thread, threads
+from fastbp_kernels.cpu import halves
 
 
 def state_of_process():

@@ -284,4 +284,4 @@ def test_no_message_shows_a_value_by_its_whole_repr():
     short = {"net", "name", "near[0]", "backend.name", "namespace.__name__"} | paths
     for path in Path(fastbp.__file__).parent.rglob("*.py"):
         shown = set(re.findall(r"\{([^{}]*)!r\}", path.read_text(encoding="utf-8")))
-        assert shown <= short, f"{path}: {shown - short}; fastbp.checks.brief cuts the repr of a value"
+        assert shown <= short, f"{path}: {shown - short}; fastbp.errors.brief cuts the repr of a value"

@@ -11,10 +11,10 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from fastbp import equations
 from fastbp.backends import get
-from fastbp.backends.operations import Examples, Memory, descent
+from fastbp.operations import Examples, Memory, descent
 from fastbp.optimizers import SGD, Adam
 from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
-from fastbp_kernels.caching import compiled_by_need
+from fastbp_kernels.cpu.jit_cache import compiled_by_need
 
 
 def epoch_of(optimizer, dtype, mini_batches, rng):
@@ -61,7 +61,7 @@ def test_what_allocates_is_counted_and_not_compiled_as_the_equations_are():
 SCRIPT = """
 import numpy as np
 import fastbp
-from fastbp.backends.operations import Memory
+from fastbp.operations import Memory
 
 def anonymous():
     with open("/proc/self/status") as status:

@@ -63,7 +63,7 @@ def test_feedforward_gives_back_the_shape_it_gets(net):
 
 
 def test_any_number_of_columns_goes_by_batches(monkeypatch, net):
-    from fastbp import inference
+    from fastbp.training import inference
 
     x, y = np.random.default_rng(0).random((4, 23)), np.arange(23) % 3
     whole = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
@@ -242,7 +242,7 @@ def test_parameters_that_a_callback_assigns_are_trained_on():
 
 
 def test_a_new_network_finds_the_kernels_of_the_last():
-    from fastbp_kernels import cpu
+    from fastbp_kernels.cpu import loops as cpu
 
     def kernels():
         return fastbp.Network([4, 5, 3], ["tanh", "identity"], "sum-squared")._plan.operations()
@@ -292,7 +292,7 @@ def test_tensors_that_carry_a_history_are_taken_without_it():
 
 @pytest.mark.parametrize("layout", ["rows", "columns", "read-only", "every other", "float64", "uint8"])
 def test_inputs_are_fed_forward_however_they_lie_and_left_as_they_are(layout, backend, rng, monkeypatch):
-    monkeypatch.setattr("fastbp.inference._BLOCK", 40)  # batches of 8, and a shorter one
+    monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)  # batches of 8, and a shorter one
     rows = rng.integers(0, 9, (19, 5))
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
     x = {
@@ -317,7 +317,7 @@ def test_inputs_are_fed_forward_however_they_lie_and_left_as_they_are(layout, ba
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("zero", [False, True])
 def test_an_input_that_is_not_finite_is_found_in_its_batch(wrong, zero, backend, rng, monkeypatch):
-    monkeypatch.setattr("fastbp.inference._BLOCK", 40)
+    monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
     if zero:  # 0 · ∞ is NaN
         net.weights = [np.zeros((4, 5)), np.zeros((3, 4))]

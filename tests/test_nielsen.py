@@ -168,7 +168,7 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
         net = fastbp.Network(SIZES, ["tanh", "sigmoid"], dtype="float64", backend=name, rng=1)
         plan = net._plan
         ops = plan.operations()
-        from fastbp.backends.operations import Memory
+        from fastbp.operations import Memory
 
         memory = Memory(plan, ops, M)
         ws, p = memory.workspace(M), as_parameters(net.weights, net.biases, plan)

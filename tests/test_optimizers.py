@@ -13,11 +13,11 @@ from refusals import refused
 
 import fastbp
 import reference
-from fastbp import training
-from fastbp.backends.operations import Examples
-from fastbp.files import read_tensors, write_tensors
+from fastbp.files.tensors import read_tensors, write_tensors
+from fastbp.operations import Examples
 from fastbp.optimizers import OPTIMIZERS, SGD, Adam
 from fastbp.parameters import as_parameters, moments_at_rest
+from fastbp.training import loop as training
 
 NAMES = ["tanh", "sigmoid"]
 CHOICES = {

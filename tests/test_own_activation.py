@@ -11,7 +11,7 @@ import fastbp
 from fastbp.costs import output_rule, quadratic
 from fastbp_kernels import words
 from fastbp_kernels.formulas import by_formula
-from fastbp_kernels.lowering import fingerprint
+from fastbp_kernels.specialize import fingerprint
 from fastbp_kernels.words import exp
 
 SCRIPT = """

@@ -9,7 +9,7 @@ TRAIN = """
 import sys
 import numpy as np
 import fastbp
-from fastbp_kernels.compiling import told_of_compiling
+from fastbp_kernels.compile_events import told_of_compiling
 compiled = []
 with told_of_compiling(lambda: compiled.append(1)):
     if sys.argv[1] == "warmup":

@@ -4,6 +4,7 @@ A backend is chosen by the data, by an argument, by `use_backend` or by the envi
 order.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -15,15 +16,12 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-import numpy as np
+from fastbp.backends.array_kinds import NAMES, detached, device_of, kind
+from fastbp.errors import InputError, brief, choose
+from fastbp.operations import Backend
 
-from fastbp.backends.operations import Backend
-from fastbp.checks import InputError, brief, choose
-from fastbp.outputs import warn
-
-NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
+__all__ = ["NAMES", "available", "detached", "device_of", "get", "kind", "of", "restored", "use_backend"]
 _CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
-_DLPACK_CUDA = 2  # kDLCUDA
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
@@ -37,7 +35,7 @@ def available() -> dict[str, str | None]:
     >>> available()["numpy"] is None
     True
     """
-    from fastbp.backends.cuda_present import why_not
+    from fastbp.backends.cupy.diagnosis import why_not
 
     reasons: dict[str, str | None] = dict.fromkeys(NAMES) | {"cupy": why_not()}
     for package in ("torch", "array_api_strict"):
@@ -81,48 +79,13 @@ def use_backend(choice: Any) -> Iterator[Backend]:
         _chosen.reset(token)
 
 
-def kind(array: Any) -> str:
-    """Return the name of the package that an array is of; lists and numbers count as NumPy's. Nothing is imported.
-
-    >>> kind(np.zeros(3)), kind([0.0])
-    ('numpy', 'numpy')
-    """
-    if isinstance(array, np.ndarray):
-        return "numpy"
-    package = type(array).__module__.partition(".")[0]
-    return package if package in NAMES or hasattr(array, "__array_namespace__") else "numpy"
-
-
-def detached(array: Any) -> Any:
-    """Return an array without a history of its own that it would pass on, as PyTorch's tensors may have.
-
-    >>> detached([1.0])
-    [1.0]
-    """
-    return array.detach() if hasattr(type(array), "detach") else array
-
-
-def device_of(array: Any) -> int | None:
-    """Return the number of the GPU that an array lies on, CuPy's or by the DLPack protocol; None if it lies on none.
-
-    >>> device_of(np.zeros(3)) is None
-    True
-    """
-    if kind(array) == "cupy":
-        return int(array.device.id)
-    try:
-        device, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
-    except (ValueError, TypeError, RuntimeError, BufferError):
-        return None  # it lies nowhere, like a meta tensor of PyTorch's
-    return number if device == _DLPACK_CUDA else None
-
-
 def of(**arrays: Any) -> Backend:
     """Return the backend that runs on arrays of the first one's kind; the others may be of any that lie beside it.
 
     For NumPy's arrays that is the current backend if it works on them, else "numpy", as for those of a library whose
     arrays cannot be written to. Raises `InputError`, naming both, for arrays on the host and on a GPU, or on two GPUs.
 
+    >>> import numpy as np
     >>> of(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
     """
@@ -150,7 +113,7 @@ def _named(name: str) -> Backend:
     if name == "auto":
         return _automatic()
     if match := _CUPY.fullmatch(name):
-        from fastbp.backends.cupy import cupy_backend
+        from fastbp.backends.cupy.device import cupy_backend
 
         return cupy_backend(None if match[1] is None else int(match[1]), tf32=match[2] is not None)
     choose("backend", name, dict.fromkeys((*NAMES, "auto")))
@@ -159,11 +122,12 @@ def _named(name: str) -> Backend:
 
 @cache
 def _automatic() -> Backend:
-    from fastbp.backends.cuda_present import why_not
+    from fastbp.backends.cupy.diagnosis import why_not
 
     reason = why_not()
     backend = _named("numpy" if reason else "cupy")
-    warn(f"backend auto: {backend.name}" + (f", since cupy cannot be used: {reason}" if reason else ""))
+    why = f", since cupy cannot be used: {reason}" if reason else ""
+    logging.getLogger("fastbp").warning(f"backend auto: {backend.name}{why}")
     return backend
 
 
@@ -172,7 +136,7 @@ def _on_host(name: str) -> Backend:
     if name in ("torch", "array_api_strict") and find_spec(name) is None:
         raise InputError(f"backend {name!r} cannot be used: {available()[name]}")
     if name == "numpy":
-        from fastbp.backends.numpy import CompiledNumPy
+        from fastbp.backends.numpy.compiled import CompiledNumPy
 
         return CompiledNumPy()
     from fastbp.backends.array_api import ArrayAPI
@@ -190,3 +154,11 @@ def _over(namespace: ModuleType) -> Backend:
     if not hasattr(namespace, "take"):
         raise InputError(f"{namespace.__name__!r} is no namespace of the array API; valid backends: {', '.join(NAMES)}")
     return ArrayAPI(root, namespace)
+
+
+def restored(name: str, namespace: str) -> Backend:
+    """Return the backend that a pickle names."""
+    return get(name if name.partition(":")[0] in NAMES else import_module(namespace))
+
+
+Backend.restore = staticmethod(restored)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.backends.operations import Backend, Formulas, LayerOperations, Operations
-from fastbp.checks import InputError
+from fastbp.errors import InputError
+from fastbp.operations import Backend, Formulas, LayerOperations, Operations
 
 Array = Any
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastbp.bench.clock import Spread
-from fastbp.bench.contenders import ON_CPU
+from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.grid import flops_per_example
 from fastbp.bench.results import Measurement, Results
+from fastbp.bench.timing import Spread
 
 
 @dataclass(frozen=True)

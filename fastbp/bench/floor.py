@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.backends.operations import Backend, Memory, Operations, Parameters, Workspace
-from fastbp.interrupts import uninterrupted
+from fastbp.backends.interrupts import uninterrupted
+from fastbp.operations import Backend, Memory, Operations, Parameters, Workspace
 from fastbp.parameters import plan_of
 
 Array = Any
@@ -58,8 +58,8 @@ def floor_of(backend: Backend, sizes: tuple[int, ...], dtype: str, rows: npt.NDA
 def _bare_affine(dtype: str) -> Any:
     from numba import types
 
-    from fastbp_kernels import blas
-    from fastbp_kernels.caching import compiled_kernel
+    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu.jit_cache import compiled_kernel
 
     product = blas.whole_product(dtype)
 
@@ -73,8 +73,8 @@ def _bare_affine(dtype: str) -> Any:
 def _bare_add_outer(dtype: str) -> Any:
     from numba import types
 
-    from fastbp_kernels import blas
-    from fastbp_kernels.caching import compiled_kernel
+    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu.jit_cache import compiled_kernel
 
     product = blas.whole_product(dtype)
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastbp.checks import InputError, brief, whole_number
+from fastbp.errors import InputError, brief, whole_number
 
 _DEEP = ((784, 1024, 1024, 10), (784, 2048, 2048, 2048, 10))
 _WIDTHS = (30, 100, 300, 1024)

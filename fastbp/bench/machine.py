@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from fastbp import backends
-from fastbp.backends.operations import Operations
-from fastbp.bench.clock import spread, timed
-from fastbp.bench.contenders import Contender
+from fastbp.bench.candidates import Contender
 from fastbp.bench.floor import floor_of
 from fastbp.bench.grid import Effort
 from fastbp.bench.results import Machine
+from fastbp.bench.timing import spread, timed
+from fastbp.operations import Operations
 from fastbp.parameters import plan_of
 
 Array = Any

@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import backends, equations
-from fastbp.backends.operations import Backend, Examples, Parameters, Plan, descent
-from fastbp.bench.clock import spread, timed
-from fastbp.bench.contenders import Contender
+from fastbp.bench.candidates import Contender
 from fastbp.bench.floor import floor_of
 from fastbp.bench.grid import Effort, Point
 from fastbp.bench.machine import measure_machine
 from fastbp.bench.results import Failure, Measurement, Results, Transfers
-from fastbp.checks import InputError
-from fastbp.data import as_columns, as_targets, example_rows
+from fastbp.bench.timing import spread, timed
+from fastbp.datasets.inputs import as_columns, as_targets, example_rows
+from fastbp.errors import InputError
 from fastbp.gradients import gradient
+from fastbp.operations import Backend, Examples, Parameters, Plan, descent
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, moments_at_rest, plan_of, shapes_of
-from fastbp.training import MiniBatches, State, Watcher
+from fastbp.training.loop import MiniBatches, State, Watcher
 
 Array = Any
 Tell = Callable[[str], None]

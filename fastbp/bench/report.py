@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from fastbp.bench.clock import Spread
-from fastbp.bench.contenders import ON_CPU
+from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.crossover import crossovers
 from fastbp.bench.results import Machine, Measurement, Results
-from fastbp.checks import plural
+from fastbp.bench.timing import Spread
+from fastbp.errors import plural
 
 _COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
 _WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from fastbp.bench.clock import Spread
-from fastbp.bench.contenders import ON_CPU
+from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.grid import flops_per_example, name_of
-from fastbp.checks import InputError, brief
-from fastbp.files import PathName, json_object, open_regular, read_bounded, reading, write_whole
+from fastbp.bench.timing import Spread
+from fastbp.errors import InputError, brief
+from fastbp.files.tensors import PathName, json_object, open_regular, read_bounded, reading, write_whole
 
 KIND, VERSION = "fastbp-bench", 1
 _LARGEST = 2**22  # bytes: some 3,000 measurements; whatever is in them, reading takes at most 50 times as much memory

@@ -20,10 +20,10 @@ from typing import IO, Any, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import brief, cut
-from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import StrPath, refusing, regular_file, unfit
 from fastbp.datasets.idx import GZIP_MAGIC
+from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
+from fastbp.errors import brief, cut
+from fastbp.files.bounded_reading import StrPath, refusing, regular_file, unfit
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _WANTED = "is a pickle, in gzip, of three pairs of NumPy arrays, and of nothing else"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, brief
+from fastbp.errors import InputError, brief
 
 Array = npt.NDArray[Any]
 Pair = tuple[Any, Any]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastbp.book.epochs import network_plan
-from fastbp.checks import InputError, brief
-from fastbp.files import PathName, field, json_object, open_regular, read_bounded, reading, write_whole
+from fastbp.book.mini_batches import network_plan
+from fastbp.errors import InputError, brief
+from fastbp.files.tensors import PathName, field, json_object, open_regular, read_bounded, reading, write_whole
 from fastbp.parameters import checked_parameters
 
 Array = npt.NDArray[Any]

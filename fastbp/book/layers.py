@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError
+from fastbp.errors import InputError
 
 Array = npt.NDArray[Any]
 Function = Callable[[Any], Any]

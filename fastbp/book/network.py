@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.book.epochs import (
+from fastbp.book.examples import Pair, Pairs, columns
+from fastbp.book.layers import backward, drawn, forward, sigmoid, sigmoid_prime, sizes_of
+from fastbp.book.mini_batches import (
     Epoch,
     Gradient,
     are_methods,
@@ -24,8 +26,6 @@ from fastbp.book.epochs import (
     summed_columns,
     summed_one_by_one,
 )
-from fastbp.book.examples import Pair, Pairs, columns
-from fastbp.book.layers import backward, drawn, forward, sigmoid, sigmoid_prime, sizes_of
 
 Array = npt.NDArray[Any]
 

@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.book.epochs import (
+from fastbp.book.examples import Pair, Pairs, columns, rows_of, vectorized_result
+from fastbp.book.json_files import read_network, write_network
+from fastbp.book.layers import backward, drawn, forward, sigmoid, sigmoid_prime, sizes_of
+from fastbp.book.mini_batches import (
     Epoch,
     Gradient,
     are_methods,
@@ -28,11 +31,8 @@ from fastbp.book.epochs import (
     summed_columns,
     summed_one_by_one,
 )
-from fastbp.book.examples import Pair, Pairs, columns, rows_of, vectorized_result
-from fastbp.book.json_files import read_network, write_network
-from fastbp.book.layers import backward, drawn, forward, sigmoid, sigmoid_prime, sizes_of
-from fastbp.checks import InputError, brief, choose, whole_number
-from fastbp.files import PathName, reading
+from fastbp.errors import InputError, brief, choose, whole_number
+from fastbp.files.tensors import PathName, reading
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]

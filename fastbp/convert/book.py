@@ -4,10 +4,10 @@ from typing import Any
 
 from fastbp.activations import sigmoid
 from fastbp.book.json_files import read_network, write_network
-from fastbp.checks import InputError, brief, choose
-from fastbp.convert.parameters import host_parameters
+from fastbp.convert.assigned import host_parameters
 from fastbp.costs import cross_entropy, quadratic
-from fastbp.files import PathName, reading
+from fastbp.errors import InputError, brief, choose
+from fastbp.files.tensors import PathName, reading
 from fastbp.network import Network
 
 COSTS = {"QuadraticCost": quadratic, "CrossEntropyCost": cross_entropy}

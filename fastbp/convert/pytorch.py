@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastbp.activations import Activation
-from fastbp.checks import InputError, brief
-from fastbp.convert.parameters import host_parameters, network_of
+from fastbp.convert.assigned import host_parameters, network_of
 from fastbp.costs import Cost
+from fastbp.errors import InputError, brief
 from fastbp.network import Network
 
 

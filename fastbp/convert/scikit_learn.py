@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import identity, relu, sigmoid, softmax, tanh
-from fastbp.arrays import on_host
 from fastbp.backends import use_backend
-from fastbp.checks import InputError, brief, choose, finite_number, whole_number
-from fastbp.convert.parameters import host_parameters, network_of
+from fastbp.convert.assigned import host_parameters, network_of
 from fastbp.costs import cross_entropy, log_likelihood, quadratic
+from fastbp.datasets.foreign_arrays import on_host
+from fastbp.errors import InputError, brief, choose, finite_number, whole_number
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, Optimizer, optimizer_of
 

@@ -4,10 +4,10 @@ Examples are columns everywhere: x has shape (n_0, n), each example contiguous i
 uint8 until they are used, and a file that can be mapped is mapped, not read.
 """
 
-from fastbp.datasets.arrays import Examples, Splits
-from fastbp.datasets.bundled import digits
+from fastbp.datasets.bundled_digits import digits
 from fastbp.datasets.idx import read_idx
 from fastbp.datasets.mnist_files import mnist
+from fastbp.datasets.rows_and_labels import Examples, Splits
 from fastbp.datasets.splits import load
 from fastbp.datasets.tables import read_examples, read_inputs
 

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import cut
-from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import DEFLATE_LIMIT, StrPath, read_promised, refusing, regular_file, unfit
+from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
+from fastbp.errors import cut
+from fastbp.files.bounded_reading import DEFLATE_LIMIT, StrPath, read_promised, refusing, regular_file, unfit
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"

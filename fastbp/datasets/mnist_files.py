@@ -6,11 +6,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fastbp.checks import InputError, one_line
-from fastbp.datasets.arrays import Splits
-from fastbp.datasets.files import StrPath, shown
 from fastbp.datasets.idx import GZIP_MAGIC
+from fastbp.datasets.rows_and_labels import Splits
 from fastbp.datasets.tables import read_images, read_labels
+from fastbp.errors import InputError, one_line
+from fastbp.files.bounded_reading import StrPath, shown
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -18,9 +18,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import brief, cut
-from fastbp.datasets.arrays import MOST_DIMENSIONS
-from fastbp.datasets.files import DEFLATE_LIMIT, read_promised, refusing, unfit
+from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
+from fastbp.errors import brief, cut
+from fastbp.files.bounded_reading import DEFLATE_LIMIT, read_promised, refusing, unfit
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
 """Names under which inputs and labels are looked for, in this order."""

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, brief, whole_number
-from fastbp.datasets.arrays import Examples, Splits
-from fastbp.datasets.bundled import digits
-from fastbp.datasets.files import StrPath, shown
+from fastbp.datasets.bundled_digits import digits
 from fastbp.datasets.mnist_files import mnist, split_folder
+from fastbp.datasets.rows_and_labels import Examples, Splits
 from fastbp.datasets.tables import read_examples
+from fastbp.errors import InputError, brief, whole_number
+from fastbp.files.bounded_reading import StrPath, shown
 
 _NAMES = ("digits", "mnist")
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.checks import InputError, brief
-from fastbp.datasets.arrays import Examples, as_labels, as_rows
-from fastbp.datasets.comma_separated import csv_rows
-from fastbp.datasets.files import StrPath, refusing, regular_file, unfit
+from fastbp.datasets.csv_files import csv_rows
 from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
+from fastbp.datasets.rows_and_labels import Examples, as_labels, as_rows
+from fastbp.errors import InputError, brief
+from fastbp.files.bounded_reading import StrPath, refusing, regular_file, unfit
 
 _WANTED = "is an .npz or .csv file"
 

@@ -10,9 +10,9 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from fastbp.checks import InputError, brief
+from fastbp.errors import InputError, brief
+from fastbp.estimators.base import Perceptron, checked_weights
 from fastbp.estimators.epochs import Examples
-from fastbp.estimators.perceptron import Perceptron, checked_weights
 
 Array = npt.NDArray[Any]
 _COSTS = {"logistic": "cross-entropy", "softmax": "log-likelihood"}

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from fastbp import inference
-from fastbp.backends.operations import Examples as Uploaded
-from fastbp.backends.operations import Parameters, Plan
+from fastbp.operations import Examples as Uploaded
+from fastbp.operations import Parameters, Plan
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Tensors, as_parameters, checked_parameters, host_tensors, moments_at_rest, put_tensors
-from fastbp.training import MiniBatches, State, Watcher
+from fastbp.training import inference
+from fastbp.training.loop import MiniBatches, State, Watcher
 
 Array = npt.NDArray[Any]
 Rows = Any

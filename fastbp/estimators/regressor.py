@@ -7,8 +7,8 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from fastbp.estimators.base import Perceptron, checked_weights
 from fastbp.estimators.epochs import Examples
-from fastbp.estimators.perceptron import Perceptron, checked_weights
 
 Array = npt.NDArray[Any]
 

@@ -1,31 +1,5 @@
-"""The two formulas of whole columns, on arrays of any namespace: softmax, and the log-likelihood cost of its z."""
+"""Names from before 0.2 that pickles of a `Network` refer to; they now live in `fastbp_kernels.softmax`."""
 
-from typing import Any
+from fastbp_kernels.softmax import log_likelihood, softmax
 
-from fastbp_kernels.words import exp, log, namespace
-
-Array = Any
-
-
-def softmax(z: Array) -> Array:
-    """Return e^z / Σ e^z over each column of z, shape (n, m).
-
-    >>> import numpy as np
-    >>> softmax(np.array([[1000.0], [1000.0]])).ravel().tolist()
-    [0.5, 0.5]
-    """
-    xp = namespace(z)
-    e = exp(z - xp.max(z, axis=0, keepdims=True))  # shifted, so that nothing overflows
-    return e / xp.sum(e, axis=0, keepdims=True)
-
-
-def log_likelihood(z: Array, y: Array) -> Array:
-    """Return −y ln a for a = softmax(z), shape (n, m), from z, since a may have underflowed.
-
-    >>> import numpy as np
-    >>> log_likelihood(np.array([[1000.0], [0.0]]), np.array([[0.0], [1.0]])).ravel().tolist()
-    [0.0, 1000.0]
-    """
-    xp = namespace(z)
-    shifted = z - xp.max(z, axis=0, keepdims=True)
-    return y * (log(xp.sum(exp(shifted), axis=0, keepdims=True)) - shifted)
+__all__ = ["log_likelihood", "softmax"]

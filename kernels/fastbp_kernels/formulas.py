@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from fastbp_kernels.lowering import FormulaError, fingerprint, lower
-from fastbp_kernels.vector_math import MATH, jitable, words_on_cpu
+from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
+from fastbp_kernels.specialize import FormulaError, fingerprint, lower
 
 Formula = Callable[..., Any]
 Kernel = Any

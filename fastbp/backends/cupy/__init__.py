@@ -1,0 +1,1 @@
+"""The equations on a GPU, through CuPy."""

@@ -1,0 +1,295 @@
+"""The CUDA backend: the equations interpreted over CuPy's arrays, each operation one launch of cuBLAS or of a kernel.
+
+Nothing comes back to the host within a step, and no memory is asked for. What CuPy itself is asked to do stands in
+`CuPyDevice`, and there alone: with another device in its place, NumPy's arrays and the kernels' PTX interpreted, all
+the rest of this backend runs on a machine without a GPU.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.activations import identity, softmax
+from fastbp.backends import fused_kernels as fused
+from fastbp.backends.array_kinds import device_of
+from fastbp.backends.cupy.memory import check_fits, free_and_total, memory_told
+from fastbp.backends.interrupts import uninterrupted
+from fastbp.errors import InputError
+from fastbp.operations import Backend, Formulas, LayerOperations, Operation, Operations
+from fastbp.optimizers import Rule
+
+Array = Any
+Kernel = Any
+_TF32_TENSOR_OP_MATH = 3  # cublasMath_t, which CuPy does not name
+_LARGE = 2**24  # bytes of an upload that is worth asking the driver for the memory it has
+
+
+def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
+    """Return the backend of a GPU, or of CuPy's current one; raises `InputError` if it cannot be used."""
+    from fastbp.backends.cupy.diagnosis import why_not
+
+    reason = why_not(number)
+    if reason is not None:
+        raise InputError(f"backend 'cupy' cannot be used: {reason}")
+    return _on_device(_current() if number is None else number, tf32)
+
+
+def _current() -> int:
+    """Return the number of CuPy's current device."""
+    import cupy
+
+    number: int = cupy.cuda.Device().id
+    return number
+
+
+@cache
+def _on_device(number: int, tf32: bool) -> "CuPy":
+    name = f"cupy:{number}" if number else "cupy"
+    return CuPy(f"{name}+tf32" if tf32 else name, CuPyDevice(number, tf32=tf32))
+
+
+class CuPyDevice:
+    """One GPU, and every call that fastbp makes of CuPy. With `tf32`, float32 products are rounded to 10 bits first."""
+
+    def __init__(self, number: int, *, tf32: bool = False) -> None:
+        import cupy
+        import cupy.cublas
+        from array_api_compat import cupy as namespace
+
+        self.number, self.tf32, self.xp, self._cupy = number, tf32, namespace, cupy
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which this is CuPy's current device."""
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self.number)
+        return device
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return new memory."""
+        return self._cupy.empty(shape, dtype)
+
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        """Return a copy on the device; raises `DeviceMemoryError` before that for data which do not fit."""
+        if host.nbytes > _LARGE:
+            check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
+        return self._cupy.asarray(host)
+
+    def adopt(self, array: Any) -> Array:
+        """Return an array on this device as CuPy's, the same memory."""
+        return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
+
+    def contiguous(self, array: Array) -> Array:
+        """Return an array in C order."""
+        return self._cupy.ascontiguousarray(array)
+
+    def gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
+        """Write out ← alpha op(a) op(b) + beta out."""
+        if not self.tf32:
+            self._cupy.cublas.gemm(op_a, op_b, a, b, out=out, alpha=alpha, beta=beta)
+            return
+        from cupy_backends.cuda.libs import cublas
+
+        handle = self._cupy.cuda.device.get_cublas_handle()
+        usual = cublas.getMathMode(handle)
+        cublas.setMathMode(handle, _TF32_TENSOR_OP_MATH)
+        try:
+            self._cupy.cublas.gemm(op_a, op_b, a, b, out=out, alpha=alpha, beta=beta)
+        finally:
+            cublas.setMathMode(handle, usual)
+
+    def launch(self, kernel: Kernel, *arguments: Any) -> None:
+        """Launch a kernel on the current stream."""
+        from fastbp_kernels.cuda import kernels as cuda
+
+        cuda.launch(kernel, *arguments)
+
+    def description(self) -> str:
+        """Return the GPU's name, and what drives it."""
+        runtime = self._cupy.cuda.runtime
+        name = runtime.getDeviceProperties(self.number)["name"].decode()
+        driver = runtime.driverGetVersion()
+        return f"{name}, CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy {self._cupy.__version__}"
+
+    def free_bytes(self) -> int:
+        """Return how much memory there is to be had."""
+        with self.current():
+            return free_and_total()[0]
+
+    def to_host(self, array: Array) -> npt.NDArray[Any]:
+        """Return a copy on the host, in C order; waits for the current stream."""
+        host: npt.NDArray[Any] = self._cupy.asnumpy(array)
+        return host
+
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self._cupy.cuda.get_current_stream().synchronize()
+
+
+class CuPy(Backend):
+    """The equations on a GPU: fused kernels and cuBLAS in place, ordered on CuPy's current stream."""
+
+    kind = "cupy"
+
+    def __init__(self, name: str, device: Any) -> None:
+        self.name, self.device, self.xp = name, device, device.xp
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[str, ...]]:
+        return self.restore, (f"cupy:{self.device.number}" + ("+tf32" if self.device.tf32 else ""), "cupy")
+
+    def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
+        """Return operations that launch; raises `InputError` with the name of a formula that cannot be compiled."""
+        from fastbp_kernels.cuda import kernels as cuda
+
+        with uninterrupted():  # they may have to be compiled
+            rule, bias, weighted = formulas.output, formulas.bias, formulas.weighted
+            *hidden, last = formulas.activations
+            layers = [self._layer(g, g, dtype, bias, keep_z or g.needs_z) for g in hidden]
+            layers.append(
+                self._layer(last, identity, dtype, bias, keep_z or rule.needs_z)
+            )  # its hadamard is never called
+            return Operations(
+                layers=tuple(layers),
+                gather_x=self._gather(cuda.gather(source, dtype)),
+                gather=self._gather(cuda.gather(dtype, dtype)),
+                affine=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
+                backproject=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
+                add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
+                add_columns=self._add_columns(cuda.add_columns(dtype)),
+                move=self._move(formulas.rule, dtype),
+                output_error=self._over_columns(
+                    fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
+                ),
+                add_cost=self._over_columns(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+            )
+
+    def current(self) -> AbstractContextManager[Any]:
+        """Return a context in which this GPU is CuPy's current one."""
+        context: AbstractContextManager[Any] = self.device.current()
+        return context
+
+    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
+        """Raise `InputError` for a softmax of more outputs than a block of threads has shared memory for."""
+        if formulas.activations[-1] != softmax:
+            return
+        from fastbp_kernels.cuda import kernels as cuda
+
+        most = cuda.most_outputs(dtype)
+        if sizes[-1] > most:
+            raise InputError(f"softmax over {sizes[-1]} outputs; wanted are at most {most} in {dtype} on CUDA")
+
+    def adopt(self, name: str, array: Array) -> Array | None:
+        """Return an array of CuPy's, or one that another library has on this device; raise for another device's."""
+        number = device_of(array)
+        if number is None:
+            return None
+        if number != self.device.number:
+            raise InputError(
+                f"{name} is on GPU {number}, and the network on GPU {self.device.number}; wanted is one device"
+            )
+        return self.device.adopt(array)
+
+    def contiguous(self, rows: Array) -> Array:
+        """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
+        with self.current(), memory_told():
+            return self.device.contiguous(rows)
+
+    def run(self, equation: Callable[..., None], *arguments: Any) -> None:
+        """Interpret an equation, which enqueues its operations."""
+        with self.current():
+            equation(*arguments)
+
+    def columns(self, rows: Array) -> Array:
+        """Return the transpose, a view."""
+        return rows.T
+
+    def empty(self, shape: Sequence[int], dtype: str) -> Array:
+        """Return new memory of the device, in C order."""
+        with self.current(), memory_told():
+            return self.device.empty(tuple(shape), dtype)
+
+    def upload(self, host: npt.NDArray[Any]) -> Array:
+        """Return a copy on the device, in C order."""
+        with self.current(), memory_told():
+            return self.device.upload(np.ascontiguousarray(host))
+
+    def to_host(self, array: Array) -> npt.NDArray[Any]:
+        """Return a NumPy copy."""
+        with self.current():
+            host: npt.NDArray[Any] = self.device.to_host(array)
+            return host
+
+    def synchronize(self) -> None:
+        """Wait until all that was enqueued on the current stream is done."""
+        with self.current():
+            self.device.synchronize()
+
+    def parts(self, m: int) -> int:
+        """Return in how many parts m columns of δ are summed, each by a thread of its own a neuron."""
+        from fastbp_kernels.cuda import kernels as cuda
+
+        return cuda.parts(m)
+
+    def new_total(self, n: int, m: int, dtype: str) -> Array:
+        """Return two numbers for each place in which costs add up, of one thread each, so that no order varies."""
+        return self.empty((max(m, self.parts(m) * n), 2), dtype)
+
+    def set_total(self, total: Array, cost: float) -> None:
+        """Start a total from a cost: rounded to its dtype in the first place, and what that cuts off beside it."""
+        host = np.zeros(total.shape, total.dtype)
+        host[0] = cost, cost - float(host.dtype.type(cost))
+        total[...] = self.upload(host)
+
+    def cost_in(self, total: Array) -> float:
+        """Return the sum over all places, on the host."""
+        return float(self.to_host(total).sum(dtype=np.float64))
+
+    def _layer(self, g: Any, of_hadamard: Any, dtype: str, bias: bool, keeps_z: bool) -> LayerOperations:
+        from fastbp_kernels.cuda import kernels as cuda
+
+        return LayerOperations(
+            keeps_z,
+            activate=self._over_columns(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
+            hadamard=self._over_columns(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
+        )
+
+    def _over_columns(self, kernel: Kernel, *, shape_of: int) -> Operation:
+        """Return the operation of a kernel that goes over a block of columns, the argument of that place."""
+
+        def operation(*arguments: Array) -> None:
+            n, m = arguments[shape_of].shape
+            self.device.launch(kernel, *arguments, m, n)
+
+        return operation
+
+    def _gather(self, kernel: Kernel) -> Operation:
+        def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
+            n, m = out.shape
+            if n:  # without weights there is nothing of them
+                self.device.launch(kernel, data, indices, scale, out, m, n)
+
+        return gather
+
+    def _add_columns(self, kernel: Kernel) -> Operation:
+        def add_columns(alpha: float, sums: Array, beta: float, b: Array) -> None:
+            n, parts = sums.shape
+            if n:
+                self.device.launch(kernel, alpha, sums, beta, b, parts, n)
+
+        return add_columns
+
+    def _move(self, rule: Rule | None, dtype: str) -> Operation:
+        from fastbp_kernels.cuda import kernels as cuda
+
+        if rule is None:
+            return lambda *arguments: None  # plain descent calls none
+        kernel = cuda.move(rule.formula, dtype, two=rule.moments == 2)
+
+        def move(*arguments: Any) -> None:
+            rows, columns = arguments[-1].shape
+            if rows * columns:
+                self.device.launch(kernel, *arguments, rows, columns)
+
+        return move

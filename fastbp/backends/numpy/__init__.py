@@ -1,0 +1,1 @@
+"""The equations compiled for the CPU, and the threads that run them."""

@@ -1,0 +1,103 @@
+"""Pictures of a bench: throughput against mini-batch size, and the share of the peak; matplotlib, the extra `plot`."""
+
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from fastbp.bench.grid import flops_per_example
+from fastbp.bench.results import Measurement, Results
+from fastbp.files.tensors import write_whole
+from fastbp.plots.learning_curves import check_picture
+
+# Of Okabe and Ito, which the colour-blind tell apart; lines and markers tell them apart in grey.
+_STYLES = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
+Style = tuple[str, str, str]
+
+
+def save_chart(results: Results, path: str | Path) -> None:
+    """Draw each backend's throughput and share of the peak, two panels a network; save PNG or SVG, whole or not."""
+    path = check_picture(path)
+    figure = _figure(results)
+    with write_whole(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+
+
+def _figure(results: Results) -> Any:
+    from matplotlib.figure import Figure
+
+    nets = sorted({m.sizes for m in results.measurements}, key=flops_per_example)
+    columns = 2 if len(nets) == 4 else min(len(nets), 3)
+    blocks = -(-len(nets) // columns)
+    figure = Figure(figsize=(1.0 + 3.2 * columns, 1.4 + 4.4 * blocks), layout="constrained")
+    figure.suptitle(
+        f"Training in {results.dtype}: {'; '.join(m.device for m in results.machines)}; {results.date[:10]}"
+    )
+    axes = figure.subplots(2 * blocks, columns, squeeze=False, sharey="row")
+    styles = dict(zip(dict.fromkeys(m.backend for m in results.measurements), cycle(_STYLES), strict=False))
+    for i in range(blocks * columns):
+        block, column = divmod(i, columns)
+        above, below = axes[2 * block][column], axes[2 * block + 1][column]
+        if i >= len(nets):
+            above.set_axis_off()
+            below.set_axis_off()
+            continue
+        measured = [m for m in results.measurements if m.sizes == nets[i]]
+        above.set(title=measured[0].net, yscale="log", ylabel="" if column else "examples/s")
+        below.set(xlabel="mini-batch size", ylabel="" if column else "share of peak")
+        _throughput(above, measured, styles)
+        _share(below, measured, results, styles)
+    for row in axes[1::2]:
+        row[0].set_ylim(bottom=0.0)  # of all its panels, after all their lines
+    handles = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
+    return figure
+
+
+def _throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:
+    """Draw examples/s, the quartiles as bars, and what the bare products alone would allow."""
+    for where in dict.fromkeys(m.where for m in measured):
+        backend, of_first = next(pair for pair in _by_backend(measured) if pair[1][0].where == where)
+        floors = [m.examples / m.floor_seconds.median for m in of_first]
+        sizes = [m.mini_batch_size for m in of_first]
+        axes.plot(sizes, floors, color=styles[backend][0], linewidth=5, alpha=0.3, label=f"bare products, {where}")
+    for backend, of_backend in _by_backend(measured):
+        sizes = [m.mini_batch_size for m in of_backend]
+        _line(axes, sizes, [m.examples_per_second for m in of_backend], backend, styles)
+        low, high = ([m.examples / getattr(m.epoch_seconds, end) for m in of_backend] for end in ("high", "low"))
+        axes.vlines(sizes, low, high, color=styles[backend][0])
+    _of_sizes(axes, measured)
+
+
+def _share(axes: Any, measured: list[Measurement], results: Results, styles: dict[str, Style]) -> None:
+    """Draw the rate of the products over the best there is."""
+    from matplotlib.ticker import PercentFormatter
+
+    for backend, of_backend in _by_backend(measured):
+        peak = results.peak(of_backend[0].where)
+        if peak is not None:
+            shares = [m.flops_per_second / peak for m in of_backend]
+            _line(axes, [m.mini_batch_size for m in of_backend], shares, backend, styles)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _of_sizes(axes, measured)
+
+
+def _line(axes: Any, sizes: list[int], values: list[float], backend: str, styles: dict[str, Style]) -> None:
+    color, line, marker = styles[backend]
+    axes.plot(sizes, values, color=color, linestyle=line, marker=marker, markersize=5, label=backend)
+
+
+def _by_backend(measured: list[Measurement]) -> Iterator[tuple[str, list[Measurement]]]:
+    for backend in dict.fromkeys(m.backend for m in measured):
+        yield backend, sorted((m for m in measured if m.backend == backend), key=lambda m: m.mini_batch_size)
+
+
+def _of_sizes(axes: Any, measured: list[Measurement]) -> None:
+    """Mark the mini-batch sizes that were measured."""
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted({m.mini_batch_size for m in measured})))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.grid(alpha=0.3)

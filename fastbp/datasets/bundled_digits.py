@@ -1,0 +1,35 @@
+"""The digits that come with the package."""
+
+from importlib.resources import files
+
+import numpy as np
+
+from fastbp.datasets.rows_and_labels import Examples
+from fastbp.errors import number_between, whole_number
+
+
+def digits(held_out: float = 0.2, seed: int = 0) -> tuple[Examples, Examples]:
+    """Return 1,797 handwritten digits as ((x, labels), (x_test, labels_test)).
+
+    A column of x is an image of 8 × 8 pixels in rows from the top, float32 from 0 to 1; labels are 0 to 9. The images
+    are shuffled, and of each digit the fraction `held_out` goes to the test, by `seed`, always the same for the same.
+
+    The data are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak, UCI Machine
+    Learning Repository, https://doi.org/10.24432/C50P49, licence CC BY 4.0; the values 0 to 16 are divided by 16.
+
+    >>> (x, labels), (x_test, labels_test) = digits()
+    >>> x.shape, labels.shape, x_test.shape
+    ((64, 1438), (1438,), (64, 359))
+    """
+    number_between("held_out", held_out, 0.0, 1.0, low_included=True)
+    whole_number("seed", seed, least=0)
+    with files("fastbp").joinpath("data/digits.npz").open("rb") as file, np.load(file) as archive:
+        images, labels = archive["images"], archive["labels"].astype(np.int64)
+    rows = images.reshape(len(images), -1).astype(np.float32) / np.float32(images.max())
+    order = np.random.default_rng(seed).permutation(len(labels))
+    test = np.zeros(len(labels), bool)
+    for digit in np.unique(labels):
+        members = order[labels[order] == digit]
+        test[members[: round(held_out * len(members))]] = True
+    train, held = order[~test[order]], order[test[order]]
+    return (rows[train].T, labels[train]), (rows[held].T, labels[held])

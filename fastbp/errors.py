@@ -1,0 +1,149 @@
+"""What is refused at the door, and in what words: what was given, what is wanted, the valid choices, in one line."""
+
+import difflib
+import math
+import reprlib
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+_SHORT = 60  # characters of a value that a message shows
+
+
+class InputError(ValueError):
+    """Something that fastbp was given cannot be used; the message is one line that says what is wanted."""
+
+
+class DivergedError(ArithmeticError):
+    """Training was stopped since the cost is no longer finite; the message says what to lower."""
+
+
+class CheckpointError(InputError):
+    """Training is over, but its last checkpoint could not be written; the network has its trained parameters."""
+
+
+class GradientError(ArithmeticError):
+    """Backpropagation and finite differences disagree; the message says where and by how much."""
+
+
+class _Abridged(reprlib.Repr):
+    """Like `reprlib.repr`, with more characters, and for integers that are too long for Python to print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxlong = self.maxother = _SHORT
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length():,} bits"
+
+
+_ABRIDGED = _Abridged()
+
+
+def brief(value: Any) -> str:
+    r"""Return the repr of a value for a message: one line of at most 60 characters, whatever the value.
+
+    >>> brief("sigmid"), brief([784, 30, 10])
+    ("'sigmid'", '[784, 30, 10]')
+    >>> brief("a" * 10**6)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return cut(" ".join(_ABRIDGED.repr(value).split()), _SHORT)
+
+
+def cut(text: str, length: int) -> str:
+    """Return the beginning of a text that may be of any length, since it came out of a file.
+
+    >>> cut("'x.npy'", 60), cut("xxxxxx", 4)
+    ("'x.npy'", 'xxx…')
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, in one line of at most 300 characters, or its name if it says nothing."""
+    return cut(" ".join(str(error).split()), 300) or type(error).__name__
+
+
+def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
+    """Return the choice of a name, or raise `InputError` with the valid names and the nearest.
+
+    >>> choose("activation", "sigmid", {"sigmoid": 1, "tanh": 2})
+    Traceback (most recent call last):
+    fastbp.errors.InputError: unknown activation 'sigmid'; did you mean 'sigmoid'? valid: sigmoid, tanh
+    """
+    if isinstance(name, str) and name in choices:
+        return choices[name]
+    near = difflib.get_close_matches(name[:_SHORT], choices, n=1) if isinstance(name, str) else []
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputError(f"unknown {kind} {brief(name)}; {hint}valid: {', '.join(choices)}")
+
+
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return a value as an int, or raise `InputError` unless it is a whole number within the bounds.
+
+    >>> whole_number("epochs", 30)
+    30
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+        if least <= number and (most is None or number <= most):
+            return number
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise InputError(f"{name} is {brief(value)}; wanted is a whole number {bounds}")
+
+
+def finite_number(name: str, value: Any, *, positive: bool) -> float:
+    """Return a value as a float, or raise `InputError` unless it is finite and positive, or not negative.
+
+    >>> finite_number("eta", 3, positive=True)
+    3.0
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = _as_float(value)
+        if math.isfinite(number) and (number > 0 or (number == 0 and not positive)):
+            return number
+    wanted = "positive" if positive else "not negative"
+    raise InputError(f"{name} is {brief(value)}; wanted is a finite number, {wanted}")
+
+
+def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
+    """Return a value as a float, or raise `InputError` unless it is below `high` and above `low`, or `low` itself.
+
+    >>> number_between("momentum", 0.9, 0.0, 1.0)
+    0.9
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = _as_float(value)
+        if low < number < high or (low_included and number == low):
+            return number
+    bounds = f"from {low:g} to below {high:g}" if low_included else f"between {low:g} and {high:g}"
+    raise InputError(f"{name} is {brief(value)}; wanted is a number {bounds}")
+
+
+def check_bounds(name: str, bounds: Any) -> None:
+    """Raise `InputError` unless bounds are a pair of numbers, the lower first.
+
+    >>> check_bounds("outputs", (0.0, 1.0))
+    """
+    if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(v, Real) for v in bounds)):
+        raise InputError(f"{name} is {brief(bounds)}; wanted is a pair of numbers, like (0.0, 1.0)")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "column"), plural(3, "column")
+    ('1 column', '3 columns')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,1 @@
+"""Files and standard streams: written atomically, locked, checked when read."""

@@ -1,0 +1,104 @@
+"""Locks on files, which end with the process that holds them, however it ends."""
+
+import os
+import socket
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+
+from fastbp.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+AVAILABLE = fcntl is not None
+_held: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
+"""Lock files, which a forked child closes: otherwise they would stay locked as long as it lives."""
+
+
+def lock(descriptor: int, *, wait: bool) -> bool:
+    """Lock an open file until it is closed; return False if another holds the lock and `wait` is False.
+
+    Each opening of a file counts on its own, so two threads of one process exclude each other as well. Raises `OSError`
+    where the system or the file system has no locks.
+    """
+    if fcntl is None:
+        raise OSError("this system has no locks on files")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_at(descriptor: int, path: str) -> bool:
+    """Return whether an open file is the one that a path now names."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold the lock on `path` + ".lock" within the block, or raise `InputError` that names the process which holds it.
+
+    The file says which process made it, and is removed at the end. One that a killed process left is taken over. Where
+    the system or the file system has no locks, another run is not noticed.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, locked(folder + "/run"):
+    ...     os.listdir(folder)
+    ['run.lock']
+    """
+    name = path + ".lock"
+    with _acquired(name, path) as file:
+        _held.add(file)
+        try:
+            yield
+        finally:
+            with suppress(OSError, ValueError):  # ValueError: closed, in a child that was forked within the block
+                if is_at(file.fileno(), name):
+                    os.unlink(name)
+
+
+def _acquired(name: str, path: str) -> FileIO:
+    """Return the lock file, locked and with this process's number in it."""
+    while True:
+        try:
+            file = FileIO(name, "r+", opener=_opened)
+        except OSError as error:
+            raise InputError(f"cannot write {name!r}: {error.strerror or error}; nothing was changed") from error
+        try:
+            with suppress(OSError):
+                if not lock(file.fileno(), wait=False):
+                    holder = file.read(300).decode(errors="replace").strip() or "another process"
+                    raise InputError(
+                        f"checkpoint {path!r} is in use by {holder}; wait until that run ends, or use another path"
+                    )
+            if is_at(file.fileno(), name):  # else the last holder removed it just before it was locked
+                with suppress(OSError):  # a full disk
+                    file.truncate(0)
+                    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _opened(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+
+
+def _after_fork() -> None:
+    for file in list(_held):
+        with suppress(OSError):
+            file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

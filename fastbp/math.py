@@ -1,0 +1,13 @@
+"""The functions that a formula of your own may use: `from fastbp.math import exp`.
+
+They work on NumPy arrays and on those of other libraries, and become the functions of the CPU or of CUDA when the
+formula is compiled.
+
+>>> from fastbp.math import exp, where
+>>> where(exp(0.0) > 0.5, 1.0, 0.0)
+1.0
+"""
+
+from fastbp_kernels.words import exp, expm1, log, log1p, maximum, sqrt, tanh, where
+
+__all__ = ["exp", "expm1", "log", "log1p", "maximum", "sqrt", "tanh", "where"]

@@ -1,0 +1,6 @@
+"""Training: its set-up, the loop over epochs and mini-batches, checkpoints, progress; inference over many columns."""
+
+from fastbp.errors import CheckpointError, DivergedError
+from fastbp.training.history import Epoch, History
+
+__all__ = ["CheckpointError", "DivergedError", "Epoch", "History"]

@@ -1,0 +1,120 @@
+"""Telling a person how training goes: a bar on a terminal, a plain line an epoch anywhere else."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastbp.files.outputs import Forgiving
+from fastbp.training.history import Epoch
+from fastbp.training.loop import Watcher
+from fastbp_kernels.compile_events import told_of_compiling
+
+
+@contextmanager
+def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
+    """Give a watcher of training over so many examples in all, which writes to standard error."""
+    if not wanted:
+        yield Watcher()
+        return
+    lines = Bar(examples) if _on_terminal() else Lines()
+    try:
+        with told_of_compiling(lines.compiling):
+            yield lines
+    finally:
+        lines.close()
+
+
+@contextmanager
+def stages(count: int) -> Iterator[Callable[[str], None]]:
+    """Give a function that is told, of each of so many stages, its name as it begins; standard error hears of it."""
+    lines, begun = Lines(), 0
+    style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"
+    bar = _bar(count, lines.stream, bar_format=style) if _on_terminal() else None
+
+    def tell(name: str) -> None:
+        nonlocal begun
+        begun += 1
+        if bar is None:
+            lines.print(f"{begun}/{count}  {name}")
+        else:
+            bar.set_description_str(name, refresh=False)
+            bar.n = begun - 1
+            bar.refresh()
+
+    try:
+        with told_of_compiling(lines.compiling):
+            yield tell
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+class Lines(Watcher):
+    """A line an epoch, at most two a second, and always the last.
+
+    Lines that cannot be written are dropped: training goes on without them.
+    """
+
+    def __init__(self) -> None:
+        self.stream = Forgiving(sys.stderr)
+        self._silent_until, self._compiling, self._since = 0.0, False, time.perf_counter()
+
+    def finished(self, epoch: Epoch) -> None:
+        """Print the epoch unless one was printed just now; the time left includes validation and checkpoints."""
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        if now >= self._silent_until or epoch.number == epoch.epochs:
+            self._silent_until = now + 0.5
+            self.print(str(epoch._replace(seconds=seconds)))
+
+    def warned(self, message: str) -> None:
+        """Print a warning."""
+        self.print(f"warning: {message}")
+
+    def compiling(self) -> None:
+        """Print, once, why nothing is to be seen for some seconds."""
+        if not self._compiling:
+            self._compiling = True
+            self.print("compiling, which takes some seconds the first time")
+
+    def close(self) -> None:
+        """Leave."""
+
+    def print(self, line: str) -> None:
+        """Print a line."""
+        self.stream.write(f"{line}\n")
+
+
+class Bar(Lines):
+    """A bar that moves with the examples, below the lines."""
+
+    def __init__(self, examples: int) -> None:
+        super().__init__()
+        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True)
+
+    def advanced(self, examples: int) -> None:
+        """Move."""
+        self._bar.update(examples)
+
+    def print(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(line, file=self.stream)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._bar.close()
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+
+
+def _bar(total: int, stream: Forgiving, **options: Any) -> Any:
+    from tqdm import tqdm
+
+    class Quiet(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # no thread of its own, which a fork would leave behind
+
+    return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)

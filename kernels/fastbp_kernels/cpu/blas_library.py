@@ -1,0 +1,107 @@
+"""The library whose products compiled code calls, and whether its number of threads can be set.
+
+Numba calls the BLAS that SciPy is linked to. Which one that is depends on where SciPy comes from: its wheels bring an
+OpenBLAS, those for recent macOS use Accelerate, conda's lead through `libblas.so.3` to OpenBLAS, MKL or BLIS. The
+linker knows, so it is asked which file SciPy's product is in. Windows has no such question; there the file is guessed.
+"""
+
+import ctypes
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")  # as SciPy's wheels, Fortran and Accelerate name it
+
+
+class Library(NamedTuple):
+    """A BLAS: its file, "" if unknown, and threadpoolctl's controller of its threads, None if it has none."""
+
+    path: str
+    controller: Any
+
+    def describe(self) -> str:
+        """Return its name, version and kind of threads in words.
+
+        >>> Library("/System/Accelerate.framework/libBLAS.dylib", None).describe()
+        'Accelerate, whose number of threads cannot be set'
+        """
+        if self.controller is None:
+            return f"{self.name()}, whose number of threads cannot be set"
+        layer = getattr(self.controller, "threading_layer", None)
+        return f"{self.name()} {self.controller.version}" + (f", threads by {layer}" if layer else "")
+
+    def name(self) -> str:
+        """Return its name."""
+        if self.controller is not None:
+            return str(self.controller.internal_api)
+        if "Accelerate.framework" in self.path or "vecLib.framework" in self.path:
+            return "Accelerate"
+        return os.path.basename(self.path) or "an unknown BLAS"
+
+
+@cache
+def library(choice: str) -> Library:
+    """Return the library for a choice of `fastbp_kernels.cpu.blas`, "scipy" or "mkl", loaded before if it is MKL."""
+    from scipy.linalg import cython_blas
+    from threadpoolctl import ThreadpoolController
+
+    controllers = [found for found in ThreadpoolController().lib_controllers if found.user_api == "blas"]
+    if choice == "mkl":
+        return _by_name("mkl", controllers) or Library("", None)
+    path = file_of_product(cython_blas.__file__)
+    return identify(path, controllers, folder=Path(cython_blas.__file__).parents[1])
+
+
+def identify(path: str, controllers: list[Any], folder: Path) -> Library:
+    """Return the library at a path, or, if that is "", the one that SciPy, whose package is in a folder, should use."""
+    for found in controllers:
+        if path and os.path.realpath(found.filepath) == os.path.realpath(path):
+            return Library(path, found)
+    if path:  # MKL is one library in several files
+        return (_by_name("mkl", controllers) if "mkl" in os.path.basename(path) else None) or Library(path, None)
+    beside = os.path.realpath(folder.with_name("scipy.libs"))
+    own = [found for found in controllers if os.path.dirname(os.path.realpath(found.filepath)) == beside]
+    likely = own or controllers
+    return Library(likely[0].filepath, likely[0]) if len(likely) == 1 else Library("", None)
+
+
+def file_of_product(extension: str) -> str:
+    """Return the file that holds the product which an extension module calls, or "" if the system cannot say."""
+    if sys.platform == "win32":
+        return ""
+    calling, process = ctypes.CDLL(extension), ctypes.CDLL(None)
+    address_of = getattr(process, "dladdr", None)
+    for name in _PRODUCTS:
+        product = getattr(calling, name, None)  # looked up in the module and all that it is linked to
+        if product is not None and address_of is not None:
+            place = _Place()
+            if address_of(ctypes.cast(product, ctypes.c_void_p), ctypes.byref(place)) and place.file:
+                return os.path.realpath(os.fsdecode(place.file))
+    return ""
+
+
+class _Place(ctypes.Structure):
+    """What `dladdr` says of an address."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+    file: bytes | None
+
+
+def _by_name(name: str, controllers: list[Any]) -> Library | None:
+    return next((Library(found.filepath, found) for found in controllers if found.internal_api == name), None)
+
+
+def mkl_files(installed: list[str]) -> list[str]:
+    """Return where MKL may be, likeliest first: among installed files, in the environment's folders, by its names."""
+    endings = (".so", ".dylib", ".dll")
+    found = [path for path in installed if "mkl_rt" in os.path.basename(path) and any(end in path for end in endings)]
+    for folder in ("lib", "Library/bin"):  # conda's, on Unix and on Windows
+        found += sorted(map(str, Path(sys.prefix, folder).glob("*mkl_rt*")), reverse=True)
+    return [*found, "libmkl_rt.so.2", "libmkl_rt.so", "libmkl_rt.2.dylib", "mkl_rt.2.dll"]

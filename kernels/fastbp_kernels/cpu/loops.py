@@ -1,0 +1,333 @@
+"""The kernels on the CPU: loops around scalar formulas, compiled by Numba, vectorised by LLVM, cached on disk.
+
+Blocks of columns are handed over as the C-ordered matrices of their transposes, shape (m, n): a row in memory is one
+example. Each function here returns a compiled kernel, a C function of one fixed signature that compiled code can be
+given as an argument; the kernel's own signature is its first line. `dtype` is "float32" or "float64" throughout, and a
+formula is a plain function of numbers in the words of `fastbp_kernels.words`.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import overload
+
+from fastbp_kernels import words
+from fastbp_kernels.cpu import blas
+from fastbp_kernels.cpu import small_gemm as tiles
+from fastbp_kernels.cpu.blas import AS_IT_IS, TRANSPOSED, at
+from fastbp_kernels.cpu.halves import in_halves, job, part
+from fastbp_kernels.cpu.jit_cache import compiled_kernel
+from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
+from fastbp_kernels.formulas import blame, by_formula
+from fastbp_kernels.specialize import lower
+
+Formula = Callable[..., Any]
+Kernel = Any
+"""A `numba.core.ccallback.CFunc`."""
+
+_ELEMENTS, _MULTIPLICATIONS = 2**12, 2**16
+"""Above these a kernel takes a microsecond or so, and is worth being done in halves."""
+
+
+@by_formula
+def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
+    """Compile (z, a, b): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
+    scalar_f = _lowered(f, dtype)
+
+    def kernel(z: Any, a: Any, b: Any) -> None:
+        for i in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                value = z[i, j] if keep_z else a[i, j]
+                if bias:
+                    value += b[0, j]
+                if keep_z:
+                    z[i, j] = value
+                a[i, j] = _in_type_of(value, scalar_f(value))
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 3), {f: 1}, dtype)
+
+
+@cache
+def softmax(dtype: str, *, bias: bool) -> Kernel:
+    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z over each column, less its largest z, so that none overflows."""
+    exp = words_on_cpu(dtype)[words.exp]
+    one = np.dtype(dtype).type(1)
+
+    def kernel(z: Any, a: Any, b: Any) -> None:
+        for i in range(z.shape[0]):
+            if bias:
+                for j in range(z.shape[1]):
+                    z[i, j] += b[0, j]
+            top = _largest(z, i)
+            total = one - one
+            for j in range(z.shape[1]):
+                a[i, j] = exp(z[i, j] - top)
+                total += a[i, j]
+            for j in range(z.shape[1]):
+                a[i, j] *= one / total
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 3))
+
+
+@by_formula
+def hadamard(prime: Formula, dtype: str) -> Kernel:
+    """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← delta 1 unless, without biases, it is empty."""
+    scalar_prime = _lowered(prime, dtype)
+
+    def kernel(z: Any, a: Any, delta: Any, sums: Any) -> None:
+        for i in range(delta.shape[0]):
+            for j in range(delta.shape[1]):
+                delta[i, j] *= _in_type_of(delta[i, j], scalar_prime(z[i, j], a[i, j]))
+            _add_row(delta, i, sums)
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4), {prime: 2}, dtype)
+
+
+@by_formula
+def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums ← delta 1; s is read if `weighted`."""
+    scalar_error = _lowered(error, dtype)
+
+    def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any) -> None:
+        for i in range(delta.shape[0]):
+            for j in range(delta.shape[1]):
+                value = _in_type_of(delta[i, j], scalar_error(z[i, j], a[i, j], y[i, j]))
+                delta[i, j] = s[i, 0] * value if weighted else value
+            _add_row(delta, i, sums)
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 6), {error: 3}, dtype)
+
+
+@by_formula
+def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
+    scalar_cost = _lowered(cost, dtype)
+
+    def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
+        for i in range(a.shape[0]):
+            column = 0.0
+            for j in range(a.shape[1]):
+                column += scalar_cost(z[i, j], a[i, j], y[i, j])
+            total[0] += s[i, 0] * column if weighted else column
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4, types.float64[::1]), {cost: 3}, dtype)
+
+
+@cache
+def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
+    """Compile (z, a, y, s, total): total ← total − Σ s y ln a for a = softmax(z), from z: a may have underflowed."""
+    exp, log = words_on_cpu(dtype)[words.exp], words_on_cpu(dtype)[words.log]
+    zero = np.dtype(dtype).type(0)
+
+    def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
+        for i in range(z.shape[0]):
+            top = _largest(z, i)
+            partition = zero
+            for j in range(z.shape[1]):
+                partition += exp(z[i, j] - top)
+            log_partition = log(partition)
+            column = 0.0
+            for j in range(z.shape[1]):
+                # The two large numbers first: float32 would lose the logarithm in a sum with a top of 10⁶.
+                column += y[i, j] * ((top - z[i, j]) + log_partition)
+            total[0] += s[i, 0] * column if weighted else column
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 4, types.float64[::1]))
+
+
+@cache
+def gather(source: str, dtype: str) -> Kernel:
+    """Compile (x, indices, scale, out): out's row i ← scale times x's row indices[i], converted from its dtype."""
+    real = np.dtype(dtype).type
+
+    @part(MATH)
+    def columns(given: Any, start: Any, end: Any) -> None:
+        x, indices, scale, out = given
+        factor = real(scale)
+        for i in range(start, end):
+            row = indices[i]  # read once, or LLVM assumes that out overlaps it: 0.111 s an epoch against 0.076
+            for j in range(out.shape[1]):
+                out[i, j] = factor * real(x[row, j])
+
+    def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
+        code, given = job(columns, (x, indices, scale, out))
+        in_halves(code, given, out.shape[0], out.size > _ELEMENTS)
+
+    data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for all data, which is only read
+    indices = types.Array(types.int64, 1, "C", readonly=True)
+    return _compiled(kernel, types.void(data, indices, types.float64, _block(dtype)))
+
+
+@cache
+def add_columns(dtype: str) -> Kernel:
+    """Compile (alpha, sums, beta, b): b ← beta b + alpha sums 1, the sum over the columns."""
+    real = np.dtype(dtype).type
+
+    def kernel(alpha: Any, sums: Any, beta: Any, b: Any) -> None:
+        for j in range(b.shape[1]):
+            b[0, j] *= real(beta)
+        for i in range(sums.shape[0]):
+            for j in range(b.shape[1]):
+                b[0, j] += real(alpha) * sums[i, j]
+
+    return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64, _block(dtype)))
+
+
+@by_formula
+def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
+    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w), one pass over a parameter and its moments.
+
+    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
+    neither read nor written unless there are two moments.
+    """
+    real = np.dtype(dtype).type
+    scalar_formula = _lowered(formula, dtype)
+
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        eta, decay, k_1, k_2, k_3, nabla, first, second, w = given
+        for i in range(start, end):
+            for j in range(w.shape[1]):
+                g = nabla[i, j] + real(decay) * w[i, j]
+                rest = second[i, j] if two else real(0)
+                moved = scalar_formula(w[i, j], g, first[i, j], rest, real(eta), real(k_1), real(k_2), real(k_3))
+                w[i, j], first[i, j] = moved[0], moved[1]
+                if two:
+                    second[i, j] = moved[2]
+
+    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
+        code, given = job(rows, (eta, decay, k_1, k_2, k_3, nabla, first, second, w))
+        in_halves(code, given, w.shape[0], w.size > _ELEMENTS)
+
+    return _compiled(kernel, _move_signature(dtype))
+
+
+@cache
+def stay(dtype: str) -> Kernel:
+    """Compile a `move` that does nothing, for descent that needs none: in 0.02 s, where Adam's takes 0.14."""
+
+    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
+        pass
+
+    return _compiled(kernel, _move_signature(dtype))
+
+
+@cache
+def affine(dtype: str) -> Kernel:
+    """Compile (w, a, z): z ← w a."""
+    product = blas.product(dtype)
+
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        w, a, z = given
+        m, n, k = a.shape[0], end - start, w.shape[1]
+        w_, a_, z_ = at(w, start, 0), at(a, 0, 0), at(z, 0, start)
+        product(TRANSPOSED, AS_IT_IS, n, m, k, 1.0, w_, k, a_, k, 0.0, z_, z.shape[1])
+
+    def kernel(w: Any, a: Any, z: Any) -> None:
+        if tiles.are_few(w, a):
+            code, given = job(tiles.affine, (w, a, z))
+        else:
+            code, given = job(rows, (w, a, z))
+        in_halves(code, given, w.shape[0], w.size * a.shape[0] > _MULTIPLICATIONS)
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 3))
+
+
+@cache
+def backproject(dtype: str) -> Kernel:
+    """Compile (w, delta, out): out ← wᵀ delta."""
+    product = blas.product(dtype)
+
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        w, delta, out = given
+        m, n, k = delta.shape[0], w.shape[0], w.shape[1]
+        w_, delta_, out_ = at(w, 0, start), at(delta, 0, 0), at(out, 0, start)
+        product(AS_IT_IS, AS_IT_IS, end - start, m, n, 1.0, w_, k, delta_, n, 0.0, out_, k)
+
+    def kernel(w: Any, delta: Any, out: Any) -> None:
+        code, given = job(rows, (w, delta, out))
+        in_halves(code, given, w.shape[1], w.size * delta.shape[0] > _MULTIPLICATIONS)
+
+    return _compiled(kernel, types.void(*[_block(dtype)] * 3))
+
+
+@cache
+def add_outer(dtype: str) -> Kernel:
+    """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
+    by_tiles = not blas.multiplies_few_columns()
+    product = blas.product(dtype)
+
+    @part(MATH)
+    def rows(given: Any, start: Any, end: Any) -> None:
+        alpha, delta, a, beta, w = given
+        m, n, k = delta.shape[0], delta.shape[1], w.shape[1]
+        delta_, a_, w_ = at(delta, 0, start), at(a, 0, 0), at(w, start, 0)
+        product(AS_IT_IS, TRANSPOSED, k, end - start, m, alpha, a_, k, delta_, n, beta, w_, k)
+
+    def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
+        if by_tiles and tiles.are_few(w, a) and w.size * w.itemsize <= tiles.SMALL_W:
+            code, given = job(tiles.add_outer, (alpha, delta, a, beta, w))
+        else:
+            code, given = job(rows, (alpha, delta, a, beta, w))
+        in_halves(code, given, w.shape[0], w.size * delta.shape[0] > _MULTIPLICATIONS)
+
+    block = _block(dtype)
+    return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
+
+
+@jitable
+def _add_row(delta: Any, i: Any, sums: Any) -> None:
+    """Add row i of delta, just written, to sums, which the first row starts."""
+    for j in range(sums.shape[1]):
+        sums[0, j] = delta[i, j] if i == 0 else sums[0, j] + delta[i, j]
+
+
+@jitable
+def _largest(z: Any, i: Any) -> Any:
+    """Return the largest entry of a row, which is not empty."""
+    top = z[i, 0]
+    for j in range(1, z.shape[1]):
+        top = z[i, j] if z[i, j] > top else top
+    return top
+
+
+def _block(dtype: str) -> Any:
+    return types.Array(getattr(types, dtype), 2, "C")
+
+
+def _move_signature(dtype: str) -> Any:
+    return types.void(*[types.float64] * 5, *[_block(dtype)] * 4)
+
+
+def _lowered(formula: Formula, dtype: str) -> Formula:
+    return jitable(lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type))
+
+
+def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
+    """Compile a kernel; if that fails, blame the formula that does, of those given with their numbers of arguments."""
+    try:
+        return compiled_kernel(kernel, signature)
+    except Exception:  # Numba answers what it cannot compile with errors of many types
+        for formula, arity in (formulas or {}).items():
+            blame(formula, arity, dtype)
+        raise
+
+
+def _in_type_of(wanted: Any, value: Any) -> Any:
+    """Return the value, which compiled code takes only if it is no wider than what is wanted."""
+    return value
+
+
+@overload(_in_type_of, strict=False)  # type: ignore[untyped-decorator]
+def _in_type_of_compiled(wanted: Any, value: Any) -> Any:
+    if not isinstance(value, (types.Float, types.Integer, types.Boolean)):
+        raise TypingError("not a number")
+    if isinstance(value, types.Float) and value.bitwidth > wanted.bitwidth:
+        raise TypingError("too wide a number")
+    return lambda wanted, value: value

@@ -1,0 +1,162 @@
+"""What the words of formulas mean on the CPU: branch-free functions of one number, which LLVM vectorises in a loop.
+
+A loop that calls the C library's exp is not vectorised and took 2.4 ns an element where these take 0.4 (float32, one
+core). Each function is written from its power series; the degrees are those at which the next term falls below half a
+unit in the last place on the reduced range.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from fastbp_kernels import words
+from fastbp_kernels.compile_events import CALLED
+
+MATH: dict[str, Any] = {
+    "error_model": "numpy",  # a division that raises on zero keeps LLVM from vectorising its loop: 3.5 ns against 0.4
+    "fastmath": {"contract", "nsz"},  # the rest of fastmath would lose NaN, and turn σ(∞) into 0.99999994
+}
+Scalar = Any
+Function = Callable[..., Scalar]
+
+
+class _Format(NamedTuple):
+    """An IEEE format: its types, the width of its mantissa, its bias, and how far the series below must go for it."""
+
+    real: Any
+    integer: Any
+    mantissa: int
+    bias: int
+    exp_terms: int  # of (eʳ − 1)/r for |r| ≤ ln 2 / 2
+    atanh_terms: int  # of atanh(s)/s for |s| ≤ 3 − 2√2
+    saturation: float  # e to this is infinite, and to its negative zero
+
+
+_LN2 = Fraction("0.693147180559945309417232121458176568")
+_LN2_HEAD = Fraction(round(_LN2 * 2**10), 2**10)  # few enough bits that a whole number of exponents times it is exact
+_LN2_TAIL = _LN2 - _LN2_HEAD  # of more digits than math.log(2): times 1022 its last bit would be 213 ulp of exp
+
+_FORMATS = {
+    "float32": _Format(np.float32, np.int32, 23, 127, 8, 5, 125.0),
+    "float64": _Format(np.float64, np.int64, 52, 1023, 14, 11, 746.0),
+}
+
+
+def jitable(function: Function) -> Function:
+    """Mark a function as one that compiled code may call, inlined, so that a loop around it is vectorised.
+
+    Left to LLVM, softplus kept a call of log1p in it: 13 ns an element in float32, against 1.1.
+    """
+    return register_jitable(forceinline=True, **CALLED, **MATH)(function)  # type: ignore[no-any-return]
+
+
+@cache
+def words_on_cpu(dtype: str) -> dict[Function, Function]:
+    """Return, for float32 or float64, the compiled meaning of every word of `fastbp_kernels.words`."""
+    exp, expm1 = _exponentials(_FORMATS[dtype])
+    log, log1p = _logarithms(_FORMATS[dtype])
+    two = _FORMATS[dtype].real(2)
+
+    @jitable
+    def where(condition: Scalar, p: Scalar, q: Scalar) -> Scalar:
+        return p if condition else q
+
+    @jitable
+    def maximum(x: Scalar, floor: Scalar) -> Scalar:
+        return floor if x < floor else x
+
+    @jitable
+    def tanh(x: Scalar) -> Scalar:
+        t = expm1(-two * abs(x))  # in (−1, 0]: nothing overflows
+        return np.copysign(t / (t + two), x)  # a conditional sign is not vectorised in float64: 5.8 ns against 0.8
+
+    @jitable
+    def sqrt(x: Scalar) -> Scalar:
+        return math.sqrt(x)  # an instruction of the processor, of whole vectors too
+
+    meanings = (exp, expm1, log, log1p, sqrt, tanh, where, maximum)
+    return {getattr(words, meaning.__name__): meaning for meaning in meanings}
+
+
+def _exponentials(form: _Format) -> tuple[Function, Function]:
+    """Return exp and expm1: x = n ln 2 + r, eˣ = 2ⁿ eʳ, with 2ⁿ in two halves so that it reaches ∞ and denormals."""
+    real, integer, mantissa, bias = form.real, form.integer, form.integer(form.mantissa), form.integer(form.bias)
+    series = tuple(real(1 / math.factorial(k)) for k in range(form.exp_terms, 0, -1))
+    log2_e, half, one, shift = real(1 / math.log(2)), real(0.5), real(1), form.integer(1)
+    saturation = real(form.saturation)
+    ln2_head, ln2_tail = real(_LN2_HEAD), real(_LN2_TAIL)
+
+    @jitable
+    def reduced(x: Scalar) -> tuple[Scalar, Scalar]:
+        x = saturation if x > saturation else -saturation if x < -saturation else x  # so written that NaN stays
+        n = np.floor(x * log2_e + half)
+        return n, (x - n * ln2_head) - n * ln2_tail
+
+    @jitable
+    def powers_of_two(n: Scalar) -> tuple[Scalar, Scalar]:
+        whole = integer(n)
+        part = whole >> shift
+        rest = whole - part
+        return integer((part + bias) << mantissa).view(real), integer((rest + bias) << mantissa).view(real)
+
+    @jitable
+    def expm1_of_reduced(r: Scalar) -> Scalar:
+        s = real(0)
+        for c in series:
+            s = s * r + c
+        return s * r
+
+    @jitable
+    def exp(x: Scalar) -> Scalar:
+        n, r = reduced(x)
+        p, q = powers_of_two(n)
+        return (expm1_of_reduced(r) + one) * p * q
+
+    @jitable
+    def expm1(x: Scalar) -> Scalar:
+        n, r = reduced(x)
+        p, q = powers_of_two(n)
+        return expm1_of_reduced(r) * p * q + (p * q - one)
+
+    return exp, expm1
+
+
+def _logarithms(form: _Format) -> tuple[Function, Function]:
+    """Return log and log1p: x = 2ᵉ m with m in [√½, √2), ln m = 2 atanh(s) with s = (m − 1)/(m + 1)."""
+    real, integer, mantissa = form.real, form.integer, form.integer(form.mantissa)
+    series = tuple(real(1 / (2 * k + 1)) for k in range(form.atanh_terms, 0, -1))
+    zero, one, two, infinity, nan = (real(v) for v in (0, 1, 2, math.inf, math.nan))
+    smallest_normal, lift = np.finfo(real).smallest_normal, real(2) ** form.mantissa
+    lifted = real(form.mantissa)
+    half_root = integer(np.array(math.sqrt(0.5), real).view(integer)[()])
+    ln2_head, ln2_tail = real(_LN2_HEAD), real(_LN2_TAIL)
+
+    @jitable
+    def log(x: Scalar) -> Scalar:
+        denormal = x < smallest_normal
+        bits = integer(real(x * lift if denormal else x).view(integer))
+        exponent = (bits - half_root) >> mantissa
+        m = integer(bits - (exponent << mantissa)).view(real)
+        e = real(exponent) - (lifted if denormal else zero)
+        f = m - one
+        s = f / (m + one)
+        t = zero
+        for c in series:
+            t = t * (s * s) + c
+        t = t * (s * s)  # atanh(s)/s − 1
+        value = e * ln2_head + (f + (e * ln2_tail + s * (two * t - f)))  # 2 s = f − s f
+        value = value if x > zero else (-infinity if x == zero else nan)
+        return x if x == infinity else value
+
+    @jitable
+    def log1p(x: Scalar) -> Scalar:
+        u = one + x
+        lost = (x - (u - one)) / u  # what rounding u lost, to first order
+        return log(u) + (lost if u > zero and u < infinity else zero)
+
+    return log, log1p

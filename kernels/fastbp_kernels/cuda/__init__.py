@@ -1,0 +1,1 @@
+"""The kernels for CUDA, compiled by Numba and loaded by CuPy."""

@@ -1,0 +1,5 @@
+"""Print the listing of the CUDA kernels: `python -m fastbp_kernels.cuda`."""
+
+from fastbp_kernels.cuda.listing import main
+
+main()

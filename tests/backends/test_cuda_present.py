@@ -1,0 +1,366 @@
+"""What is said where CUDA cannot be used: one line, with the command that mends it.
+
+CuPy's own answers come from a driver library of a few public entry points that the test compiles, and from a Python
+process of its own; what needs a GPU or another environment, from stand-ins.
+"""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+import fastbp
+from fastbp.backends.cupy import diagnosis as cuda_present
+from fastbp.backends.cupy import memory as cuda_memory
+from fastbp.backends.cupy.memory import DeviceMemoryError
+
+GIB = 2**30
+LIBRARIES_OF_12 = ("nvidia-cublas-cu12", "nvidia-cuda-nvrtc-cu12", "nvidia-nvjitlink-cu12", "nvidia-cuda-nvcc-cu12")
+LIBRARIES_OF_13 = ("nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "nvidia-nvvm")
+OF_12 = {"cupy-cuda12x": "14.2.0", "cuda-bindings": "12.9.10"} | dict.fromkeys(LIBRARIES_OF_12, "12.9.86")
+OF_13 = {"cupy-cuda13x": "14.2.0", "cuda-bindings": "13.5.0"} | dict.fromkeys(LIBRARIES_OF_13, "13.5.37")
+
+needs_cupy = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(find_spec("cupy") is None or find_spec("numba_cuda") is None, reason="no CuPy and numba-cuda"),
+]
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None or not sys.platform.startswith("linux"), reason="no cc, or not Linux"
+)
+
+# What the runtime asks of a driver before it asks for a device; each answers what the environment tells it to.
+DRIVER = """
+#include <stdlib.h>
+#include <string.h>
+static int told(const char *name) { const char *text = getenv(name); return text ? atoi(text) : 0; }
+int cuInit(unsigned flags) { return told("DRIVER_INIT"); }
+int cuDriverGetVersion(int *version) { *version = told("DRIVER_VERSION"); return 0; }
+int cuGetProcAddress_v2(const char *name, void **entry, int version, unsigned long long flags, int *status) {
+    *entry = NULL;
+    if (!strcmp(name, "cuInit")) *entry = cuInit;
+    if (!strcmp(name, "cuDriverGetVersion")) *entry = cuDriverGetVersion;
+    if (!strcmp(name, "cuGetProcAddress")) *entry = cuGetProcAddress_v2;
+    if (status) *status = *entry ? 0 : 1;
+    return *entry ? 0 : 500;  /* CUDA_ERROR_NOT_FOUND */
+}
+int cuGetProcAddress(const char *name, void **entry, int version, unsigned long long flags) {
+    return cuGetProcAddress_v2(name, entry, version, flags, NULL);
+}
+"""
+ASK = """
+from fastbp.backends.cupy.diagnosis import why_not
+print(why_not())
+"""
+# Hides libraries from CuPy and cuda-core, both of which ask cuda.pathfinder for them.
+HIDE = """
+import sys
+import cuda.pathfinder
+find = cuda.pathfinder.load_nvidia_dynamic_lib
+def hide(name):
+    if name in sys.argv[1:]:
+        raise cuda.pathfinder.DynamicLibNotFoundError(f'Failure finding "{name}"')
+    return find(name)
+cuda.pathfinder.load_nvidia_dynamic_lib = hide
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """The folder of a driver library that answers as told."""
+    folder = tmp_path_factory.mktemp("driver")
+    (folder / "driver.c").write_text(DRIVER, encoding="utf-8")
+    command = ["cc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return str(folder)
+
+
+@pytest.fixture
+def answer(run_python, monkeypatch):
+    """Return what a process of its own says that is wanting."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def ask(*arguments, source=ASK, **environment):
+        finished = run_python(source, *arguments, **environment)
+        assert not finished.returncode, finished.stderr
+        (line,) = finished.stdout.splitlines()
+        return line
+
+    return ask
+
+
+def cuda_major():
+    return 12 if cuda_present._version("cupy-cuda12x") else 13
+
+
+def a_driver_is_installed():
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+class TestTheRealCuPy:
+    pytestmark = needs_cupy
+
+    @pytest.mark.skipif(a_driver_is_installed(), reason="there is a driver")
+    def test_no_driver(self, answer):
+        assert answer().startswith("no NVIDIA driver answers: install 5")
+
+    @needs_compiler
+    def test_an_old_driver(self, answer, driver):
+        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="11080")
+        assert f"it offers CUDA 11.8, and this CuPy needs CUDA {cuda_major()}.0; update the driver to" in said
+        assert "fastbp[" not in said  # no extra is for CUDA 11
+
+    @needs_compiler
+    @pytest.mark.skipif(find_spec("cupy") is None or cuda_major() == 12, reason="it suffices for CUDA 12")
+    def test_a_driver_for_the_other_extra(self, answer, driver):
+        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="12020")
+        assert "it offers CUDA 12.2, and this CuPy needs CUDA 13.0; update the driver to 580 or newer" in said
+        assert said.endswith("nvidia-nvvm && pip install 'fastbp[cuda12]'")
+
+    @needs_compiler
+    def test_no_device(self, answer, driver):
+        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100")
+        assert said.startswith("the NVIDIA driver is installed and finds no GPU: see nvidia-smi -L")
+
+    @needs_compiler
+    @pytest.mark.parametrize("value", ["", "-1"])
+    def test_every_device_hidden(self, answer, driver, value):
+        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100", CUDA_VISIBLE_DEVICES=value)
+        assert said == f"CUDA_VISIBLE_DEVICES is {value!r}, which hides every GPU: unset CUDA_VISIBLE_DEVICES"
+
+    @needs_compiler
+    def test_another_error(self, answer, driver):
+        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="803")
+        assert said.startswith("CUDA answers cudaErrorSystemDriverMismatch: system has unsupported display driver")
+        assert "(error 803)" in said
+
+    @pytest.mark.parametrize(
+        ("hidden", "message"),
+        [
+            (["cublas", "cublasLt"], "CuPy is installed without cuBLAS"),
+            (["nvrtc"], "CuPy is installed without NVRTC"),
+            (["nvvm"], "numba-cuda is installed without NVVM"),
+            (["nvJitLink"], "numba-cuda is installed without nvJitLink"),
+        ],
+    )
+    def test_a_library_is_wanting(self, answer, hidden, message):
+        said = answer(*hidden, source=HIDE + ASK)
+        assert said.startswith(message)
+        assert said.endswith(f": pip install 'fastbp[cuda{cuda_major()}]'")
+
+    def test_out_of_memory(self, monkeypatch):
+        import cupy
+
+        pool = SimpleNamespace(free_bytes=lambda: 0, get_limit=lambda: 0)
+        monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (GIB, 8 * GIB))
+        monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool)
+        words = r"allocating 3,000,000,000 bytes .*, with 1.0 GiB of 8.0 GiB free on the device; lower mini_batch_size"
+        with pytest.raises(DeviceMemoryError, match=words), cuda_memory.memory_told():
+            raise cupy.cuda.memory.OutOfMemoryError(3_000_000_000, 7 * GIB)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Pretend that just these packages of CUDA are installed."""
+
+    def pretend(**versions):
+        def version(package):
+            try:
+                return versions[package]
+            except KeyError:
+                raise metadata.PackageNotFoundError(package) from None
+
+        monkeypatch.setattr(metadata, "version", version)
+        for name, package in (("cupy", "cupy"), ("numba_cuda", "numba-cuda")):
+            monkeypatch.setitem(sys.modules, name, None)
+            if any(of.startswith(package) for of in versions):
+                module(monkeypatch, name)
+
+    return pretend
+
+
+def module(monkeypatch, name, **contents):
+    made = ModuleType(name)
+    made.__spec__ = ModuleSpec(name, None)
+    made.__path__ = []
+    vars(made).update(contents)
+    monkeypatch.setitem(sys.modules, name, made)
+    return made
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status, text):
+        super().__init__(text)
+        self.status = status
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+@pytest.fixture
+def machine(monkeypatch, installed):
+    """Stand in for CuPy and what it needs, on a machine of some GPUs; return CuPy, with what the GPUs have."""
+    installed(**OF_13, **{"numba-cuda": "0.30.4"})
+    gpu = {"name": b"NVIDIA H200", "major": 9, "minor": 0}
+    runtime = module(
+        monkeypatch,
+        "cupy.cuda.runtime",
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceCount=lambda: 2,
+        getDevice=lambda: 1,
+        getDeviceProperties=lambda number: gpu,
+        memGetInfo=lambda: (GIB, 8 * GIB),
+    )
+    pool = SimpleNamespace(free_bytes=lambda: GIB // 2, used_bytes=lambda: GIB, get_limit=lambda: 0)
+    nvrtc = module(monkeypatch, "cupy.cuda.nvrtc", getVersion=lambda: (13, 5))
+    memory = module(monkeypatch, "cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError)
+    cuda = module(monkeypatch, "cupy.cuda", runtime=runtime, nvrtc=nvrtc, memory=memory)
+    cublas = module(monkeypatch, "cupy.cublas")
+    cupy = module(monkeypatch, "cupy", cuda=cuda, cublas=cublas, get_default_memory_pool=lambda: pool, pool=pool)
+    pathfinder = module(monkeypatch, "cuda.pathfinder", load_nvidia_dynamic_lib=lambda name: None)
+    core = module(monkeypatch, "cuda.core", Linker=None, LinkerOptions=None, ObjectCode=None)
+    module(monkeypatch, "cuda", pathfinder=pathfinder, core=core)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cupy.gpu = gpu
+    return cupy
+
+
+@pytest.mark.parametrize(
+    ("versions", "message"),
+    [
+        ({}, "CuPy is not installed: pip install 'fastbp[cuda13]' (for drivers before 580: 'fastbp[cuda12]')"),
+        (
+            OF_12 | OF_13,
+            "cupy-cuda12x 14.2.0 and cupy-cuda13x 14.2.0 are installed over each other; keep one: "
+            "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'fastbp[cuda13]'",
+        ),
+        ({"cupy-cuda11x": "13.6.0"}, "cupy-cuda11x 13.6.0 is of CUDA 11; wanted is 12 or 13: pip uninstall -y cupy-"),
+        (OF_12, "numba-cuda is not installed, which compiles the kernels: pip install 'fastbp[cuda12]'"),
+        (
+            OF_12 | {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0"},
+            "CUDA majors are mixed: cupy-cuda12x 14.2.0 is of CUDA 12, cuda-bindings 13.5.0 of CUDA 13; keep one "
+            "major: pip uninstall -y cuda-bindings && pip install 'fastbp[cuda12]', or pip uninstall -y cupy-cuda12x "
+            "&& pip install 'fastbp[cuda13]'",
+        ),
+        (
+            OF_12 | {"numba-cuda": "0.30.4", "nvidia-nvjitlink": "13.5.37"},
+            "CUDA majors are mixed: cupy-cuda12x 14.2.0 is of CUDA 12, nvidia-nvjitlink 13.5.37 of CUDA 13; keep one",
+        ),
+        (
+            {"cupy-cuda13x": "14.2.0", "numba-cuda": "0.30.4", "nvidia-cublas-cu12": "12.9.2.10"},
+            "CUDA majors are mixed: cupy-cuda13x 14.2.0 is of CUDA 13, nvidia-cublas-cu12 12.9.2.10 of CUDA 12; keep",
+        ),
+    ],
+)
+def test_packages(installed, versions, message):
+    installed(**versions)
+    said = cuda_present.why_not()
+    assert said.startswith(message)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_OF_12, "12.9.86")])
+def test_libraries_of_cuda_12_beside_those_of_13_do_no_harm(machine, monkeypatch, more):
+    monkeypatch.setattr(metadata, "version", (OF_13 | more).get)
+    assert cuda_present.why_not() is None
+
+
+def test_nothing_is_wanting(machine):
+    assert [cuda_present.why_not(device) for device in (None, 0, 1)] == [None] * 3
+
+
+def test_a_cupy_that_does_not_load(machine, monkeypatch):
+    monkeypatch.delattr(machine.cuda, "nvrtc")
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
+    assert cuda_present.why_not().startswith("CuPy cannot be imported (import of cupy.cuda.nvrtc halted")
+
+
+def test_a_cuda_core_without_a_linker(machine):
+    del sys.modules["cuda.core"].Linker
+    said = cuda_present.why_not()
+    assert said.startswith("cuda-core is too old or cannot be imported (cannot import name 'Linker'")
+    assert said.endswith(": pip install 'fastbp[cuda13]'")
+
+
+@pytest.mark.parametrize("device", [2, 3, -1])
+def test_a_device_that_is_not_there(machine, monkeypatch, device):
+    said = f"there is no device cupy:{device}; valid: cupy:0, cupy:1"
+    assert cuda_present.why_not(device) == said
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert cuda_present.why_not(device) == said + " (CUDA_VISIBLE_DEVICES is '4,5')"
+
+
+@pytest.mark.parametrize(("capability", "usable"), [((7, 0), False), ((7, 5), True), ((8, 0), True), ((12, 0), True)])
+def test_the_age_of_a_gpu(machine, capability, usable):
+    machine.gpu.update(name=b"NVIDIA TITAN V", major=capability[0], minor=capability[1])
+    said = cuda_present.why_not()
+    assert (said is None) == usable
+    if not usable:
+        assert said.startswith("NVIDIA TITAN V has compute capability 7.0; wanted is 7.5 (Turing) or newer")
+
+
+def test_no_device_without_an_error(machine):
+    machine.cuda.runtime.getDeviceCount = lambda: 0
+    assert "finds no GPU" in cuda_present.why_not()
+
+
+def test_an_error_of_the_device(machine):
+    def fail(number):
+        raise CUDARuntimeError(999, "cudaErrorUnknown:\nunknown error")
+
+    machine.cuda.runtime.getDeviceProperties = fail
+    assert cuda_present.why_not().startswith("CUDA answers cudaErrorUnknown: unknown error (error 999): see whether")
+
+
+def test_what_fits(machine):
+    cuda_memory.check_fits("x", GIB + GIB // 2)  # the driver's GiB, and what the pool has for reuse
+    message = "x takes 1.6 GiB on the device, where 1.5 GiB of 8.0 GiB are free; wanted is less at a time, or data kept"
+    with pytest.raises(DeviceMemoryError, match=message):
+        cuda_memory.check_fits("x", GIB + GIB // 2 + GIB // 10)
+
+
+def test_the_limit_of_the_pool_counts(machine):
+    machine.pool.get_limit = lambda: GIB + GIB // 4  # of which 1 GiB is used
+    cuda_memory.check_fits("x", GIB // 4)
+    with pytest.raises(DeviceMemoryError, match=r"256.0 MiB of 1.2 GiB are free"):
+        cuda_memory.check_fits("x", GIB // 4 + 1)
+
+
+def test_memory_that_is_asked_for_and_wanting(machine):
+    said = r"with 1.5 GiB of 8.0 GiB free on the device; lower mini_batch_size"
+    with pytest.raises(fastbp.InputError, match=said) as told, cuda_memory.memory_told():
+        raise OutOfMemoryError("Out of memory allocating 3,000,000,000 bytes (allocated so far: 1 bytes).")
+    assert isinstance(told.value, MemoryError)
+    assert "\n" not in str(told.value)
+    with pytest.raises(ZeroDivisionError), cuda_memory.memory_told():
+        raise ZeroDivisionError
+    with cuda_memory.memory_told():
+        pass
+
+
+def test_nothing_of_cuda_is_imported_before_it_is_asked_for(run_python):
+    source = (
+        "import sys, fastbp.backends.cupy.diagnosis, fastbp.backends.cupy.memory\n"
+        "print({'cupy', 'cuda.core', 'cuda.pathfinder'} & set(sys.modules))"
+    )
+    assert run_python(source).stdout == "set()\n"
+
+
+def test_the_extras_are_those_that_messages_name():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    for major in cuda_present.LEAST_DRIVER:
+        assert [name for name in extras[f"cuda{major}"] if name.startswith(f"cupy-cuda{major}x[ctk]")]
+        assert [name for name in extras[f"cuda{major}"] if name.startswith(f"numba-cuda[cu{major}]")]

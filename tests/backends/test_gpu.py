@@ -1,0 +1,313 @@
+"""What only a GPU can show: `pytest -m gpu`. Where there is none, what can is asked of a stand-in instead."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastbp.backends.cupy.diagnosis import why_not
+
+pytest.importorskip("cupy", reason=f"{why_not()}")
+pytest.importorskip("numba_cuda", reason=f"{why_not()}")
+
+from cuda_against_cpu import PAIRS, SHAPES, compare, few_threads
+from gpu_instruments import StandInInstruments
+from gpu_stand_in import StandIn
+from training_cases import CASES, assert_trained_alike, case_data, on_host, trained
+
+import fastbp
+from fastbp import backends
+from fastbp.backends.cupy.instruments import Instruments
+from fastbp.backends.cupy.memory import DeviceMemoryError
+from fastbp.cli.check import gpu as selfcheck_gpu
+from fastbp.datasets.inputs import example_rows
+from fastbp_kernels.cuda import kernels as cuda
+
+DTYPES = ["float32", "float64"]
+on_gpu = pytest.mark.gpu
+
+
+@pytest.fixture
+def gpu():
+    """CuPy's current device."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    return backends.get("cupy")
+
+
+@pytest.fixture(params=[pytest.param("cupy", marks=on_gpu), pytest.param("stand-in", marks=pytest.mark.cuda)])
+def either(request):
+    """A GPU, and a stand-in for one."""
+    return StandIn() if request.param == "stand-in" else request.getfixturevalue("gpu")
+
+
+def is_real(backend):
+    return not isinstance(backend, StandIn)
+
+
+def instruments_of(backend):
+    return Instruments() if is_real(backend) else StandInInstruments(backend)
+
+
+def launched_on(backend):
+    """Return what launches a kernel on copies there of the host's arrays, and brings back what it wrote."""
+
+    def launch(kernel, *arguments, geometry=None):
+        if geometry is not None:
+            kernel = replace(kernel, geometry=lambda m, n: geometry)
+        there = {id(a): backend.upload(a) for a in arguments if isinstance(a, np.ndarray)}
+        with backend.device.current():
+            backend.device.launch(kernel, *(there.get(id(a), a) for a in arguments))
+        for a in arguments:
+            if isinstance(a, np.ndarray) and a.flags.writeable:
+                a[...] = backend.to_host(there[id(a)])
+
+    return launch
+
+
+# Kernels: those of `test_cuda_kernels.py`, within the same bounds, `.approx` and flushed denormals included.
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_kernel_does_what_the_cpu_does(gpu, name, dtype, rng):
+    assert_kernel_alike(gpu, name, dtype, rng)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather uint8", "add_columns"])
+def test_a_kernel_does_so_on_a_stand_in(name, rng):
+    assert_kernel_alike(StandIn(), name, "float32", rng)
+
+
+def assert_kernel_alike(backend, name, dtype, rng):
+    pair, by = PAIRS[name], launched_on(backend)
+    for m, n in SHAPES:
+        compare(cuda, pair, dtype, pair.arguments(rng, m, n, dtype), by=by)
+    few = few_threads(pair.make(cuda, dtype), 33, 40)
+    compare(cuda, pair, dtype, pair.arguments(rng, 33, 40, dtype), few, by=by)
+
+
+@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather alike"])
+def test_examples_beyond_the_blocks_that_lie_along_y(either, name, rng):
+    m = 8 * 65_535 + 100 if is_real(either) else 50
+    pair = PAIRS[name]
+    compare(cuda, pair, "float32", pair.arguments(rng, m, 3, "float32"), by=launched_on(either))
+
+
+def test_places_beyond_31_bits(either):
+    """A block of 2³¹ + 2¹⁶ elements and data of as many bytes, looked at here and there."""
+    m, n = (2**15 + 1, 2**16) if is_real(either) else (33, 64)
+    if is_real(either):
+        _skip_below(20)
+    data, order = either.empty((m, n), "uint8"), np.arange(m)[::-1].copy()
+    data[...] = 1
+    data[m - 1, :] = 7  # the last row of data goes to the first row of the block, the first to the last
+    data[0, :] = 5
+    a, delta = either.empty((m, n), "float32"), either.empty((m, n), "float32")
+    gather = cuda.gather("uint8", "float32")
+    delta[...] = 2
+    with either.device.current():
+        either.device.launch(gather, data, either.upload(order), 1.0, a, m, n)
+    rows = [0, 1, m // 2, m - 2, m - 1]
+    assert [set(either.to_host(a[i, :])) for i in rows] == [{7.0}, {1.0}, {1.0}, {1.0}, {5.0}]
+    sums = either.empty((cuda.parts(m), n), "float32")
+    sigmoid_prime = fastbp.activations.sigmoid.prime
+    with either.device.current():
+        kernel = cuda.hadamard(sigmoid_prime, "float32", bias=True)
+        either.device.launch(kernel, a, a, delta, sums, m, n)
+    assert [set(either.to_host(delta[i, :])) for i in rows] == [{-84.0}, {0.0}, {0.0}, {0.0}, {-40.0}]  # 2a (1 − a)
+    total = either.to_host(sums).sum(axis=0)
+    assert set(total) == {-124.0}
+
+
+def _skip_below(gigabytes):
+    import cupy
+
+    free = cupy.cuda.runtime.memGetInfo()[0] / 1e9
+    if free < gigabytes:
+        pytest.skip(f"{free:.0f} GB of the device are free; wanted are {gigabytes}")
+
+
+# Training.
+
+
+@on_gpu
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-5), ("float64", 1e-12)])
+@pytest.mark.parametrize("case", CASES)
+def test_networks_of_every_kind_land_where_the_cpu_does(gpu, case, dtype, bound, rng):
+    sizes, options, training = CASES[case]
+    x, y = case_data(rng, sizes)
+    for m in (20, 1):
+        how = {"epochs": 2, "mini_batch_size": m, "eta": 0.3, **training}
+        assert_trained_alike(gpu, x, y, sizes, options, dtype, bound, **how)
+
+
+def test_a_hundred_runs_end_in_the_same_bits(either, rng):
+    sizes, options, training = CASES["Adam"]
+    x, y = case_data(rng, sizes)
+    run = lambda: on_host(trained(either, x, y, sizes, options, "float32", mini_batch_size=7, **training)[0])
+    first = [array.tobytes() for array in run()]
+    for _ in range(100 if is_real(either) else 1):
+        assert [array.tobytes() for array in run()] == first
+
+
+def test_threads_train_side_by_side_each_on_a_stream_of_its_own(either, rng):
+    sizes, options, _ = CASES["three activations"]
+    x, y = case_data(rng, sizes)
+    instruments = instruments_of(either)
+
+    def run(_=None):
+        with either.device.current(), instruments.stream():
+            return [array.tobytes() for array in on_host(trained(either, x, y, sizes, options, "float32", epochs=3)[0])]
+
+    alone = run()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run, range(2))) == [alone, alone]
+
+
+@on_gpu
+@pytest.mark.parametrize("group", ["kernels", "epochs", "streams", "steps", "products"])
+def test_what_fastbp_check_prints_passes(gpu, group):
+    arguments = (gpu,) if group == "kernels" else (gpu, Instruments())
+    assert [check for check in getattr(selfcheck_gpu, group)(*arguments) if not check.passed] == []
+
+
+@on_gpu
+def test_the_command_prints_its_table(gpu):
+    command = [sys.executable, "-c", "from fastbp.cli import main; main()", "check", "--backend", "cupy"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "compute capability" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_ctrl_c_leaves_whole_mini_batches(either, monkeypatch, rng):
+    sizes, options, _ = CASES["softmax"]
+    x, y = case_data(rng, sizes)
+    net, _ = trained(either, x, y, sizes, options, "float32")
+    launch, launches = either.device.launch, []
+
+    def interrupted(*arguments):
+        launches.append(arguments[0].name)
+        if len(launches) == 12:  # in the second mini-batch
+            signal.raise_signal(signal.SIGINT)
+        launch(*arguments)
+
+    monkeypatch.setattr(either.device, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.train(x, y, epochs=1, mini_batch_size=5, progress=False)
+    assert launches.count("add_cost") + launches.count("add_log_likelihood") >= 1
+    assert launches[-1] in ("add_cost", "add_log_likelihood")  # a mini-batch's last
+    assert all(np.isfinite(array).all() for array in on_host(net))
+    monkeypatch.undo()
+    assert len(net.train(x, y, epochs=1, progress=False).cost) == 1
+
+
+# To and fro.
+
+
+def test_a_network_saved_there_goes_on_here(either, tmp_path, rng):
+    sizes, options, _ = CASES["three activations"]
+    x, y = case_data(rng, sizes)
+    net, _ = trained(either, x, y, sizes, options, "float64")
+    net.save(tmp_path / "net.safetensors")
+    here = fastbp.load(tmp_path / "net.safetensors", backend="numpy")
+    assert [a.tobytes() for a in on_host(here)] == [a.tobytes() for a in on_host(net)]
+    for network in (net, here):
+        network.train(x, y, epochs=1, progress=False)
+    for a, b in zip(on_host(net), on_host(here), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("first_here", [True, False])
+def test_a_checkpoint_crosses(either, first_here, tmp_path, rng):
+    sizes, options, training = CASES["Adam"]
+    x, y = case_data(rng, sizes)
+    whole, _ = trained("numpy", x, y, sizes, options, "float64", epochs=3, **training)
+    order = ("numpy", either) if first_here else (either, "numpy")
+    for backend, epochs in zip(order, (1, 3), strict=True):
+        crossing = {"checkpoint": tmp_path / "run.safetensors", "resume": True, **training}
+        net, _ = trained(backend, x, y, sizes, options, "float64", epochs=epochs, **crossing)
+    for a, b in zip(on_host(net), on_host(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_bytes_stay_bytes_there(either):
+    net = fastbp.Network([50, 3], backend=either, rng=0)
+    rows, dtype = example_rows(np.full((50, 20), 255, np.uint8), net._plan, keep_bytes=True)
+    assert (str(rows.dtype), dtype, rows.nbytes) == ("uint8", "uint8", 1000)
+
+
+@on_gpu
+def test_cupys_arrays_are_used_and_given_back_without_a_copy(gpu):
+    import cupy
+
+    net = fastbp.Network([5, 4, 3], backend=gpu, rng=0)
+    x, w = cupy.random.random((20, 5), dtype="float32"), cupy.ones((4, 5), "float32")
+    rows, _ = example_rows(x.T, net._plan)
+    assert rows.data.ptr == x.data.ptr
+    net.weights[0] = w
+    net.train(x.T, cupy.zeros(20, "int64"), epochs=1, progress=False)
+    assert net.weights[0] is w
+    assert not bool((w == 1).all())  # trained in place
+    assert isinstance(net.feedforward(x.T), cupy.ndarray)
+
+
+@on_gpu
+def test_pytorchs_tensors_are_used_without_a_copy(gpu):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    x = torch.rand(20, 5, device="cuda:0")
+    assert gpu.adopt("x", x).data.ptr == x.data_ptr()
+    net = fastbp.Network([5, 4, 3], backend=gpu, rng=0)
+    net.train(x.T, torch.zeros(20, dtype=torch.int64, device="cuda:0"), epochs=1, progress=False)
+    out = net.feedforward(x.T)
+    assert torch.from_dlpack(out).data_ptr() == out.data.ptr
+
+
+# What cannot be.
+
+
+@on_gpu
+def test_data_that_do_not_fit_are_refused_with_figures(gpu, tmp_path):
+    import cupy
+
+    total = cupy.cuda.runtime.memGetInfo()[1]
+    hollow = np.memmap(tmp_path / "hollow", np.uint8, "w+", shape=(total, 2))  # a file without blocks
+    with pytest.raises(DeviceMemoryError, match=r"takes .* GiB on the device, where .* are free; wanted is less"):
+        gpu.upload(hollow)
+    with pytest.raises(
+        DeviceMemoryError, match=r"Out of memory allocating .* free on the device; lower mini_batch_size"
+    ):
+        gpu.empty((total, 2), "float32")
+
+
+@on_gpu
+def test_a_device_that_is_not_there(gpu):
+    with pytest.raises(fastbp.InputError, match=r"there is no device cupy:99; valid: cupy:0"):
+        backends.get("cupy:99")
+
+
+@on_gpu
+def test_a_second_device(gpu, rng):
+    import cupy
+
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip(f"there is one GPU; CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
+    second = backends.get("cupy:1")
+    sizes, options, _ = CASES["softmax"]
+    x, y = case_data(rng, sizes)
+    assert_trained_alike(second, x, y, sizes, options, "float64", 1e-12)
+    net = fastbp.Network(sizes, backend=second, rng=0, **options)
+    assert fastbp.check_gradients(net, x, y) < 1e-6
+    with cupy.cuda.Device(0), pytest.raises(fastbp.InputError, match="x is on GPU 0, and the network on GPU 1"):
+        net.feedforward(cupy.ones((6, 2), "float32"))

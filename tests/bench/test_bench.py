@@ -1,0 +1,574 @@
+"""`fastbp bench`: its logic on made-up timings, all of it on backends with a clock of their own, once for real."""
+
+import dataclasses
+import errno
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from bench_stand_ins import Modelled, contender, cpu, gpu
+from commands import FASTBP
+from hypothesis import given
+from hypothesis import strategies as st
+from refusals import refused
+
+from fastbp.bench import charts, grid, run
+from fastbp.bench.candidates import Contender, contenders
+from fastbp.bench.crossover import Pair, crossover, crossovers
+from fastbp.bench.grid import Effort
+from fastbp.bench.report import report
+from fastbp.bench.results import read_results, write_results
+from fastbp.bench.timing import Spread, spread
+from fastbp.cli import fastbp
+from fastbp.errors import InputError
+
+NETS, BATCHES = ["20-8-5", "20-64-5"], [10, 100, 1000]
+TINY = Effort((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
+
+
+def bench(among, folder=None, nets=NETS, batches=BATCHES, dtype="float64"):
+    """Return the exit code and the results, which have been through a file."""
+    path = None if folder is None else folder / "out.json"
+    code = run.bench(TINY, [], dtype, nets, batches, path, None, among)
+    return code, None if path is None else read_results(path)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    code, results = bench([cpu(), gpu()], tmp_path_factory.mktemp("bench"))
+    assert code == 0
+    return results
+
+
+def took(seconds, noise=0.0):
+    return Spread(seconds, seconds * (1 - noise), seconds * (1 + noise), 5)
+
+
+def pairs(cpu_seconds, gpu_seconds, noise=0.0):
+    both = zip(cpu_seconds, gpu_seconds, strict=True)
+    return [Pair(str(i), took(c, noise), took(g, noise)) for i, (c, g) in enumerate(both)]
+
+
+# ---- what is said of timings
+
+
+@pytest.mark.parametrize(
+    ("gpu_seconds", "noise", "said"),
+    [
+        ([2.0, 1.5, 0.5, 0.1], 0.1, "wins from 2 on"),
+        ([0.5, 0.4, 0.3, 0.2], 0.1, "wins throughout"),
+        ([2.0, 3.0, 4.0, 5.0], 0.1, "wins nowhere"),
+        ([2.0, 1.05, 0.5, 0.1], 0.1, "wins from 2 on; too close to call at 1"),
+        ([2.0, 0.5, 1.05, 0.1], 0.1, "wins from 1 on; too close to call at 2"),
+        ([1.0, 1.0, 1.0, 1.0], 0.0, "wins nowhere; too close to call at 0, 1, 2, 3"),
+        ([2.0, 0.5, 2.0, 2.0], 0.1, "wins at 1 and not beyond"),
+        ([0.5, 2.0, 0.5, 0.5], 0.1, "wins from 2 on, and at 0"),
+        ([1.0, 0.5, 0.5, 0.5], 0.1, "wins from 1 on; too close to call at 0"),
+    ],
+)
+def test_the_crossover_of_made_up_timings(gpu_seconds, noise, said):
+    assert str(crossover(pairs([1.0] * 4, gpu_seconds, noise))) == said
+
+
+@given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8), st.floats(0.0, 0.3), st.randoms())
+def test_the_crossover_of_ratios_that_only_fall_is_the_first_clear_win(ratios, noise, random):
+    """However fast the whole, and whatever the noise: a start is a win beyond it, and nothing after is a loss."""
+    ratios.sort(reverse=True)
+    scale = [random.uniform(0.1, 10.0) for _ in ratios]
+    found = crossover(pairs(scale, [s * r for s, r in zip(scale, ratios, strict=True)], noise))
+    clear = [str(i) for i, r in enumerate(ratios) if r * (1 + noise) < (1 - noise) * (1 - 1e-9)]
+    doubtful = [str(i) for i, r in enumerate(ratios) if abs(r * (1 + noise) - (1 - noise)) <= 1e-9]
+    if not doubtful:
+        assert found.start == (clear[0] if clear else None)
+        assert found.wins == tuple(clear)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10.0), st.floats(0.1, 10.0), st.floats(0.0, 0.5)), max_size=8))
+def test_every_point_is_a_win_a_loss_or_a_tie(timings):
+    made = [Pair(str(i), took(c, noise), took(g, noise)) for i, (c, g, noise) in enumerate(timings)]
+    found = crossover(made)
+    losses = [pair.at for pair in made if pair.cpu.high < pair.gpu.low]
+    assert sorted([*found.wins, *found.ties, *losses]) == sorted(pair.at for pair in made)
+    if found.start is not None:
+        assert found.start in found.wins
+        assert not [at for at in losses if int(at) > int(found.start)]
+
+
+def test_a_spread_is_the_median_and_the_quartiles():
+    assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == Spread(3.0, 2.0, 4.0, 5)
+    assert spread([7.0]) == Spread(7.0, 7.0, 7.0, 1)
+
+
+def test_operations_are_those_of_the_products():
+    sizes = [7, 5, 3, 2]
+    products = [2 * n * k for k, n in pairwise(sizes)]  # one of each forward, one for the gradient, back but in layer 1
+    assert grid.flops_per_example(sizes) == 2 * sum(products) + sum(products[1:])
+
+
+# ---- the whole of it, by the model's clock
+
+
+def test_times_are_those_of_the_model(results):
+    """15 launches a step of two layers with biases: 3 gathers, 2 + 1 + 2 products, 2 σ, 1 δ, 1 σ′, 2 b, 1 cost."""
+    for m in results.measurements:
+        launch, rate, link = (1e-6, 1e9, None) if m.where == "CPU" else (20e-6, 1e12, 1e10)
+        inputs, hidden, outputs = m.sizes
+        flops = m.mini_batch_size * (4 * inputs * hidden + 6 * hidden * outputs)
+        assert m.step_seconds.median == pytest.approx(15 * launch + flops / rate)
+        steps = m.examples // m.mini_batch_size
+        order = 8 * m.examples / link if link else 0.0
+        assert m.epoch_seconds.median == pytest.approx(steps * (15 * launch + flops / rate) + order)
+        assert m.floor_seconds.median == pytest.approx(steps * (5 * launch + flops / rate))
+        assert m.epoch_seconds.repeats == 3
+        assert m.step_seconds.low == pytest.approx(m.step_seconds.high)
+
+
+def test_machines_are_those_of_the_model(results):
+    on_cpu, on_gpu = results.machines
+    assert on_cpu.gemm_flops_per_second["float64"] == pytest.approx(4 * 64**3 / (2e-6 + 4 * 64**3 / 1e9))
+    assert on_gpu.gemm_flops_per_second["float32"] == pytest.approx(4 * 64**3 / (40e-6 + 4 * 64**3 / 1e12))
+    assert on_cpu.copy_bytes_per_second == pytest.approx(1e10)
+    assert on_cpu.launch_seconds is None
+    assert on_gpu.launch_seconds.median == pytest.approx(20e-6)
+    assert on_gpu.to_device_bytes_per_second == on_gpu.from_device_bytes_per_second == pytest.approx(1e10)
+
+
+def test_the_crossover_is_where_the_model_has_it(results):
+    """285 µs of launches more, against 0.999 ns less an operation: 2.9e5 operations a mini-batch."""
+    said = {fixed: str(found) for backend, fixed, found in crossovers(results) if backend == "stand-in"}
+    assert said == {
+        "20-8-5": "wins from 1,000 on",  # 880 operations an example
+        "20-64-5": "wins from 100 on",  # 7,040
+        "mini-batches of 10": "wins nowhere",
+        "mini-batches of 100": "wins from 20-64-5 on",
+        "mini-batches of 1,000": "wins throughout",
+    }
+    assert "stand-in on 20-64-5: the GPU wins from 100 on" in report(results).splitlines()
+
+
+def test_transfers_are_counted_apart(results):
+    for m in results.measurements:
+        if m.where == "CPU":
+            assert m.transfers is None
+            continue
+        n, inputs, outputs = m.examples, m.sizes[0], m.sizes[-1]
+        assert m.transfers.data_bytes == n * inputs + n * outputs * 8  # bytes as bytes
+        assert m.transfers.data_seconds.median == pytest.approx(m.transfers.data_bytes / 1e10)
+        assert m.transfers.epoch_bytes_to_device == 8 * n
+        assert m.transfers.epoch_transfers == 1
+    assert "back, 1 transfer\n" in report(results)
+
+
+def test_a_row_of_the_table_is_what_one_works_out_by_hand(results):
+    """20-8-5 × 10: 880 operations an example, a step 15 + 8.8 µs, its products 5 + 8.8 µs; on the GPU 300.0088 µs."""
+    lines = report(results).splitlines()
+    on_cpu = next(line for line in lines if line.startswith("20-8-5 "))
+    words = on_cpu.split()
+    assert words[1:6] == ["10", "slow-numbers", "23.8", "µs", "±0%"]
+    peak = 4 * 64**3 / (2e-6 + 4 * 64**3 / 1e9) / 1e9
+    rate = 880 * 10 / 23.8e-6 / 1e9
+    assert words[6:] == ["420,168", "±0%", f"{rate:.1f}", f"{13.8 / 23.8:.0%}", f"{rate / peak:.0%}", "–", "–"]
+    on_gpu = lines[lines.index(on_cpu) + 1].split()
+    assert on_gpu[-1] == "0.079×"  # 23.8 / 300.1
+    assert max(map(len, lines)) <= 110
+
+
+def test_plain_numpy_is_what_the_others_are_compared_with(tmp_path):
+    _, results = bench([cpu(name="numpy-plain"), gpu()], tmp_path, ["20-64-5"], [1000])
+    assert [line.split()[-2:] for line in report(results).splitlines() if "±0%" in line] == [
+        ["1×", "–"],
+        ["23×", "23×"],
+    ]
+
+
+def test_all_that_was_measured_comes_back_from_the_file(results, tmp_path):
+    write_results(tmp_path / "again.json", results)
+    assert read_results(tmp_path / "again.json") == results
+    assert results.complete
+    written = json.loads((tmp_path / "again.json").read_text())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", written["date"])
+    assert {"NumPy", "Numba", "BLAS", "Python", "fastbp"} <= set(written["information"])
+    assert written["processor"]
+    assert written["cores"] >= 1
+    assert "compiled code" not in written["information"]  # a folder of somebody's home
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_the_chart_is_a_picture(results, tmp_path, ending):
+    charts.save_chart(results, tmp_path / f"chart.{ending}")
+    data = (tmp_path / f"chart.{ending}").read_bytes()
+    if ending == "png":
+        assert data.startswith(b"\x89PNG\r\n\x1a\n")
+        assert data.endswith(b"IEND\xaeB`\x82")
+    else:
+        assert b"20-64-5" in data or b"<svg" in data
+
+
+def test_the_chart_shows_what_was_measured(results):
+    axes = charts._figure(results).axes
+    panels = {panel.get_title(): {line.get_label(): line for line in panel.get_lines()} for panel in axes}
+    for sizes in ((20, 8, 5), (20, 64, 5)):
+        lines = panels["-".join(map(str, sizes))]
+        assert set(lines) == {"slow-numbers", "stand-in", "bare products, CPU", "bare products, stand-in"}
+        on_gpu = [m for m in results.measurements if m.sizes == sizes and m.backend == "stand-in"]
+        assert lines["stand-in"].get_xdata().tolist() == BATCHES
+        assert lines["stand-in"].get_ydata() == pytest.approx([m.examples_per_second for m in on_gpu])
+    looks = [(line.get_linestyle(), line.get_marker()) for name, line in lines.items() if not name.startswith("bare")]
+    assert len(set(looks)) == len(looks)  # apart without colour
+    shares = axes[2].get_lines()[1].get_ydata()
+    wanted = [m.flops_per_second / results.peak("stand-in") for m in results.measurements if m.backend == "stand-in"]
+    assert shares == pytest.approx(wanted[:3])
+
+
+@pytest.mark.cuda
+def test_the_cuda_backend_goes_through_all_of_it_on_a_stand_in(tmp_path):
+    """Whatever it asks of its device takes a µs: launches, products, memory, transfers and waiting."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
+    from gpu_stand_in import StandIn
+
+    backend = StandIn()
+    clock = lambda: 1e-6 * len(backend.device.asked)
+    among = [Contender("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    small = dataclasses.replace(TINY, flops=2e3, examples=8, side=4, copied=2**8)
+    assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, among) == 0
+    results = read_results(tmp_path / "out.json")
+    (machine,), (m,) = results.machines, results.measurements
+    assert machine.launch_seconds.median == pytest.approx(1.01e-6)  # with the waiting at the end of a hundred
+    assert m.examples == 12
+    assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches, and waiting
+    assert m.floor_seconds.median == pytest.approx((5 * 3 + 1) * 1e-6)
+    sent = m.transfers
+    assert sent.data_bytes == 12 * 6 + 12 * 3 * 4
+    assert sent.epoch_transfers == 3  # the order, the cost's zeros, the cost
+    assert sent.epoch_bytes_to_device == 8 * 12 + sent.epoch_bytes_from_device
+
+
+# ---- what goes wrong
+
+
+class Failing(Modelled):
+    """Fails at mini-batches of 100."""
+
+    def operations(self, *arguments, **options):
+        operations = super().operations(*arguments, **options)
+
+        def affine(w, a, z):
+            if a.shape[1] == 100:
+                raise RuntimeError("out of\nmemory")
+            operations.affine(w, a, z)
+
+        return operations._replace(affine=affine)
+
+
+class Wrong(Modelled):
+    """Has the gradient of one layer wrong by a tenth."""
+
+    def gemm(self, alpha, a, b, beta, c):
+        super().gemm(1.1 * alpha if c.shape == (8, 20) else alpha, a, b, beta, c)
+
+
+class Stopped(Modelled):
+    """Is stopped by Ctrl-C as it comes to mini-batches of 1,000."""
+
+    def operations(self, *arguments, **options):
+        operations = super().operations(*arguments, **options)
+
+        def gather(data, indices, scale, out):
+            if out.shape[1] == 1000:
+                raise KeyboardInterrupt
+            operations.gather_x(data, indices, scale, out)
+
+        return operations._replace(gather_x=gather)
+
+
+def test_a_backend_that_fails_is_reported_and_the_others_are_measured(tmp_path, capsys):
+    code, results = bench([cpu(), gpu(Failing)], tmp_path, ["20-8-5"])
+    assert code == 0
+    assert results.complete
+    assert [(m.backend, m.mini_batch_size) for m in results.measurements] == [
+        ("slow-numbers", 10), ("stand-in", 10), ("slow-numbers", 100), ("slow-numbers", 1000), ("stand-in", 1000),
+    ]  # fmt: skip
+    assert "stand-in failed at 20-8-5 × 100: RuntimeError: out of memory\n" in capsys.readouterr().out
+
+
+def test_a_backend_that_fails_at_all_is_left_out(tmp_path, capsys):
+    class Broken(Modelled):
+        def operations(self, *arguments, **options):
+            raise RuntimeError("no")
+
+    code, results = bench([cpu(Broken, "broken"), cpu(), gpu(Broken)], tmp_path, ["20-8-5"], [10])
+    assert (code, len(results.machines), len(results.measurements)) == (0, 1, 1)
+    assert "stand-in failed at the machine: RuntimeError: no" in capsys.readouterr().out
+    assert bench([gpu(Broken)], None, ["20-8-5"], [10])[0] == 1  # nothing could be measured
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_backend_that_computes_something_else_is_not_timed(dtype, capsys):
+    assert bench([gpu(Wrong)], None, ["20-8-5"], [10], dtype)[0] == 1
+    assert "stand-in failed at 20-8-5 × 10: its gradient is not that of plain" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys):
+    path, picture = tmp_path / "out.json", tmp_path / "out.png"
+    code = run.bench(TINY, [], "float64", NETS[:1], BATCHES, path, picture, [cpu(), gpu(Stopped)])
+    assert code == 130
+    results = read_results(path)
+    assert not results.complete
+    assert {m.mini_batch_size for m in results.measurements} == {10, 100}
+    said = capsys.readouterr()
+    assert "stopped by Ctrl-C: 2 of 3 points measured" in said.err
+    assert len([line for line in said.out.splitlines() if "±" in line and "%" in line]) == 4
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    run.show_again(path, None)
+    assert "stopped before its end" in capsys.readouterr().out
+
+
+def test_ctrl_c_before_anything_was_measured_still_ends_well(tmp_path, capsys):
+    code = run.bench(TINY, [], "float64", NETS[:1], [1000], tmp_path / "o.json", tmp_path / "o.png", [gpu(Stopped)])
+    assert code == 130
+    assert "stopped by Ctrl-C: 0 of 1 point measured" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["o.json"]
+
+
+class Broken(io.StringIO):
+    """A standard output that cannot be written to."""
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+def raising(error):
+    def call(*arguments):
+        raise error
+
+    return call
+
+
+def files(folder):
+    """Run a bench that writes both files to a folder; return the exit code, and the names of the files."""
+    code = run.bench(
+        TINY, [], "float64", NETS[:1], BATCHES[:1], folder / "out.json", folder / "out.svg", [cpu(), gpu()]
+    )
+    return code, sorted(os.listdir(folder))
+
+
+@pytest.fixture
+def charts_are_not_drawn(monkeypatch):
+    monkeypatch.setattr(run, "save_chart", lambda results, path: path.write_text("charts"))
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_a_closed_standard_output_loses_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert files(tmp_path) == (141, ["out.json", "out.svg"])
+    assert len(read_results(tmp_path / "out.json").measurements) == 2
+    assert "fastbp:" not in capsys.readouterr().err
+    assert run.show_again(tmp_path / "out.json", None) == 141
+
+
+def test_nothing_is_measured_for_a_closed_standard_output(nothing_is_measured, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken())
+    assert run.bench(TINY, [], "float64", NETS, BATCHES, None, None, [cpu()]) == 141
+
+
+def test_charts_that_cannot_be_drawn_cost_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "save_chart", raising(ZeroDivisionError("in matplotlib")))
+    assert files(tmp_path) == (2, ["out.json"])
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "fastbp: cannot draw the charts: ZeroDivisionError: in matplotlib"
+    assert report(read_results(tmp_path / "out.json")) in said.out
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_results_that_cannot_be_saved_are_printed_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "write_results", raising(InputError("cannot write 'out.json': no space")))
+    assert files(tmp_path) == (2, ["out.svg"])
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1] == "fastbp: cannot write 'out.json': no space"
+    assert "±0%" in said.out
+    assert "results in" not in said.out
+
+
+def test_ctrl_c_while_charts_are_drawn_finds_the_results_saved_and_printed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "save_chart", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        files(tmp_path)
+    assert report(read_results(tmp_path / "out.json")) in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("charts_are_not_drawn")
+def test_ctrl_c_while_results_are_saved_saves_them_again(tmp_path, monkeypatch):
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(path, results):
+        if interrupts:
+            raise interrupts.pop()
+        write_results(path, results)
+
+    monkeypatch.setattr(run, "write_results", interrupted)
+    try:
+        assert files(tmp_path) == (130, ["out.json", "out.svg"])
+    except KeyboardInterrupt:  # which would end pytest
+        pytest.fail("the results are lost")
+    assert read_results(tmp_path / "out.json").complete
+
+
+def test_a_path_that_is_not_utf_8_loses_no_results(tmp_path, monkeypatch):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")
+    try:
+        open(path, "x").close()
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names of files")
+    monkeypatch.setattr(sys, "argv", ["fastbp", "bench", "--json", path])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))  # as `main` has it
+    assert run.bench(TINY, [], "float64", NETS[:1], BATCHES[:1], path, None, [cpu()]) == 0
+    printable = path.encode(errors="backslashreplace").decode()
+    assert read_results(path).command == f"fastbp bench --json '{printable}'"
+
+
+@pytest.fixture
+def nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(run, "measure", lambda *arguments: pytest.fail("measured"))
+
+
+@pytest.mark.usefixtures("nothing_is_measured")
+def test_what_cannot_be_done_is_said_before_anything_is_measured(tmp_path):
+    go = lambda **options: run.bench(**{
+        "effort": TINY, "names": [], "dtype": "float32", "nets": NETS, "mini_batch_sizes": [10], "json": None,
+        "plot": None, "among": [cpu()], **options,
+    })  # fmt: skip
+    refused("cannot write '/nowhere/at/all.json'", go, json="/nowhere/at/all.json")
+    refused("cannot write '/nowhere/at/all.png'", go, plot="/nowhere/at/all.png")
+    refused("valid endings: .png, .svg", go, plot=tmp_path / "chart.gif")
+    refused("unknown backend 'nunpy'; did you mean 'numpy'?", go, names=["numpy", "nunpy"], among=None)
+    refused("dtype is 'float16'; valid: float32, float64", go, dtype="float16")
+    for sizes in ("784", "784-", "a-b", "784,30", "-3-4", "٣-٤", "1" * 20 + "-2"):
+        refused("wanted are whole numbers with '-' between, like 784-30-10", go, nets=[sizes])
+    refused("--sizes 784-0-10: layer 2 is 0; wanted is a whole number of at least 1", go, nets=["784-0-10"])
+    refused("--mini-batch-size is 0; wanted is a whole number of at least 1", go, mini_batch_sizes=[0])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("nothing_is_measured")
+def test_a_grid_that_does_not_fit_is_refused_with_the_estimate():
+    big = {"effort": TINY, "names": [], "dtype": "float32", "json": None, "plot": None}
+    message = r"8-65536-65536-2 × 10 in float32 takes an estimated 128\.\d GiB of memory \(stand-in\), where 80.0 GiB"
+    one = [cpu(), gpu(free=80 * 2**30)]
+    refused(message, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], among=one, **big)
+    half = "takes an estimated 256.* GiB of memory"  # two at once
+    two = [contender(Modelled(name, 1e-6, 1e9, 1e9), free=80 * 2**30) for name in ("a", "b")]
+    refused(half, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], among=two, **big)
+
+
+def test_files_of_others_are_refused_in_one_line(results, tmp_path):
+    path = tmp_path / "other.json"
+    for content in (b"", b"[]", b"{}", b"\x80\x04N.", b'{"kind": "else"}', b"[" * 100_000, b'{"kind": "fastbp-bench"}'):
+        path.write_bytes(content)
+        refused("cannot load '.*other.json': its? ", read_results, path)
+    refused("cannot load", read_results, tmp_path / "missing.json")
+    refused("it is a folder", read_results, tmp_path)
+    write_results(path, dataclasses.replace(results, measurements=results.measurements[-1:], machines=[]))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    refused("damaged", read_results, path)
+
+
+def places(value, *path):
+    """Yield where each value within a value of JSON stands."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(inner, *path, key)
+
+
+def test_files_that_were_changed_are_refused_wherever_it_was(results, tmp_path):
+    path = tmp_path / "changed.json"
+    write_results(path, dataclasses.replace(results, measurements=results.measurements[-1:]))
+    whole = path.read_text()
+    for place in places(json.loads(whole)):
+        content = json.loads(whole)
+        *way, last = place
+        inner = content
+        for key in way:
+            inner = inner[key]
+        inner[last] = {"what": ["nobody", float("nan")]}
+        path.write_text(json.dumps(content))
+        refused("cannot load", read_results, path)
+
+
+@pytest.mark.parametrize("field", ["cores", "memory_bytes", "median", "sizes", "examples", "float32"])
+def test_numbers_of_hundreds_of_digits_are_refused(results, tmp_path, field):
+    path = tmp_path / "changed.json"
+    write_results(path, dataclasses.replace(results, dtype="float32", measurements=results.measurements[-1:]))
+    changed = json.loads(path.read_text())
+    for inner in (changed, changed["measurements"][0], changed["measurements"][0]["step_seconds"]):
+        inner |= {field: [10**400, 3] if field == "sizes" else 10**400} if field in inner else {}
+    changed["machines"][0]["gemm_flops_per_second"] |= {field: 10**400} if field == "float32" else {}
+    path.write_text(json.dumps(changed))
+    refused(r"is damaged: 10+\.\.\.0+$", read_results, path)
+
+
+def test_a_text_that_cannot_be_printed_is_read_with_its_escapes(results, tmp_path):
+    path = tmp_path / "changed.json"
+    write_results(path, results)
+    changed = json.loads(path.read_text())
+    path.write_text(json.dumps({**changed, "no_gpu": "\ud800"}))
+    assert report(read_results(path)).encode().count(b"no GPU answered: \\ud800") == 1
+
+
+# ---- for real
+
+
+def test_without_a_gpu_both_of_numpys_are_taken_and_the_reason_is_said(monkeypatch):
+    from fastbp import backends
+
+    monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers"})
+    found, reason = contenders()
+    assert [c.name for c in found] == ["numpy", "numpy-plain"]
+    assert {c.floor.name for c in found} == {"numpy"}
+    assert reason == "no NVIDIA driver answers"
+
+
+def test_the_command_from_beginning_to_end(tmp_path):
+    arguments = "bench --quick --sizes 20-8-5 --mini-batch-size 10 --json out.json --plot out.png"
+    done = subprocess.run([*FASTBP, *arguments.split()], capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1/2  CPU" in done.stderr
+    assert "2/2  20-8-5 × 10" in done.stderr
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    results = read_results(tmp_path / "out.json")
+    assert results.command == f"fastbp {arguments}"
+    assert {"numpy", "numpy-plain"} <= {m.backend for m in results.measurements}
+    again = subprocess.run([*FASTBP, "bench", "--from", "out.json"], capture_output=True, text=True, cwd=tmp_path)
+    table = done.stdout.splitlines()[1:-2]  # after what is measured, before the files
+    assert again.stdout.splitlines()[1:] == table
+
+
+@pytest.mark.parametrize("option", [["--quick"], ["--dtype", "float32"], ["--sizes", "2-2"], ["--json", "again.json"]])
+def test_nothing_is_measured_beside_results_that_are_shown(option):
+    with pytest.raises(InputError, match="--from shows results as they are"):
+        fastbp.main(["bench", "--from", "out.json", *option], standalone_mode=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_at_the_command(tmp_path):
+    arguments = (
+        "bench --quick --backend numpy-plain --sizes 20-8-5 --mini-batch-size 10 --mini-batch-size 20 --json out.json"
+    )
+    process = subprocess.Popen(
+        [*FASTBP, *arguments.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    for line in process.stderr:
+        if line.startswith("3/3"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped by Ctrl-C: 1 of 2 points measured" in err
+    assert "Traceback" not in err
+    assert len(read_results(tmp_path / "out.json").measurements) == 1

@@ -1,0 +1,285 @@
+"""The command, as a person runs it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import FASTBP
+from commands import run_command as run
+
+import fastbp
+from fastbp import datasets
+from fastbp.backends.cupy.diagnosis import why_not
+
+_FOLDERS = [os.environ.get("FASTBP_DATA"), Path(__file__).parents[3] / "shared/data/mnist"]
+MNIST = next((folder for folder in _FOLDERS if folder and Path(folder, "train-images-idx3-ubyte.gz").exists()), None)
+
+
+def test_train_alone_ends_with_accuracy_time_and_what_to_try_next():
+    done = subprocess.run([*FASTBP, "train"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "<Network 64-30-10: sigmoid, sigmoid; quadratic cost; float32 on numpy>"
+    assert lines[1] == "1,259 examples to train on, 179 to validate, 359 to test"
+    assert "% of the 359 test examples right" in lines[2]
+    assert float(lines[2].partition("%")[0]) >= 96
+    assert lines[3].startswith("100 epochs in ")
+    assert "Try next:  fastbp train" in done.stdout
+    assert "epoch 100/100" in done.stderr
+
+
+def test_what_it_says_to_try_next_works(tmp_path):
+    from fastbp.cli import _NEXT
+
+    arguments = _NEXT.splitlines()[0].partition("fastbp ")[2].split()
+    done = run(*[str(tmp_path / word) if word == "curves.png" else word for word in arguments])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_option(tmp_path):
+    picture = tmp_path / "curves.svg"
+    options = {
+        "--sizes": "64-20-15-10",
+        "--epochs": "2",
+        "--mini-batch-size": "20",
+        "--eta": "0.1",
+        "--lmbda": "0.1",
+        "--cost": "log-likelihood",
+        "--activations": "tanh,relu,softmax",
+        "--backend": "numpy-plain",
+        "--dtype": "float64",
+        "--seed": "3",
+        "--plot": str(picture),
+    }
+    done = run("train", *[word for pair in options.items() for word in pair])
+    assert done.returncode == 0, done.stderr
+    assert "tanh, relu, softmax; log-likelihood cost; float64 on numpy-plain" in done.stdout
+    assert "<svg" in picture.read_text()
+    assert os.listdir(tmp_path) == ["curves.svg"]
+
+
+def test_the_environment_chooses_the_backend():
+    assert "on numpy-plain" in run("train", "--epochs", "1", FASTBP_BACKEND="numpy-plain").stdout
+
+
+def test_the_seed_decides_the_result():
+    outputs = [run("train", "--epochs", "3", "--seed", seed).stderr.splitlines()[-1].split("  ")[1] for seed in "112"]
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train", "--epoch", "x"], "epoch"),
+        (["train", "--epochs", "three"], "'three' is not a valid integer"),
+        (["train", "--epochs", "0"], "epochs is 0; wanted is a whole number of at least 1"),
+        (["train", "--eta", "nan"], "eta is nan; wanted is a finite number, positive"),
+        (["train", "--mini-batch-size", "2000"], "mini_batch_size is 2000; wanted is a whole number from 1 to 1259"),
+        (["train", "--sizes", "64,10"], "--sizes is '64,10'; wanted are whole numbers with '-' between"),
+        (["train", "--sizes", "784-30-10"], "the data have 64 inputs and 10 classes: wanted is 64-…-10"),
+        (["train", "--sizes", "64-0-10"], "sizes[1] is 0"),
+        (["train", "--cost", "quadratc"], "unknown cost 'quadratc'; did you mean 'quadratic'?"),
+        (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
+        (["train", "--activations", "relu,sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
+        (
+            ["train", "--backend", "cupy:999"],
+            "backend 'cupy' cannot be used: ",
+        ),
+        (["train", "--dtype", "half"], "dtype is 'float16'; valid: float32, float64"),
+        (["train", "--seed", "-1"], "rng is -1"),
+        (["train", "--plot", "curves.gif"], "valid endings: .png, .svg"),
+        (["train", "--plot", "/nowhere/at/all/curves.png"], "is no folder that can be written to"),
+        (["train", "--activations", "identity", "--cost", "quadratic", "--eta", "1e9"], "the cost is no longer finite"),
+        (["train", "extra"], "extra"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1 or "epoch" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("fastbp: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr("fastbp.plots.learning_curves.find_spec", lambda name: None)
+    done = run("train", "--plot", "c.png")
+    assert done.returncode == 2
+    assert done.stderr == "fastbp: pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'\n"
+
+
+def test_help_and_version():
+    assert "Usage: fastbp [OPTIONS] COMMAND" in run().stdout
+    assert "--mini-batch-size INTEGER" in run("train", "--help").stdout
+    assert run("--version").stdout == "fastbp, version 0.1.0\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_ends_with_what_was_reached():
+    process = subprocess.Popen(
+        [*FASTBP, "train", "--epochs", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C in epoch" in err
+    assert "% of the 359 test examples right" in out
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return a network that the command has trained and saved."""
+    path = tmp_path_factory.mktemp("saved") / "digits.safetensors"
+    done = run("train", "--epochs", "20", "--save", str(path))
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def test_evaluate_says_the_accuracy_that_training_ended_with(saved):
+    path, trained = saved
+    done = run("evaluate", str(path))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1] == "359 examples of digits"
+    assert lines[2].partition("%")[0] == re.search(r"([\d.]+)% of the 359 test examples", trained)[1]
+    assert sum(int(n) for line in lines[4:] for n in line.replace("·", "0").split()[1:]) == 359
+
+
+def test_predict_reads_every_format_and_writes_csv(saved, tmp_path):
+    (x, _), _ = datasets.digits()
+    net, rows = fastbp.load(saved[0]), np.ascontiguousarray(x[:, :7].T)
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
+    np.savez(tmp_path / "x.npz", x=rows)
+    header = b"\0\0\x0d\2" + np.array([7, 64], ">u4").tobytes()
+    (tmp_path / "x.idx").write_bytes(header + rows.astype(">f4").tobytes())
+    texts = []
+    for name in ("x.csv", "x.npz", "x.idx"):
+        done = run("predict", str(saved[0]), str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        texts.append(done.stdout)
+    assert texts[0] == texts[1] == texts[2]
+    lines = [line.split(",") for line in texts[0].splitlines()]
+    assert lines[0] == ["class", *[f"output_{j}" for j in range(10)]]
+    assert [int(line[0]) for line in lines[1:]] == net.predict(rows.T).tolist()
+    np.testing.assert_allclose(np.array([line[1:] for line in lines[1:]], float).T, net.feedforward(rows.T), rtol=1e-6)
+    run("predict", str(saved[0]), str(tmp_path / "x.csv"), "--output", str(tmp_path / "out.csv"))
+    assert (tmp_path / "out.csv").read_text() == texts[0]
+
+
+def test_a_csv_of_ones_own_is_scaled_and_the_scale_is_kept(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    rows = np.column_stack([1000.0 * (labels == c) + rng.normal(0, 100, 300) for c in range(3)])
+    data = tmp_path / "own.csv"
+    names = "size,weight,age,kind"
+    np.savetxt(data, np.column_stack([rows, labels]), delimiter=",", header=names, comments="")
+    model = tmp_path / "own.safetensors"
+    done = run("train", "--data", str(data), "--label", "kind", "--epochs", "30", "--save", str(model))
+    assert done.returncode == 0, done.stderr
+    assert "240 examples to train on, 30 to validate, 30 to test" in done.stdout
+    assert fastbp.load(model).input_scale == pytest.approx(1 / 1300, rel=0.2)
+    evaluated = run("evaluate", str(model), "--data", str(data), "--label", "kind").stdout
+    assert float(re.search(r"([\d.]+)% right", evaluated)[1]) > 95
+
+
+def test_resume_goes_on(tmp_path):
+    path = str(tmp_path / "run")
+    first = run("train", "--epochs", "5", "--checkpoint", path)
+    assert first.returncode == 0, first.stderr
+    on = run("train", "--epochs", "10", "--checkpoint", path, "--resume", "--save", str(tmp_path / "a"))
+    whole = run("train", "--epochs", "10", "--save", str(tmp_path / "b"))
+    assert "epoch 10/10" in on.stderr
+    assert whole.returncode == 0, whole.stderr
+    for a, b in zip(fastbp.load(tmp_path / "a").weights, fastbp.load(tmp_path / "b").weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_info_names_versions_backends_and_the_cache():
+    out = run("info").stdout
+    for word in (
+        "NumPy",
+        "Numba",
+        "BLAS",
+        "threads",
+        "compiled code",
+        "backend numpy",
+        f"cupy               {why_not()}",
+    ):
+        assert word in out
+
+
+def test_check_passes_and_its_exit_code_says_when_it_does_not(run_python):
+    done = run("check", "--backend", "numpy-plain")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "all passed"
+    source = """
+import sys, fastbp.cli.check.host
+fastbp.cli.check.host.checks = lambda backend: [fastbp.cli.check.host.Check("something", float("nan"), 1.0)]
+sys.argv = ["fastbp", "check"]
+from fastbp.cli import main
+main()
+"""
+    failing = run_python(source)
+    assert failing.returncode == 1
+    assert "FAILED  something" in failing.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "digit"], "did you mean 'digits'?"),
+        (["train", "--schedule", "cosin"], "unknown schedule 'cosin'; did you mean 'cosine'?"),
+        (["train", "--resume"], "resume wants a checkpoint"),
+        (["train", "--save", "/nowhere/at/all.safetensors"], "cannot write '/nowhere/at/all.safetensors'"),
+        (["train", "--momentum", "1"], "momentum is 1.0; wanted is a number from 0 to below 1"),
+        (["train", "--optimizer", "adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
+        (["train", "--optimizer", "adam", "--momentum", "0.9"], "momentum is 0.9 beside optimizer 'adam'"),
+        (["train", "--class-weight", "heavy"], "'heavy' is not 'balanced'"),
+        (["evaluate"], "Missing argument 'MODEL'"),
+        (["evaluate", "missing.safetensors"], "cannot load 'missing.safetensors'"),
+        (["predict", "missing.safetensors", "x.csv"], "cannot load 'missing.safetensors'"),
+        (["check", "--backend", "cupy:999"], "backend 'cupy' cannot be used"),
+    ],
+)
+def test_errors_of_the_other_commands(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("fastbp: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_network_of_other_data_is_refused(saved, tmp_path):
+    (tmp_path / "two.csv").write_text("1,2,0\n3,4,1\n")
+    done = run("evaluate", str(saved[0]), "--data", str(tmp_path / "two.csv"))
+    assert done.returncode == 2
+    assert "x has shape (2, 2); wanted are columns of 64" in done.stderr
+
+
+@pytest.mark.skipif(MNIST is None, reason="MNIST's files are neither in FASTBP_DATA nor beside the repository")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+def test_mnist_ends_above_94_percent_and_evaluate_says_the_same(seed, tmp_path):
+    model = str(tmp_path / "m.safetensors")
+    options = ["--sizes", "784-30-10", "--epochs", "10", "--mini-batch-size", "10", "--eta", "3.0"]
+    trained = run("train", "--data", str(MNIST), *options, "--seed", str(seed), "--save", model)
+    right = re.search(r"([\d.]+)% of the 10,000 test examples right", trained.stdout)[1]
+    assert float(right) >= 94
+    assert f"{right}% right" in run("evaluate", model, "--data", str(MNIST)).stdout
+
+
+def test_completion_of_the_shell():
+    environment = {**os.environ, "_FASTBP_COMPLETE": "bash_source"}
+    done = subprocess.run(FASTBP, capture_output=True, text=True, env=environment)
+    assert "complete -o nosort -F _fastbp_completion fastbp" in done.stdout

@@ -1,0 +1,81 @@
+"""Lowering: copies of formulas with a target's words and numbers in them."""
+
+import numpy as np
+import pytest
+
+from fastbp_kernels.specialize import FormulaError, fingerprint, lower
+from fastbp_kernels.words import exp
+
+SLOPE = 0.25
+
+
+def scaled(z):
+    return SLOPE * z
+
+
+def nested(z):
+    return exp(scaled(z)) + 1.5
+
+
+def countdown(z):
+    return countdown(z - 1.0)
+
+
+def target(words=None):
+    return {"decorate": lambda f: f, "words": words or {}, "number": np.float32}
+
+
+def test_words_and_numbers_become_the_targets_in_all_that_is_called():
+    lowered = lower(nested, **target({exp: lambda x: x}))
+    assert lowered(np.float32(2.0)) == np.float32(2.0)
+    assert lowered(np.float32(2.0)).dtype == np.float32
+    assert nested(0.0) == 2.5  # the original is left alone
+
+
+def test_closures_are_lowered_too():
+    def factory(slope, inner):
+        return lambda z: slope * inner(z)
+
+    lowered = lower(factory(0.5, scaled), **target())
+    assert lowered(np.float32(8.0)).dtype == np.float32
+    assert lowered(np.float32(8.0)) == 1.0
+
+
+def test_an_attribute_that_has_a_functions_name_is_no_call():
+    class Holder:
+        scaled = 3
+
+    def reads_an_attribute(holder):
+        return holder.scaled
+
+    assert lower(reads_an_attribute, **target())(Holder) == 3
+
+
+def test_whole_numbers_stay_as_they_are():
+    lowered = lower(lambda z: z**2, **target())
+    assert 2 in lowered.__code__.co_consts
+
+
+@pytest.mark.parametrize("function", [max, np.exp, int])
+def test_what_is_no_plain_function_is_refused(function):
+    with pytest.raises(FormulaError, match="only plain Python functions are compiled"):
+        lower(function, **target())
+
+
+def test_recursion_is_refused():
+    with pytest.raises(FormulaError, match="countdown calls itself"):
+        lower(countdown, **target())
+
+
+def test_a_fingerprint_tells_numbers_apart_that_are_equal_or_lie_where_another_lay():
+    def factory(number):
+        return lambda z: number * z
+
+    numbers = [1, 1.0, True, 0.0, -0.0, np.float32(1), np.float64(1)]
+    assert len({fingerprint(factory(number)) for number in numbers}) == len(numbers)
+    seen = [fingerprint(factory(np.float32(k))) for k in range(50)]  # each is freed, and its place taken by the next
+    assert len(set(seen)) == 50
+    assert fingerprint(factory(np.float32(3))) == seen[3]
+    assert fingerprint(factory([1.0])) != fingerprint(factory([1.0]))
+    assert fingerprint(factory((1, 2))) == fingerprint(factory((1, 2))) != fingerprint(factory((1.0, 2)))
+    assert hash(fingerprint(factory(([], 1)))) != hash(fingerprint(factory(([], 1))))
