@@ -19,13 +19,13 @@ def data(request) -> Rows:
 
 
 @pytest.fixture(scope="session")
-def why_not():
+def unavailable_reason():
     return backends.available()
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request, why_not):
-    if reason := why_not[request.param]:
+def backend(request, unavailable_reason):
+    if reason := unavailable_reason[request.param]:
         pytest.skip(f"{request.param}: {reason}")
     return backends.get(request.param)
 

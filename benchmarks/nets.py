@@ -10,9 +10,9 @@ from benchmarks.mnist import Rows
 from benchmarks.peers import parameters
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.operations import Backend, Examples, Memory, Plan, descent
+from fastbp.operations import Backend, Examples, Plan, WorkspacePool, descent
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
+from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
 
 NETS = [((784, 30, 10), 10), ((784, 100, 10), 10), ((784, 800, 10), 100), ((784, 1024, 1024, 10), 256)]
 
@@ -37,7 +37,7 @@ class Ready:
     def train(self) -> None:
         """Train on all mini-batches once, and be done when this returns."""
         *_, order, _, m, _ = self.arguments
-        with uninterrupted(), self.plan.backend.help_for(self.plan, "uint8", m, len(order)):
+        with uninterrupted(), self.plan.backend.worker_context(self.plan, "uint8", m, len(order)):
             self.plan.backend.run(equations.train_mini_batches, *self.arguments)
             self.plan.backend.synchronize()
 
@@ -56,7 +56,7 @@ def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str,
     by = descent(SGD(), 0.1, steps=0, count=len(order) // m, lmbda=0.0, n=len(data.images))
     total = backend.new_total(sizes[-1], m, dtype)
     backend.set_total(total, 0.0)
-    ws = Memory(plan, operations, m).workspace(m)
+    ws = WorkspacePool(plan, operations, m).workspace(m)
     examples = Examples(x, y, s, plan.input_scale)
-    arguments = (operations, p, moments_at_rest(plan), ws, examples, backend.upload(order), by, m, total)
+    arguments = (operations, p, new_optimizer_state(plan), ws, examples, backend.upload(order), by, m, total)
     return Ready(plan, arguments, sum(array.nbytes for array in host))

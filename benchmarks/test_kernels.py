@@ -131,7 +131,10 @@ def test_move(benchmark, backend, dtype, rng):
         backend.columns(block) if backend.name != "numpy" else block for block in blocks(rng, backend, dtype, 4)
     ]
     timed(
-        benchmark, "Adam", dtype, repeat(backend, twenty_moves, operations(backend, dtype, "sigmoid").move, *matrices)
+        benchmark,
+        "Adam",
+        dtype,
+        repeat(backend, twenty_moves, operations(backend, dtype, "sigmoid").optimizer_step, *matrices),
     )
 
 

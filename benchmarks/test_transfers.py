@@ -7,8 +7,8 @@ from fastbp import backends
 
 
 @pytest.fixture
-def gpu(why_not):
-    if reason := why_not["cupy"]:
+def gpu(unavailable_reason):
+    if reason := unavailable_reason["cupy"]:
         pytest.skip(f"cupy: {reason}")
     return backends.get("cupy")
 

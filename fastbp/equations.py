@@ -8,7 +8,7 @@ goes into layer l and `ws.activations[l + 1]` comes out.
 
 from typing import Any
 
-from fastbp.operations import Descent, Examples, Moments, Operations, Parameters, Workspace
+from fastbp.operations import Descent, Examples, Operations, OptimizerState, Parameters, Workspace
 
 Array = Any
 
@@ -16,7 +16,7 @@ Array = Any
 def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
     """(1), (2): zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ), from the first layer to the last."""
     for l in range(len(p.weights)):
-        ops.affine(p.weights[l], ws.activations[l], ws.zs[l])
+        ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
 
 
@@ -28,7 +28,7 @@ def output_error(ops: Operations, ws: Workspace) -> None:
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
     """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from the last layer but one to the first; and δˡ 1 in the same pass."""
     for l in range(len(p.weights) - 2, -1, -1):
-        ops.backproject(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
+        ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
 
 
@@ -38,7 +38,7 @@ def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, be
     With α = β = 1 this adds the gradient, summed over the columns, to what is in `p`; α = −η/m is a step of descent.
     """
     for l in range(len(p.weights)):
-        ops.add_columns(alpha, ws.sums[l], beta_b, p.biases[l])
+        ops.add_column_sums(alpha, ws.sums[l], beta_b, p.biases[l])
         ops.add_outer(alpha, ws.deltas[l], ws.activations[l], beta_w, p.weights[l])
 
 
@@ -53,10 +53,12 @@ def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -
 def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradients: tuple[Array, ...]) -> None:
     """∂C₀/∂aˡ⁻¹ = (Wˡ)ᵀ δˡ, deeplizard's Σ_j ∂C₀/∂a_j g′(z_j) w_jk, down to ∂C₀/∂x."""
     for l in range(len(p.weights)):
-        ops.backproject(p.weights[l], ws.deltas[l], gradients[l])
+        ops.matmul_transposed(p.weights[l], ws.deltas[l], gradients[l])
 
 
-def descend(ops: Operations, p: Parameters, moments: Moments, ws: Workspace, by: Descent, eta: float, m: int) -> None:
+def descend(
+    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, by: Descent, eta: float, m: int
+) -> None:
     """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; or a step of the optimizer's own.
 
     Such a step goes by its formula, along ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
@@ -68,12 +70,14 @@ def descend(ops: Operations, p: Parameters, moments: Moments, ws: Workspace, by:
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
         decay, k_1, k_2, k_3 = by.lmbda / by.n, by.k_1, by.k_2, by.k_3
         for l in range(len(p.weights)):
-            ops.move(eta, decay, k_1, k_2, k_3, nabla.weights[l], first.weights[l], second.weights[l], p.weights[l])
-            ops.move(eta, 0.0, k_1, k_2, k_3, nabla.biases[l], first.biases[l], second.biases[l], p.biases[l])
+            ops.optimizer_step(
+                eta, decay, k_1, k_2, k_3, nabla.weights[l], first.weights[l], second.weights[l], p.weights[l]
+            )
+            ops.optimizer_step(eta, 0.0, k_1, k_2, k_3, nabla.biases[l], first.biases[l], second.biases[l], p.biases[l])
 
 
 def update_mini_batch(
-    ops: Operations, p: Parameters, moments: Moments, ws: Workspace, by: Descent, eta: float, m: int
+    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, by: Descent, eta: float, m: int
 ) -> None:
     """Take one step of descent on a mini-batch of m examples, whose x and y are in `ws`."""
     feedforward(ops, p, ws)
@@ -85,7 +89,7 @@ def update_mini_batch(
 def train_mini_batches(
     ops: Operations,
     p: Parameters,
-    moments: Moments,
+    moments: OptimizerState,
     ws: Workspace,
     examples: Examples,
     order: Array,

@@ -51,13 +51,13 @@ def brief(value: Any) -> str:
     >>> brief("a" * 10**6)
     "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
     """
-    return cut(" ".join(_ABRIDGED.repr(value).split()), _SHORT)
+    return truncate(" ".join(_ABRIDGED.repr(value).split()), _SHORT)
 
 
-def cut(text: str, length: int) -> str:
+def truncate(text: str, length: int) -> str:
     """Return the beginning of a text that may be of any length, since it came out of a file.
 
-    >>> cut("'x.npy'", 60), cut("xxxxxx", 4)
+    >>> truncate("'x.npy'", 60), truncate("xxxxxx", 4)
     ("'x.npy'", 'xxx…')
     """
     return text if len(text) <= length else text[: length - 1] + "…"
@@ -65,7 +65,7 @@ def cut(text: str, length: int) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return what an exception says, in one line of at most 300 characters, or its name if it says nothing."""
-    return cut(" ".join(str(error).split()), 300) or type(error).__name__
+    return truncate(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:

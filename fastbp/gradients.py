@@ -10,10 +10,10 @@ from fastbp.activations import Activation
 from fastbp.costs import Cost
 from fastbp.datasets.inputs import as_columns, as_targets
 from fastbp.errors import GradientError, InputError
-from fastbp.operations import Memory, Operations, Parameters, Plan, Workspace, descent
+from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, descent
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of, zeros
-from fastbp.training.inference import batches, place
+from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of, zeros
+from fastbp.training.inference import batches, copy_into
 from fastbp_kernels.words import namespace
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def backprop(
         weights, biases = list(weights), list(biases)
     except TypeError:
         raise InputError("weights and biases are wanted as lists of arrays; biases may be empty") from None
-    weights, biases = [backends.detached(w) for w in weights], [backends.detached(b) for b in biases]
+    weights, biases = [backends.detach(w) for w in weights], [backends.detach(b) for b in biases]
     if not weights or any(getattr(w, "ndim", 0) != 2 or not hasattr(w, "dtype") for w in weights):
         raise InputError("weights are no matrices; wanted is a list of one or more (n_l, n_{l-1}) arrays")
     named = {f"weights[{l}]": w for l, w in enumerate(weights)} | {f"biases[{l}]": b for l, b in enumerate(biases)}
-    backend = backends.of(**named, x=x, y=y)
+    backend = backends.infer(**named, x=x, y=y)
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
     dtype = str(weights[0].dtype).rpartition(".")[2]
     plan = plan_of(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend)
@@ -128,7 +128,7 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
     ws = _workspace(plan, operations, x, y)
     m = int(x.shape[1])
     by = descent(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
-    plan.backend.run(equations.update_mini_batch, operations, p, moments_at_rest(plan), ws, by, eta, m)
+    plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, by, eta, m)
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
@@ -155,9 +155,9 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
 
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
     """Return a workspace that holds all of checked columns together."""
-    ws = Memory(plan, operations, x.shape[1]).workspace(x.shape[1])
-    place(x, ws.activations[0], plan, plan.input_scale)
-    place(y, ws.y, plan)
+    ws = WorkspacePool(plan, operations, x.shape[1]).workspace(x.shape[1])
+    copy_into(x, ws.activations[0], plan, plan.input_scale)
+    copy_into(y, ws.y, plan)
     return ws
 
 

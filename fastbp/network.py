@@ -13,15 +13,15 @@ import numpy.typing as npt
 from fastbp import backends, gradients
 from fastbp.activations import Activation
 from fastbp.costs import Cost
-from fastbp.datasets.foreign_arrays import taken
+from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets
 from fastbp.errors import InputError, brief, choose, finite_number, whole_number
 from fastbp.files import models
-from fastbp.files.tensors import PathName
+from fastbp.files.tensors import StrPath
 from fastbp.gradients import Trace
 from fastbp.operations import Parameters
 from fastbp.optimizers import Optimizer
-from fastbp.parameters import Listed, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
+from fastbp.parameters import ParameterList, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
 from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.history import Epoch, History
@@ -35,7 +35,7 @@ INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) *
 """The standard deviation of a weight by the number of inputs of its neuron."""
 
 
-def _where_it_runs(method: Callable[Concatenate["Network", P], R]) -> Callable[Concatenate["Network", P], R]:
+def _on_backend_device(method: Callable[Concatenate["Network", P], R]) -> Callable[Concatenate["Network", P], R]:
     """Have a method of a network run where its backend does: on `cupy:1`, say, whatever CuPy's current device is."""
 
     @functools.wraps(method)
@@ -92,7 +92,7 @@ class Network:
         with where.current():
             drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
             drawn = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
-        self._weights, self._biases = Listed("weights", drawn), Listed("biases", drawn_biases)
+        self._weights, self._biases = ParameterList("weights", drawn), ParameterList("biases", drawn_biases)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -130,7 +130,7 @@ class Network:
         return self._weights.listed
 
     @weights.setter
-    @_where_it_runs
+    @_on_backend_device
     def weights(self, weights: Iterable[Array]) -> None:
         self._weights.assign(weights, self._plan)
 
@@ -140,11 +140,11 @@ class Network:
         return self._biases.listed
 
     @biases.setter
-    @_where_it_runs
+    @_on_backend_device
     def biases(self, biases: Iterable[Array]) -> None:
         self._biases.assign(biases, self._plan)
 
-    @_where_it_runs
+    @_on_backend_device
     def feedforward(self, a: Array) -> Array:
         """Return the outputs aᴸ for inputs a: equations (1), (2).
 
@@ -153,11 +153,11 @@ class Network:
         >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
         (3, 3)
         """
-        a = taken("x", a, self._plan.backend)
+        a = as_backend_array("x", a, self._plan.backend)
         outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a, finite=False))
         return outputs[:, 0] if a.ndim == 1 else outputs
 
-    @_where_it_runs
+    @_on_backend_device
     def cost(self, x: Array, y: Array) -> float:
         """Return C = (1/m) Σ_x C_x, the average over the columns of x with targets y: equation (3).
 
@@ -171,7 +171,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return inference.mean_cost(self._plan, self._parameters(), inputs, targets)
 
-    @_where_it_runs
+    @_on_backend_device
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
         """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns: equations (BP1) to (BP4).
 
@@ -185,7 +185,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return gradients.gradient(self._plan, self._parameters(), inputs, targets)
 
-    @_where_it_runs
+    @_on_backend_device
     def trace(self, x: Array, y: Array) -> Trace:
         """Return all that backpropagation computes for columns x with targets y, layer by layer, as a `Trace`.
 
@@ -196,7 +196,7 @@ class Network:
         inputs, targets = self._examples(x, y)
         return gradients.trace(self._plan, self._parameters(), inputs, targets)
 
-    @_where_it_runs
+    @_on_backend_device
     def train(
         self,
         x: Array,
@@ -212,7 +212,7 @@ class Network:
         patience: int | None = None,
         sample_weight: Array = None,
         class_weight: Any = None,
-        checkpoint: PathName | None = None,
+        checkpoint: StrPath | None = None,
         resume: bool = False,
         resume_anyway: bool = False,
         overwrite: bool = False,
@@ -269,14 +269,14 @@ class Network:
             resume_anyway=resume_anyway,
             overwrite=overwrite,
             seeded=self._seeded,
-            callback=None if callback is None else self._minding(callback),
+            callback=None if callback is None else self._with_assigned_parameters(callback),
         )
         with in_use(checkpoint):
             run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
             with watching(progress, run.examples_in_all) as watcher:
                 return run.begin(watcher=watcher)
 
-    @_where_it_runs
+    @_on_backend_device
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
         """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
 
@@ -290,7 +290,7 @@ class Network:
         eta = finite_number("eta", eta, positive=True)
         gradients.descend(self._plan, self._parameters(), inputs, targets, eta)
 
-    @_where_it_runs
+    @_on_backend_device
     def predict(self, x: Array) -> npt.NDArray[np.int64]:
         """Return, on the host, the class of each column: the index of its largest output, by batches of bounded memory.
 
@@ -300,7 +300,7 @@ class Network:
         self._check_has_classes("predict")
         return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
 
-    @_where_it_runs
+    @_on_backend_device
     def accuracy(self, x: Array, labels: Array) -> float:
         """Return the fraction of columns whose largest output is the one of their label.
 
@@ -314,7 +314,7 @@ class Network:
         wanted = as_classes(labels, inputs.shape[1], self._plan)
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
 
-    @_where_it_runs
+    @_on_backend_device
     def to(self, backend: Any = None, *, dtype: npt.DTypeLike | None = None) -> "Network":
         """Return a copy of the network on another backend, in another dtype, or both; it draws the same mini-batches.
 
@@ -332,11 +332,11 @@ class Network:
         other._rng = copy.deepcopy(self._rng)
         for name, arrays in (("weights", self.weights), ("biases", self.biases)):
             copies = checked_parameters(name, [host(a) for a in arrays], other._plan, copied=True)
-            setattr(other, f"_{name}", Listed(name, copies))
+            setattr(other, f"_{name}", ParameterList(name, copies))
         return other
 
-    @_where_it_runs
-    def save(self, path: PathName) -> None:
+    @_on_backend_device
+    def save(self, path: StrPath) -> None:
         """Write the network to a file in the safetensors format, from which `load` makes one that is equal to it.
 
         Weights (n_l, n_{l−1}) and biases (n_l, 1) are kept in the network's dtype, as "weights.0", "biases.0" and on;
@@ -373,7 +373,7 @@ class Network:
         inputs = self._inputs(x)
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
-    def _minding(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
+    def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
         """Return a callback that also takes over the parameters which the given one may have assigned."""
         if not callable(callback):
             raise InputError(f"callback is {brief(callback)}; wanted is a function of an Epoch")
@@ -393,7 +393,7 @@ class Network:
 
 
 def load(
-    path: PathName, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
+    path: StrPath, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
 ) -> Network:
     """Return the network of a file that `Network.save` wrote, equal to it bit for bit.
 
@@ -412,7 +412,7 @@ def load(
     """
     net = Network.__new__(Network)  # without drawing parameters
     net._plan, weights, biases, net._rng = models.read_model(path, backend=backend, activations=activations, cost=cost)
-    net._weights, net._biases = Listed("weights", weights), Listed("biases", biases)
+    net._weights, net._biases = ParameterList("weights", weights), ParameterList("biases", biases)
     return net
 
 

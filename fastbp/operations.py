@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fastbp.activations import Activation
 from fastbp.costs import OutputRule
-from fastbp.optimizers import Optimizer, Rule
+from fastbp.optimizers import Optimizer, UpdateRule
 
 Array = Any
 Operation = Callable[..., None]
@@ -32,7 +32,7 @@ class Formulas:
     output: OutputRule
     bias: bool
     weighted: bool = False
-    rule: Rule | None = None
+    rule: UpdateRule | None = None
 
 
 class LayerOperations(NamedTuple):
@@ -52,11 +52,11 @@ class Operations(NamedTuple):
 
     `gather_x` (data, indices, scale, out): the examples of those indices, times a scale, as columns; `gather` does the
     like for targets and weights.
-    `affine` (w, a, z): z = w a. `backproject` (w, delta, out): out = wᵀ delta.
+    `matmul` (w, a, z): z = w a. `matmul_transposed` (w, delta, out): out = wᵀ delta.
     `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
-    `add_columns` (alpha, sums, beta, b): b = beta b + alpha sums 1.
-    `move` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): w and its moments by the optimizer's formula, for the
-    gradient nabla + decay w; nothing where there is no such rule.
+    `add_column_sums` (alpha, sums, beta, b): b = beta b + alpha sums 1.
+    `optimizer_step` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): w and its moments by the optimizer's formula,
+    for the gradient nabla + decay w; nothing where there is no such rule.
     `output_error` (z, a, y, s, delta, sums): (BP1), times the examples' weights s where there are some.
     `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
 
@@ -67,11 +67,11 @@ class Operations(NamedTuple):
     layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
     gather_x: Operation
     gather: Operation
-    affine: Operation
-    backproject: Operation
+    matmul: Operation
+    matmul_transposed: Operation
     add_outer: Operation
-    add_columns: Operation
-    move: Operation
+    add_column_sums: Operation
+    optimizer_step: Operation
     output_error: Operation
     add_cost: Operation
 
@@ -107,7 +107,7 @@ class Examples(NamedTuple):
     scale: float
 
 
-class Moments(NamedTuple):
+class OptimizerState(NamedTuple):
     """What an optimizer works on: ∇C, and its first moment (a velocity, or Adam's m) and second, like the parameters.
 
     What the optimizer does not need is blocks without rows.
@@ -138,19 +138,19 @@ def descent(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: 
     return Descent(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
 
 
-class Help:
+class WorkerContext:
     """A context for larger work, in which a backend has more hands at it; most need none.
 
     It is entered and left where Ctrl-C is held back: an interrupt between the two halves of either would stay half.
     """
 
-    def __enter__(self) -> "Help":
+    def __enter__(self) -> "WorkerContext":
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
-    def learn(self, count: int, seconds: float) -> None:
+    def record_time(self, count: int, seconds: float) -> None:
         """Hear how long so many mini-batches took."""
 
 
@@ -197,11 +197,11 @@ class Backend(ABC):
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
         """Raise `InputError` if a network of these sizes cannot run here."""
 
-    def help_for(self, plan: "Plan", source: str, m: int, n: int) -> Help:
+    def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:
         """Return help for n examples, of a dtype, that a network is trained on by ms."""
-        return Help()
+        return WorkerContext()
 
-    def adopt(self, name: str, array: Array) -> Array | None:
+    def from_foreign(self, name: str, array: Array) -> Array | None:
         """Return an array of another library that lies here as one of this backend's, the same memory; else None.
 
         Raises `InputError` for one of this backend's that lies elsewhere or cannot be worked on.
@@ -264,7 +264,7 @@ class Plan:
         return array
 
 
-class Memory:
+class WorkspacePool:
     """The memory of a mini-batch of up to m examples, of which the workspaces for fewer are views."""
 
     def __init__(self, plan: Plan, operations: Operations, m: int) -> None:

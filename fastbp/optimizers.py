@@ -20,7 +20,7 @@ Array = Any
 Constants = tuple[float, float, float]
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """`formula(w, g, first, second, eta, k_1, k_2, k_3)` gives the new w, first and second moment of one parameter.
 
     g is its entry in ∇C, L2 included, and the k are constants. `moments` is how many moments there are, 1 or 2; a
@@ -81,11 +81,11 @@ class SGD:
         return 3.0 * (1.0 - self.momentum)
 
     @property
-    def rule(self) -> Rule | None:
+    def rule(self) -> UpdateRule | None:
         """The rule of a velocity, or None for plain descent, which is done where the gradient is formed."""
         if self.momentum == 0.0:
             return None
-        return Rule(_nesterov if self.nesterov else _momentum, moments=1)
+        return UpdateRule(_nesterov if self.nesterov else _momentum, moments=1)
 
     @property
     def constants(self) -> Constants:
@@ -121,9 +121,9 @@ class Adam:
         object.__setattr__(self, "epsilon", finite_number("epsilon", self.epsilon, positive=True))
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> UpdateRule:
         """The rule of two moments."""
-        return Rule(_adam, moments=2)
+        return UpdateRule(_adam, moments=2)
 
     @property
     def constants(self) -> Constants:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
 from fastbp.costs import Cost, cost_of, output_rule
-from fastbp.datasets.foreign_arrays import taken
-from fastbp.errors import InputError, brief, cut, finite_number, plural, whole_number
-from fastbp.operations import Backend, Formulas, Moments, Parameters, Plan
-from fastbp.optimizers import Rule
+from fastbp.datasets.foreign_arrays import as_backend_array
+from fastbp.errors import InputError, brief, finite_number, plural, truncate, whole_number
+from fastbp.operations import Backend, Formulas, OptimizerState, Parameters, Plan
+from fastbp.optimizers import UpdateRule
 
 Array = Any
 Shapes = list[tuple[int, int]]
@@ -68,7 +68,7 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
     ]
 
 
-class Listed:
+class ParameterList:
     """Weights or biases: arrays that stay the same ones all their life, and the list in which a user finds them.
 
     What is assigned is copied into the arrays, so that whoever works on them, training among others, goes on with it.
@@ -105,13 +105,13 @@ def zeros(plan: Plan) -> Parameters:
     return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
 
 
-def moments_at_rest(plan: Plan, rule: Rule | None = None) -> Moments:
+def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> OptimizerState:
     """Return the moments of a rule before its first step; of plain descent, which has none, blocks without rows."""
     layers = len(plan.sizes) - 1
     nothing = _zeros(plan, [(0, 0)] * layers, [0] * layers)
     if rule is None:
-        return Moments(nothing, nothing, nothing)
-    return Moments(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else nothing)
+        return OptimizerState(nothing, nothing, nothing)
+    return OptimizerState(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else nothing)
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:
@@ -183,7 +183,7 @@ def _check_fits(plan: Plan) -> None:
     needed: int = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
     if needed > present:
-        layers = cut("-".join(map(brief, plan.sizes[:10])), 60)
+        layers = truncate("-".join(map(brief, plan.sizes[:10])), 60)
         raise InputError(
             f"sizes {layers} take {min(needed // 2**30, 10**18):,} GiB of weights in {plan.dtype}, and "
             f"this machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
@@ -216,14 +216,14 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
         return False
     if isinstance(array, np.ndarray):
         return type(array) is np.ndarray and array.flags.carray and array.dtype.isnative
-    native = plan.backend.adopt("parameters", array)
+    native = plan.backend.from_foreign("parameters", array)
     if native is None or native is not array or getattr(array, "requires_grad", False):
         return False
     return plan.backend.kind != "cupy" or bool(native.flags.c_contiguous)
 
 
 def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
-    given = taken(name, array, plan.backend)
+    given = as_backend_array(name, array, plan.backend)
     host = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
     if host.shape != shape:
         raise InputError(f"{name} has shape {brief(host.shape)}; wanted is {shape}")

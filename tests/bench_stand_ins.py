@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastbp.backends.array_api import ArrayAPI
-from fastbp.bench.candidates import ON_CPU, Contender
+from fastbp.bench.candidates import ON_CPU, Candidate
 from fastbp.bench.machine import copy
 from fastbp.operations import LayerOperations
 
@@ -51,7 +51,7 @@ class Modelled(ArrayAPI):
 
 
 def contender(backend, where=ON_CPU, free=2**40):
-    return Contender(backend.name, backend, backend, where, f"model of {where}", lambda: free, backend.clock)
+    return Candidate(backend.name, backend, backend, where, f"model of {where}", lambda: free, backend.clock)
 
 
 def cpu(kind=Modelled, name="slow-numbers"):

@@ -75,7 +75,7 @@ def copies(arguments):
 def few_threads(kernel, m, n):
     """Return a launch of so few threads that each goes on by strides, along x and along y, where it does so."""
     usual = kernel.geometry(m, n)
-    if kernel.name in ("add_cost", "move"):
+    if kernel.name in ("add_cost", "optimizer_step"):
         return usual
     if usual.shared_bytes:
         return usual._replace(grid=(2, 1))
@@ -229,13 +229,13 @@ def _other_pairs():
                 "out",
             ),
         )
-    yield "add_columns", Pair(lambda k, dtype: k.add_columns(dtype), _for_add_columns, "sums")
+    yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_columns, "sums")
     for optimizer in (SGD(0.9), SGD(0.9, nesterov=True), Adam()):
         rule = optimizer.rule
         yield (
             f"move {optimizer}",
             Pair(
-                lambda k, dtype, r=rule: k.move(r.formula, dtype, two=r.moments == 2),
+                lambda k, dtype, r=rule: k.optimizer_step(r.formula, dtype, two=r.moments == 2),
                 lambda *shape, o=optimizer: _for_move(*shape, constants=o.constants),
                 "w",
             ),

@@ -11,10 +11,10 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from fastbp import equations
 from fastbp.backends import get
-from fastbp.operations import Examples, Memory, descent
+from fastbp.operations import Examples, WorkspacePool, descent
 from fastbp.optimizers import SGD, Adam
-from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
-from fastbp_kernels.cpu.jit_cache import compiled_by_need
+from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
+from fastbp_kernels.cpu.jit_cache import lazy_jit
 
 
 def epoch_of(optimizer, dtype, mini_batches, rng):
@@ -30,8 +30,8 @@ def epoch_of(optimizer, dtype, mini_batches, rng):
     operations = plan.operations()
     examples = Examples(*map(plan.backend.upload, (x, y, s)), 1.0)
     by = descent(optimizer, 0.1, steps=0, count=mini_batches, lmbda=0.1, n=20)
-    ws = Memory(plan, operations, m).workspace(m)
-    moments = moments_at_rest(plan, optimizer.rule)
+    ws = WorkspacePool(plan, operations, m).workspace(m)
+    moments = new_optimizer_state(plan, optimizer.rule)
     return operations, p, moments, ws, examples, plan.backend.upload(order), by, m, np.zeros(1)
 
 
@@ -55,13 +55,13 @@ def test_what_allocates_is_counted_and_not_compiled_as_the_equations_are():
     assert njit(sum_of_new)(3) == 3
     assert rtsys.get_allocation_stats().alloc > before
     with pytest.raises(TypingError, match="Only accept returning of array passed"):
-        compiled_by_need(sum_of_new)(3)
+        lazy_jit(sum_of_new)(3)
 
 
 SCRIPT = """
 import numpy as np
 import fastbp
-from fastbp.operations import Memory
+from fastbp.operations import WorkspacePool
 
 def anonymous():
     with open("/proc/self/status") as status:
@@ -76,7 +76,7 @@ net.train(x[:, :64], y[:64], mini_batch_size=32, **small)  # compiled, and BLAS 
 before = anonymous()
 peak = []
 net.train(x, y, mini_batch_size=m, callback=lambda epoch: peak.append(anonymous()), **small)
-ws = Memory(net._plan, net._plan.operations(), m).workspace(m)
+ws = WorkspacePool(net._plan, net._plan.operations(), m).workspace(m)
 workspace = sum(block.nbytes for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y, ws.s))  # z is a here
 print((peak[0] - before) / workspace)
 """

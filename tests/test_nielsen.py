@@ -168,9 +168,9 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
         net = fastbp.Network(SIZES, ["tanh", "sigmoid"], dtype="float64", backend=name, rng=1)
         plan = net._plan
         ops = plan.operations()
-        from fastbp.operations import Memory
+        from fastbp.operations import WorkspacePool
 
-        memory = Memory(plan, ops, M)
+        memory = WorkspacePool(plan, ops, M)
         ws, p = memory.workspace(M), as_parameters(net.weights, net.biases, plan)
         generator = np.random.default_rng(5)
         for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y):

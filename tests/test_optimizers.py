@@ -16,7 +16,7 @@ import reference
 from fastbp.files.tensors import read_tensors, write_tensors
 from fastbp.operations import Examples
 from fastbp.optimizers import OPTIMIZERS, SGD, Adam
-from fastbp.parameters import as_parameters, moments_at_rest
+from fastbp.parameters import as_parameters, new_optimizer_state
 from fastbp.training import loop as training
 
 NAMES = ["tanh", "sigmoid"]
@@ -139,7 +139,7 @@ def test_l2_over_the_mini_batch(name):
     order = net.to("numpy")._rng.permutation(11)
     upload, plan = net._plan.backend.upload, net._plan
     examples = Examples(upload(x.T), upload(np.eye(2)[y]), plan.block(0, 11), 1.0)
-    state = training.State(moments_at_rest(plan, CHOICES[name].rule))
+    state = training.State(new_optimizer_state(plan, CHOICES[name].rule))
     p = as_parameters(net.weights, net.biases, plan)
     loop_over = training.MiniBatches(
         plan, p, examples, "float64", 4, 11, state, CHOICES[name], lmbda=0.3, lmbda_over_batch=True
@@ -160,7 +160,7 @@ def test_nothing_is_kept_that_an_optimizer_does_not_need():
     plan = problem()[0]._plan
     sizes = {}
     for name, optimizer in OPTIMIZERS.items():
-        moments = moments_at_rest(plan, optimizer.rule)
+        moments = new_optimizer_state(plan, optimizer.rule)
         sizes[name] = [sum(a.size for part in kind for a in part) for kind in moments]
     whole = 3 * 4 + 4 + 4 * 2 + 2
     assert sizes == {

@@ -9,9 +9,9 @@ TRAIN = """
 import sys
 import numpy as np
 import fastbp
-from fastbp_kernels.compile_events import told_of_compiling
+from fastbp_kernels.compile_events import on_compile
 compiled = []
-with told_of_compiling(lambda: compiled.append(1)):
+with on_compile(lambda: compiled.append(1)):
     if sys.argv[1] == "warmup":
         net = fastbp.Network([9, 4, 3], ["tanh", "softmax"], "log-likelihood", dtype="float64", rng=0)
         fastbp.warmup(net, optimizer="adam")
@@ -31,7 +31,7 @@ def test_after_a_warmup_another_process_compiles_nothing(run_python, tmp_path):
     assert int(first.stdout) > 5
     second = run_python(TRAIN, "train", NUMBA_CACHE_DIR=cache)
     assert second.returncode == 0, second.stderr
-    assert int(second.stdout) <= 1  # plain descent's `stay`, which Adam has no need of
+    assert int(second.stdout) <= 1  # plain descent's `no_step`, which Adam has no need of
 
 
 def test_a_cold_start_says_that_it_compiles_once_and_a_warm_one_does_not(run_python, tmp_path):

@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from fastbp.backends.array_kinds import NAMES, detached, device_of, kind
+from fastbp.backends.array_kinds import NAMES, detach, device_of, kind
 from fastbp.errors import InputError, brief, choose
 from fastbp.operations import Backend
 
-__all__ = ["NAMES", "available", "detached", "device_of", "get", "kind", "of", "restored", "use_backend"]
+__all__ = ["NAMES", "available", "detach", "device_of", "get", "infer", "kind", "restored", "use_backend"]
 _CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
@@ -35,9 +35,9 @@ def available() -> dict[str, str | None]:
     >>> available()["numpy"] is None
     True
     """
-    from fastbp.backends.cupy.diagnosis import why_not
+    from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-    reasons: dict[str, str | None] = dict.fromkeys(NAMES) | {"cupy": why_not()}
+    reasons: dict[str, str | None] = dict.fromkeys(NAMES) | {"cupy": unavailable_reason()}
     for package in ("torch", "array_api_strict"):
         if find_spec(package) is None:
             reasons[package] = f"not installed: pip install {package.replace('_', '-')}"
@@ -79,14 +79,14 @@ def use_backend(choice: Any) -> Iterator[Backend]:
         _chosen.reset(token)
 
 
-def of(**arrays: Any) -> Backend:
+def infer(**arrays: Any) -> Backend:
     """Return the backend that runs on arrays of the first one's kind; the others may be of any that lie beside it.
 
     For NumPy's arrays that is the current backend if it works on them, else "numpy", as for those of a library whose
     arrays cannot be written to. Raises `InputError`, naming both, for arrays on the host and on a GPU, or on two GPUs.
 
     >>> import numpy as np
-    >>> of(x=np.zeros(3), y=np.zeros(3)).name
+    >>> infer(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
     """
     (first, array), *others = arrays.items()
@@ -122,9 +122,9 @@ def _named(name: str) -> Backend:
 
 @cache
 def _automatic() -> Backend:
-    from fastbp.backends.cupy.diagnosis import why_not
+    from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-    reason = why_not()
+    reason = unavailable_reason()
     backend = _named("numpy" if reason else "cupy")
     why = f", since cupy cannot be used: {reason}" if reason else ""
     logging.getLogger("fastbp").warning(f"backend auto: {backend.name}{why}")

@@ -38,10 +38,10 @@ class ArrayAPI(Backend):
         layers.append(self._layer(last.f, last.prime, formulas.bias, keep_z or rule.needs_z))
         gemm, xp = self.gemm, self.xp
 
-        def add_columns(alpha: float, sums: Array, beta: float, b: Array) -> None:
+        def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:
             b[...] = beta * b + alpha * sums
 
-        def move(
+        def optimizer_step(
             eta: float, decay: float, k_1: float, k_2: float, k_3: float,
             nabla: Array, first: Array, second: Array, w: Array,
         ) -> None:  # fmt: skip
@@ -62,11 +62,11 @@ class ArrayAPI(Backend):
             layers=tuple(layers),
             gather_x=self._gather,
             gather=self._gather,
-            affine=lambda w, a, z: gemm(1.0, w, a, 0.0, z),
-            backproject=lambda w, delta, out: gemm(1.0, w.T, delta, 0.0, out),
+            matmul=lambda w, a, z: gemm(1.0, w, a, 0.0, z),
+            matmul_transposed=lambda w, delta, out: gemm(1.0, w.T, delta, 0.0, out),
             add_outer=lambda alpha, delta, a, beta, w: gemm(alpha, delta, a.T, beta, w),
-            add_columns=add_columns,
-            move=move,
+            add_column_sums=add_column_sums,
+            optimizer_step=optimizer_step,
             output_error=output_error,
             add_cost=add_cost,
         )
@@ -101,9 +101,9 @@ class ArrayAPI(Backend):
 
         return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
 
-    def adopt(self, name: str, array: Array) -> Array | None:
+    def from_foreign(self, name: str, array: Array) -> Array | None:
         """Return an array of the namespace's own; raises `InputError` for one that lies elsewhere, or is sparse."""
-        native = super().adopt(name, array)
+        native = super().from_foreign(name, array)
         if native is None or isinstance(native, np.ndarray):
             return native
         like = self.empty((0,), "float32")

@@ -22,10 +22,10 @@ def kind(array: Any) -> str:
     return package if package in NAMES or hasattr(array, "__array_namespace__") else "numpy"
 
 
-def detached(array: Any) -> Any:
+def detach(array: Any) -> Any:
     """Return an array without a history of its own that it would pass on, as PyTorch's tensors may have.
 
-    >>> detached([1.0])
+    >>> detach([1.0])
     [1.0]
     """
     return array.detach() if hasattr(type(array), "detach") else array

@@ -27,16 +27,16 @@ def information() -> dict[str, str]:
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
         "BLAS": called_blas(),
         "threads": f"{os.cpu_count()} processors; {_threads()}",
-        "compiled code": cpu.affine("float32")._cache.cache_path or _NOT_KEPT,
+        "compiled code": cpu.matmul("float32")._cache.cache_path or _NOT_KEPT,
         **{f"backend {name}": reason or "can be used" for name, reason in reasons.items()},
     }
 
 
 def _threads() -> str:
     """Return how many threads the libraries take that have been loaded, and what the environment says."""
-    taken = [f"{name} takes {count}" for name, count in in_use().items()]
+    as_backend_array = [f"{name} takes {count}" for name, count in in_use().items()]
     names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    return "; ".join([*taken, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])
+    return "; ".join([*as_backend_array, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])
 
 
 def called_blas() -> str:

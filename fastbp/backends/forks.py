@@ -1,4 +1,4 @@
-"""Forking while other threads import or compile: the process waits for them first, as their locks would stay locked.
+"""Forking while other threads import or compile: the process waits for them first, as their locks would no_step locked.
 
 A child has one thread, the one that forked. A lock that another thread held, such as an import's or the one of Numba's
 compiler, is never released there, and the child would wait for it for good as soon as it trains. This module is

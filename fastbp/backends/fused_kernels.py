@@ -19,46 +19,46 @@ def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, ke
     """Return the kernel a = σ(z + b); raises `InputError` if σ cannot be compiled."""
     if activation == softmax:
         return kernels.softmax(dtype, bias=bias)
-    with _blamed(f"activation {brief(activation.name)}"):
+    with _naming_owner(f"activation {brief(activation.name)}"):
         return kernels.activate(activation.f, dtype, bias=bias, keep_z=keep_z)
 
 
 def hadamard(kernels: Any, activation: Activation, dtype: str, **options: bool) -> Kernel:
     """Return the kernel δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
-    with _blamed(f"activation {brief(activation.name)}"):
+    with _naming_owner(f"activation {brief(activation.name)}"):
         return kernels.hadamard(activation.prime, dtype, **options)
 
 
 def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) -> Kernel:
     """Return the kernel of (BP1); raises `InputError` if one of its formulas cannot be compiled."""
-    from fastbp_kernels.formulas import blame
+    from fastbp_kernels.formulas import diagnose_formula
 
     try:
         return kernels.output_error(rule.error, dtype, **options)
     except FormulaError as error:
-        with _blamed(f"activation {brief(rule.activation.name)}"):
-            blame(rule.activation.prime, 2, dtype)
-        with _blamed(f"cost {brief(rule.cost_function.name)}"):
-            blame(rule.cost_function.prime, 2, dtype)
+        with _naming_owner(f"activation {brief(rule.activation.name)}"):
+            diagnose_formula(rule.activation.prime, 2, dtype)
+        with _naming_owner(f"cost {brief(rule.cost_function.name)}"):
+            diagnose_formula(rule.cost_function.prime, 2, dtype)
         raise InputError(f"cost {brief(rule.cost_function.name)}: {error}") from error
 
 
 def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> Kernel:
     """Return the kernel that adds up C_x; raises `InputError` if its formula cannot be compiled."""
-    from fastbp_kernels.formulas import blame
+    from fastbp_kernels.formulas import diagnose_formula
 
     if rule.activation == softmax:
         return kernels.add_log_likelihood(dtype, weighted=weighted)
     try:
         return kernels.add_cost(rule.cost, dtype, weighted=weighted)
     except FormulaError as error:
-        with _blamed(f"cost {brief(rule.cost_function.name)}"):
-            blame(rule.cost_function.f, 2, dtype)
+        with _naming_owner(f"cost {brief(rule.cost_function.name)}"):
+            diagnose_formula(rule.cost_function.f, 2, dtype)
         raise InputError(f"cost {brief(rule.cost_function.name)}: {error}") from error
 
 
 @contextmanager
-def _blamed(owner: str) -> Iterator[None]:
+def _naming_owner(owner: str) -> Iterator[None]:
     """Say whose formula it is that cannot be compiled."""
     try:
         yield

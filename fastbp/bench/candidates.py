@@ -20,7 +20,7 @@ ON_CPU = "CPU"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """A backend that is measured, and the one whose bare products are its floor.
 
     `where` it runs is "CPU" or the GPU's backend; there are the device's name and its free memory.
@@ -40,12 +40,12 @@ class Contender:
         return self.where != ON_CPU
 
 
-def contenders(names: Sequence[str] = ()) -> tuple[list[Contender], str | None]:
+def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str | None]:
     """Return the backends of these names, or all there are: compiled, plain, and CuPy's; and why no GPU is among those.
 
     Raises `InputError` for a name that is unknown, or of what cannot be used.
 
-    >>> [contender.name for contender in contenders(["numpy-plain"])[0]]
+    >>> [contender.name for contender in choose_candidates(["numpy-plain"])[0]]
     ['numpy-plain']
     """
     reason = None
@@ -55,7 +55,7 @@ def contenders(names: Sequence[str] = ()) -> tuple[list[Contender], str | None]:
     return [_contender(backend) for backend in dict.fromkeys(map(backends.get, names))], reason
 
 
-def check_memory(points: Sequence[Point], dtype: str, among: Sequence[Contender]) -> None:
+def check_memory(points: Sequence[Point], dtype: str, among: Sequence[Candidate]) -> None:
     """Raise `InputError`, with the estimate, for the first point that does not fit where its backends run."""
     sharing = {ON_CPU: 1, **Counter(contender.where for contender in among)}  # data are made on the CPU in any case
     free = {ON_CPU: memory(), **{contender.where: contender.free_bytes() for contender in among}}
@@ -95,10 +95,10 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
 
 
-def _contender(backend: Backend) -> Contender:
+def _contender(backend: Backend) -> Candidate:
     name = backend.name
     if name.startswith("cupy"):
         gpu = backend.device  # type: ignore[attr-defined]
-        return Contender(name, backend, backend, name, gpu.description(), gpu.free_bytes)
+        return Candidate(name, backend, backend, name, gpu.description(), gpu.free_bytes)
     floor = backends.get("numpy") if backend.kind == "numpy" else backend
-    return Contender(name, backend, floor, ON_CPU, f"{processor()}, {cores()} cores", memory)
+    return Candidate(name, backend, floor, ON_CPU, f"{processor()}, {cores()} cores", memory)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.operations import Backend, Memory, Operations, Parameters, Workspace
+from fastbp.operations import Backend, Operations, Parameters, Workspace, WorkspacePool
 from fastbp.parameters import plan_of
 
 Array = Any
@@ -21,11 +21,11 @@ def products(ops: Operations, p: Parameters, ws: Workspace, mini_batches: Array)
     """Carry out the products of (1), (BP2) and (BP4) for one mini-batch after another; z stands in for a."""
     for i in range(mini_batches.shape[0]):
         x = mini_batches[i, ...]
-        ops.affine(p.weights[0], x, ws.zs[0])
+        ops.matmul(p.weights[0], x, ws.zs[0])
         for l in range(1, len(p.weights)):
-            ops.affine(p.weights[l], ws.zs[l - 1], ws.zs[l])
+            ops.matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
         for l in range(len(p.weights) - 2, -1, -1):
-            ops.backproject(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
+            ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
         ops.add_outer(-1e-9, ws.deltas[0], x, 1.0, p.weights[0])
         for l in range(1, len(p.weights)):
             ops.add_outer(-1e-9, ws.deltas[l], ws.zs[l - 1], 1.0, p.weights[l])
@@ -41,14 +41,14 @@ def floor_of(backend: Backend, sizes: tuple[int, ...], dtype: str, rows: npt.NDA
     mini_batches: Array = rows
     if backend.name == "numpy":
         with uninterrupted():
-            operations = operations._replace(affine=_bare_affine(dtype), add_outer=_bare_add_outer(dtype))
+            operations = operations._replace(matmul=_bare_affine(dtype), add_outer=_bare_add_outer(dtype))
     else:
         mini_batches = backend.xp.permute_dims(plan.copied(rows), (0, 2, 1))
     rng = np.random.default_rng(0)
     shapes = zip(sizes[1:], sizes[:-1], strict=True)
     weights = tuple(plan.copied(rng.standard_normal(shape) * shape[1] ** -0.5) for shape in shapes)
     p = Parameters(weights, tuple(backend.columns(plan.block(0, 1)) for _ in weights))
-    ws = Memory(plan, operations, rows.shape[1]).workspace(rows.shape[1])
+    ws = WorkspacePool(plan, operations, rows.shape[1]).workspace(rows.shape[1])
     for delta in ws.deltas:
         delta[...] = 1e-3
     return lambda: backend.run(products, operations, p, ws, mini_batches)

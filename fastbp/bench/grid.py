@@ -27,7 +27,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Effort:
+class BenchSettings:
     """How much to measure, and how often.
 
     Networks and mini-batch sizes; an epoch of about `flops`, of at most `examples`; rounds for `seconds` a point, but
@@ -48,11 +48,11 @@ class Effort:
     pause: float = 0.0
 
 
-QUICK = Effort(
+QUICK = BenchSettings(
     tuple((784, width, 10) for width in (30, 256, 1024)), (10, 100, 1000),
     flops=2e9, examples=10_000, seconds=1.0, least=3, most=9, pause=0.1,
 )  # fmt: skip
-FULL = Effort(
+FULL = BenchSettings(
     (*((784, width, 10) for width in _WIDTHS), *_DEEP), (10, 32, 100, 320, 1000, 3200),
     flops=4e10, examples=50_000, seconds=8.0, least=5, most=15, pause=0.1,
 )  # fmt: skip
@@ -70,7 +70,9 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(whole_number(f"--sizes {text}: layer {l}", int(part)) for l, part in enumerate(parts, 1))
 
 
-def points(effort: Effort, nets: Sequence[tuple[int, ...]] = (), mini_batch_sizes: Sequence[int] = ()) -> list[Point]:
+def points(
+    effort: BenchSettings, nets: Sequence[tuple[int, ...]] = (), mini_batch_sizes: Sequence[int] = ()
+) -> list[Point]:
     """Return the grid, smaller networks and mini-batches first; what is given takes the place of the effort's own."""
     sizes_of_batches = [whole_number("--mini-batch-size", m) for m in mini_batch_sizes] or effort.mini_batch_sizes
     return [
@@ -111,7 +113,7 @@ def name_of(sizes: Sequence[int]) -> str:
     return "-".join(map(str, sizes))
 
 
-def _examples(sizes: Sequence[int], m: int, effort: Effort) -> int:
+def _examples(sizes: Sequence[int], m: int, effort: BenchSettings) -> int:
     """Return a multiple of m: what the effort allows, and three mini-batches at the least."""
     wanted = min(effort.flops / flops_per_example(sizes), effort.examples)
     return m * max(3, round(wanted / m))

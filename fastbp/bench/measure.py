@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import backends, equations
-from fastbp.bench.candidates import Contender
+from fastbp.bench.candidates import Candidate
 from fastbp.bench.floor import floor_of
-from fastbp.bench.grid import Effort, Point
+from fastbp.bench.grid import BenchSettings, Point
 from fastbp.bench.machine import measure_machine
 from fastbp.bench.results import Failure, Measurement, Results, Transfers
 from fastbp.bench.timing import spread, timed
@@ -20,7 +20,7 @@ from fastbp.errors import InputError
 from fastbp.gradients import gradient
 from fastbp.operations import Backend, Examples, Parameters, Plan, descent
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, moments_at_rest, plan_of, shapes_of
+from fastbp.parameters import as_parameters, new_optimizer_state, plan_of, shapes_of
 from fastbp.training.loop import MiniBatches, State, Watcher
 
 Array = Any
@@ -32,7 +32,9 @@ _CHECKED = 10  # examples whose gradient is compared before anything is timed
 _TOLERANCE = {"float32": 1e-2, "float64": 1e-8}  # of the largest entry; 1e-2 lets TF32's 10 bits pass
 
 
-def measure(among: Sequence[Contender], points: Sequence[Point], effort: Effort, results: Results, tell: Tell) -> None:
+def measure(
+    among: Sequence[Candidate], points: Sequence[Point], effort: BenchSettings, results: Results, tell: Tell
+) -> None:
     """Add to the results the machines', and those of each point, as they come; `tell` hears what is next.
 
     A backend that fails is written down, with the reason, and left out of what it failed at.
@@ -55,7 +57,7 @@ def measure(among: Sequence[Contender], points: Sequence[Point], effort: Effort,
 class Trainer:
     """A network on a contender, ready to be trained and timed; what it has cost to send it its data."""
 
-    def __init__(self, contender: Contender, point: Point, dtype: str, x: npt.NDArray[np.uint8], y: Array) -> None:
+    def __init__(self, contender: Candidate, point: Point, dtype: str, x: npt.NDArray[np.uint8], y: Array) -> None:
         backend, self.contender, self.point = contender.backend, contender, point
         plan, p = _network(backend, point, dtype)
         _check_gradient(plan, p, point, dtype, x, y)
@@ -67,7 +69,7 @@ class Trainer:
 
         with _counted(backend) as sent:
             (rows, source), (wanted, _) = send()
-        self._state = State(moments_at_rest(plan))
+        self._state = State(new_optimizer_state(plan))
         examples = Examples(rows, wanted, example_rows(np.empty((0, point.n)), plan)[0], plan.input_scale)
         self._loop = MiniBatches(plan, p, examples, source, point.m, point.n, self._state, SGD())
         self._rng = np.random.default_rng(1)
@@ -95,7 +97,7 @@ class Trainer:
         """Train on one mini-batch."""
         loop, m = self._loop, self.point.m
         by = descent(SGD(), _ETA, steps=0, count=1, lmbda=0.0, n=m)
-        arguments = (loop.operations, loop.p, self._state.moments, loop.whole, loop.examples, self._few, by, m)
+        arguments = (loop.operations, loop.p, self._state.moments, loop.full_workspace, loop.examples, self._few, by, m)
         loop.backend.run(equations.train_mini_batches, *arguments, loop.total)
 
     def timed(self, work: Callable[[], Any]) -> float:
@@ -103,7 +105,7 @@ class Trainer:
         return timed(self.contender.backend, self.contender.clock, work)
 
 
-def _measured(able: Sequence[Contender], point: Point, effort: Effort, results: Results) -> list[Measurement]:
+def _measured(able: Sequence[Candidate], point: Point, effort: BenchSettings, results: Results) -> list[Measurement]:
     """Return what the contenders that do not fail make of a point; add those that do to the failures."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (point.n, point.sizes[0]), np.uint8)
@@ -164,7 +166,7 @@ def _round(
 
 
 @contextmanager
-def _running(contender: Contender, what: str, results: Results) -> Iterator[None]:
+def _running(contender: Candidate, what: str, results: Results) -> Iterator[None]:
     """Run a block where a contender does; write down what goes wrong, of whatever type, for the others go on."""
     try:
         with contender.backend.current():

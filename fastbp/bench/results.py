@@ -11,7 +11,7 @@ from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.grid import flops_per_example, name_of
 from fastbp.bench.timing import Spread
 from fastbp.errors import InputError, brief
-from fastbp.files.tensors import PathName, json_object, open_regular, read_bounded, reading, write_whole
+from fastbp.files.tensors import StrPath, json_object, open_regular, read_bounded, reading, write_whole
 
 KIND, VERSION = "fastbp-bench", 1
 _LARGEST = 2**22  # bytes: some 3,000 measurements; whatever is in them, reading takes at most 50 times as much memory
@@ -120,14 +120,14 @@ class Results:
         return rates[0] if rates else None
 
 
-def write_results(path: PathName, results: Results) -> None:
+def write_results(path: StrPath, results: Results) -> None:
     """Write results to a file, whole or not at all."""
     text = json.dumps({"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}, indent=1, ensure_ascii=False)
     with write_whole(path) as file:
         file.write(text.encode(errors="backslashreplace") + b"\n")  # of a path that is not UTF-8, JSON's own escapes
 
 
-def read_results(path: PathName) -> Results:
+def read_results(path: StrPath) -> Results:
     """Return the results in a file; raises `InputError`, one line, for any that `write_results` did not write."""
     with reading(path), open_regular(path) as file:
         content = json_object("content", read_bounded(file, _LARGEST))

@@ -8,23 +8,23 @@ from pathlib import Path
 
 from fastbp.backends.environment import information
 from fastbp.bench import candidates, grid
-from fastbp.bench.candidates import Contender
+from fastbp.bench.candidates import Candidate
 from fastbp.bench.charts import save_chart
-from fastbp.bench.grid import Effort
+from fastbp.bench.grid import BenchSettings
 from fastbp.bench.measure import measure
 from fastbp.bench.report import report
 from fastbp.bench.results import Results, read_results, write_results
 from fastbp.errors import plural
 from fastbp.files.outputs import Outputs, warn
-from fastbp.files.tensors import PathName, check_target
+from fastbp.files.tensors import StrPath, check_target
 from fastbp.parameters import dtype_name
 from fastbp.plots.learning_curves import check_picture
 from fastbp.training.progress import stages
 
 
 def bench(
-    effort: Effort, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
-    json: PathName | None, plot: Path | None, among: Sequence[Contender] | None = None,
+    effort: BenchSettings, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
+    json: StrPath | None, plot: Path | None, among: Sequence[Candidate] | None = None,
 ) -> int:  # fmt: skip
     """Measure, write files and print; return the exit code.
 
@@ -37,7 +37,7 @@ def bench(
     dtype = dtype_name(dtype)
     no_gpu = None
     if among is None:
-        among, no_gpu = candidates.contenders(names)
+        among, no_gpu = candidates.choose_candidates(names)
     candidates.check_memory(points, dtype, among)
     _check_files(json, plot)
     results = _begun(dtype, no_gpu)
@@ -62,7 +62,7 @@ def bench(
     return outputs.code or (0 if results.measurements else 1)
 
 
-def show_again(source: PathName, plot: Path | None) -> int:
+def show_again(source: StrPath, plot: Path | None) -> int:
     """Print, and draw, the results of an earlier bench; return the exit code, as `bench` does."""
     results = read_results(source)
     _check_files(None, plot)
@@ -74,7 +74,7 @@ def show_again(source: PathName, plot: Path | None) -> int:
     return outputs.code
 
 
-def _saved(results: Results, json: PathName | None, outputs: Outputs) -> bool:
+def _saved(results: Results, json: StrPath | None, outputs: Outputs) -> bool:
     """Save results if that was asked for, and return whether it was done."""
     return json is not None and outputs.attempt("save the results", write_results, json, results)
 
@@ -84,7 +84,7 @@ def _draw(results: Results, plot: Path | None, outputs: Outputs) -> None:
         outputs.print(f"charts in {plot}")
 
 
-def _check_files(json: PathName | None, plot: Path | None) -> None:
+def _check_files(json: StrPath | None, plot: Path | None) -> None:
     if json is not None:
         check_target(json)
     if plot is not None:

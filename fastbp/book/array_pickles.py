@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
-from fastbp.errors import brief, cut
-from fastbp.files.bounded_reading import StrPath, refusing, regular_file, unfit
+from fastbp.errors import brief, truncate
+from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _WANTED = "is a pickle, in gzip, of three pairs of NumPy arrays, and of nothing else"
@@ -63,9 +63,9 @@ def read_three_pairs(path: StrPath) -> tuple[Pair, Pair, Pair]:
     anything else, that is damaged, or that unpacks to more than 512 MiB.
     """
     path = regular_file(path, _WANTED)
-    with refusing(path, _WANTED, *_DAMAGE), path.open("rb") as file:
+    with translate_errors(path, _WANTED, *_DAMAGE), path.open("rb") as file:
         if file.read(2) != GZIP_MAGIC:
-            raise unfit(path, "is not compressed by gzip", _WANTED)
+            raise bad_file(path, "is not compressed by gzip", _WANTED)
         file.seek(0)
         with gzip.GzipFile(fileobj=file) as unpacking:
             value = _Machine(path).run(_Bounded(path, cast(IO[bytes], unpacking)))
@@ -74,7 +74,7 @@ def read_three_pairs(path: StrPath) -> tuple[Pair, Pair, Pair]:
                 if sum(_size(path, array) for pair in value for array in pair) <= _MOST_BYTES:
                     first, second, third = ((_built(x), _built(y)) for x, y in value)
                     return first, second, third
-        raise unfit(path, "holds something else, or the same data again and again", _WANTED)
+        raise bad_file(path, "holds something else, or the same data again and again", _WANTED)
 
 
 class _Bounded:
@@ -99,7 +99,7 @@ class _Bounded:
 
     def _counted(self, data: bytes | None) -> bytes:
         if data is None or len(data) > self._left:
-            raise unfit(self._path, f"unpacks to more than {_MOST_BYTES:,} bytes, or claims to", _WANTED)
+            raise bad_file(self._path, f"unpacks to more than {_MOST_BYTES:,} bytes, or claims to", _WANTED)
         self._left -= len(data)
         return data
 
@@ -210,7 +210,7 @@ class _Machine:
                 self._refuse("has the state of something that is no array")
 
     def _refuse(self, found: str) -> NoReturn:
-        raise unfit(self._path, found, _WANTED)
+        raise bad_file(self._path, found, _WANTED)
 
 
 def _size(path: Path, array: _Array) -> int:
@@ -220,10 +220,12 @@ def _size(path: Path, array: _Array) -> int:
             if len(shape) <= MOST_DIMENSIONS and all(isinstance(n, int) and n > 0 for n in shape):
                 promised = math.prod(shape) * np.dtype(text).itemsize
                 if promised != len(data):
-                    held = f"holds {len(data):,} bytes for {cut(f'{promised:,}', 60)} of an array of {brief(shape)}"
-                    raise unfit(path, held, _WANTED)
+                    held = (
+                        f"holds {len(data):,} bytes for {truncate(f'{promised:,}', 60)} of an array of {brief(shape)}"
+                    )
+                    raise bad_file(path, held, _WANTED)
                 return promised
-    raise unfit(path, "has an array without sizes, dtype or data", _WANTED)
+    raise bad_file(path, "has an array without sizes, dtype or data", _WANTED)
 
 
 def _built(array: _Array) -> npt.NDArray[Any]:

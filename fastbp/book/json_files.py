@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastbp.book.mini_batches import network_plan
 from fastbp.errors import InputError, brief
-from fastbp.files.tensors import PathName, field, json_object, open_regular, read_bounded, reading, write_whole
+from fastbp.files.tensors import StrPath, field, json_object, open_regular, read_bounded, reading, write_whole
 from fastbp.parameters import checked_parameters
 
 Array = npt.NDArray[Any]
@@ -16,7 +16,7 @@ _LARGEST = 2**28
 """Bytes of a file: 13 million weights; those of a network of 784-1000-10 take 17 MB."""
 
 
-def write_network(path: PathName, sizes: Sequence[int], weights: Any, biases: Any, cost: str) -> None:
+def write_network(path: StrPath, sizes: Sequence[int], weights: Any, biases: Any, cost: str) -> None:
     """Write a network as the book's `save` does, whole or not at all. Chapter 3.
 
     Raises `InputError` for parameters that are not finite or not of the shapes that the sizes say, and if the file
@@ -39,7 +39,7 @@ def write_network(path: PathName, sizes: Sequence[int], weights: Any, biases: An
         file.write(text.encode())
 
 
-def read_network(path: PathName) -> tuple[list[int], list[Array], list[Array], str]:
+def read_network(path: StrPath) -> tuple[list[int], list[Array], list[Array], str]:
     """Return (sizes, weights, biases, cost) of a file that the book's `save` or `write_network` wrote.
 
     Weights and biases are float64, finite, and of the shapes that the sizes say. Raises `InputError` for any other

@@ -15,7 +15,7 @@ from fastbp.book.layers import sizes_of
 from fastbp.errors import whole_number
 from fastbp.operations import Examples, Plan
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, checked_parameters, moments_at_rest, plan_of
+from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
 from fastbp.training.loop import MiniBatches, State, Watcher
 
 Array = npt.NDArray[Any]
@@ -67,7 +67,7 @@ def compiled(net: Net, cost: str, pairs: Pairs, mini_batch_size: int, eta: float
     size = min(whole_number("mini_batch_size", mini_batch_size), len(x))
     given = Examples(x, y, plan.block(0, len(x)), 1.0)
     p = as_parameters(*_copies(net, plan), plan)
-    state = State(moments_at_rest(plan))
+    state = State(new_optimizer_state(plan))
     loop = MiniBatches(plan, p, given, source, size, len(x), state, SGD(), lmbda=float(lmbda))
     numbers = count(1)
 

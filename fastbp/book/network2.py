@@ -32,7 +32,7 @@ from fastbp.book.mini_batches import (
     summed_one_by_one,
 )
 from fastbp.errors import InputError, brief, choose, whole_number
-from fastbp.files.tensors import PathName, reading
+from fastbp.files.tensors import StrPath, reading
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -250,7 +250,7 @@ class Network:
         examples = _Examples(self, "data", data, labelled=convert)
         return examples.cost(lmbda, examples.outputs())
 
-    def save(self, filename: PathName) -> None:
+    def save(self, filename: StrPath) -> None:
         """Write the network as JSON: "sizes", "weights", "biases", and the "cost" by its name. Chapter 3.
 
         The file is written whole or not at all. Raises `InputError` if it cannot be, or for parameters that are not
@@ -290,7 +290,7 @@ class Network:
         return summed_columns(backward(self.weights, zs, activations, delta, sigmoid_prime))
 
 
-def load(filename: PathName) -> Network:
+def load(filename: StrPath) -> Network:
     """Return the network in a file that `Network.save`, or the book's, wrote; see `Network.save`. Chapter 3.
 
     A cost of one's own is found by its name once it has been put into this module: `network2.Mine = Mine`. Raises

@@ -17,7 +17,7 @@ from fastbp.backends import NAMES
 from fastbp.backends.numpy import threads
 from fastbp.costs import COSTS
 from fastbp.errors import DivergedError, InputError, brief, choose, whole_number
-from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritten, say, warn
+from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritten, print_line, warn
 from fastbp.files.tensors import check_target, write_whole
 from fastbp.network import Network, load
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
@@ -123,7 +123,7 @@ def train(
     if outputs.code:
         sys.exit(outputs.code)
     if data == "digits":
-        say(_NEXT)
+        print_line(_NEXT)
 
 
 @fastbp.command(
@@ -140,9 +140,9 @@ def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> 
     net = load(model, backend=backend)
     is_file = Path(data).is_file()
     x, labels = datasets.read_examples(data, label) if is_file else datasets.load(data, label)[2]
-    say(f"{net!r}\n{len(labels):,} examples of {data}")
-    say(f"{net.accuracy(x, labels):.2%} right, cost {net.cost(x, labels):.4f}")
-    say(_confusion(labels, net.predict(x), net.sizes[-1]))
+    print_line(f"{net!r}\n{len(labels):,} examples of {data}")
+    print_line(f"{net.accuracy(x, labels):.2%} right, cost {net.cost(x, labels):.4f}")
+    print_line(_confusion(labels, net.predict(x), net.sizes[-1]))
 
 
 @fastbp.command(
@@ -167,7 +167,7 @@ def predict(model: Path, file: Path, label: str | None, output: Path | None, bac
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])
     if output is None:
-        say(text.getvalue(), end="")
+        print_line(text.getvalue(), end="")
     else:
         with write_whole(output) as target:
             target.write(text.getvalue().encode())
@@ -179,7 +179,7 @@ def info() -> None:
     from fastbp.backends.environment import information
 
     for name, value in information().items():
-        say(f"{name:<26} {value}")
+        print_line(f"{name:<26} {value}")
 
 
 @fastbp.command(
@@ -194,7 +194,7 @@ def check(backend: str | None) -> None:
 
     where = get(backend)
     failed = _check_gpu(where) if where.name.startswith("cupy") else _check_host(where)
-    say("all passed" if not failed else f"{failed} failed")
+    print_line("all passed" if not failed else f"{failed} failed")
     if failed:
         sys.exit(1)
 
@@ -204,14 +204,14 @@ def _check_host(backend: Any) -> int:
     from fastbp.backends.environment import called_blas
     from fastbp.cli.check.host import checks
 
-    say(f"fastbp {__version__} on {backend.name}")
+    print_line(f"fastbp {__version__} on {backend.name}")
     if backend.kind == "numpy":
-        say(f"BLAS    {called_blas()}")
+        print_line(f"BLAS    {called_blas()}")
     failed = 0
     for done in checks(backend):
         failed += not done.passed
         verdict = "passed" if done.passed else "FAILED"
-        say(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
+        print_line(f"{verdict}  {done.what:<51} off by {done.error:7.1e}, at most {done.bound:7.1e}")
     return failed
 
 
@@ -222,10 +222,10 @@ def _check_gpu(backend: Any) -> int:
 
     instruments, failed = Instruments(), 0
     for line in head(backend, instruments):
-        say(line)
+        print_line(line)
     for done in checks(backend, instruments):
         failed += not done.passed
-        say(row(done))
+        print_line(row(done))
     return failed
 
 

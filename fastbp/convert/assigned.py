@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.datasets.foreign_arrays import on_host
+from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError
 from fastbp.network import Network
 
@@ -37,14 +37,14 @@ def network_of(
     """
     if not weights:
         raise InputError("there are no weights; wanted is one matrix or more")
-    ws = [on_host(name, w) for name, w in weights.items()]
+    ws = [as_numpy(name, w) for name, w in weights.items()]
     for name, w in zip(weights, ws, strict=True):
         if w.ndim != 2 or 0 in w.shape:
             raise InputError(f"{name} has shape {w.shape}; wanted is a matrix, of the layer's outputs and inputs")
     for (before, w), (name, after) in pairwise(zip(weights, ws, strict=True)):
         if w.shape[0] != after.shape[1]:
             raise InputError(f"{before} makes {w.shape[0]} outputs, and {name} takes {after.shape[1]}")
-    bs = [on_host(name, b) for name, b in biases.items()]
+    bs = [as_numpy(name, b) for name, b in biases.items()]
     for (name, b), w in zip(zip(biases, bs, strict=True), ws, strict=False):
         if b.shape != (w.shape[0],):
             raise InputError(f"{name} has shape {b.shape}; wanted is {(w.shape[0],)}")

@@ -7,14 +7,14 @@ from fastbp.book.json_files import read_network, write_network
 from fastbp.convert.assigned import host_parameters
 from fastbp.costs import cross_entropy, quadratic
 from fastbp.errors import InputError, brief, choose
-from fastbp.files.tensors import PathName, reading
+from fastbp.files.tensors import StrPath, reading
 from fastbp.network import Network
 
 COSTS = {"QuadraticCost": quadratic, "CrossEntropyCost": cross_entropy}
 """What the book calls a cost, and what fastbp does."""
 
 
-def from_book(path: PathName, *, backend: Any = None, rng: Any = None) -> Network:
+def from_book(path: StrPath, *, backend: Any = None, rng: Any = None) -> Network:
     """Return the network of a file that the book's `network2` wrote, or fastbp's: sigmoid layers, in float64.
 
     `backend` and `rng` are as in `Network`. Raises `InputError` for a file that is anything else, or names a cost of
@@ -35,7 +35,7 @@ def from_book(path: PathName, *, backend: Any = None, rng: Any = None) -> Networ
     return net
 
 
-def to_book(net: Network, path: PathName) -> None:
+def to_book(net: Network, path: StrPath) -> None:
     """Write a network as the book's `network2.Network.save` does, whole or not at all; `network2.load` reads it.
 
     The scale of its inputs is multiplied into W¹. Raises `InputError` for what the book's networks have not: other

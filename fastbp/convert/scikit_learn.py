@@ -10,7 +10,7 @@ from fastbp.activations import identity, relu, sigmoid, softmax, tanh
 from fastbp.backends import use_backend
 from fastbp.convert.assigned import host_parameters, network_of
 from fastbp.costs import cross_entropy, log_likelihood, quadratic
-from fastbp.datasets.foreign_arrays import on_host
+from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError, brief, choose, finite_number, whole_number
 from fastbp.network import Network
 from fastbp.optimizers import SGD, Adam, Optimizer, optimizer_of
@@ -49,7 +49,7 @@ def from_sklearn(estimator: Any, *, backend: Any = None, rng: Any = None) -> Net
     hidden = getattr(estimator, "activation", None)
     names = hidden if isinstance(hidden, (list, tuple)) else [hidden] * (len(coefs) - 1)
     activations = [*(choose("activation", name, ACTIVATIONS) for name in names), last]
-    weights = {f"coefs_[{l}]": on_host(f"coefs_[{l}]", w).T for l, w in enumerate(coefs)}
+    weights = {f"coefs_[{l}]": as_numpy(f"coefs_[{l}]", w).T for l, w in enumerate(coefs)}
     biases = {f"intercepts_[{l}]": b for l, b in enumerate(intercepts)}
     return network_of(weights, biases, activations, cost, backend, rng)
 

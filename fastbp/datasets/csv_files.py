@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import LARGEST_LABEL
-from fastbp.errors import InputError, brief, cut, one_line, plural
-from fastbp.files.bounded_reading import refusing, shown, unfit
+from fastbp.errors import InputError, brief, one_line, plural, truncate
+from fastbp.files.bounded_reading import bad_file, display_path, translate_errors
 
 Line = tuple[int, str]  # its number in the file, and its text
 _WANTED = "is a table of numbers separated by commas, in UTF-8"
@@ -36,11 +36,11 @@ def csv_rows(
     is neither empty nor a number is one of names. Empty lines are passed over. Raises `InputError` with line and
     column.
     """
-    with refusing(path, _WANTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
+    with translate_errors(path, _WANTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
         lines = _lines(path, file)
         first = next(lines, None)
         if first is None:
-            raise unfit(path, "has no rows", _WANTED)
+            raise bad_file(path, "has no rows", _WANTED)
         fields = _fields(first[1])
         names = fields if any(field and not _is_number(field) for field in fields) else None
         labelled = _label_column(path, names, len(fields), label, last_is_label)
@@ -53,7 +53,7 @@ def _lines(path: Path, file: TextIO) -> Iterator[Line]:
     for number in itertools.count(1):
         line = file.readline(_LONGEST_ROW + 1)
         if len(line) > _LONGEST_ROW:
-            raise unfit(path, f"has more than {_LONGEST_ROW:,} characters in line {number}", _WANTED)
+            raise bad_file(path, f"has more than {_LONGEST_ROW:,} characters in line {number}", _WANTED)
         if not line:
             return
         if line.strip():
@@ -86,7 +86,7 @@ def _gather(
         bytes_ = values.astype(np.uint8) if values.min() >= 0 and values.max() <= 255 else None
         inputs.append(bytes_ if bytes_ is not None and (bytes_ == values).all() else values.astype(np.float32))
     if not inputs:
-        raise unfit(path, "has a row of names and no others", "is at least one example")
+        raise bad_file(path, "has a row of names and no others", "is at least one example")
     return np.concatenate(inputs), np.concatenate(labels) if labels else None
 
 
@@ -94,14 +94,14 @@ def _parse(path: Path, chunk: list[Line], names: list[str]) -> npt.NDArray[np.fl
     reason = "its rows and fields do not line up"
     for number, line in chunk:
         if line.count('"') % 2:  # NumPy would go on into the next line, or take the end of the file for the mark
-            raise unfit(path, f"has a quotation mark in line {number} that is not closed there", _WANTED)
+            raise bad_file(path, f"has a quotation mark in line {number} that is not closed there", _WANTED)
     try:
         values = np.loadtxt([line for _, line in chunk], delimiter=",", quotechar='"', comments=None, ndmin=2)
         if values.shape == (len(chunk), len(names)):
             return values
     except ValueError as error:
         reason = one_line(error)
-    raise _refusal(path, chunk, names) or unfit(path, f"cannot be read ({reason})", _WANTED)
+    raise _refusal(path, chunk, names) or bad_file(path, f"cannot be read ({reason})", _WANTED)
 
 
 def _refusal(path: Path, chunk: list[Line], names: list[str]) -> InputError | None:
@@ -109,7 +109,7 @@ def _refusal(path: Path, chunk: list[Line], names: list[str]) -> InputError | No
     for number, line in chunk:
         fields = _fields(line)
         if len(fields) != len(names):
-            has = f"{shown(path)}, line {number}, has {plural(len(fields), 'field')}"
+            has = f"{display_path(path)}, line {number}, has {plural(len(fields), 'field')}"
             return InputError(f"{has}; wanted are {len(names)}, as in the first row, separated by commas")
         for column, field in enumerate(fields):
             if not _is_number(field):
@@ -136,18 +136,20 @@ def _check(
 def _label_column(path: Path, names: list[str] | None, width: int, label: str | None, last: bool) -> int | None:
     if label is None:
         if last and width < 2:
-            raise unfit(path, "has 1 column", "are inputs, and labels in the last column, separated by commas")
+            raise bad_file(path, "has 1 column", "are inputs, and labels in the last column, separated by commas")
         return width - 1 if last else None
     if names is None:
-        raise unfit(path, f"has no row of names, so no column {brief(label)}", "is one, or labels in the last column")
+        raise bad_file(
+            path, f"has no row of names, so no column {brief(label)}", "is one, or labels in the last column"
+        )
     if names.count(label) != 1:
         near = difflib.get_close_matches(label, [name[:60] for name in names[:1000]], n=1)
         hint = f"did you mean {brief(near[0])}? " if near and near[0] != label else ""
-        few = ", ".join(cut(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
+        few = ", ".join(truncate(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
         count = f"{names.count(label)} columns" if label in names else "no column"
-        raise InputError(f"{shown(path)} has {count} {brief(label)}; {hint}valid: {_printable(few)}")
+        raise InputError(f"{display_path(path)} has {count} {brief(label)}; {hint}valid: {_printable(few)}")
     if width < 2:
-        raise unfit(path, f"has no column but {brief(label)}", "are inputs beside it")
+        raise bad_file(path, f"has no column but {brief(label)}", "are inputs beside it")
     return names.index(label)
 
 
@@ -165,7 +167,7 @@ def _is_number(field: str) -> bool:
 
 def _place(path: Path, number: int, names: list[str], column: Any) -> str:
     name = f" ({brief(names[column])})" if names[column] else ""
-    return f"{shown(path)}, line {number}, column {column + 1}{name}"
+    return f"{display_path(path)}, line {number}, column {column + 1}{name}"
 
 
 def _printable(text: str) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
-from fastbp.errors import cut
-from fastbp.files.bounded_reading import DEFLATE_LIMIT, StrPath, read_promised, refusing, regular_file, unfit
+from fastbp.errors import truncate
+from fastbp.files.bounded_reading import DEFLATE_LIMIT, StrPath, bad_file, read_exact, regular_file, translate_errors
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"
@@ -39,7 +39,7 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
     [7, 2, 1]
     """
     path = regular_file(path, _WANTED)
-    with refusing(path, _WANTED, EOFError, ValueError, zlib.error), path.open("rb") as file:
+    with translate_errors(path, _WANTED, EOFError, ValueError, zlib.error), path.open("rb") as file:
         magic = file.read(2)
         file.seek(0)
         return _unpack(path, file) if magic == GZIP_MAGIC else _map(path, file)
@@ -49,7 +49,7 @@ def _map(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
     dtype, shape, start = _read_header(path, file)
     promised, held = start + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
     if held != promised:
-        raise unfit(path, f"holds {held:,} bytes, and its header promises {cut(f'{promised:,}', 60)}", _WANTED)
+        raise bad_file(path, f"holds {held:,} bytes, and its header promises {truncate(f'{promised:,}', 60)}", _WANTED)
     return np.memmap(file, dtype, "r", start, shape)
 
 
@@ -60,12 +60,12 @@ def _unpack(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
         dtype, shape, _ = _read_header(path, stream)
         promised = math.prod(shape) * dtype.itemsize
         if promised > packed * DEFLATE_LIMIT:
-            raise unfit(
+            raise bad_file(
                 path,
-                f"promises {cut(f'{promised:,}', 60)} bytes, more than {packed:,} compressed ones can hold",
+                f"promises {truncate(f'{promised:,}', 60)} bytes, more than {packed:,} compressed ones can hold",
                 _WANTED,
             )
-        data = read_promised(path, stream, promised, _WANTED)
+        data = read_exact(path, stream, promised, _WANTED)
     return np.frombuffer(data, dtype).reshape(shape)
 
 
@@ -75,16 +75,16 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[np.dtype[Any], tuple[int
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
         codes = ", ".join(f"{code:02x}" for code in TYPES)
         begins = f"begins with the bytes {magic.hex(' ')}" if magic else "is empty"
-        raise unfit(path, begins, f"is an IDX file: 00 00, the type (one of {codes}), the number of dimensions")
+        raise bad_file(path, begins, f"is an IDX file: 00 00, the type (one of {codes}), the number of dimensions")
     dimensions = magic[3]
     if not 1 <= dimensions <= MOST_DIMENSIONS:
-        raise unfit(path, f"is an IDX file of {dimensions} dimensions", f"are 1 to {MOST_DIMENSIONS}")
+        raise bad_file(path, f"is an IDX file of {dimensions} dimensions", f"are 1 to {MOST_DIMENSIONS}")
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise unfit(path, f"ends within its header of {4 + 4 * dimensions} bytes", _WANTED)
+        raise bad_file(path, f"ends within its header of {4 + 4 * dimensions} bytes", _WANTED)
     shape = tuple(np.frombuffer(sizes, ">u4").tolist())
     for axis, size in enumerate(shape):
         if not 1 <= size < _NEGATIVE:
             size = size if size < _NEGATIVE else size - 2 * _NEGATIVE
-            raise unfit(path, f"has size {size} in dimension {axis}", "are sizes of at least 1")
+            raise bad_file(path, f"has size {size} in dimension {axis}", "are sizes of at least 1")
     return np.dtype(TYPES[magic[2]]), shape, 4 + 4 * dimensions

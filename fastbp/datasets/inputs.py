@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.costs import log_likelihood
-from fastbp.datasets.foreign_arrays import taken
+from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.errors import InputError, brief, finite_number, plural
 from fastbp.operations import Backend, Plan
 from fastbp_kernels.words import namespace
@@ -21,10 +21,10 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool 
     """Return values as a matrix of `rows` rows, one example a column, of the host's kind or the backend's own.
 
     A vector counts as one column. Raises `InputError` for what is no matrix of finite real numbers within the plan's
-    dtype, has other rows or no columns, or cannot be read (`taken`). Unless `finite`, `check_finite` is left to the
-    caller, who reads the numbers batch by batch.
+    dtype, has other rows or no columns, or cannot be read (`as_backend_array`). Unless `finite`, `check_finite` is left
+    to the caller, who reads the numbers batch by batch.
     """
-    values = taken(name, values, plan.backend)
+    values = as_backend_array(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
     if matrix.ndim != 2 or matrix.shape[0] != rows:
         given = f"{name} has shape {tuple(values.shape)}; wanted are columns of {rows}: shape ({rows},) or ({rows}, m)"
@@ -44,7 +44,7 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     and targets outside the bounds of the cost.
     """
     outputs = plan.sizes[-1]
-    y = taken("y", y, plan.backend)
+    y = as_backend_array("y", y, plan.backend)
     if outputs == 1 and y.ndim < 2:
         y = namespace(y).reshape(y, (1, -1))
     if y.ndim < 2 and not (y.ndim == 1 and examples == 1 and y.shape[0] == outputs):
@@ -58,18 +58,18 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
 
 def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
     """Return the class of each example on the host: integer labels, or the largest entry of each target column."""
-    labels = taken("labels", labels, plan.backend)
+    labels = as_backend_array("labels", labels, plan.backend)
     if labels.ndim == 2:
         labels = as_columns("labels", labels, plan.sizes[-1], plan)
         if labels.shape[1] != examples:
             raise InputError(f"x has {plural(examples, 'column')} and labels has {labels.shape[1]}; wanted is one each")
-        return np.asarray(_on_host(labels, plan.backend).argmax(axis=0), np.int64)
+        return np.asarray(_as_numpy(labels, plan.backend).argmax(axis=0), np.int64)
     return _as_labels(labels, examples, plan, "labels")
 
 
 def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None:
     """Return the class of each target column if every one is a unit column and there are two classes or more."""
-    host = _on_host(targets, plan.backend)
+    host = _as_numpy(targets, plan.backend)
     if len(host) < 2 or not (((host == 0) | (host == 1)).all() and (host.sum(axis=0) == 1).all()):
         return None
     return np.asarray(host.argmax(axis=0), np.int64)
@@ -101,7 +101,7 @@ def as_weights(
         return np.empty((0, examples), plan.dtype)
     weights = np.ones(examples)
     if sample_weight is not None:
-        given = _on_host(taken("sample_weight", sample_weight, plan.backend), plan.backend)
+        given = _as_numpy(as_backend_array("sample_weight", sample_weight, plan.backend), plan.backend)
         if given.shape != (examples,):
             raise InputError(f"sample_weight has shape {given.shape}; wanted is one weight an example: ({examples},)")
         weights *= given
@@ -172,7 +172,7 @@ def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
 
 def _as_labels(y: Array, examples: int, plan: Plan, name: str = "y") -> npt.NDArray[np.int64]:
     outputs = plan.sizes[-1]
-    labels = _on_host(y, plan.backend)
+    labels = _as_numpy(y, plan.backend)
     if labels.dtype.kind not in "iu":
         given = f"{name} is a vector of {labels.dtype}" if labels.ndim else f"{name} is {brief(labels[()])}"
         raise InputError(f"{given}; wanted are integer labels, one an example, or columns of {outputs} targets")
@@ -193,7 +193,7 @@ def _unit_columns(labels: npt.NDArray[np.int64], plan: Plan) -> npt.NDArray[Any]
     return rows.T
 
 
-def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:
+def _as_numpy(values: Array, backend: Backend) -> npt.NDArray[Any]:
     return values if isinstance(values, np.ndarray) else backend.to_host(values)
 
 
@@ -205,13 +205,13 @@ def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
     step = max(1, _CHUNK // matrix.shape[0])
     for start in range(0, matrix.shape[1], step):
         chunk = matrix[:, start : min(start + step, matrix.shape[1])]
-        if not (is_small(chunk, largest) or (-largest <= _lowest(chunk) and _highest(chunk) <= largest)):
+        if not (surely_finite(chunk, largest) or (-largest <= _lowest(chunk) and _highest(chunk) <= largest)):
             raise InputError(
                 f"{name} holds {_first_unfit(chunk, largest, before + start, plan.backend)}; wanted are finite numbers"
             )
 
 
-def is_small(block: Array, largest: float) -> bool:
+def surely_finite(block: Array, largest: float) -> bool:
     """Return whether Σ x² is within bounds, and so every x: half the time of min and max, which carry NaN along too."""
     if not (isinstance(block, np.ndarray) and block.flags.forc and block.dtype.char in "fd"):
         return False
@@ -243,6 +243,6 @@ def _highest(matrix: Array) -> float:
 
 
 def _first_unfit(chunk: Array, largest: float, start: int, backend: Backend) -> str:
-    values = _on_host(chunk, backend)
+    values = _as_numpy(chunk, backend)
     row, column = np.argwhere(~(np.abs(values) <= largest))[0]
     return f"{values[row, column]} (row {row}, column {start + column})"

@@ -10,7 +10,7 @@ from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import Splits
 from fastbp.datasets.tables import read_images, read_labels
 from fastbp.errors import InputError, one_line
-from fastbp.files.bounded_reading import StrPath, shown
+from fastbp.files.bounded_reading import StrPath, display_path
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -63,15 +63,17 @@ def split_folder(folder: Path) -> Splits:
     missing = missing_files(folder)
     if missing:
         wanted = f"wanted are {', '.join(SUMS)}, plain or .gz"
-        raise InputError(f"{shown(folder)} has no {' and no '.join(missing)}; {wanted}")
+        raise InputError(f"{display_path(folder)} has no {' and no '.join(missing)}; {wanted}")
     train_images, train_labels, test_images, test_labels = (_find(folder, name) or folder / name for name in SUMS)
     rows, rows_test = read_images(train_images), read_images(test_images)
     labels, labels_test = read_labels(train_labels, len(rows)), read_labels(test_labels, len(rows_test))
     if rows.shape[1] != rows_test.shape[1]:
-        has = f"{shown(test_images)} has images of {rows_test.shape[1]} values"
+        has = f"{display_path(test_images)} has images of {rows_test.shape[1]} values"
         raise InputError(f"{has}; wanted are {rows.shape[1]}, as in {train_images.name}")
     if len(rows) < 2:
-        raise InputError(f"{shown(train_images)} has 1 image; wanted are 2 or more, one of them to validate with")
+        raise InputError(
+            f"{display_path(train_images)} has 1 image; wanted are 2 or more, one of them to validate with"
+        )
     kept = len(rows) - max(1, len(rows) // 6)
     return (rows[:kept].T, labels[:kept]), (rows[kept:].T, labels[kept:]), (rows_test.T, labels_test)
 
@@ -101,7 +103,9 @@ def _download(name: str, folder: Path) -> None:
         else:
             return
     files = ", ".join(f"{name}.gz" for name in SUMS)
-    raise InputError(f"MNIST could not be downloaded ({reason}); wanted are {files} in {shown(folder)}, put by hand")
+    raise InputError(
+        f"MNIST could not be downloaded ({reason}); wanted are {files} in {display_path(folder)}, put by hand"
+    )
 
 
 def _fetch(url: str, path: str, _: Any) -> None:

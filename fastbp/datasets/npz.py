@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
-from fastbp.errors import brief, cut
-from fastbp.files.bounded_reading import DEFLATE_LIMIT, read_promised, refusing, unfit
+from fastbp.errors import brief, truncate
+from fastbp.files.bounded_reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
 """Names under which inputs and labels are looked for, in this order."""
@@ -46,7 +46,7 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
             if {x, y} <= names.keys():
                 return _read(path, archive, names[x]), _read(path, archive, names[y])
     wanted = " or ".join(f"{x} and {y}" for x, y in pairs)
-    raise unfit(path, f"holds {_listed(names)}", f"are inputs and labels called {wanted}")
+    raise bad_file(path, f"holds {_listed(names)}", f"are inputs and labels called {wanted}")
 
 
 def npz_inputs(path: Path) -> Array:
@@ -57,12 +57,12 @@ def npz_inputs(path: Path) -> Array:
         for x in known if len(names) != 1 else names:
             if x in names:
                 return _read(path, archive, names[x])
-    raise unfit(path, f"holds {_listed(names)}", f"are inputs called {' or '.join(known)}, or one array alone")
+    raise bad_file(path, f"holds {_listed(names)}", f"are inputs called {' or '.join(known)}, or one array alone")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    with refusing(path, _WANTED, *_NOT_A_ZIP), zipfile.ZipFile(path) as archive:
+    with translate_errors(path, _WANTED, *_NOT_A_ZIP), zipfile.ZipFile(path) as archive:
         yield archive
 
 
@@ -71,27 +71,27 @@ def _names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: dict[str, zipfile.ZipInfo]) -> str:
-    shown = [brief(name) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
-    return (", ".join(shown) + (", …" if len(names) > len(shown) else "")) or "no arrays"
+    display_path = [brief(name) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
+    return (", ".join(display_path) + (", …" if len(names) > len(display_path) else "")) or "no arrays"
 
 
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise unfit(path, f"is compressed by method {info.compress_type}", "is numpy.savez or numpy.savez_compressed")
+        raise bad_file(
+            path, f"is compressed by method {info.compress_type}", "is numpy.savez or numpy.savez_compressed"
+        )
     if info.file_size > DEFLATE_LIMIT * (info.compress_size + 1):  # 1: an empty member is 2 bytes of deflate
         promise = f"promises {info.file_size:,} bytes, more than {info.compress_size:,} compressed ones can hold"
-        raise unfit(path, promise, _WANTED)
+        raise bad_file(path, promise, _WANTED)
     name = brief(info.filename)
     with archive.open(info) as member:
         stream = cast(BinaryIO, member)
         dtype, shape, fortran, length = _read_header(path, name, stream)
         promised = math.prod(shape) * dtype.itemsize
         if promised != info.file_size - length:
-            held = (
-                f"holds {info.file_size - length:,} bytes in {name}, and its header promises {cut(f'{promised:,}', 60)}"
-            )
-            raise unfit(path, held, _WANTED)
-        values = np.frombuffer(read_promised(path, stream, promised, _WANTED), dtype)
+            given = f"holds {info.file_size - length:,} bytes in {name}"
+            raise bad_file(path, f"{given}, and its header promises {truncate(f'{promised:,}', 60)}", _WANTED)
+        values = np.frombuffer(read_exact(path, stream, promised, _WANTED), dtype)
     return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
 
 
@@ -100,7 +100,7 @@ def _read_header(path: Path, name: str, stream: BinaryIO) -> tuple[np.dtype[Any]
     start = stream.read(8)
     width = {1: 2, 2: 4, 3: 4}.get(start[6] if len(start) == 8 else 0)
     if start[:6] != _MAGIC or width is None:
-        raise unfit(path, f"begins {name} with the bytes {start.hex(' ')}", "is an array of NumPy's format")
+        raise bad_file(path, f"begins {name} with the bytes {start.hex(' ')}", "is an array of NumPy's format")
     length = int.from_bytes(stream.read(width), "little")
     text = stream.read(length) if length <= _LONGEST_HEADER else b""
     try:
@@ -108,7 +108,7 @@ def _read_header(path: Path, name: str, stream: BinaryIO) -> tuple[np.dtype[Any]
         header = ast.literal_eval(literals[0] if literals else "")
         descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
     except (*_NOT_A_LITERAL, KeyError) as error:
-        raise unfit(path, f"has no readable header in {name}", "is an array of NumPy's format") from error
+        raise bad_file(path, f"has no readable header in {name}", "is an array of NumPy's format") from error
     return _dtype(path, name, descr), _shape(path, name, shape), bool(fortran), 8 + width + length
 
 
@@ -116,7 +116,7 @@ def _dtype(path: Path, name: str, descr: Any) -> np.dtype[Any]:
     if isinstance(descr, str) and re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248])", descr):
         return np.dtype(descr)
     objects = ", which are Python objects and never unpickled" if descr in ("O", "|O") else ""
-    raise unfit(path, f"has values of dtype {brief(descr)} in {name}{objects}", "are real numbers")
+    raise bad_file(path, f"has values of dtype {brief(descr)} in {name}{objects}", "are real numbers")
 
 
 def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
@@ -126,4 +126,4 @@ def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
         and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
     ):
         return shape
-    raise unfit(path, f"has shape {brief(shape)} in {name}", "are sizes of at least 1")
+    raise bad_file(path, f"has shape {brief(shape)} in {name}", "are sizes of at least 1")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import brief, plural
-from fastbp.files.bounded_reading import StrPath, unfit
+from fastbp.files.bounded_reading import StrPath, bad_file
 
 Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Columns x, shape (n_0, m), of uint8, float32 or float64, and m labels."""
@@ -27,7 +27,7 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """
     if inputs.ndim < 2 or not inputs.size:
         found = f"has inputs of shape {brief(inputs.shape)}"
-        raise unfit(path, found, "are examples of some inputs each: (n, n_0) or images")
+        raise bad_file(path, found, "are examples of some inputs each: (n, n_0) or images")
     rows = inputs.reshape(len(inputs), -1)
     if rows.dtype == np.uint8:
         return rows if rows.flags.c_contiguous else np.ascontiguousarray(rows)
@@ -43,9 +43,11 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def as_labels(path: StrPath, labels: npt.NDArray[Any], examples: int) -> npt.NDArray[np.int64]:
     """Return labels as int64, or raise `InputError` unless they are whole, not negative, and one an example."""
     if labels.ndim != 1:
-        raise unfit(path, f"has labels of shape {brief(labels.shape)}", "is a vector, one label an example")
+        raise bad_file(path, f"has labels of shape {brief(labels.shape)}", "is a vector, one label an example")
     if len(labels) != examples:
-        raise unfit(path, f"has {plural(examples, 'example')} and {plural(len(labels), 'label')}", "is one label each")
+        raise bad_file(
+            path, f"has {plural(examples, 'example')} and {plural(len(labels), 'label')}", "is one label each"
+        )
     if labels.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # a signalling NaN
             labels = labels.astype(np.float64)  # float16 could not be compared with the largest
@@ -55,7 +57,7 @@ def as_labels(path: StrPath, labels: npt.NDArray[Any], examples: int) -> npt.NDA
     wrong = np.flatnonzero(~right)
     if wrong.size:
         found = f"has the label {labels[wrong[0]]} (example {wrong[0]})"
-        raise unfit(path, found, f"are whole numbers from 0 to {LARGEST_LABEL}")
+        raise bad_file(path, found, f"are whole numbers from 0 to {LARGEST_LABEL}")
     return labels.astype(np.int64)
 
 
@@ -66,4 +68,4 @@ def _check_finite(path: StrPath, rows: npt.NDArray[Any]) -> None:
         if not fit.all():
             row, column = np.argwhere(~fit)[0]
             found = f"holds {rows[start + row, column]} (example {start + row}, input {column})"
-            raise unfit(path, found, "are finite numbers, within float32 unless given as float64")
+            raise bad_file(path, found, "are finite numbers, within float32 unless given as float64")

@@ -12,7 +12,7 @@ from fastbp.datasets.mnist_files import mnist, split_folder
 from fastbp.datasets.rows_and_labels import Examples, Splits
 from fastbp.datasets.tables import read_examples
 from fastbp.errors import InputError, brief, whole_number
-from fastbp.files.bounded_reading import StrPath, shown
+from fastbp.files.bounded_reading import StrPath, display_path
 
 _NAMES = ("digits", "mnist")
 
@@ -38,7 +38,7 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
     if not isinstance(where, str | os.PathLike):
         raise InputError(f"data {brief(where)} is no name; valid: {', '.join(_NAMES)}, a file, a folder")
     if label is not None and (where in _NAMES or Path(where).is_dir()):
-        given = f"label is {brief(label)}, and data {shown(where)} have their own"
+        given = f"label is {brief(label)}, and data {display_path(where)} have their own"
         raise InputError(f"{given}; wanted is an .npz or .csv file")
     if where == "digits":
         train, test = digits(seed=seed)
@@ -52,7 +52,9 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
     if not path.exists():
         near = difflib.get_close_matches(str(where), _NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"data {shown(path)} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder")
+        raise InputError(
+            f"data {display_path(path)} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder"
+        )
     examples = read_examples(path, label)
     kept, validation, test_ = _deal(examples[1], (1 / 10, 1 / 10), seed)
     return _take(examples, kept), _take(examples, validation), _take(examples, test_)
@@ -71,9 +73,9 @@ def _deal(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -
     _, starts = np.unique(labels[by_class], return_index=True)
     for start, end in zip(starts, np.append(starts[1:], len(labels)), strict=True):
         members = by_class[start:end]
-        taken = 0
+        as_backend_array = 0
         for number, share in enumerate(shares, 1):
             count = max(1, round(share * len(members))) if len(members) > len(shares) else 0
-            part[members[taken : taken + count]] = number
-            taken += count
+            part[members[as_backend_array : as_backend_array + count]] = number
+            as_backend_array += count
     return [order[part[order] == number] for number in range(len(shares) + 1)]

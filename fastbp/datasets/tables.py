@@ -11,7 +11,7 @@ from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
 from fastbp.datasets.rows_and_labels import Examples, as_labels, as_rows
 from fastbp.errors import InputError, brief
-from fastbp.files.bounded_reading import StrPath, refusing, regular_file, unfit
+from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
 
 _WANTED = "is an .npz or .csv file"
 
@@ -42,7 +42,7 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     path = regular_file(path, _WANTED)
     kind = _kind(path)
     if kind == "idx":
-        raise unfit(path, "is neither .npz nor .csv", "is one file of inputs and labels, or a folder of IDX files")
+        raise bad_file(path, "is neither .npz nor .csv", "is one file of inputs and labels, or a folder of IDX files")
     if kind == "npz":
         inputs, given = npz_examples(path, label)
         rows = as_rows(path, inputs)
@@ -79,7 +79,7 @@ def read_images(path: StrPath) -> npt.NDArray[Any]:
     """Return the images of an IDX file as rows (n, n_0), or raise `InputError` if it holds labels."""
     images = read_idx(path)
     if images.ndim < 2:
-        raise unfit(path, f"holds a vector of {len(images)}, as labels are", "are images: two dimensions or more")
+        raise bad_file(path, f"holds a vector of {len(images)}, as labels are", "are images: two dimensions or more")
     return as_rows(path, images)
 
 
@@ -87,7 +87,9 @@ def read_labels(path: StrPath, examples: int) -> npt.NDArray[np.int64]:
     """Return the labels of an IDX file, or raise `InputError` if it holds images, or others than one an example."""
     labels = read_idx(path)
     if labels.ndim != 1:
-        raise unfit(path, f"holds an array of shape {brief(labels.shape)}, as images are", "are labels: one dimension")
+        raise bad_file(
+            path, f"holds an array of shape {brief(labels.shape)}, as images are", "are labels: one dimension"
+        )
     return as_labels(path, labels, examples)
 
 
@@ -100,7 +102,7 @@ def _kind(path: Path) -> str:
     """Return idx, npz or csv, by the name where it says so, since the errors then say what is wrong with it."""
     if path.suffix.lower() in (".npz", ".csv"):
         return path.suffix.lower()[1:]
-    with refusing(path, _WANTED), path.open("rb") as file:
+    with translate_errors(path, _WANTED), path.open("rb") as file:
         magic = file.read(4)
     if magic in ZIP_MAGIC:
         return "npz"

@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import backends
-from fastbp.datasets.foreign_arrays import on_host
+from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError
 from fastbp.estimators.epochs import Examples, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import Loop
@@ -175,7 +175,7 @@ def checked_weights(sample_weight: Any, x: Rows) -> Array | None:
 def _readable(name: str, values: Any) -> Any:
     """Return another library's array as NumPy's, the same memory; all else as it is, for scikit-learn to check."""
     foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
-    return on_host(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
+    return as_numpy(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
 
 
 def _drawn(sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState) -> tuple[list[Array], list[Array]]:

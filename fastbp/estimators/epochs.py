@@ -11,7 +11,7 @@ from scipy import sparse
 from fastbp.operations import Examples as Uploaded
 from fastbp.operations import Parameters, Plan
 from fastbp.optimizers import Optimizer
-from fastbp.parameters import Tensors, as_parameters, checked_parameters, host_tensors, moments_at_rest, put_tensors
+from fastbp.parameters import Tensors, as_parameters, checked_parameters, host_tensors, new_optimizer_state, put_tensors
 from fastbp.training import inference
 from fastbp.training.loop import MiniBatches, State, Watcher
 
@@ -82,7 +82,7 @@ class Epochs:
         self._p, self._m, self._optimizer, self._alpha = p, m, optimizer, alpha
         weights = np.empty((len(y), 0)) if w is None else w[:, None]
         self._x, self._y, self._s = x, y, np.ascontiguousarray(weights, plan.dtype)
-        self._state = State(moments_at_rest(plan, optimizer.rule))
+        self._state = State(new_optimizer_state(plan, optimizer.rule))
         if memory is not None and memory.optimizer.rule == optimizer.rule:
             self._state.steps = memory.steps
             for prefix, moment in self._moments():

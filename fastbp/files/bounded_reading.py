@@ -13,19 +13,19 @@ DEFLATE_LIMIT = 1032  # bytes out of one compressed byte, at most: zlib's techni
 _CHUNK = 2**18  # bytes unpacked at a time
 
 
-def shown(path: StrPath) -> str:
+def display_path(path: StrPath) -> str:
     r"""Return a path as it is written in a message of one line.
 
-    >>> shown("digits.csv"), shown("two\nlines.csv")
+    >>> display_path("digits.csv"), display_path("two\nlines.csv")
     ('digits.csv', "'two\\nlines.csv'")
     """
     text = str(path)
     return text if text.isprintable() else repr(text)
 
 
-def unfit(path: StrPath, found: str, wanted: str) -> InputError:
+def bad_file(path: StrPath, found: str, wanted: str) -> InputError:
     """Return the error that says of a file what was found in it and what is wanted."""
-    return InputError(f"{shown(path)} {found}; wanted {wanted}")
+    return InputError(f"{display_path(path)} {found}; wanted {wanted}")
 
 
 def regular_file(path: StrPath, wanted: str) -> Path:
@@ -37,11 +37,11 @@ def regular_file(path: StrPath, wanted: str) -> Path:
         found = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
     except (OSError, ValueError, TypeError) as error:  # no permission; a NUL in the name; no path at all
         found = f"cannot be looked up ({one_line(error)})"
-    raise unfit(path, found, wanted)
+    raise bad_file(path, found, wanted)
 
 
 @contextmanager
-def refusing(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[None]:
+def translate_errors(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turn exceptions of these kinds, of the operating system and of memory into an `InputError` about the file."""
     caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
     try:
@@ -49,10 +49,10 @@ def refusing(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[No
     except InputError:  # a ValueError itself, and said already
         raise
     except caught as error:
-        raise unfit(path, f"cannot be read ({one_line(error)})", wanted) from error
+        raise bad_file(path, f"cannot be read ({one_line(error)})", wanted) from error
 
 
-def read_promised(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> bytearray:
+def read_exact(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> bytearray:
     """Return the `size` bytes that a header promised, or raise `InputError` unless just as many come.
 
     The buffer grows with what comes: a header that lies costs no memory, and nothing is unpacked beyond its promise.
@@ -61,8 +61,8 @@ def read_promised(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> by
     while len(data) < size:
         chunk = stream.read(min(_CHUNK, size - len(data)))
         if not chunk:
-            raise unfit(path, f"ends after {len(data):,} of the {size:,} bytes that its header promises", wanted)
+            raise bad_file(path, f"ends after {len(data):,} of the {size:,} bytes that its header promises", wanted)
         data += chunk
     if stream.read(1):  # at the end it is also here that gzip and zip compare checksums
-        raise unfit(path, f"holds more than the {size:,} bytes that its header promises", wanted)
+        raise bad_file(path, f"holds more than the {size:,} bytes that its header promises", wanted)
     return data

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from fastbp import __version__, backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.costs import COSTS, Cost
-from fastbp.errors import InputError, brief, choose, cut, one_line, whole_number
-from fastbp.files.tensors import PathName, Tensors, field, read_tensors, reading, write_tensors
+from fastbp.errors import InputError, brief, choose, one_line, truncate, whole_number
+from fastbp.files.tensors import StrPath, Tensors, field, read_tensors, reading, write_tensors
 from fastbp.operations import Backend, Plan
 from fastbp.parameters import DTYPES, checked_parameters, plan_of
 
@@ -42,7 +42,7 @@ class Model(NamedTuple):
     rng: np.random.Generator
 
 
-def write_model(path: PathName, model: Model) -> None:
+def write_model(path: StrPath, model: Model) -> None:
     """Write a model, whole or not at all; raises `InputError` if it cannot be written, or could not be read again."""
     plan, weights, biases, rng = model
     description = {"kind": "model", "version": VERSION, "fastbp": __version__, **describe(plan)}
@@ -51,7 +51,7 @@ def write_model(path: PathName, model: Model) -> None:
 
 
 def read_model(
-    path: PathName, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
+    path: StrPath, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
 ) -> Model:
     """Return the model of a file, on a backend; activations and a cost that are not fastbp's own must be given."""
     chosen = backends.get(backend)
@@ -209,7 +209,7 @@ def _dtype(name: str) -> str:
 def _activations(names: list[Any], known: Mapping[str, Activation]) -> list[Activation]:
     missing = [name for name in names if not isinstance(name, str) or name not in known]
     if missing:
-        given = cut(", ".join(map(brief, missing[:9])), 60)
+        given = truncate(", ".join(map(brief, missing[:9])), 60)
         raise InputError(
             f"its activations include {given}, none of fastbp's own; give them as you made them: "
             "load(path, activations=[Activation(…), …])"

@@ -23,10 +23,10 @@ class OutputError(Exception):
         self.code = code
 
 
-def say(text: str, end: str = "\n") -> None:
+def print_line(text: str, end: str = "\n") -> None:
     """Print text on standard output and flush it; raises `OutputError` if that fails.
 
-    >>> say("hello")
+    >>> print_line("hello")
     hello
     """
     if sys.stdout is None:
@@ -41,10 +41,10 @@ def say(text: str, end: str = "\n") -> None:
 
 def warn(text: str) -> None:
     """Print a line on standard error, or nothing where that fails."""
-    Forgiving(sys.stderr).write(f"{text}\n")
+    BestEffortStream(sys.stderr).write(f"{text}\n")
 
 
-class Forgiving:
+class BestEffortStream:
     """A text stream, or None, whose writes never fail: after the first that does, nothing more is written.
 
     For progress and the like, without which the work goes on.
@@ -97,7 +97,7 @@ class Outputs:
     def print(self, text: str) -> None:
         """Print text on standard output, unless that failed before."""
         if self._printing:
-            self._printing = self.attempt("print", say, text)
+            self._printing = self.attempt("print", print_line, text)
 
     def failed(self, error: Exception) -> None:
         """Report an error in one line; one of a pipe that was closed is not worth a line."""

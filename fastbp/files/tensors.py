@@ -23,7 +23,7 @@ from fastbp.files import locks
 from fastbp.files.disk import replace, to_disk
 
 T = TypeVar("T")
-PathName = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 Tensors = dict[str, npt.NDArray[Any]]
 
 _LONGEST_HEADER = 2**22
@@ -42,7 +42,7 @@ _IN_DISGUISE = {
 }
 
 
-def check_target(path: PathName) -> str:
+def check_target(path: StrPath) -> str:
     """Return the real path of a file that is to be written, links followed, or raise `InputError` if it cannot be.
 
     For a look before the work whose result is to be saved; nothing is written. A link that another user made in a
@@ -72,7 +72,7 @@ def check_target(path: PathName) -> str:
 
 
 @contextmanager
-def write_whole(path: PathName) -> Iterator[BinaryIO]:
+def write_whole(path: StrPath) -> Iterator[BinaryIO]:
     """Give a file to write to, which takes its place at the path as the block ends, and vanishes if the block fails.
 
     Whoever opens the path finds the old file or the new one, whole, whatever happens meanwhile: the new one is written
@@ -112,7 +112,7 @@ def write_whole(path: PathName) -> Iterator[BinaryIO]:
     _sync(folder)
 
 
-def write_tensors(path: PathName, tensors: Mapping[str, npt.NDArray[Any]], description: Mapping[str, Any]) -> None:
+def write_tensors(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], description: Mapping[str, Any]) -> None:
     """Write tensors, of any shape and layout, bool, integers or floats, and a description of them, as one whole file.
 
     `description` is what JSON can hold, with "kind", a name, and "version", a whole number, as `read_tensors` wants
@@ -137,7 +137,7 @@ def write_tensors(path: PathName, tensors: Mapping[str, npt.NDArray[Any]], descr
         file.write(data)
 
 
-def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict[str, Any]]:
+def read_tensors(path: StrPath, kind: str, version: int) -> tuple[Tensors, dict[str, Any]]:
     r"""Return the tensors, free to be written to, and the description of a file that `write_tensors` wrote.
 
     Raises `InputError` for any other file, for a damaged one, for one whose description is of another kind, or of a
@@ -164,7 +164,7 @@ def read_tensors(path: PathName, kind: str, version: int) -> tuple[Tensors, dict
 
 
 @contextmanager
-def reading(path: PathName) -> Iterator[None]:
+def reading(path: StrPath) -> Iterator[None]:
     """Put what was read in front of an `InputError` raised within the block; make one of an OSError or MemoryError.
 
     >>> with reading("net.safetensors"):
@@ -197,7 +197,7 @@ def field(description: Mapping[str, Any], name: str, wanted: type[T]) -> T:
     return value
 
 
-def open_regular(path: PathName) -> BinaryIO:
+def open_regular(path: StrPath) -> BinaryIO:
     """Return an ordinary file, opened to be read, or raise `InputError`, and `OSError` where it is not there."""
     name = _name(path)
     mode = os.stat(name).st_mode  # before it is opened: a pipe would wait for its writer
@@ -229,7 +229,7 @@ def json_object(what: str, text: bytes | str) -> dict[str, Any]:
     return value
 
 
-def _name(path: PathName) -> str:
+def _name(path: StrPath) -> str:
     try:
         name = os.fspath(path)
     except TypeError:

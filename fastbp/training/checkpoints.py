@@ -17,8 +17,8 @@ import numpy as np
 from fastbp import __version__
 from fastbp.errors import InputError, brief, finite_number, whole_number
 from fastbp.files.models import describe, generator_from, generator_state
-from fastbp.files.tensors import PathName, field, read_tensors, reading, write_tensors
-from fastbp.operations import Moments, Parameters, Plan
+from fastbp.files.tensors import StrPath, field, read_tensors, reading, write_tensors
+from fastbp.operations import OptimizerState, Parameters, Plan
 from fastbp.parameters import Tensors, check_tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule
 from fastbp.training import fingerprints
@@ -43,10 +43,10 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: PathName, plan: Plan, settings: Settings, examples: int, rng: np.random.Generator, began: Any,
-        data: Mapping[str, str], seed: str,
+        self, path: StrPath, plan: Plan, settings: Settings, examples: int, rng: np.random.Generator,
+        initial_rng_state: Any, data: Mapping[str, str], seed: str,
     ) -> None:  # fmt: skip
-        self.path, self.plan, self.rng, self.began = path, plan, rng, began
+        self.path, self.plan, self.rng, self.initial_rng_state = path, plan, rng, initial_rng_state
         self.schedule, self.data, self.seed = settings.schedule, dict(data), seed
         self.rule = settings.optimizer.rule
         self.run = describe(plan) | _settings(settings) | {"examples": examples}
@@ -71,7 +71,7 @@ class Checkpoint:
         tensors |= {f"history.{name}": np.array(getattr(state.history, name), float) for name in _LISTS}
         description = {"kind": "checkpoint", "version": VERSION, "fastbp": __version__, "run": self.run}
         description |= {"steps": state.steps, "epoch": state.epoch, "done": state.done, "total": state.total}
-        description |= {"rng": self._json(state.rng), "began": self._json(self.began)}
+        description |= {"rng": self._json(state.rng), "initial_rng_state": self._json(self.initial_rng_state)}
         description |= {"data": self.data, "schedule": self.schedule_kept}
         description |= {"formulas": {fingerprints.PYTHON: self.formulas}}
         if state.best is not None:
@@ -121,8 +121,8 @@ class Checkpoint:
         if schedule := _part(description, "schedule"):
             epochs = whole_number("epochs", schedule.get("epochs"), most=2**62)
             pairs.append(("eta", fingerprints.of_schedule(self.schedule, epochs), schedule.get("fingerprint")))
-        began = generator_from(field(description, "began", dict)).bit_generator.state
-        pairs.append(("seed", self.seed, fingerprints.of_generator(began)))
+        initial_rng_state = generator_from(field(description, "initial_rng_state", dict)).bit_generator.state
+        pairs.append(("seed", self.seed, fingerprints.of_generator(initial_rng_state)))
         return {name: "" for name, ours, kept in pairs if ours and kept and ours != kept} | other
 
     def _refusal(self, other: Mapping[str, str]) -> str:
@@ -160,7 +160,7 @@ class Checkpoint:
         return generator_state(generator)
 
 
-def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: Moments) -> State:
+def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: OptimizerState) -> State:
     """Return the state that tensors and their description are of."""
     history, best = _history(parts), None
     if "best" in description:
@@ -185,11 +185,11 @@ def _part(description: Mapping[str, Any], name: str) -> dict[str, Any]:
     return field(description, name, dict) if name in description else {}
 
 
-def rewind(path: PathName, rng: np.random.Generator) -> None:
+def rewind(path: StrPath, rng: np.random.Generator) -> None:
     """Set a generator to where that of a checkpoint's run stood as the run began."""
     _, description = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
-        theirs = generator_from(field(description, "began", dict)).bit_generator
+        theirs = generator_from(field(description, "initial_rng_state", dict)).bit_generator
         if type(theirs) is not type(rng.bit_generator):
             given = (
                 f"its run has a generator of {type(theirs).__name__}, and this one {type(rng.bit_generator).__name__}"
@@ -198,14 +198,14 @@ def rewind(path: PathName, rng: np.random.Generator) -> None:
         rng.bit_generator.state = theirs.state
 
 
-def read_history(path: PathName) -> History:
+def read_history(path: StrPath) -> History:
     """Return the history in a checkpoint: the figures of the epochs that its run has finished."""
     tensors, _ = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
         return _history(_parts(tensors))
 
 
-def is_there(path: PathName) -> bool:
+def is_there(path: StrPath) -> bool:
     """Return whether there is a checkpoint to go on from: before its first epoch is over, a run has left none."""
     return os.path.lexists(path)
 

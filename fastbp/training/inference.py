@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import equations
-from fastbp.datasets.inputs import check_finite, example_rows, is_small
-from fastbp.operations import Memory, Operations, Parameters, Plan, Workspace
+from fastbp.datasets.inputs import check_finite, example_rows, surely_finite
+from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool
 
 Array = Any
 _BLOCK = 2**22  # elements of the widest layer in one batch: 16 MB in float32; a batch costs a call of 0.06 ms
@@ -21,20 +21,20 @@ def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> It
     """
     columns = x.shape[1]
     size = batch_size(plan.sizes, columns)
-    memory = Memory(plan, operations, size)
+    memory = WorkspacePool(plan, operations, size)
     for start in range(0, columns, size):
         part = slice(start, min(start + size, columns))
         ws = memory.workspace(part.stop - start)
-        if _lies_ready(x[:, part], plan):
+        if _is_zero_copy(x[:, part], plan):
             ws = ws._replace(activations=(plan.backend.columns(x[:, part].T), *ws.activations[1:]))
         else:
-            place(x[:, part], ws.activations[0], plan, plan.input_scale)
+            copy_into(x[:, part], ws.activations[0], plan, plan.input_scale)
         if y is not None:
-            place(y[:, part], ws.y, plan)
+            copy_into(y[:, part], ws.y, plan)
         yield ws, part
 
 
-def _lies_ready(x: Array, plan: Plan) -> bool:
+def _is_zero_copy(x: Array, plan: Plan) -> bool:
     """Return whether columns are a block as compiled code knows it: one that could be written to, which it is not."""
     if not (type(x) is np.ndarray and plan.backend.kind == "numpy" and plan.input_scale == 1.0):
         return False
@@ -65,7 +65,7 @@ def _fed_forward(plan: Plan, p: Parameters, x: Array) -> Iterator[tuple[Workspac
     largest = float(np.finfo(plan.dtype).max)
     for ws, part in batches(plan, operations, x):
         plan.backend.run(equations.feedforward, operations, p, ws)
-        if on_host and not is_small(ws.zs[0], largest):
+        if on_host and not surely_finite(ws.zs[0], largest):
             check_finite("x", x[:, part], plan, before=part.start)
         yield ws, part
 
@@ -97,7 +97,7 @@ def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
     return found
 
 
-def place(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
+def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
     """Write columns of data, times a scale, into a block of a workspace."""
     if isinstance(columns, np.ndarray) and plan.backend.kind == "numpy":  # without a copy on the way
         with np.errstate(over="ignore"):  # what is too large is refused by its own name

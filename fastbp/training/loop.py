@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import CheckpointError, DivergedError, InputError
-from fastbp.operations import Examples, Memory, Moments, Parameters, Plan, Workspace, descent
+from fastbp.operations import Examples, OptimizerState, Parameters, Plan, Workspace, WorkspacePool, descent
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import Tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule, eta_of
@@ -52,7 +52,7 @@ class State:
     whose costs add up to `total`; `rng` is the generator's state before the epoch's order was drawn.
     """
 
-    moments: Moments
+    moments: OptimizerState
     steps: int = 0
     epoch: int = 1
     done: int = 0
@@ -85,7 +85,7 @@ def train(
     p: Parameters,
     examples: Examples,
     source: str,
-    chosen: npt.NDArray[np.int64],
+    training_indices: npt.NDArray[np.int64],
     settings: Settings,
     state: State,
     rng: np.random.Generator,
@@ -96,7 +96,7 @@ def train(
     checkpoint: Callable[[State], None] | None = None,
     check_data: Callable[[], None] | None = None,
 ) -> History:
-    """Train parameters in place on the chosen examples, from a state on; return what was watched.
+    """Train parameters in place on the training_indices examples, from a state on; return what was watched.
 
     Each epoch takes the examples in a new order from `rng`. A last mini-batch that is shorter is divided by its own
     size. A callback that returns True ends training. On Ctrl-C the parameters are those of the last whole mini-batch.
@@ -106,23 +106,25 @@ def train(
     """
     watcher, check_data = watcher or Watcher(), check_data or _unchecked
     failure: str | None = None  # of the last checkpoint
-    watcher.advanced((state.epoch - 1) * len(chosen))
+    watcher.advanced((state.epoch - 1) * len(training_indices))
     size, optimizer = settings.mini_batch_size, settings.optimizer
-    loop = MiniBatches(plan, p, examples, source, size, len(chosen), state, optimizer, lmbda=settings.lmbda)
+    loop = MiniBatches(plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda)
     state.rng = rng.bit_generator.state  # what a checkpoint needs before the first epoch has begun
     try:
-        while state.epoch <= settings.epochs and not _impatient(state, settings):
+        while state.epoch <= settings.epochs and not _stops_early(state, settings):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
             start = time.perf_counter()
-            cost = loop.epoch(chosen[rng.permutation(len(chosen))], eta, watcher)
+            cost = loop.epoch(training_indices[rng.permutation(len(training_indices))], eta, watcher)
             seconds = time.perf_counter() - start
             _check_finite(p, plan, state, eta)
             check_data()
             watched, accuracy = validate() if validate else (None, None)
             check_data()  # before the checkpoint: it stays that of the last epoch whose data were sound
-            epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(chosen) / seconds)
+            epoch = Epoch(
+                state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(training_indices) / seconds
+            )
             with uninterrupted():
                 _finish(state, epoch, rng)
                 if settings.patience is not None:
@@ -196,7 +198,7 @@ def _is_true(answer: Any) -> bool:
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
-def _impatient(state: State, settings: Settings) -> bool:
+def _stops_early(state: State, settings: Settings) -> bool:
     if settings.patience is None or state.best is None:
         return False
     return state.epoch - 1 - state.best.epoch >= settings.patience
@@ -217,13 +219,13 @@ class MiniBatches:
         self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
-        self.help = plan.backend.help_for(plan, source, m, n)
-        memory = Memory(plan, self.operations, m)
-        self.full, self.rest = divmod(n, m)
-        self.whole = memory.workspace(m)
-        self.short = memory.workspace(self.rest) if self.rest else None
+        self.workers = plan.backend.worker_context(plan, source, m, n)
+        memory = WorkspacePool(plan, self.operations, m)
+        self.full_batches, self.last_size = divmod(n, m)
+        self.full_workspace = memory.workspace(m)
+        self.last_workspace = memory.workspace(self.last_size) if self.last_size else None
         self.total = plan.backend.new_total(plan.sizes[-1], m, plan.dtype)
-        self.stretch = 1  # mini-batches; grows until it takes its tenth of a second
+        self.batches_per_call = 1  # mini-batches; grows until it takes its tenth of a second
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Go once through the examples in an order, from the state's place in it on; return the average cost.
@@ -236,7 +238,7 @@ class MiniBatches:
         with uninterrupted() as ctrl_c:
             self.backend.set_total(self.total, state.total)
             try:
-                with self.help:
+                with self.workers:
                     self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(watcher.advanced, examples))
             finally:
                 state.total = self.backend.cost_in(self.total)  # once: on a GPU it waits, and comes to the host
@@ -247,16 +249,16 @@ class MiniBatches:
     def _mini_batches(self, order: Array, eta: float, advanced: Callable[[int], None]) -> None:
         """Train on the mini-batches of an order that are not done yet."""
         state, m = self.state, self.m
-        while state.done < self.full:
-            count = min(self.stretch, self.full - state.done)
-            seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.whole, m, count)
-            self.help.learn(count, seconds)
-            if count == self.stretch:
-                self.stretch = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
+        while state.done < self.full_batches:
+            count = min(self.batches_per_call, self.full_batches - state.done)
+            seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.full_workspace, m, count)
+            self.workers.record_time(count, seconds)
+            if count == self.batches_per_call:
+                self.batches_per_call = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
             advanced(count * m)
-        if self.short is not None and state.done == self.full:
-            self._run(order[self.full * m :], eta, self.short, self.rest, 1)
-            advanced(self.rest)
+        if self.last_workspace is not None and state.done == self.full_batches:
+            self._run(order[self.full_batches * m :], eta, self.last_workspace, self.last_size, 1)
+            advanced(self.last_size)
 
     def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
         """Train on so many mini-batches and take them down in the state; return the seconds they took."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastbp.files.outputs import Forgiving
+from fastbp.files.outputs import BestEffortStream
 from fastbp.training.history import Epoch
 from fastbp.training.loop import Watcher
-from fastbp_kernels.compile_events import told_of_compiling
+from fastbp_kernels.compile_events import on_compile
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
         return
     lines = Bar(examples) if _on_terminal() else Lines()
     try:
-        with told_of_compiling(lines.compiling):
+        with on_compile(lines.compiling):
             yield lines
     finally:
         lines.close()
@@ -44,7 +44,7 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
             bar.refresh()
 
     try:
-        with told_of_compiling(lines.compiling):
+        with on_compile(lines.compiling):
             yield tell
     finally:
         if bar is not None:
@@ -58,7 +58,7 @@ class Lines(Watcher):
     """
 
     def __init__(self) -> None:
-        self.stream = Forgiving(sys.stderr)
+        self.stream = BestEffortStream(sys.stderr)
         self._silent_until, self._compiling, self._since = 0.0, False, time.perf_counter()
 
     def finished(self, epoch: Epoch) -> None:
@@ -111,7 +111,7 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _bar(total: int, stream: Forgiving, **options: Any) -> Any:
+def _bar(total: int, stream: BestEffortStream, **options: Any) -> Any:
     from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]

@@ -24,10 +24,10 @@ from fastbp.datasets.inputs import (
 from fastbp.errors import InputError, finite_number, number_between, whole_number
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
-from fastbp.files.tensors import PathName, check_target
+from fastbp.files.tensors import StrPath, check_target
 from fastbp.operations import Examples, Parameters, Plan
 from fastbp.optimizers import Optimizer, optimizer_of
-from fastbp.parameters import moments_at_rest
+from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
 from fastbp.training import checkpoints, fingerprints, inference, loop
 from fastbp.training.history import Epoch, History
@@ -49,7 +49,7 @@ class Options:
     patience: int | None
     sample_weight: Array
     class_weight: Any
-    checkpoint: PathName | None
+    checkpoint: StrPath | None
     resume: bool
     resume_anyway: bool
     overwrite: bool
@@ -73,10 +73,10 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     classes = classes_of_units(targets, plan)
     weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan)
     drawn = copy.deepcopy(rng)  # from which to draw until nothing can be refused any more
-    going_on = _goes_on(options)
-    if going_on and options.checkpoint is not None:
+    resuming = _goes_on(options)
+    if resuming and options.checkpoint is not None:
         checkpoints.rewind(options.checkpoint, drawn)
-    began = drawn.bit_generator.state
+    initial_rng_state = drawn.bit_generator.state
     chosen, held = _held_out(options.validation, inputs, targets, classes, drawn)
     settings = _settings(options, len(chosen))
     held = None if held is None else _checked_pair(held, plan)
@@ -84,13 +84,13 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
     rows, source = example_rows(inputs, plan, keep_bytes=True)
     examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
-    state = loop.State(moments_at_rest(plan, settings.optimizer.rule))
+    state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
     file = None
     if options.checkpoint is not None:
         data = _fingerprints(examples, held, options.validation, plan)
         seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
-        file = checkpoints.Checkpoint(options.checkpoint, plan, settings, n, drawn, began, data, seed)
-        if going_on:
+        file = checkpoints.Checkpoint(options.checkpoint, plan, settings, n, drawn, initial_rng_state, data, seed)
+        if resuming:
             file.read(p, state, anyway=options.resume_anyway)
     mapped = mapped_files([examples.x, examples.y, *(held or ())])
     rng.bit_generator.state = drawn.bit_generator.state
@@ -103,7 +103,7 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     return Run(settings.epochs * len(chosen), begin)
 
 
-def in_use(checkpoint: PathName | None) -> AbstractContextManager[None]:
+def in_use(checkpoint: StrPath | None) -> AbstractContextManager[None]:
     """Return a context that keeps other runs from a checkpoint's file; raises `InputError` if one is using it."""
     return nullcontext() if checkpoint is None else locked(check_target(checkpoint))
 

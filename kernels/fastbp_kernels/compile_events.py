@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from types import CodeType
 from typing import Any
 
-CALLED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+INLINED_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Numba's options for what compiled code alone calls: the ways in from outside take a tenth of the time to compile."""
 
 COMPILERS: set[CodeType] = set()
@@ -16,10 +16,10 @@ _listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling"
 
 
 @contextmanager
-def told_of_compiling(listener: Callable[[], None]) -> Iterator[None]:
+def on_compile(listener: Callable[[], None]) -> Iterator[None]:
     """Have a function called, within a `with` block, whenever something has to be compiled.
 
-    >>> with told_of_compiling(lambda: print("compiling")):
+    >>> with on_compile(lambda: print("compiling")):
     ...     compiling()
     compiling
     """

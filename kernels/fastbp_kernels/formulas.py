@@ -32,7 +32,7 @@ class _Comparable:
         return isinstance(other, _Comparable) and self._fingerprint == other._fingerprint
 
 
-def by_formula(factory: Formula) -> Any:
+def cache_by_formula(factory: Formula) -> Any:
     """Keep the kernels that a factory made last by what their formulas compute: one edited in a session is another."""
 
     @lru_cache(maxsize=KEPT)
@@ -47,7 +47,7 @@ def by_formula(factory: Formula) -> Any:
     return kept
 
 
-def blame(formula: Formula, arity: int, dtype: str) -> None:
+def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
     """Raise `FormulaError` if a formula does not compile by itself, or computes in another type than its arguments'."""
     real = getattr(types, dtype)
     lowered = lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type)

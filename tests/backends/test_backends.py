@@ -5,14 +5,14 @@ import pytest
 
 import fastbp
 from fastbp import backends
-from fastbp.backends.cupy.diagnosis import why_not
+from fastbp.backends.cupy.diagnosis import unavailable_reason
 
 
 def test_available_names_every_backend_and_why_not():
     reasons = backends.available()
     assert list(reasons) == ["numpy", "numpy-plain", "cupy", "torch", "array_api_strict"]
     assert reasons["numpy"] is None
-    assert reasons["cupy"] == why_not()
+    assert reasons["cupy"] == unavailable_reason()
 
 
 def test_what_is_not_installed_is_said_with_the_command_that_mends_it(monkeypatch):

@@ -23,7 +23,7 @@ from cupy_backends.cuda.libs import cublas
 import fastbp
 from fastbp import backends, equations
 from fastbp.backends.cupy.device import CuPy, CuPyDevice
-from fastbp.operations import Examples, Memory, Moments, Parameters, descent
+from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, descent
 from fastbp.optimizers import SGD
 from fastbp.parameters import plan_of
 from fastbp_kernels.cuda import kernels as cuda
@@ -130,11 +130,11 @@ def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, 
         here = (lambda host: host) if backend.kind == "cupy" else np.copy
         p = Parameters(tuple(here(up(w)) for w in weights), tuple(plan.backend.columns(here(up(b))) for b in biases))
         nothing = tuple(plan.block(0, 1) for _ in weights)
-        resting = Moments(*[Parameters(nothing, nothing)] * 3)
+        resting = OptimizerState(*[Parameters(nothing, nothing)] * 3)
         operations = plan.operations()
         examples = Examples(up(x), up(y), plan.block(0, 9), 0.5)
         for m, part in ((4, order[:8]), (1, order[8:])):
-            ws = Memory(plan, operations, 4).workspace(m)
+            ws = WorkspacePool(plan, operations, 4).workspace(m)
             total = plan.backend.new_total(sizes[-1], 4, dtype)
             _fill(total, 0.0)
             by = descent(SGD(), 0.7, steps=0, count=2, lmbda=0.1, n=9)
@@ -214,9 +214,9 @@ def test_arrays_of_another_device_are_refused(device):
     backend = CuPy("cupy", device)
     elsewhere = _elsewhere(backend)
     with pytest.raises(fastbp.InputError, match=r"x is on GPU 1, and the network on GPU 0; wanted is one device"):
-        backend.adopt("x", elsewhere)
+        backend.from_foreign("x", elsewhere)
     with pytest.raises(fastbp.InputError, match="x is on GPU 0 and y on GPU 1; wanted is one device"):
-        backends.of(x=over_host(np.ones(3)), y=elsewhere)
+        backends.infer(x=over_host(np.ones(3)), y=elsewhere)
 
 
 def _elsewhere(backend):
@@ -227,8 +227,8 @@ def _elsewhere(backend):
 
 def test_cupys_own_arrays_are_taken_as_they_are(device):
     array = over_host(np.ones((2, 3), np.float32))
-    assert CuPy("cupy", device).adopt("x", array) is array
-    assert CuPy("cupy", device).adopt("x", np.ones(3)) is None
+    assert CuPy("cupy", device).from_foreign("x", array) is array
+    assert CuPy("cupy", device).from_foreign("x", np.ones(3)) is None
 
 
 def test_rows_that_lie_side_by_side_are_not_copied(device):

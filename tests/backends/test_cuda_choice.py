@@ -25,7 +25,9 @@ class Device:
 @pytest.fixture
 def gpus(monkeypatch):
     """Two GPUs that answer, of which the second is CuPy's current one."""
-    monkeypatch.setattr(cuda_present, "why_not", lambda device=None: None if device in (None, 0, 1) else "only two")
+    monkeypatch.setattr(
+        cuda_present, "unavailable_reason", lambda device=None: None if device in (None, 0, 1) else "only two"
+    )
     monkeypatch.setattr(cupy_backend, "CuPyDevice", Device)
     monkeypatch.setattr(cupy_backend, "_current", lambda: 1)
     cupy_backend._on_device.cache_clear()
@@ -37,7 +39,7 @@ def gpus(monkeypatch):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(cuda_present, "why_not", lambda device=None: NOTHING_HERE)
+    monkeypatch.setattr(cuda_present, "unavailable_reason", lambda device=None: NOTHING_HERE)
     backends._automatic.cache_clear()
     yield
     backends._automatic.cache_clear()
@@ -109,12 +111,12 @@ class OnGPU:
 def test_anything_on_the_same_gpu_is_taken_by_dlpack(gpus):
     backend = backends.get("cupy:0")
     taken = []
-    backend.device.adopt = lambda array: taken.append(array) or "the same memory"
+    backend.device.from_foreign = lambda array: taken.append(array) or "the same memory"
     array = OnGPU()
-    assert backend.adopt("x", array) == "the same memory"
+    assert backend.from_foreign("x", array) == "the same memory"
     assert taken == [array]
     with pytest.raises(fastbp.InputError, match="x is on GPU 1, and the network on GPU 0; wanted is one device"):
-        backend.adopt("x", OnGPU(1))
+        backend.from_foreign("x", OnGPU(1))
 
 
 def test_a_softmax_wider_than_shared_memory_is_refused(gpus):

@@ -56,8 +56,8 @@ int cuGetProcAddress(const char *name, void **entry, int version, unsigned long 
 }
 """
 ASK = """
-from fastbp.backends.cupy.diagnosis import why_not
-print(why_not())
+from fastbp.backends.cupy.diagnosis import unavailable_reason
+print(unavailable_reason())
 """
 # Hides libraries from CuPy and cuda-core, both of which ask cuda.pathfinder for them.
 HIDE = """
@@ -166,7 +166,7 @@ class TestTheRealCuPy:
         monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (GIB, 8 * GIB))
         monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool)
         words = r"allocating 3,000,000,000 bytes .*, with 1.0 GiB of 8.0 GiB free on the device; lower mini_batch_size"
-        with pytest.raises(DeviceMemoryError, match=words), cuda_memory.memory_told():
+        with pytest.raises(DeviceMemoryError, match=words), cuda_memory.translate_out_of_memory():
             raise cupy.cuda.memory.OutOfMemoryError(3_000_000_000, 7 * GIB)
 
 
@@ -266,7 +266,7 @@ def machine(monkeypatch, installed):
 )
 def test_packages(installed, versions, message):
     installed(**versions)
-    said = cuda_present.why_not()
+    said = cuda_present.unavailable_reason()
     assert said.startswith(message)
     assert "\n" not in said
 
@@ -274,22 +274,22 @@ def test_packages(installed, versions, message):
 @pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_OF_12, "12.9.86")])
 def test_libraries_of_cuda_12_beside_those_of_13_do_no_harm(machine, monkeypatch, more):
     monkeypatch.setattr(metadata, "version", (OF_13 | more).get)
-    assert cuda_present.why_not() is None
+    assert cuda_present.unavailable_reason() is None
 
 
 def test_nothing_is_wanting(machine):
-    assert [cuda_present.why_not(device) for device in (None, 0, 1)] == [None] * 3
+    assert [cuda_present.unavailable_reason(device) for device in (None, 0, 1)] == [None] * 3
 
 
 def test_a_cupy_that_does_not_load(machine, monkeypatch):
     monkeypatch.delattr(machine.cuda, "nvrtc")
     monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
-    assert cuda_present.why_not().startswith("CuPy cannot be imported (import of cupy.cuda.nvrtc halted")
+    assert cuda_present.unavailable_reason().startswith("CuPy cannot be imported (import of cupy.cuda.nvrtc halted")
 
 
 def test_a_cuda_core_without_a_linker(machine):
     del sys.modules["cuda.core"].Linker
-    said = cuda_present.why_not()
+    said = cuda_present.unavailable_reason()
     assert said.startswith("cuda-core is too old or cannot be imported (cannot import name 'Linker'")
     assert said.endswith(": pip install 'fastbp[cuda13]'")
 
@@ -297,15 +297,15 @@ def test_a_cuda_core_without_a_linker(machine):
 @pytest.mark.parametrize("device", [2, 3, -1])
 def test_a_device_that_is_not_there(machine, monkeypatch, device):
     said = f"there is no device cupy:{device}; valid: cupy:0, cupy:1"
-    assert cuda_present.why_not(device) == said
+    assert cuda_present.unavailable_reason(device) == said
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    assert cuda_present.why_not(device) == said + " (CUDA_VISIBLE_DEVICES is '4,5')"
+    assert cuda_present.unavailable_reason(device) == said + " (CUDA_VISIBLE_DEVICES is '4,5')"
 
 
 @pytest.mark.parametrize(("capability", "usable"), [((7, 0), False), ((7, 5), True), ((8, 0), True), ((12, 0), True)])
 def test_the_age_of_a_gpu(machine, capability, usable):
     machine.gpu.update(name=b"NVIDIA TITAN V", major=capability[0], minor=capability[1])
-    said = cuda_present.why_not()
+    said = cuda_present.unavailable_reason()
     assert (said is None) == usable
     if not usable:
         assert said.startswith("NVIDIA TITAN V has compute capability 7.0; wanted is 7.5 (Turing) or newer")
@@ -313,7 +313,7 @@ def test_the_age_of_a_gpu(machine, capability, usable):
 
 def test_no_device_without_an_error(machine):
     machine.cuda.runtime.getDeviceCount = lambda: 0
-    assert "finds no GPU" in cuda_present.why_not()
+    assert "finds no GPU" in cuda_present.unavailable_reason()
 
 
 def test_an_error_of_the_device(machine):
@@ -321,7 +321,9 @@ def test_an_error_of_the_device(machine):
         raise CUDARuntimeError(999, "cudaErrorUnknown:\nunknown error")
 
     machine.cuda.runtime.getDeviceProperties = fail
-    assert cuda_present.why_not().startswith("CUDA answers cudaErrorUnknown: unknown error (error 999): see whether")
+    assert cuda_present.unavailable_reason().startswith(
+        "CUDA answers cudaErrorUnknown: unknown error (error 999): see whether"
+    )
 
 
 def test_what_fits(machine):
@@ -340,13 +342,13 @@ def test_the_limit_of_the_pool_counts(machine):
 
 def test_memory_that_is_asked_for_and_wanting(machine):
     said = r"with 1.5 GiB of 8.0 GiB free on the device; lower mini_batch_size"
-    with pytest.raises(fastbp.InputError, match=said) as told, cuda_memory.memory_told():
+    with pytest.raises(fastbp.InputError, match=said) as told, cuda_memory.translate_out_of_memory():
         raise OutOfMemoryError("Out of memory allocating 3,000,000,000 bytes (allocated so far: 1 bytes).")
     assert isinstance(told.value, MemoryError)
     assert "\n" not in str(told.value)
-    with pytest.raises(ZeroDivisionError), cuda_memory.memory_told():
+    with pytest.raises(ZeroDivisionError), cuda_memory.translate_out_of_memory():
         raise ZeroDivisionError
-    with cuda_memory.memory_told():
+    with cuda_memory.translate_out_of_memory():
         pass
 
 

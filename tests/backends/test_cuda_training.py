@@ -83,13 +83,13 @@ def test_the_launches_of_a_step(monkeypatch):
         "activate": 3,
         "output_error": 1,
         "hadamard": 2,
-        "add_columns": 3,
+        "add_column_sums": 3,
         "add_cost": 1,
     }
     _, step = launches_of_a_step({"bias": False})
-    assert "add_columns" not in step
+    assert "add_column_sums" not in step
     _, step = launches_of_a_step({}, optimizer=Adam())
-    assert step["move"] == 6
+    assert step["optimizer_step"] == 6
 
 
 def test_a_step_asks_for_no_memory_no_transfer_and_no_waiting():

@@ -19,12 +19,12 @@ import os, signal, sys, threading, warnings
 warnings.filterwarnings("ignore", category=DeprecationWarning)  # of Python 3.12 and later, about fork and threads
 import numpy as np
 import fastbp
-from fastbp_kernels.compile_events import told_of_compiling
+from fastbp_kernels.compile_events import on_compile
 
 compiles = threading.Event()
 
 def use():
-    with told_of_compiling(compiles.set):
+    with on_compile(compiles.set):
         fastbp.Network([3, 2], rng=0).feedforward(np.ones((3, 4)))
 
 def forked():

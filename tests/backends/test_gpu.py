@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastbp.backends.cupy.diagnosis import why_not
+from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-pytest.importorskip("cupy", reason=f"{why_not()}")
-pytest.importorskip("numba_cuda", reason=f"{why_not()}")
+pytest.importorskip("cupy", reason=f"{unavailable_reason()}")
+pytest.importorskip("numba_cuda", reason=f"{unavailable_reason()}")
 
 from cuda_against_cpu import PAIRS, SHAPES, compare, few_threads
 from gpu_instruments import StandInInstruments
@@ -35,7 +35,7 @@ on_gpu = pytest.mark.gpu
 @pytest.fixture
 def gpu():
     """CuPy's current device."""
-    reason = why_not()
+    reason = unavailable_reason()
     if reason:
         pytest.skip(reason)
     return backends.get("cupy")
@@ -82,7 +82,7 @@ def test_a_kernel_does_what_the_cpu_does(gpu, name, dtype, rng):
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather uint8", "add_columns"])
+@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather uint8", "add_column_sums"])
 def test_a_kernel_does_so_on_a_stand_in(name, rng):
     assert_kernel_alike(StandIn(), name, "float32", rng)
 
@@ -267,7 +267,7 @@ def test_pytorchs_tensors_are_used_without_a_copy(gpu):
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
     x = torch.rand(20, 5, device="cuda:0")
-    assert gpu.adopt("x", x).data.ptr == x.data_ptr()
+    assert gpu.from_foreign("x", x).data.ptr == x.data_ptr()
     net = fastbp.Network([5, 4, 3], backend=gpu, rng=0)
     net.train(x.T, torch.zeros(20, dtype=torch.int64, device="cuda:0"), epochs=1, progress=False)
     out = net.feedforward(x.T)

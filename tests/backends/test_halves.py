@@ -193,22 +193,22 @@ print(os.read(read, 100).decode() == before == trained())
 def test_halves_are_offered_where_that_is_faster(two_threads, helped, alone, offers):
     """The way that was slower has a turn now and then; mini-batches that are too few say nothing."""
     turns = []
-    with second_thread.help_for(plan(784, 100, 10), "float32", 32, 640) as help:
+    with second_thread.worker_context(plan(784, 100, 10), "float32", 32, 640) as help:
         for _ in range(100):
             offered = bool(halves.board[halves.OFFERING])
             turns.append(offered)
-            help.learn(1000, helped if offered else alone)
-            help.learn(1, 100.0)
-            help.learn(1000, 0.004)
+            help.record_time(1000, helped if offered else alone)
+            help.record_time(1, 100.0)
+            help.record_time(1000, 0.004)
     assert turns[:4] == [True, False, True, False]
     assert sum(turn is not offers for turn in turns[4:]) == 1
 
 
 def test_halves_of_large_products_are_always_offered(two_threads):
-    with second_thread.help_for(plan(784, 800, 10), "float32", 100, 640) as help:
+    with second_thread.worker_context(plan(784, 800, 10), "float32", 100, 640) as help:
         for _ in range(100):
             assert halves.board[halves.OFFERING]
-            help.learn(1000, 1.0)
+            help.record_time(1000, 1.0)
 
 
 def plan(*sizes):
@@ -225,7 +225,7 @@ platform.machine = lambda: "another"
 from fastbp_kernels.cpu import halves
 platform.machine = machine
 from fastbp_kernels.cpu import loops as cpu
-code = cpu.affine("float32")._library.get_llvm_str()
+code = cpu.matmul("float32")._library.get_llvm_str()
 second_thread._ENOUGH = 0
 print(halves.AVAILABLE, "fastbp_job" in code, "fastbp_board" in code, "sched_yield" in code, len(trained()))
 print([t.name for t in threading.enumerate()])
@@ -235,15 +235,15 @@ print([t.name for t in threading.enumerate()])
 
 
 def test_little_work_wakes_nobody():
-    with second_thread.help_for(plan(64, 30, 10), "float32", 10, 100):
+    with second_thread.worker_context(plan(64, 30, 10), "float32", 10, 100):
         assert halves.board[halves.PRESENT] == 0
 
 
 def test_products_that_are_large_are_left_to_more_than_two_threads_of_blas(monkeypatch):
     threads = [8]
     monkeypatch.setattr(second_thread, "_blas", lambda: ThreadPool("blas", lambda: threads[-1], threads.append))
-    with second_thread.help_for(plan(784, 100, 10), "float32", 32, 50_000):
+    with second_thread.worker_context(plan(784, 100, 10), "float32", 32, 50_000):
         assert threads == [8, 1]
     assert threads == [8, 1, 8]
-    with second_thread.help_for(plan(784, 1024, 10), "float32", 256, 50_000):
+    with second_thread.worker_context(plan(784, 1024, 10), "float32", 256, 50_000):
         assert threads == [8, 1, 8]

@@ -21,7 +21,7 @@ from fastbp.backends.numpy import second_thread
 from fastbp.backends.numpy.threads import use_threads
 from fastbp.operations import Examples
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, moments_at_rest
+from fastbp.parameters import as_parameters, new_optimizer_state
 from fastbp.training import inference
 from fastbp.training import loop as training
 from fastbp.training.loop import MiniBatches, State, Watcher
@@ -110,7 +110,7 @@ def test_entering_and_leaving_use_threads_is_whole():
 
 def test_entering_and_leaving_the_help_of_the_second_thread_is_whole(net):
     def work():
-        with uninterrupted(), second_thread.help_for(net._plan, "float32", 10, 640):
+        with uninterrupted(), second_thread.worker_context(net._plan, "float32", 10, 640):
             pass
 
     assert pressed_everywhere(work) > 20
@@ -127,7 +127,7 @@ def test_an_epoch_is_whole_and_its_state_true(net):
     def work():
         for array, begun in zip(net.weights + net.biases, first, strict=True):
             array[...] = begun
-        loop.stretch, loop.state = 1, State(moments_at_rest(plan))
+        loop.batches_per_call, loop.state = 1, State(new_optimizer_state(plan))
         try:
             loop.epoch(np.arange(10), 0.5, Watcher())
         finally:
@@ -203,7 +203,7 @@ import signal
 import numpy as np
 from numba.core.codegen import CPUCodeLibrary
 import fastbp
-from fastbp_kernels.compile_events import told_of_compiling
+from fastbp_kernels.compile_events import on_compile
 
 def outcome(work):
     try:
@@ -228,14 +228,14 @@ def pressed(cls, *arguments):  # called by a callback of ctypes, which prints an
 compiled, presses = CPUCodeLibrary._object_compiled_hook, []
 CPUCodeLibrary._object_compiled_hook = classmethod(pressed)
 
-with told_of_compiling(press):
+with on_compile(press):
     count = []
     print(outcome(use), len(count))  # the second press ends it
 
 presses.append(signal.SIGINT)
 print(outcome(use))  # when all kernels are compiled
 
-with told_of_compiling(press):
+with on_compile(press):
     count = []
     print(outcome(use), len(count))  # when the equation is compiled, too
 print(use())

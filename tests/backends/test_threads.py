@@ -64,7 +64,7 @@ def test_a_block_entered_during_a_training_and_left_after_it(monkeypatch):
     monkeypatch.setattr(second_thread, "_ENOUGH", 0)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
     block = fastbp.use_threads(1)
-    with second_thread.help_for(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
+    with second_thread.worker_context(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
         block.__enter__()
     assert counts[-1] == 1
     block.__exit__(None, None, None)

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from refusals import refused
 
 from fastbp.bench import charts, grid, run
-from fastbp.bench.candidates import Contender, contenders
+from fastbp.bench.candidates import Candidate, choose_candidates
 from fastbp.bench.crossover import Pair, crossover, crossovers
-from fastbp.bench.grid import Effort
+from fastbp.bench.grid import BenchSettings
 from fastbp.bench.report import report
 from fastbp.bench.results import read_results, write_results
 from fastbp.bench.timing import Spread, spread
@@ -29,7 +29,7 @@ from fastbp.cli import fastbp
 from fastbp.errors import InputError
 
 NETS, BATCHES = ["20-8-5", "20-64-5"], [10, 100, 1000]
-TINY = Effort((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
+TINY = BenchSettings((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
 
 
 def bench(among, folder=None, nets=NETS, batches=BATCHES, dtype="float64"):
@@ -234,7 +234,7 @@ def test_the_cuda_backend_goes_through_all_of_it_on_a_stand_in(tmp_path):
 
     backend = StandIn()
     clock = lambda: 1e-6 * len(backend.device.asked)
-    among = [Contender("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    among = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
     small = dataclasses.replace(TINY, flops=2e3, examples=8, side=4, copied=2**8)
     assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, among) == 0
     results = read_results(tmp_path / "out.json")
@@ -258,12 +258,12 @@ class Failing(Modelled):
     def operations(self, *arguments, **options):
         operations = super().operations(*arguments, **options)
 
-        def affine(w, a, z):
+        def matmul(w, a, z):
             if a.shape[1] == 100:
                 raise RuntimeError("out of\nmemory")
-            operations.affine(w, a, z)
+            operations.matmul(w, a, z)
 
-        return operations._replace(affine=affine)
+        return operations._replace(matmul=matmul)
 
 
 class Wrong(Modelled):
@@ -528,7 +528,7 @@ def test_without_a_gpu_both_of_numpys_are_taken_and_the_reason_is_said(monkeypat
     from fastbp import backends
 
     monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers"})
-    found, reason = contenders()
+    found, reason = choose_candidates()
     assert [c.name for c in found] == ["numpy", "numpy-plain"]
     assert {c.floor.name for c in found} == {"numpy"}
     assert reason == "no NVIDIA driver answers"

@@ -14,7 +14,7 @@ from commands import run_command as run
 
 import fastbp
 from fastbp import datasets
-from fastbp.backends.cupy.diagnosis import why_not
+from fastbp.backends.cupy.diagnosis import unavailable_reason
 
 _FOLDERS = [os.environ.get("FASTBP_DATA"), Path(__file__).parents[3] / "shared/data/mnist"]
 MNIST = next((folder for folder in _FOLDERS if folder and Path(folder, "train-images-idx3-ubyte.gz").exists()), None)
@@ -215,7 +215,7 @@ def test_info_names_versions_backends_and_the_cache():
         "threads",
         "compiled code",
         "backend numpy",
-        f"cupy               {why_not()}",
+        f"cupy               {unavailable_reason()}",
     ):
         assert word in out
 

@@ -322,7 +322,7 @@ def test_the_folder_of_compiled_code_is_said_to_be_missing(monkeypatch):
     from fastbp_kernels.cpu import loops as cpu
 
     kernel = SimpleNamespace(_cache=SimpleNamespace(cache_path=None))
-    monkeypatch.setattr(cpu, "affine", lambda dtype: kernel)
+    monkeypatch.setattr(cpu, "matmul", lambda dtype: kernel)
     assert information()["compiled code"] == "not kept: no writable folder; set NUMBA_CACHE_DIR to one"
 
 

@@ -84,11 +84,11 @@ def _beside_affine(backend, act):
     def with_more(*arguments, **options):
         ops = operations(*arguments, **options)
 
-        def affine(w, a, z):
-            ops.affine(w, a, z)
+        def matmul(w, a, z):
+            ops.matmul(w, a, z)
             act(backend.device, z)
 
-        return ops._replace(affine=affine)
+        return ops._replace(matmul=matmul)
 
     backend.operations = with_more
 

@@ -13,7 +13,7 @@ import fastbp
 from fastbp import backends
 from fastbp.backends.cupy.device import CuPy
 from fastbp.backends.numpy.compiled import CompiledNumPy
-from fastbp.datasets.foreign_arrays import on_host
+from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.datasets.inputs import as_columns, example_rows
 from fastbp.parameters import plan_of
 
@@ -152,13 +152,13 @@ def test_any_kind_of_parameters_can_be_assigned(kind, backend):
 def test_data_are_not_written_to(kind, backend):
     data = [kind(a) for a in (X, Y, LABELS, np.ones(3, np.float32))]
     parameters = [kind(W), kind(B)]
-    before = [np.asarray(on_host("it", each)).tobytes() for each in (*data, *parameters)]
+    before = [np.asarray(as_numpy("it", each)).tobytes() for each in (*data, *parameters)]
     all_of(fastbp.Network([3, 4, 2], backend=backend, rng=0), *data)
     net = fastbp.Network([3, 2], backend=backend)
     net.weights, net.biases = parameters[:1], parameters[1:]
     net.train(data[0], data[1], epochs=1, mini_batch_size=2, progress=False)
     fastbp.backprop([W], [parameters[1]], data[0], data[1])
-    assert [np.asarray(on_host("it", each)).tobytes() for each in (*data, *parameters)] == before
+    assert [np.asarray(as_numpy("it", each)).tobytes() for each in (*data, *parameters)] == before
 
 
 def address(array):
@@ -176,7 +176,7 @@ def test_what_has_memory_is_read_where_it_lies(name):
         "array_api_strict": lambda: address(np.from_dlpack(given_)),
         "memoryview": lambda: address(np.frombuffer(given_, np.float32)),
     }
-    host = on_host("x", given_)
+    host = as_numpy("x", given_)
     np.testing.assert_array_equal(host, X)
     if name.startswith("__"):
         assert address(host) == address(given_.array)
@@ -212,7 +212,7 @@ def test_rows_of_a_fitting_dtype_are_trained_on_without_a_copy(make, dtype, give
     given_ = make(rows)
     if make is jax_array and dtype == "float64":
         pytest.skip("JAX has float32 unless it is told otherwise")
-    host = on_host("x", given_)
+    host = as_numpy("x", given_)
     columns = host.T if make is jax_array else given_.T  # JAX itself copies for .T
     net = fastbp.Network([3, 2], dtype=dtype if dtype != "uint8" else "float32", rng=0)
     net.train(columns, LABELS[np.arange(20) % 8], epochs=1, progress=False)
@@ -232,7 +232,7 @@ def test_estimators_take_rows_of_any_kind_without_a_copy(make, given_to_code):
     wanted = net.fit(x, LABELS, sample_weight=LABELS + 1.0).predict_proba(x)
     del given_to_code[:]
     given_ = make(x)
-    host = on_host("x", given_)
+    host = as_numpy("x", given_)
     columns = [f"pixel {i}" for i in range(3)]
     if make is frame:
         given_.columns = columns

@@ -69,10 +69,10 @@ def test_labels_of_any_float(npz, dtype):
 )
 def test_a_header_of_which_python_would_warn_is_refused(file, header):
     path = file(archive(x=array_file(header)), "table.npz")
-    with warnings.catch_warnings(record=True) as shown:
+    with warnings.catch_warnings(record=True) as display_path:
         warnings.simplefilter("always")
         refused(r"has no readable header in 'x\.npy'; wanted", read_inputs, path)
-    assert not shown
+    assert not display_path
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

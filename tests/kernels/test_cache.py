@@ -115,7 +115,7 @@ class Compilations:
         self.count += 1
 
     def run(self):
-        with compiling.told_of_compiling(self.add):
+        with compiling.on_compile(self.add):
             kernel = compiled_kernel(double, types.void(types.CPointer(types.float64)))
         number = ctypes.c_double(3.0)
         kernel.ctypes(number)
@@ -174,7 +174,7 @@ def triple(x):
     x[0] = 3.0 * x[0]
 
 compiled = []
-with compiling.told_of_compiling(lambda: compiled.append(1)):
+with compiling.on_compile(lambda: compiled.append(1)):
     for function in (double, triple):
         number = ctypes.c_double(1.0)
         compiled_kernel(function, types.void(types.CPointer(types.float64))).ctypes(number)
@@ -209,8 +209,8 @@ from fastbp.backends.numpy import compiled as backend
 from fastbp_kernels.cpu import loops as cpu
 from test_cache import DAMAGES, files_below, swap
 
-FACTORIES = [cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_cost, cpu.gather, cpu.add_columns, cpu.stay]
-FACTORIES += [cpu.affine, cpu.backproject, cpu.add_outer]
+FACTORIES = [cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_cost, cpu.gather, cpu.add_column_sums, cpu.no_step]
+FACTORIES += [cpu.matmul, cpu.matmul_transposed, cpu.add_outer]
 cache, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(int(sys.argv[3]))
 x, labels = np.random.default_rng(0).random((7, 40)), np.arange(40) % 3

@@ -50,7 +50,7 @@ FAULTS = {
         "s[k % m] * term",
     ),
     "the gather of the wrong row": ("gather uint8", "x[row * n + j]", "x[i * n + j]"),
-    "beta forgotten": ("add_columns", "beta * b[j] + alpha * total", "b[j] + alpha * total"),
+    "beta forgotten": ("add_column_sums", "beta * b[j] + alpha * total", "b[j] + alpha * total"),
     "two threads add to one place": (
         "add_cost sigmoid quadratic weighted=False",
         "_add_exactly(total, t, value)",

@@ -37,7 +37,7 @@ def test_a_kernel_compiles_links_and_does_what_the_cpu_does(name, dtype, rng):
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_kernel_over_nothing_touches_nothing(name, rng):
     pair = PAIRS[name]
-    m, n = (5, 0) if name == "add_columns" else (0, 5)  # no sums still make b beta b
+    m, n = (5, 0) if name == "add_column_sums" else (0, 5)  # no sums still make b beta b
     arguments = pair.arguments(rng, 1, 1, "float32")
     report = execute(pair.make(cuda, "float32"), *arguments.values(), m, n)
     assert all(traffic.read == traffic.written == 0 for traffic in report.arrays)

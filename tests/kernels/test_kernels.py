@@ -127,7 +127,7 @@ def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rn
     (delta,) = blocks(rng, shape, dtype, 1)
     b = rng.standard_normal((1, shape[1])).astype(dtype)
     expected = 0.9 * wide(b) - 0.3 * wide(delta).sum(axis=0)
-    run(cpu.add_columns(dtype), -0.3, delta, 0.9, b)
+    run(cpu.add_column_sums(dtype), -0.3, delta, 0.9, b)
     close(b, expected, dtype)
 
 
@@ -142,7 +142,7 @@ def test_move_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
     second = second if two else np.zeros((0, 0), dtype)
     g = wide(nabla) + 0.1 * wide(w)
     expected = wide(w) - 0.5 * g + 4.0, 2.0 * wide(first) + g, wide(second) + 3.0 * wide(first) if two else second
-    run(cpu.move(formula, dtype, two=two), 0.5, 0.1, 2.0, 3.0, 4.0, nabla, first, second, w)
+    run(cpu.optimizer_step(formula, dtype, two=two), 0.5, 0.1, 2.0, 3.0, 4.0, nabla, first, second, w)
     for got, value in zip((w, first, second), expected, strict=True):
         close(got, value, dtype)
 
@@ -150,7 +150,7 @@ def test_move_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
 def test_stay_moves_nothing(rng):
     w, *others = blocks(rng, (3, 8), "float32", 4)
     before = w.copy()
-    run(cpu.stay("float32"), 0.5, 0.1, 2.0, 3.0, 4.0, *others, w)
+    run(cpu.no_step("float32"), 0.5, 0.1, 2.0, 3.0, 4.0, *others, w)
     np.testing.assert_array_equal(w, before)
 
 
@@ -170,9 +170,9 @@ def add_outer(request):
 def test_products(dtype, m, n, k, add_outer, rng):
     w, a, delta = (rng.standard_normal(shape).astype(dtype) for shape in ((n, k), (m, k), (m, n)))
     z, out = np.full((m, n), np.nan, dtype), np.full((m, k), np.nan, dtype)
-    run(cpu.affine(dtype), w, a, z)
+    run(cpu.matmul(dtype), w, a, z)
     close(z.T, wide(w) @ wide(a).T, dtype)
-    run(cpu.backproject(dtype), w, delta, out)
+    run(cpu.matmul_transposed(dtype), w, delta, out)
     close(out.T, wide(w).T @ wide(delta).T, dtype)
     expected = 0.9 * wide(w) - 0.5 * wide(delta).T @ wide(a)
     run(add_outer(dtype), -0.5, delta, a, 0.9, w)
@@ -184,9 +184,9 @@ VECTORISED = {
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
-    "move": lambda dtype: cpu.move(Adam().rule.formula, dtype, two=True),
+    "optimizer_step": lambda dtype: cpu.optimizer_step(Adam().rule.formula, dtype, two=True),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
-    "affine": lambda dtype: cpu.affine(dtype),
+    "matmul": lambda dtype: cpu.matmul(dtype),
     "add outer": lambda dtype: cpu.add_outer(dtype),
 }
 
@@ -203,9 +203,9 @@ def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
         cpu.hadamard,
         cpu.output_error,
         cpu.gather,
-        cpu.affine,
+        cpu.matmul,
         cpu.add_outer,
-        cpu.move,
+        cpu.optimizer_step,
     )
     for factory in factories:
         factory.cache_clear()
@@ -223,13 +223,16 @@ def test_kernels_allocate_nothing(rng):
     b, s, total = np.zeros((1, 30), "float32"), np.ones((10, 1), "float32"), np.zeros(1)
     w = np.zeros((30, 30), "float32")
     calls = [
-        (cpu.affine("float32"), (w, a, z)),
+        (cpu.matmul("float32"), (w, a, z)),
         (cpu.activate(sigmoid.f, "float32", bias=True, keep_z=True), (z, a, b)),
         (cpu.softmax("float32", bias=True), (z, a, b)),
         (cpu.output_error(output_rule(sigmoid, quadratic).error, "float32", weighted=True), (z, a, y, s, delta, b)),
         (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta, b)),
-        (cpu.add_columns("float32"), (0.1, b, 1.0, b.copy())),
-        (cpu.move(Adam().rule.formula, "float32", two=True), (0.1,) * 5 + tuple(np.ones((4, 30, 30), "float32"))),
+        (cpu.add_column_sums("float32"), (0.1, b, 1.0, b.copy())),
+        (
+            cpu.optimizer_step(Adam().rule.formula, "float32", two=True),
+            (0.1,) * 5 + tuple(np.ones((4, 30, 30), "float32")),
+        ),
         (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]
     for kernel, arguments in calls:

@@ -675,7 +675,7 @@ def _caught(said, text, **launch):
             bias_relu(text, **launch)
 
 
-CALLED = {  # name: (arguments of z, b and a; what is said of them, or None where the result is wrong)
+INLINED_OPTIONS = {  # name: (arguments of z, b and a; what is said of them, or None where the result is wrong)
     "z and b swapped": (lambda z, b, a: (b, z, a, np.int32(N), M * N), "out of bounds.*argument 1"),
     "z and a swapped": (lambda z, b, a: (a, b, z, np.int32(N), M * N), None),
     "n and size swapped": (lambda z, b, a: (z, b, a, np.int32(M * N), N), None),
@@ -711,9 +711,9 @@ CALLED = {  # name: (arguments of z, b and a; what is said of them, or None wher
 }
 
 
-@pytest.mark.parametrize("name", CALLED)
+@pytest.mark.parametrize("name", INLINED_OPTIONS)
 def test_mutants_of_the_call_are_caught(name):
-    arguments, said = CALLED[name]
+    arguments, said = INLINED_OPTIONS[name]
     _caught(said, BIAS_RELU, arguments=arguments)
 
 

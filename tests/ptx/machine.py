@@ -12,7 +12,7 @@ import numpy as np
 
 from .assemble import Program, Step, assemble
 from .errors import PTXError
-from .memory import Memory, SharedMemory, Traffic
+from .memory import SharedMemory, Traffic, WorkspacePool
 from .registers import Lanes
 from .types import TYPES, Array
 
@@ -44,7 +44,7 @@ def run(ptx: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: obj
     an instruction that is not known, a launch beyond CUDA's limits.
     """
     program = assemble(ptx)
-    memory = Memory()
+    memory = WorkspacePool()
     parameters = _bind(program, arguments, memory)
     memory.share_logs()
     shape = _three(grid, LARGEST_GRID, "grid"), _three(block, LARGEST_BLOCK, "block")
@@ -61,7 +61,7 @@ def run(ptx: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: obj
     return Report(tuple(buffer.traffic() for buffer in memory.buffers.values()), instructions)
 
 
-def _bind(program: Program, arguments: tuple[object, ...], memory: Memory) -> dict[str, bytes]:
+def _bind(program: Program, arguments: tuple[object, ...], memory: WorkspacePool) -> dict[str, bytes]:
     """Return the bytes of each parameter, the arrays among the arguments put into memory."""
     if len(arguments) != len(program.parameters):
         raise PTXError(f"{program.name} takes {len(program.parameters)} arguments, got {len(arguments)}")

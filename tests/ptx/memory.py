@@ -138,7 +138,7 @@ class SharedMemory:
         return lanes // self.threads * self.size + offset + np.arange(width)[:, None]
 
 
-class Memory:
+class WorkspacePool:
     """Global memory: the array arguments of one launch."""
 
     def __init__(self) -> None:
@@ -192,9 +192,9 @@ class Memory:
                 stretches.append([])
             stretches[-1].append(buffer)
             end = max(end, buffer.host + buffer.items.nbytes)
-        for stretch in stretches:
-            start = stretch[0].host
-            unit = math.gcd(*(b.itemsize for b in stretch), *(b.host - start for b in stretch))
-            log = Log(max(b.host - start + b.items.nbytes for b in stretch) // unit)
-            for b in stretch:
+        for batches_per_call in stretches:
+            start = batches_per_call[0].host
+            unit = math.gcd(*(b.itemsize for b in batches_per_call), *(b.host - start for b in batches_per_call))
+            log = Log(max(b.host - start + b.items.nbytes for b in batches_per_call) // unit)
+            for b in batches_per_call:
                 b.log, b.first, b.units_an_item = log, (b.host - start) // unit, b.itemsize // unit

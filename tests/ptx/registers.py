@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .memory import Memory, SharedMemory
+from .memory import SharedMemory, WorkspacePool
 from .types import Array, bits_of
 
 
@@ -38,7 +38,7 @@ class Lanes:
         count: int,
         registers: dict[str, Array],
         parameters: dict[str, bytes],
-        memory: Memory,
+        memory: WorkspacePool,
         shared: SharedMemory,
     ) -> None:
         self.count, self.registers, self.parameters = count, registers, parameters

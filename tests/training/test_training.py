@@ -302,18 +302,18 @@ def test_a_compiled_step_allocates_nothing():
     from numba.core.runtime import _nrt_python, rtsys
 
     from fastbp import equations
-    from fastbp.operations import Examples, Memory, descent
+    from fastbp.operations import Examples, WorkspacePool, descent
     from fastbp.optimizers import Adam
-    from fastbp.parameters import as_parameters, moments_at_rest
+    from fastbp.parameters import as_parameters, new_optimizer_state
 
     _nrt_python.memsys_enable_stats()
     net = fastbp.Network([8, 6, 3], ["softplus", "softmax"], "log-likelihood", rng=0)
     plan, m = net._plan, 10
     rule = Adam().rule
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, rule=rule))
-    operations, moments = plan.operations(), moments_at_rest(plan, rule)
+    operations, moments = plan.operations(), new_optimizer_state(plan, rule)
     p = as_parameters(net.weights, net.biases, plan)
-    ws = Memory(plan, operations, m).workspace(m)
+    ws = WorkspacePool(plan, operations, m).workspace(m)
     data = [plan.backend.upload(np.ones((2000, n), np.float32)) for n in (8, 3, 0)]
     examples = Examples(*data, 1.0)
     total = np.zeros(1)

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from fastbp.activations import identity, softmax
 from fastbp.backends import fused_kernels as fused
 from fastbp.backends.array_kinds import device_of
-from fastbp.backends.cupy.memory import check_fits, free_and_total, memory_told
+from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import InputError
 from fastbp.operations import Backend, Formulas, LayerOperations, Operation, Operations
-from fastbp.optimizers import Rule
+from fastbp.optimizers import UpdateRule
 
 Array = Any
 Kernel = Any
@@ -30,9 +30,9 @@ _LARGE = 2**24  # bytes of an upload that is worth asking the driver for the mem
 
 def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
     """Return the backend of a GPU, or of CuPy's current one; raises `InputError` if it cannot be used."""
-    from fastbp.backends.cupy.diagnosis import why_not
+    from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-    reason = why_not(number)
+    reason = unavailable_reason(number)
     if reason is not None:
         raise InputError(f"backend 'cupy' cannot be used: {reason}")
     return _on_device(_current() if number is None else number, tf32)
@@ -77,7 +77,7 @@ class CuPyDevice:
             check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
         return self._cupy.asarray(host)
 
-    def adopt(self, array: Any) -> Array:
+    def from_foreign(self, array: Any) -> Array:
         """Return an array on this device as CuPy's, the same memory."""
         return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
 
@@ -154,11 +154,11 @@ class CuPy(Backend):
                 layers=tuple(layers),
                 gather_x=self._gather(cuda.gather(source, dtype)),
                 gather=self._gather(cuda.gather(dtype, dtype)),
-                affine=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
-                backproject=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
+                matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
+                matmul_transposed=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
                 add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
-                add_columns=self._add_columns(cuda.add_columns(dtype)),
-                move=self._move(formulas.rule, dtype),
+                add_column_sums=self._add_columns(cuda.add_column_sums(dtype)),
+                optimizer_step=self._move(formulas.rule, dtype),
                 output_error=self._over_columns(
                     fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
                 ),
@@ -180,7 +180,7 @@ class CuPy(Backend):
         if sizes[-1] > most:
             raise InputError(f"softmax over {sizes[-1]} outputs; wanted are at most {most} in {dtype} on CUDA")
 
-    def adopt(self, name: str, array: Array) -> Array | None:
+    def from_foreign(self, name: str, array: Array) -> Array | None:
         """Return an array of CuPy's, or one that another library has on this device; raise for another device's."""
         number = device_of(array)
         if number is None:
@@ -189,11 +189,11 @@ class CuPy(Backend):
             raise InputError(
                 f"{name} is on GPU {number}, and the network on GPU {self.device.number}; wanted is one device"
             )
-        return self.device.adopt(array)
+        return self.device.from_foreign(array)
 
     def contiguous(self, rows: Array) -> Array:
         """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
-        with self.current(), memory_told():
+        with self.current(), translate_out_of_memory():
             return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
@@ -207,12 +207,12 @@ class CuPy(Backend):
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
         """Return new memory of the device, in C order."""
-        with self.current(), memory_told():
+        with self.current(), translate_out_of_memory():
             return self.device.empty(tuple(shape), dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         """Return a copy on the device, in C order."""
-        with self.current(), memory_told():
+        with self.current(), translate_out_of_memory():
             return self.device.upload(np.ascontiguousarray(host))
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -273,23 +273,23 @@ class CuPy(Backend):
         return gather
 
     def _add_columns(self, kernel: Kernel) -> Operation:
-        def add_columns(alpha: float, sums: Array, beta: float, b: Array) -> None:
+        def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:
             n, parts = sums.shape
             if n:
                 self.device.launch(kernel, alpha, sums, beta, b, parts, n)
 
-        return add_columns
+        return add_column_sums
 
-    def _move(self, rule: Rule | None, dtype: str) -> Operation:
+    def _move(self, rule: UpdateRule | None, dtype: str) -> Operation:
         from fastbp_kernels.cuda import kernels as cuda
 
         if rule is None:
             return lambda *arguments: None  # plain descent calls none
-        kernel = cuda.move(rule.formula, dtype, two=rule.moments == 2)
+        kernel = cuda.optimizer_step(rule.formula, dtype, two=rule.moments == 2)
 
-        def move(*arguments: Any) -> None:
+        def optimizer_step(*arguments: Any) -> None:
             rows, columns = arguments[-1].shape
             if rows * columns:
                 self.device.launch(kernel, *arguments, rows, columns)
 
-        return move
+        return optimizer_step

@@ -26,13 +26,13 @@ _LIBRARIES = {
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 
 
-def why_not(device: int | None = None) -> str | None:
+def unavailable_reason(device: int | None = None) -> str | None:
     """Return None where the CUDA backend can be used on a device, or on the current one; else why not, and the remedy.
 
     The answer is one line: what was found, and what to do about it. Looked at in this order: the packages that are
     installed, whether they find their libraries, the driver, the device.
 
-    >>> isinstance(why_not(1000), str)
+    >>> isinstance(unavailable_reason(1000), str)
     True
     """
     return _of_packages() or _of_libraries() or _of_driver_and_device(device)

@@ -65,13 +65,13 @@ class Instruments:
 
         sizes: list[int] = []
 
-        class Listed(cupy.cuda.MemoryHook):  # type: ignore[misc]
+        class AllocationLog(cupy.cuda.MemoryHook):  # type: ignore[misc]
             name = "fastbp's check"
 
             def malloc_preprocess(self, **asked: int) -> None:
                 sizes.append(asked["size"])
 
-        with Listed():
+        with AllocationLog():
             yield sizes
 
     def tf32(self, number: int) -> CuPy:

@@ -24,7 +24,7 @@ def check_fits(what: str, size: int) -> None:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
+def translate_out_of_memory() -> Iterator[None]:
     """Raise `DeviceMemoryError`, with figures and what to lower, where CuPy finds no memory within a `with` block."""
     from cupy.cuda import memory
 

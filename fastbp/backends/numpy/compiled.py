@@ -19,8 +19,8 @@ from fastbp.backends import fused_kernels as fused
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.backends.numpy.threads import obey_environment
 from fastbp.errors import InputError
-from fastbp.operations import Backend, Formulas, Help, LayerOperations, Operations, Plan
-from fastbp.optimizers import Rule
+from fastbp.operations import Backend, Formulas, LayerOperations, Operations, Plan, WorkerContext
+from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import lower
 
 Array = npt.NDArray[Any]
@@ -57,11 +57,11 @@ class CompiledNumPy(Backend):
                 ),
                 gather_x=cpu.gather(source, dtype),
                 gather=cpu.gather(dtype, dtype),
-                affine=cpu.affine(dtype),
-                backproject=cpu.backproject(dtype),
+                matmul=cpu.matmul(dtype),
+                matmul_transposed=cpu.matmul_transposed(dtype),
                 add_outer=cpu.add_outer(dtype),
-                add_columns=cpu.add_columns(dtype),
-                move=_move(formulas.rule, dtype),
+                add_column_sums=cpu.add_column_sums(dtype),
+                optimizer_step=_move(formulas.rule, dtype),
                 output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
                 add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
             )
@@ -75,11 +75,11 @@ class CompiledNumPy(Backend):
         with uninterrupted():
             _compiled(equation)(*arguments)
 
-    def help_for(self, plan: Plan, source: str, m: int, n: int) -> Help:
+    def worker_context(self, plan: Plan, source: str, m: int, n: int) -> WorkerContext:
         """Return a context in which a second thread takes its halves, where that is worth its while."""
         from fastbp.backends.numpy import second_thread
 
-        return second_thread.help_for(plan, source, m, n)
+        return second_thread.worker_context(plan, source, m, n)
 
     def columns(self, rows: Array) -> Array:
         """Return the rows as they are."""
@@ -116,13 +116,13 @@ def _check_blas() -> None:
 def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
     from numba.extending import register_jitable
 
-    from fastbp_kernels.compile_events import CALLED
-    from fastbp_kernels.cpu.jit_cache import compiled_by_need
+    from fastbp_kernels.compile_events import INLINED_OPTIONS
+    from fastbp_kernels.cpu.jit_cache import lazy_jit
 
-    return compiled_by_need(lower(equation, register_jitable(**CALLED)))
+    return lazy_jit(lower(equation, register_jitable(**INLINED_OPTIONS)))
 
 
-def _move(rule: Rule | None, dtype: str) -> Any:
+def _move(rule: UpdateRule | None, dtype: str) -> Any:
     from fastbp_kernels.cpu import loops as cpu
 
-    return cpu.stay(dtype) if rule is None else cpu.move(rule.formula, dtype, two=rule.moments == 2)
+    return cpu.no_step(dtype) if rule is None else cpu.optimizer_step(rule.formula, dtype, two=rule.moments == 2)

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from fastbp.backends.numpy.threads import Limit, ThreadPool, limits, thread_pool
-from fastbp.operations import Help, Plan
+from fastbp.operations import Plan, WorkerContext
 
 _ENOUGH = 2**26  # multiplications, about a millisecond, for which a thread is woken, which takes a twentieth of one
 _LARGE = 2**22  # multiplications in one product above which halves pay anyway, or more than two threads of BLAS do
@@ -21,14 +21,14 @@ _TELLING, _FIRST = 0.005, 1  # seconds of mini-batches from which on they say so
 _AGAIN = 64  # times that mini-batches were timed, after which the way that was slower is tried again
 
 
-def help_for(plan: Plan, source: str, m: int, n: int) -> Help:
+def worker_context(plan: Plan, source: str, m: int, n: int) -> WorkerContext:
     """Return the second thread's help for n examples, of a dtype, that a network is trained on by ms, if worth it.
 
     It is to be had where BLAS may use two threads or more.
     """
     products = [columns * rows for columns, rows in pairwise(plan.sizes)]
     if n * sum(products) < _ENOUGH or m > _MANY:
-        return Help()
+        return WorkerContext()
     return _HelpOfThread(m * max(products), _times_of(plan, source, m))
 
 
@@ -57,7 +57,7 @@ def _times_of(plan: Plan, source: str, m: int) -> _Times:
     return _Times()
 
 
-class _HelpOfThread(Help):
+class _HelpOfThread(WorkerContext):
     """A context in which kernels are cut in halves, and the second of them offered as long as that is faster.
 
     It is not where processors are far from each other, or busy with something else. What comes out is the same.
@@ -66,7 +66,7 @@ class _HelpOfThread(Help):
     def __init__(self, largest: int, times: _Times) -> None:
         self._largest, self._times, self._has_it, self._offers = largest, times, False, True
 
-    def __enter__(self) -> Help:
+    def __enter__(self) -> WorkerContext:
         self._has_it = _second.begin(self, self._largest)
         if self._has_it:
             self._offer()
@@ -76,7 +76,7 @@ class _HelpOfThread(Help):
         if self._has_it:
             _second.end(self)
 
-    def learn(self, count: int, seconds: float) -> None:
+    def record_time(self, count: int, seconds: float) -> None:
         """Take down how long mini-batches took, and go on in the way that was faster lately."""
         if not self._has_it or self._largest > _LARGE or seconds < _TELLING or count <= _FIRST:
             return
@@ -97,10 +97,10 @@ class _SecondThread:
 
     def _reset(self) -> None:
         self._wanted = threading.Event()
-        self._users: set[Help] = set()
+        self._users: set[WorkerContext] = set()
         self._limit, self._started = Limit(1, ()), False
 
-    def begin(self, user: Help, largest: int) -> bool:
+    def begin(self, user: WorkerContext, largest: int) -> bool:
         """Be there from now on, if threads are to be had; return whether it is. `largest` is that of the products."""
         from fastbp_kernels.cpu import halves
 
@@ -119,7 +119,7 @@ class _SecondThread:
             self._users.add(user)
             return True
 
-    def end(self, user: Help) -> None:
+    def end(self, user: WorkerContext) -> None:
         """Rest when all who wanted it have ended."""
         from fastbp_kernels.cpu import halves
 
@@ -147,9 +147,9 @@ class _SecondThread:
     def _start(self) -> bool:
         """Start the thread; return whether the system has one to give."""
         from fastbp_kernels.cpu import halves
-        from fastbp_kernels.cpu.jit_cache import compiled_by_need
+        from fastbp_kernels.cpu.jit_cache import lazy_jit
 
-        serve = compiled_by_need(halves.serve)
+        serve = lazy_jit(halves.serve)
         serve()  # for nobody, so that it is compiled here
 
         def run() -> None:

@@ -21,9 +21,9 @@ from fastbp.cli.check.kernel_checks import fetch_rows, kernels, off, put_columns
 from fastbp.costs import output_rule, quadratic
 from fastbp.errors import InputError
 from fastbp.network import Network
-from fastbp.operations import Examples, Formulas, Memory, Parameters, Plan, descent
+from fastbp.operations import Examples, Formulas, Parameters, Plan, WorkspacePool, descent
 from fastbp.optimizers import OPTIMIZERS
-from fastbp.parameters import moments_at_rest
+from fastbp.parameters import new_optimizer_state
 
 Array = npt.NDArray[Any]
 _TF32 = 2.0**-9  # two factors rounded to 10 bits, each off by 2⁻¹¹, or by 2⁻¹⁰ if cut off, of a sum without signs
@@ -71,20 +71,26 @@ def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     once = _trained(backend, **bytes_)
     yield Check(
         "an epoch on digits as bytes, 64-30-10 in float32, against numpy",
-        _apart(once, _trained("numpy", **bytes_)),
+        _max_difference(once, _trained("numpy", **bytes_)),
         2e-5,
     )
     softmaxed: dict[str, Any] = {"activations": ["tanh", "softmax"], "cost": "log-likelihood", "eta": 0.3}
     yield Check(
-        "the same by tanh and softmax", _apart(_trained(backend, **softmaxed), _trained("numpy", **softmaxed)), 2e-5
+        "the same by tanh and softmax",
+        _max_difference(_trained(backend, **softmaxed), _trained("numpy", **softmaxed)),
+        2e-5,
     )
     adam: dict[str, Any] = {"dtype": "float64", "optimizer": "adam"}
-    yield Check("the same by Adam in float64", _apart(_trained(backend, **adam), _trained("numpy", **adam)), 1e-10)
-    yield Check("parameters of which a second run has another bit", _otherwise(once, _trained(backend, **bytes_)), 0)
+    yield Check(
+        "the same by Adam in float64", _max_difference(_trained(backend, **adam), _trained("numpy", **adam)), 1e-10
+    )
+    yield Check(
+        "parameters of which a second run has another bit", _count_differing(once, _trained(backend, **bytes_)), 0
+    )
     with backend.device.current(), instruments.stream():
         yield Check(
             "parameters of which a run on another stream has another bit",
-            _otherwise(once, _trained(backend, **bytes_)),
+            _count_differing(once, _trained(backend, **bytes_)),
             0,
         )
 
@@ -102,11 +108,11 @@ def _trained(
     return [*host.weights, *host.biases]
 
 
-def _apart(some: list[Array], others: list[Array]) -> float:
+def _max_difference(some: list[Array], others: list[Array]) -> float:
     return max(off(a, b) for a, b in zip(some, others, strict=True))
 
 
-def _otherwise(some: list[Array], others: list[Array]) -> int:
+def _count_differing(some: list[Array], others: list[Array]) -> int:
     return sum(int(np.count_nonzero(a != b)) for a, b in zip(some, others, strict=True))
 
 
@@ -151,8 +157,8 @@ class Step:
         ops = plan.operations()
         weights = tuple(plan.copied(rng.standard_normal(shape)) for shape in ((30, 20), (10, 30)))
         biases = tuple(backend.columns(plan.copied(rng.standard_normal((1, n)))) for n in (30, 10))
-        ws = Memory(plan, ops, 8).workspace(8)
-        moments = moments_at_rest(plan, formulas.rule)
+        ws = WorkspacePool(plan, ops, 8).workspace(8)
+        moments = new_optimizer_state(plan, formulas.rule)
         self._backend = backend
         self._blocks = [*ws.activations, *ws.deltas, *ws.sums, ws.y]
         for block in self._blocks:
@@ -245,6 +251,6 @@ def products(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 def _product_error(backend: CuPy, w: Array, a: Array) -> float:
     formulas = Formulas((sigmoid,), output_rule(sigmoid, quadratic), True)
     z = put_columns(backend, np.full((len(w), a.shape[1]), np.nan), "float32")
-    affine = backend.operations(formulas, "float32", "float32").affine
-    backend.run(affine, put_matrix(backend, w, "float32"), put_columns(backend, a, "float32"), z)
+    matmul = backend.operations(formulas, "float32", "float32").matmul
+    backend.run(matmul, put_matrix(backend, w, "float32"), put_columns(backend, a, "float32"), z)
     return off(fetch_rows(backend, z).T, w @ a)

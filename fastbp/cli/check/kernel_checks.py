@@ -17,7 +17,7 @@ from fastbp.operations import Backend, Formulas, Operations
 from fastbp.optimizers import OPTIMIZERS
 
 Array = npt.NDArray[Any]
-Act = Callable[[Backend, str, Operations], list[Array]]
+Case = Callable[[Backend, str, Operations], list[Array]]
 """Carries out one operation on a backend in a dtype, and returns on the host what it wrote."""
 
 ROUNDING = {"float32": 2e-6, "float64": 4e-15}
@@ -30,13 +30,13 @@ _PLAIN = backends.get("numpy-plain")
 def kernels(backend: Backend) -> Iterator[Check]:
     """Yield one check for each operation and dtype: the worst of all formulas and shapes, against NumPy in float64."""
     for dtype, bound in ROUNDING.items():
-        cases: dict[str, Iterator[tuple[str, Formulas, bool, Act]]] = {
+        cases: dict[str, Iterator[tuple[str, Formulas, bool, Case]]] = {
             "activate": _activations(dtype),
             "hadamard": _hadamards(dtype),
             "output_error": _outputs(dtype, _output_error),
             "add_cost": _outputs(dtype, _add_cost),
-            "add_columns": _column_sums(backend, dtype),
-            "move": _moves(dtype),
+            "add_column_sums": _column_sums(backend, dtype),
+            "optimizer_step": _moves(dtype),
             "products": _products(dtype),
             "gather": _gathers(dtype, dtype),
             "gather from uint8": _gathers("uint8", dtype),
@@ -52,7 +52,7 @@ def kernels(backend: Backend) -> Iterator[Check]:
             yield Check(f"{operation} in {dtype}{which}", errors[worst], bound)
 
 
-def _difference(backend: Backend, dtype: str, source: str, formulas: Formulas, keep_z: bool, act: Act) -> float:
+def _difference(backend: Backend, dtype: str, source: str, formulas: Formulas, keep_z: bool, act: Case) -> float:
     here = act(backend, dtype, backend.operations(formulas, dtype, source, keep_z=keep_z))
     with np.errstate(all="ignore"):
         exact = act(_PLAIN, "float64", _PLAIN.operations(formulas, "float64", source, keep_z=keep_z))
@@ -75,7 +75,7 @@ def off(got: Array, exact: Array) -> float:
 # What each operation is asked to do. Blocks of columns are (n, m); their numbers are of the dtype that is checked.
 
 
-def _activations(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _activations(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for l, name in enumerate(ACTIVATIONS):
         for bias, keep_z in ((True, False), (False, True)):
             for n, m in SHAPES:
@@ -93,7 +93,7 @@ def _activations(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
                 yield name, _of_all_activations(bias), keep_z, act
 
 
-def _hadamards(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _hadamards(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for l, (name, g) in enumerate(ACTIVATIONS.items()):
         for n, m in SHAPES if g != softmax else ():
             rng = np.random.default_rng(n)
@@ -116,7 +116,7 @@ def _of_all_activations(bias: bool) -> Formulas:
 
 def _outputs(
     dtype: str, operation: Callable[[Sequence[Array], Backend, str, Operations], list[Array]]
-) -> Iterator[tuple[str, Formulas, bool, Act]]:
+) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for rule in _rules():
         for weighted in (False, True):
             for n, m in SHAPES:
@@ -153,7 +153,7 @@ def _add_cost(zays: Sequence[Array], where: Backend, d: str, ops: Operations) ->
     return [np.array(where.cost_in(total) / (n * m))]
 
 
-def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for n, m in SHAPES:
         rng = np.random.default_rng(n)
         sums, b = _normal(rng, n, backend.parts(m), dtype), _normal(rng, n, 1, dtype)
@@ -161,13 +161,13 @@ def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, 
         def act(where: Backend, d: str, ops: Operations, sums: Array = sums, b: Array = b) -> list[Array]:
             there = put_columns(where, b, d)
             summed = sums.astype(np.float64).sum(axis=1, keepdims=True) if where is _PLAIN else sums
-            where.run(ops.add_columns, -0.5, put_columns(where, summed, d), 0.75, there)
+            where.run(ops.add_column_sums, -0.5, put_columns(where, summed, d), 0.75, there)
             return [fetch_rows(where, there)]
 
         yield "", _of_all_activations(True), False, act
 
 
-def _moves(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _moves(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for name, optimizer in OPTIMIZERS.items():
         rule = optimizer.rule
         if rule is None:
@@ -182,13 +182,13 @@ def _moves(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
                 where: Backend, d: str, ops: Operations, arrays: Any = (nabla, first, second, w), scalars: Any = scalars
             ) -> list[Array]:
                 there = [put_matrix(where, array, d) for array in arrays]
-                where.run(ops.move, *scalars, *there)
+                where.run(ops.optimizer_step, *scalars, *there)
                 return [where.to_host(array) for array in there]
 
             yield name, replace(_of_all_activations(True), rule=rule), False, act
 
 
-def _products(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _products(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for n, m in SHAPES:
         k = 1 + m % 33
         rng = np.random.default_rng(n)
@@ -204,15 +204,15 @@ def _products(dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
                 put_columns(where, delta, d),
             )
             z, out = put_columns(where, np.full_like(delta, np.nan), d), put_columns(where, np.full_like(a, np.nan), d)
-            where.run(ops.affine, w_there, a_there, z)
-            where.run(ops.backproject, w_there, delta_there, out)
+            where.run(ops.matmul, w_there, a_there, z)
+            where.run(ops.matmul_transposed, w_there, delta_there, out)
             where.run(ops.add_outer, -0.5, delta_there, a_there, 0.75, w_there)
             return [fetch_rows(where, z), fetch_rows(where, out), where.to_host(w_there)]
 
         yield "", _of_all_activations(True), False, act
 
 
-def _gathers(source: str, dtype: str) -> Iterator[tuple[str, Formulas, bool, Act]]:
+def _gathers(source: str, dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for n, m in SHAPES:
         rng = np.random.default_rng(n)
         data, order = rng.integers(0, 256, (50, n)).astype(source), rng.integers(0, 50, m)

@@ -22,7 +22,7 @@ from numba.core.compiler import Flags
 from numba.core.cpu_options import FastMathOptions
 from numba.extending import intrinsic, register_jitable
 
-from fastbp_kernels.compile_events import CALLED
+from fastbp_kernels.compile_events import INLINED_OPTIONS
 
 AVAILABLE = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")  # where this has been tried
 
@@ -50,12 +50,12 @@ def part(options: dict[str, Any]) -> Callable[[Part], Part]:
     return marked
 
 
-@register_jitable(**CALLED)  # type: ignore[untyped-decorator]
+@register_jitable(**INLINED_OPTIONS)  # type: ignore[untyped-decorator]
 def _at_once(code: Any, given: Any, n: Any, worth: Any) -> None:
     _call(code, given, 0, n)
 
 
-@register_jitable(**CALLED)  # type: ignore[untyped-decorator]
+@register_jitable(**INLINED_OPTIONS)  # type: ignore[untyped-decorator]
 def _offered(code: Any, given: Any, n: Any, worth: Any) -> None:
     middle = n
     if worth and _read(PRESENT) != 0:

@@ -151,7 +151,7 @@ def compiled_kernel(function: Function, signature: Any) -> Any:
     return kernel
 
 
-def compiled_by_need(function: Function) -> Function:
+def lazy_jit(function: Function) -> Function:
     """Return a function that is compiled, or found in the cache, at its first call for each types of arguments."""
     dispatcher = njit(nogil=True, **OPTIONS)(function)
     with contextlib.suppress(Exception):

@@ -22,7 +22,7 @@ from fastbp_kernels.cpu.blas import AS_IT_IS, TRANSPOSED, at
 from fastbp_kernels.cpu.halves import in_halves, job, part
 from fastbp_kernels.cpu.jit_cache import compiled_kernel
 from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
-from fastbp_kernels.formulas import blame, by_formula
+from fastbp_kernels.formulas import cache_by_formula, diagnose_formula
 from fastbp_kernels.specialize import lower
 
 Formula = Callable[..., Any]
@@ -33,7 +33,7 @@ _ELEMENTS, _MULTIPLICATIONS = 2**12, 2**16
 """Above these a kernel takes a microsecond or so, and is worth being done in halves."""
 
 
-@by_formula
+@cache_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
     """Compile (z, a, b): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
     scalar_f = _lowered(f, dtype)
@@ -73,7 +73,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
 
-@by_formula
+@cache_by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
     """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← delta 1 unless, without biases, it is empty."""
     scalar_prime = _lowered(prime, dtype)
@@ -87,7 +87,7 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 4), {prime: 2}, dtype)
 
 
-@by_formula
+@cache_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums ← delta 1; s is read if `weighted`."""
     scalar_error = _lowered(error, dtype)
@@ -102,7 +102,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
     return _compiled(kernel, types.void(*[_block(dtype)] * 6), {error: 3}, dtype)
 
 
-@by_formula
+@cache_by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
     scalar_cost = _lowered(cost, dtype)
@@ -163,7 +163,7 @@ def gather(source: str, dtype: str) -> Kernel:
 
 
 @cache
-def add_columns(dtype: str) -> Kernel:
+def add_column_sums(dtype: str) -> Kernel:
     """Compile (alpha, sums, beta, b): b ← beta b + alpha sums 1, the sum over the columns."""
     real = np.dtype(dtype).type
 
@@ -177,8 +177,8 @@ def add_columns(dtype: str) -> Kernel:
     return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64, _block(dtype)))
 
 
-@by_formula
-def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
+@cache_by_formula
+def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
     """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w), one pass over a parameter and its moments.
 
     w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
@@ -207,8 +207,8 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
 
 
 @cache
-def stay(dtype: str) -> Kernel:
-    """Compile a `move` that does nothing, for descent that needs none: in 0.02 s, where Adam's takes 0.14."""
+def no_step(dtype: str) -> Kernel:
+    """Compile a `optimizer_step` that does nothing, for descent that needs none: in 0.02 s, where Adam's takes 0.14."""
 
     def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
         pass
@@ -217,7 +217,7 @@ def stay(dtype: str) -> Kernel:
 
 
 @cache
-def affine(dtype: str) -> Kernel:
+def matmul(dtype: str) -> Kernel:
     """Compile (w, a, z): z ← w a."""
     product = blas.product(dtype)
 
@@ -229,8 +229,8 @@ def affine(dtype: str) -> Kernel:
         product(TRANSPOSED, AS_IT_IS, n, m, k, 1.0, w_, k, a_, k, 0.0, z_, z.shape[1])
 
     def kernel(w: Any, a: Any, z: Any) -> None:
-        if tiles.are_few(w, a):
-            code, given = job(tiles.affine, (w, a, z))
+        if tiles.fits_small_gemm(w, a):
+            code, given = job(tiles.matmul, (w, a, z))
         else:
             code, given = job(rows, (w, a, z))
         in_halves(code, given, w.shape[0], w.size * a.shape[0] > _MULTIPLICATIONS)
@@ -239,7 +239,7 @@ def affine(dtype: str) -> Kernel:
 
 
 @cache
-def backproject(dtype: str) -> Kernel:
+def matmul_transposed(dtype: str) -> Kernel:
     """Compile (w, delta, out): out ← wᵀ delta."""
     product = blas.product(dtype)
 
@@ -271,7 +271,7 @@ def add_outer(dtype: str) -> Kernel:
         product(AS_IT_IS, TRANSPOSED, k, end - start, m, alpha, a_, k, delta_, n, beta, w_, k)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        if by_tiles and tiles.are_few(w, a) and w.size * w.itemsize <= tiles.SMALL_W:
+        if by_tiles and tiles.fits_small_gemm(w, a) and w.size * w.itemsize <= tiles.MAX_OUTER_W_BYTES:
             code, given = job(tiles.add_outer, (alpha, delta, a, beta, w))
         else:
             code, given = job(rows, (alpha, delta, a, beta, w))
@@ -315,7 +315,7 @@ def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | No
         return compiled_kernel(kernel, signature)
     except Exception:  # Numba answers what it cannot compile with errors of many types
         for formula, arity in (formulas or {}).items():
-            blame(formula, arity, dtype)
+            diagnose_formula(formula, arity, dtype)
         raise
 
 

@@ -17,18 +17,18 @@ from typing import Any
 from fastbp_kernels.cpu.halves import part
 from fastbp_kernels.cpu.vector_math import MATH, jitable
 
-FEW = 160
+MAX_BATCH_BYTES = 160
 """Bytes of as many numbers as there are columns up to which W a goes by tiles: 40 in float32, 20 in float64. 32 of
 (100, 784) take 25 µs against 40 by two threads of BLAS for AVX2 and 32 for AVX-512, but in float64 71, 60 and 44."""
 
-LARGE_W = 2**23
+MAX_W_BYTES = 2**23
 """Bytes of W up to which it does: 10 columns of (1024, 1024) take 138 µs against 334 and 298, but in float64 ones of
 (2048, 2048) 3.0 ms against 2.5 and 1.4."""
 
-NEAR = 2**15
+L1_BYTES = 2**15
 """Bytes of columns that stay in the first cache while W goes by: 10 of 784 in float32, 5 in float64."""
 
-SMALL_W = 2**18
+MAX_OUTER_W_BYTES = 2**18
 """Bytes of W up to which δ aᵀ by tiles beats BLAS: 0.6 of its time for (30, 784), but 1.2 for (100, 784) in float32;
 where BLAS has kernels for AVX-512 it never does (`blas.multiplies_few_columns`)."""
 
@@ -37,13 +37,13 @@ _SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
 
 
 @jitable
-def are_few(w: Any, a: Any) -> Any:
-    """Say whether there are few enough columns in a that w a is for `affine` here."""
-    return a.shape[0] * a.itemsize <= FEW and w.size * w.itemsize <= LARGE_W
+def fits_small_gemm(w: Any, a: Any) -> Any:
+    """Say whether there are few enough columns in a that w a is for `matmul` here."""
+    return a.shape[0] * a.itemsize <= MAX_BATCH_BYTES and w.size * w.itemsize <= MAX_W_BYTES
 
 
 @part(_SUMS)
-def affine(given: Any, start: Any, end: Any) -> None:
+def matmul(given: Any, start: Any, end: Any) -> None:
     """Write rows start to end of z = w a, given (w, a, z); a, z are blocks of columns, C-ordered (m, n).
 
     Edges of tiles are computed twice or more.
@@ -51,7 +51,7 @@ def affine(given: Any, start: Any, end: Any) -> None:
     """
     w, a, z = given
     m = z.shape[0]
-    near = max(5, NEAR // (a.shape[1] * a.itemsize) // 5 * 5)
+    near = max(5, L1_BYTES // (a.shape[1] * a.itemsize) // 5 * 5)
     for first in range(0, m, near):
         last = min(first + near, m)
         for j in range(start, end, 3):

@@ -22,7 +22,7 @@ from numba import cuda, types, uint64
 
 from fastbp_kernels import words
 from fastbp_kernels.compile_events import compiling
-from fastbp_kernels.formulas import blame, by_formula
+from fastbp_kernels.formulas import cache_by_formula, diagnose_formula
 from fastbp_kernels.specialize import FormulaError, lower
 from fastbp_kernels.words import exp, sqrt
 
@@ -210,7 +210,7 @@ def _blocks(threads: int, size: int) -> int:
     return max(1, -(-threads // size))
 
 
-@by_formula
+@cache_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
     """Compile (z, a, b, m, n): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
     scalar_f = _lowered(f, dtype)
@@ -272,7 +272,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
     return Kernel("softmax", body, _pointers(dtype, 3), _warp_a_column(dtype))
 
 
-@by_formula
+@cache_by_formula
 def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
     """Compile (z, a, delta, sums, m, n): delta ← delta ⊙ prime(z, a), sums ← delta's over parts of the examples."""
     scalar_prime, real = _lowered(prime, dtype), _real(dtype)
@@ -294,7 +294,7 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
     return _checked(Kernel("hadamard", body, _pointers(dtype, 4), _neurons_and_parts), dtype, {prime: 2})
 
 
-@by_formula
+@cache_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> Kernel:
     """Compile (z, a, y, s, delta, sums, m, n): delta ← s error(z, a, y); sums as in `hadamard`; s for `weighted`."""
     scalar_error, real = _lowered(error, dtype), _real(dtype)
@@ -319,7 +319,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
     return _checked(Kernel("output_error", body, _pointers(dtype, 6), _neurons_and_parts), dtype, {error: 3})
 
 
-@by_formula
+@cache_by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile (z, a, y, s, total, m, n): add Σ s cost(z, a, y) to total, of two numbers for each neuron and part.
 
@@ -398,7 +398,7 @@ def gather(source: str, dtype: str) -> Kernel:
 
 
 @cache
-def add_columns(dtype: str) -> Kernel:
+def add_column_sums(dtype: str) -> Kernel:
     """Compile (alpha, sums, beta, b, m, n): b ← beta b + alpha sums 1, of m sums; no atomics, so always the same."""
     real = _real(dtype)
 
@@ -411,11 +411,11 @@ def add_columns(dtype: str) -> Kernel:
             b[j] = beta * b[j] + alpha * total
             j += _stride_x()
 
-    return Kernel("add_columns", body, (real, types.CPointer(real), real, types.CPointer(real)), _neurons)
+    return Kernel("add_column_sums", body, (real, types.CPointer(real), real, types.CPointer(real)), _neurons)
 
 
-@by_formula
-def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
+@cache_by_formula
+def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
     """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n), one pass over a parameter and its moments.
 
     w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
@@ -437,7 +437,7 @@ def move(formula: Formula, dtype: str, *, two: bool) -> Kernel:
                 second[k] = moved[2]
             w[k] = moved[0]
 
-    return _checked(Kernel("move", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype, {})
+    return _checked(Kernel("optimizer_step", body, (*[real] * 5, *_pointers(dtype, 4)), _flat), dtype, {})
 
 
 @_inlined
@@ -522,7 +522,7 @@ def _checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel
         widened = ".f64" in kernel.ptx and dtype == "float32"
     except Exception as error:  # Numba answers what it cannot compile with errors of many types
         for formula, arity in formulas.items():
-            blame(formula, arity, dtype)
+            diagnose_formula(formula, arity, dtype)
         raise FormulaError(f"{kernel.name} cannot be compiled for CUDA: {str(error).splitlines()[0]}") from error
     if widened:
         raise FormulaError(f"{kernel.name} computes in float64 where float32 is wanted")
@@ -581,10 +581,14 @@ KERNELS: dict[str, Specification] = {
         lambda dtype: output_error(_quadratic_error, dtype, weighted=True, bias=True), ("a", "y", "s"), ("delta",)
     ),
     "hadamard": Specification(lambda dtype: hadamard(_sigmoid_prime, dtype, bias=True), ("a", "delta"), ("delta",)),
-    "add_columns": Specification(add_columns, ("sums",), ()),
-    "move": Specification(lambda dtype: move(_momentum, dtype, two=False), ("nabla", "first", "w"), ("first", "w")),
+    "add_column_sums": Specification(add_column_sums, ("sums",), ()),
+    "optimizer_step": Specification(
+        lambda dtype: optimizer_step(_momentum, dtype, two=False), ("nabla", "first", "w"), ("first", "w")
+    ),
     "move, two moments": Specification(
-        lambda dtype: move(_adam, dtype, two=True), ("nabla", "first", "second", "w"), ("first", "second", "w")
+        lambda dtype: optimizer_step(_adam, dtype, two=True),
+        ("nabla", "first", "second", "w"),
+        ("first", "second", "w"),
     ),
     "gather": Specification(lambda dtype: gather(dtype, dtype), ("x",), ("out",)),
     "gather from uint8": Specification(lambda dtype: gather("uint8", dtype), ("x",), ("out",)),
