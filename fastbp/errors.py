@@ -92,8 +92,8 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
         number = int(value)
         if least <= number and (most is None or number <= most):
             return number
-    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise InputError(f"{name} is {brief(value)}; wanted is a whole number {bounds}")
+    bounds = f">= {least}" if most is None else f"from {least} to {most}"
+    raise InputError(f"{name} must be an integer {bounds}, got {brief(value)}")
 
 
 def finite_number(name: str, value: Any, *, positive: bool) -> float:
@@ -106,8 +106,8 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
         number = _as_float(value)
         if math.isfinite(number) and (number > 0 or (number == 0 and not positive)):
             return number
-    wanted = "positive" if positive else "not negative"
-    raise InputError(f"{name} is {brief(value)}; wanted is a finite number, {wanted}")
+    bounds = "a positive number" if positive else "a number >= 0"
+    raise InputError(f"{name} must be {bounds}, got {brief(value)}")
 
 
 def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
@@ -120,8 +120,8 @@ def number_between(name: str, value: Any, low: float, high: float, *, low_includ
         number = _as_float(value)
         if low < number < high or (low_included and number == low):
             return number
-    bounds = f"from {low:g} to below {high:g}" if low_included else f"between {low:g} and {high:g}"
-    raise InputError(f"{name} is {brief(value)}; wanted is a number {bounds}")
+    bounds = f"at least {low:g} and below {high:g}" if low_included else f"between {low:g} and {high:g}"
+    raise InputError(f"{name} must be {bounds}, got {brief(value)}")
 
 
 def check_bounds(name: str, bounds: Any) -> None:
@@ -130,7 +130,7 @@ def check_bounds(name: str, bounds: Any) -> None:
     >>> check_bounds("outputs", (0.0, 1.0))
     """
     if not (isinstance(bounds, tuple) and len(bounds) == 2 and all(isinstance(v, Real) for v in bounds)):
-        raise InputError(f"{name} is {brief(bounds)}; wanted is a pair of numbers, like (0.0, 1.0)")
+        raise InputError(f"{name} must be a pair of numbers, like (0.0, 1.0), got {brief(bounds)}")
 
 
 def plural(count: int, noun: str) -> str:

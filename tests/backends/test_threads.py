@@ -84,7 +84,7 @@ def test_the_environment_is_obeyed_within_a_block_and_after_it(monkeypatch):
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "two", True])
 def test_no_number_of_threads(count):
-    said = r"threads is .*; wanted is a whole number of at least 1"
+    said = r"threads must be an integer >= 1, got .*"
     with pytest.raises(fastbp.InputError, match=said), fastbp.use_threads(count):
         pass
 
@@ -92,7 +92,7 @@ def test_no_number_of_threads(count):
 @pytest.mark.parametrize("text", ["none", "0", "-2", "1.5"])
 def test_an_environment_that_says_no_number(run_python, text):
     done = run_python("import fastbp; fastbp.Network([2, 2])", FASTBP_THREADS=text)
-    assert f"InputError: FASTBP_THREADS is {text!r}; wanted is a whole number of at least 1" in done.stderr
+    assert f"InputError: FASTBP_THREADS must be an integer >= 1, got {text!r}" in done.stderr
 
 
 def test_the_option_is_the_environments_and_goes_before_it(monkeypatch):

@@ -450,8 +450,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(tmp_path):
     refused("dtype is 'float16'; valid: float32, float64", go, dtype="float16")
     for sizes in ("784", "784-", "a-b", "784,30", "-3-4", "٣-٤", "1" * 20 + "-2"):
         refused("wanted are whole numbers with '-' between, like 784-30-10", go, nets=[sizes])
-    refused("--sizes 784-0-10: layer 2 is 0; wanted is a whole number of at least 1", go, nets=["784-0-10"])
-    refused("--mini-batch-size is 0; wanted is a whole number of at least 1", go, mini_batch_sizes=[0])
+    refused("--sizes 784-0-10: layer 2 must be an integer >= 1, got 0", go, nets=["784-0-10"])
+    refused("--mini-batch-size must be an integer >= 1, got 0", go, mini_batch_sizes=[0])
     assert os.listdir(tmp_path) == []
 
 

@@ -546,7 +546,7 @@ def test_other_bad_input():
     refused("shape", network2.Network([3, 4]).total_cost, [(X, 1)], 0.1, convert=True)  # of labels: ten outputs
     refused("CrossEntropyCost", network2.Network, [3, 1], cost="quadratic")
     for label in (10, -1, 1.0, "3", [1, 2], True, None, slice(3)):
-        refused("wanted is a whole number from 0 to 9", network2.vectorized_result, label)
+        refused("must be an integer from 0 to 9, got ", network2.vectorized_result, label)
     with pytest.raises(fastbp.DivergedError):
         net.SGD([(X * np.nan, Y)], 1, 1, 0.5)
 

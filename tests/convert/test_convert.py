@@ -441,7 +441,7 @@ def test_hostile_files_of_the_book_are_refused(text, message, tmp_path):
         ({"solver": "lbfgs"}, "solver is 'lbfgs', which Network.train has not; valid: sgd, adam"),
         ({"solver": "sgd", "learning_rate": "adaptive"}, "learning_rate is 'adaptive', .*; valid: constant"),
         ({"shuffle": False}, "shuffle is False, which Network.train has not; valid: True"),
-        ({"alpha": float("nan")}, "alpha is nan; wanted is a finite number, not negative"),
+        ({"alpha": float("nan")}, "alpha must be a number >= 0, got nan"),
         ({"alpha": -1.0}, "alpha is -1.0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"solver": "sgd", "momentum": 1.0}, "momentum is 1.0"),
@@ -454,9 +454,9 @@ def test_training_that_cannot_be_translated_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eta": fastbp.schedules.Cosine(0.5)}, r"eta is Cosine\(eta=0.5\); wanted is a finite number, positive"),
+        ({"eta": fastbp.schedules.Cosine(0.5)}, r"eta must be a positive number, got Cosine\(eta=0.5\)"),
         ({"optimizer": "lbfgs"}, "unknown optimizer 'lbfgs'"),
-        ({"mini_batch_size": 200}, "mini_batch_size is 200; wanted is a whole number from 1 to 100"),
+        ({"mini_batch_size": 200}, "mini_batch_size must be an integer from 1 to 100, got 200"),
         ({"lmbda": float("inf")}, "lmbda is inf"),
         ({"epochs": 0}, "epochs is 0"),
     ],

@@ -144,7 +144,7 @@ def test_what_is_no_data(tmp_path):
     refused("data mnits does not exist; did you mean 'mnist'. valid: digits, mnist, a file, a folder", load, "mnits")
     refused("has no train-images-idx3-ubyte and no", load, tmp_path)
     refused("data None is no name; valid: digits, mnist, a file, a folder", load, None)
-    refused("seed is -1; wanted is a whole number of at least 0", load, "digits", seed=-1)
+    refused("seed must be an integer >= 0, got -1", load, "digits", seed=-1)
     for where in ("digits", "mnist", tmp_path):
         refused("label is 'a', and data .* have their own; wanted is an .npz or .csv file", load, where, label="a")
     (tmp_path / NAMES[0]).write_bytes(idx(np.ones((2, 2))))

@@ -214,9 +214,9 @@ def test_another_run_is_refused_and_nothing_is_changed(change, message, tmp_path
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda t, d: d.pop("epoch"), "epoch is None; wanted is a whole number of at least 1"),
-        (lambda t, d: d.update(done=-1), "done is -1; wanted is a whole number of at least 0"),
-        (lambda t, d: d.update(total="much"), "total is 'much'; wanted is a finite number"),
+        (lambda t, d: d.pop("epoch"), "epoch must be an integer >= 1, got None"),
+        (lambda t, d: d.update(done=-1), "done must be an integer >= 0, got -1"),
+        (lambda t, d: d.update(total="much"), "total must be a number >= 0, got 'much'"),
         (lambda t, d: d.pop("rng"), "its description has no 'rng'"),
         (lambda t, d: d.update(best={"figure": 1.0, "epoch": 1}), "disagree about 'best.biases.0'"),
         (lambda t, d: t.pop("weights.1"), "its tensors and its description disagree about 'weights.1'"),
