@@ -10,7 +10,7 @@ from benchmarks.mnist import Rows
 from benchmarks.peers import parameters
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.operations import Backend, Examples, Plan, WorkspacePool, descent
+from fastbp.operations import Backend, Examples, Plan, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
 
@@ -53,10 +53,10 @@ def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str,
     order = np.random.default_rng(0).permutation(len(data.images))[: count * m]
     if len(order) % m:
         order = order[: -(len(order) % m)]
-    by = descent(SGD(), 0.1, steps=0, count=len(order) // m, lmbda=0.0, n=len(data.images))
-    total = backend.new_total(sizes[-1], m, dtype)
-    backend.set_total(total, 0.0)
+    step = step_config(SGD(), 0.1, steps=0, count=len(order) // m, lmbda=0.0, n=len(data.images))
+    total = backend.new_cost_total(sizes[-1], m, dtype)
+    backend.set_cost_total(total, 0.0)
     ws = WorkspacePool(plan, operations, m).workspace(m)
     examples = Examples(x, y, s, plan.input_scale)
-    arguments = (operations, p, new_optimizer_state(plan), ws, examples, backend.upload(order), by, m, total)
+    arguments = (operations, p, new_optimizer_state(plan), ws, examples, backend.upload(order), step, m, total)
     return Ready(plan, arguments, sum(array.nbytes for array in host))

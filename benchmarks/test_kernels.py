@@ -139,5 +139,5 @@ def test_move(benchmark, backend, dtype, rng):
 
 
 def blocks_of_sums(backend, dtype):
-    array = backend.empty((backend.parts(SHAPE[0]), SHAPE[1]), dtype)
+    array = backend.empty((backend.n_partial_sums(SHAPE[0]), SHAPE[1]), dtype)
     return backend.columns(array)

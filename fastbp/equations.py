@@ -1,14 +1,14 @@
-"""The algorithm, once: every function is one equation of the notes, in matrix form over the columns of a mini-batch.
+"""The algorithm: each function is one equation of the notes, in matrix form over the columns of a mini-batch.
 
-Nothing here knows where it runs. The operations `ops` come from a backend: NumPy has these very functions compiled by
-Numba, any other array namespace has them interpreted. They allocate nothing; each writes into the workspace `ws`, and
-the parameters `p` change in descent alone. Lists of layers start at the first that has weights: `ws.activations[l]`
-goes into layer l and `ws.activations[l + 1]` comes out.
+The same code runs on every backend. The operations `ops` come from the backend: for NumPy these functions are compiled
+by Numba, for other array libraries they are interpreted. They allocate no memory: each function writes into the
+workspace `ws`, and only `descend` changes the parameters `p`. Lists of layers start at the first layer with weights:
+`ws.activations[l]` is the input of layer l, and `ws.activations[l + 1]` its output.
 """
 
 from typing import Any
 
-from fastbp.operations import Descent, Examples, Operations, OptimizerState, Parameters, Workspace
+from fastbp.operations import Examples, Operations, OptimizerState, Parameters, StepConfig, Workspace
 
 Array = Any
 
@@ -21,21 +21,22 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
 
 
 def output_error(ops: Operations, ws: Workspace) -> None:
-    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times its example's weight; and δᴸ 1 for (BP3), in the same pass."""
+    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times the weight of its example; δᴸ 1 for (BP3) in the same pass."""
     ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1], ws.sums[-1])
 
 
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from the last layer but one to the first; and δˡ 1 in the same pass."""
+    """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from layer L − 1 to the first; δˡ 1 for (BP3) in the same pass."""
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
 
 
 def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
-    """(BP3), (BP4): bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ, each one operation.
+    """(BP3), (BP4): bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ.
 
-    With α = β = 1 this adds the gradient, summed over the columns, to what is in `p`; α = −η/m is a step of descent.
+    With α = β = 1 this adds the gradient, summed over the columns, to `p`. With α = −η/m it is a step of gradient
+    descent.
     """
     for l in range(len(p.weights)):
         ops.add_column_sums(alpha, ws.sums[l], beta_b, p.biases[l])
@@ -43,7 +44,7 @@ def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, be
 
 
 def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -> None:
-    """Carry out the five steps from a¹ = x and y in `ws`; add ∂C/∂b and ∂C/∂W, summed over the columns, to `nabla`."""
+    """Run the five steps of backpropagation on x and y in `ws`; add the gradient, summed over columns, to `nabla`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
@@ -57,18 +58,18 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 
 
 def descend(
-    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, by: Descent, eta: float, m: int
+    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; or a step of the optimizer's own.
+    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; or a step of another optimizer.
 
-    Such a step goes by its formula, along ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
+    Another optimizer applies its formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
     """
-    if by.plain:
-        add_gradient(ops, ws, -eta / m, 1.0 - eta * by.lmbda / by.n, 1.0, p)
+    if step.plain_sgd:
+        add_gradient(ops, ws, -eta / m, 1.0 - eta * step.lmbda / step.n, 1.0, p)
     else:
         nabla, first, second = moments.nabla, moments.first, moments.second
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
-        decay, k_1, k_2, k_3 = by.lmbda / by.n, by.k_1, by.k_2, by.k_3
+        decay, k_1, k_2, k_3 = step.lmbda / step.n, step.k_1, step.k_2, step.k_3
         for l in range(len(p.weights)):
             ops.optimizer_step(
                 eta, decay, k_1, k_2, k_3, nabla.weights[l], first.weights[l], second.weights[l], p.weights[l]
@@ -77,13 +78,13 @@ def descend(
 
 
 def update_mini_batch(
-    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, by: Descent, eta: float, m: int
+    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Take one step of descent on a mini-batch of m examples, whose x and y are in `ws`."""
+    """Take one step of gradient descent on the mini-batch of m examples in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
-    descend(ops, p, moments, ws, by, eta, m)
+    descend(ops, p, moments, ws, step, eta, m)
 
 
 def train_mini_batches(
@@ -93,20 +94,20 @@ def train_mini_batches(
     ws: Workspace,
     examples: Examples,
     order: Array,
-    by: Descent,
+    step: StepConfig,
     m: int,
     total: Array,
 ) -> None:
-    """Loop over mini-batches: for each m indices of `order` one update, its cost before that added to `total`."""
+    """Update the parameters once for every m indices of `order`; add the cost before each update to `total`."""
     for start in range(0, order.shape[0], m):
         mini_batch = order[start : start + m]
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
-        update_mini_batch(ops, p, moments, ws, by, float(by.etas[start // m]), m)
+        update_mini_batch(ops, p, moments, ws, step, float(step.etas[start // m]), m)
         add_costs(ops, ws, total)
 
 
 def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
-    """(3), (4): total ← total + Σ_x s_x C_x, over the columns of a mini-batch that has been fed forward."""
+    """(3), (4): total ← total + Σ_x s_x C_x, over the columns of a mini-batch after `feedforward`."""
     ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)

@@ -1,7 +1,8 @@
-"""What the equations are written over: operations, parameters and the memory of a mini-batch; and what a backend is.
+"""The interface between the equations and a backend: blocks of columns, operations on them, and the backend itself.
 
-The equations name operations and say nothing of orientation. A backend makes the operations and hands them its own
-form of a block of columns: shape (n, m) for arrays, and for compiled code the same memory as a C-ordered (m, n) matrix.
+The equations in `fastbp.equations` call operations on blocks of columns, one column per example. They do not depend on
+the memory layout. Each backend provides the operations and its own form of a block: an array of shape (n, m) for array
+libraries; for compiled code the same memory as a C-ordered (m, n) matrix.
 """
 
 from abc import ABC, abstractmethod
@@ -21,25 +22,83 @@ Array = Any
 Operation = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Formulas:
-    """What tells one network's operations from another's: g⁽ˡ⁾ of each layer, the rule at the output, biases or not.
+# The arguments of the equations.
 
-    In training also whether examples have `weighted` costs, and the `rule` of the optimizer; None is plain descent.
+
+class Parameters(NamedTuple):
+    """Weights Wˡ, shape (n_l, n_{l−1}), and biases bˡ, blocks of one column; without biases each bˡ has no rows."""
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array, ...]
+
+
+class Examples(NamedTuple):
+    """The training examples, one per row: inputs x, targets y and weights s. a¹ is x times `scale`.
+
+    s has no columns if the examples are not weighted.
     """
 
-    activations: tuple[Activation, ...]
-    output: OutputRule
-    bias: bool
-    weighted: bool = False
-    rule: UpdateRule | None = None
+    x: Array
+    y: Array
+    s: Array
+    scale: float
+
+
+class Workspace(NamedTuple):
+    """The blocks of columns of one mini-batch: zˡ, aˡ starting with the input, δˡ, targets y and example weights s.
+
+    Where zˡ is not kept, it is the same memory as aˡ. `sums` holds partial sums of the columns of δˡ (see
+    `Operations`). s has one row, or none if the examples are not weighted.
+    """
+
+    zs: tuple[Array, ...]
+    activations: tuple[Array, ...]
+    deltas: tuple[Array, ...]
+    sums: tuple[Array, ...]
+    y: Array
+    s: Array
+
+
+class OptimizerState(NamedTuple):
+    """The memory of an optimizer: ∇C, the first moment (the velocity, or Adam's m) and the second moment (Adam's v).
+
+    Each has the shapes of the parameters. Those that the optimizer does not use are blocks without rows.
+    """
+
+    nabla: Parameters
+    first: Parameters
+    second: Parameters
+
+
+class StepConfig(NamedTuple):
+    """The numbers of an update step: η for each of the next mini-batches (float64, on the host), λ and n for λ/n.
+
+    `plain_sgd` is True for stochastic gradient descent without momentum, which has no optimizer state. k_1 to k_3 are
+    the constants of the formula of any other optimizer.
+    """
+
+    etas: npt.NDArray[np.float64]
+    lmbda: float
+    n: int
+    plain_sgd: bool
+    k_1: float
+    k_2: float
+    k_3: float
+
+
+def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
+    """Return the configuration of the next `count` update steps, of which `steps` have been taken before."""
+    return StepConfig(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
+
+
+# The operations.
 
 
 class LayerOperations(NamedTuple):
-    """A layer's own operations.
+    """The operations that depend on a layer's activation.
 
-    `activate(z, a, b)` writes a = σ(z + b), and z + b into z where that is kept; `hadamard(z, a, delta, sums)`
-    multiplies delta by σ′, and sums its columns.
+    `activate(z, a, b)` writes a = σ(z + b), and z + b into z if `keeps_z`. `hadamard(z, a, delta, sums)` multiplies
+    delta by σ′ and writes the partial sums of its columns to sums.
     """
 
     keeps_z: bool
@@ -48,20 +107,20 @@ class LayerOperations(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """The operations of the equations; each writes into its last argument, or adds to what is there.
+    """The operations of the equations. Each writes its result into its last argument, or adds to it.
 
-    `gather_x` (data, indices, scale, out): the examples of those indices, times a scale, as columns; `gather` does the
-    like for targets and weights.
-    `matmul` (w, a, z): z = w a. `matmul_transposed` (w, delta, out): out = wᵀ delta.
+    `gather_x` (data, indices, scale, out): copy the examples with these indices, times a scale, to the columns of out.
+    `gather` does the same for targets and example weights.
+    `matmul` (w, a, z): z = w a.
+    `matmul_transposed` (w, delta, out): out = wᵀ delta.
     `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
     `add_column_sums` (alpha, sums, beta, b): b = beta b + alpha sums 1.
-    `optimizer_step` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): w and its moments by the optimizer's formula,
-    for the gradient nabla + decay w; nothing where there is no such rule.
-    `output_error` (z, a, y, s, delta, sums): (BP1), times the examples' weights s where there are some.
+    `optimizer_step` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): update w and its moments with the optimizer's
+    formula and the gradient nabla + decay w. Does nothing for plain SGD.
+    `output_error` (z, a, y, s, delta, sums): (BP1), times the example weights s if there are any.
     `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
 
-    sums are delta's columns, summed part by part: as many columns as there are parts (`Backend.parts`); without biases
-    they have no rows.
+    `sums` holds partial sums of the columns of delta, `Backend.n_partial_sums` of them. It has no rows without biases.
     """
 
     layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
@@ -76,72 +135,27 @@ class Operations(NamedTuple):
     add_cost: Operation
 
 
-class Parameters(NamedTuple):
-    """Wˡ, shape (n_l, n_{l−1}), and bˡ, a block of one column; without biases each bˡ has no rows."""
+@dataclass(frozen=True)
+class Formulas:
+    """The formulas that determine a network's operations: g⁽ˡ⁾ of each layer, the output rule, biases or not.
 
-    weights: tuple[Array, ...]
-    biases: tuple[Array, ...]
-
-
-class Workspace(NamedTuple):
-    """The columns of a mini-batch: zˡ (aˡ itself where z is not kept), aˡ from the input on, δˡ, targets y, weights s.
-
-    `sums` are the δˡ summed over parts of their columns. s is a block of one row, or of none where every example counts
-    the same.
+    For training also whether the examples are `weighted`, and the update `rule` of the optimizer, None for plain SGD.
     """
 
-    zs: tuple[Array, ...]
-    activations: tuple[Array, ...]
-    deltas: tuple[Array, ...]
-    sums: tuple[Array, ...]
-    y: Array
-    s: Array
+    activations: tuple[Activation, ...]
+    output: OutputRule
+    bias: bool
+    weighted: bool = False
+    rule: UpdateRule | None = None
 
 
-class Examples(NamedTuple):
-    """The examples to train on, one a row: inputs x, which times `scale` are a¹, targets y, and weights s, or none."""
-
-    x: Array
-    y: Array
-    s: Array
-    scale: float
-
-
-class OptimizerState(NamedTuple):
-    """What an optimizer works on: ∇C, and its first moment (a velocity, or Adam's m) and second, like the parameters.
-
-    What the optimizer does not need is blocks without rows.
-    """
-
-    nabla: Parameters
-    first: Parameters
-    second: Parameters
-
-
-class Descent(NamedTuple):
-    """How to descend: η of each of the mini-batches to come, float64 on the host; λ, and the n that it is divided by.
-
-    `plain` descent needs no moments; any other has the constants of its optimizer's rule.
-    """
-
-    etas: npt.NDArray[np.float64]
-    lmbda: float
-    n: int
-    plain: bool
-    k_1: float
-    k_2: float
-    k_3: float
-
-
-def descent(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> Descent:
-    """Return how an optimizer descends in `count` mini-batches at a learning rate, `steps` having been before."""
-    return Descent(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
+# The backend.
 
 
 class WorkerContext:
-    """A context for larger work, in which a backend has more hands at it; most need none.
+    """A context manager in which a backend may use more threads. This base class does nothing.
 
-    It is entered and left where Ctrl-C is held back: an interrupt between the two halves of either would stay half.
+    Enter and leave it only while Ctrl-C is held back, because an interrupt in the middle would leave it half done.
     """
 
     def __enter__(self) -> "WorkerContext":
@@ -151,36 +165,36 @@ class WorkerContext:
         pass
 
     def record_time(self, count: int, seconds: float) -> None:
-        """Hear how long so many mini-batches took."""
+        """Record how many seconds `count` mini-batches took."""
 
 
 class Backend(ABC):
-    """Where the equations run: an array module, the operations over it, and the ways in and out."""
+    """A place to run the equations: an array module, the operations on its arrays, and transfers from and to NumPy."""
 
     name: str
-    kind: str  # of the arrays, as `fastbp.backends.kind` names it
+    kind: str  # of the arrays, as returned by `fastbp.backends.kind`
     xp: Any
-    restore: Callable[[str, str], "Backend"]  # by name and namespace; set by `fastbp.backends`
+    restore: Callable[[str, str], "Backend"]  # (name, array module); set by `fastbp.backends`
 
     @abstractmethod
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return the operations of a network on arrays of a dtype, from examples of another (or uint8)."""
+        """Return the operations for arrays of `dtype` and examples of the dtype `source`, which may be uint8."""
 
     @abstractmethod
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Carry out one of the equations."""
+        """Run one of the equations."""
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
-        """Return, of memory whose rows are examples, shape (m, n), what the equations call columns; its own inverse."""
+        """Return memory of shape (m, n), one example per row, as a block of columns, or a block as its memory."""
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
-        """Return new memory here."""
+        """Return new uninitialized memory."""
 
     @abstractmethod
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return here what is on the host, to be read only."""
+        """Return a NumPy array as an array of this backend. It may share memory, so do not write to it."""
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -188,55 +202,58 @@ class Backend(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until all that was asked for is done."""
+        """Wait until all work submitted so far is done."""
 
-    def current(self) -> AbstractContextManager[Any]:
-        """Return a context in which array expressions run where this backend does; most run where their arrays are."""
+    def device_context(self) -> AbstractContextManager[Any]:
+        """Return a context in which array expressions run on this backend's device. By default it does nothing."""
         return nullcontext()
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
-        """Raise `InputError` if a network of these sizes cannot run here."""
+        """Raise `InputError` if this backend cannot run a network of these sizes."""
 
     def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:
-        """Return help for n examples, of a dtype, that a network is trained on by ms."""
+        """Return a context for training on n examples of the dtype `source` in mini-batches of m."""
         return WorkerContext()
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of another library that lies here as one of this backend's, the same memory; else None.
+        """Return an array of another library on this device as an array of this backend, sharing memory; else None.
 
-        Raises `InputError` for one of this backend's that lies elsewhere or cannot be worked on.
+        Raises `InputError` for an array of this backend's library that is on another device or cannot be used.
         """
         return array if type(array).__module__.partition(".")[0] == self.kind else None
 
     def contiguous(self, rows: Array) -> Array:
-        """Return a matrix of this backend's own as it can be gathered from; most can be from any."""
+        """Return a matrix in a memory layout that `gather` can read. By default any layout is accepted."""
         return rows
 
-    def parts(self, m: int) -> int:
-        """Return in how many parts m columns of δ are summed: one, where that is not done in parallel."""
+    def n_partial_sums(self, m: int) -> int:
+        """Return the number of partial sums over m columns of δ. It is 1 unless they are summed in parallel."""
         return 1
 
-    def new_total(self, n: int, m: int, dtype: str) -> Array:
-        """Return memory for the cost of mini-batches of up to m examples with n outputs to be added up in."""
+    def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
+        """Return memory for adding up the costs of mini-batches of up to m examples with n outputs."""
         return self.empty((1,), "float64")
 
-    def set_total(self, total: Array, cost: float) -> None:
-        """Start a total from a cost."""
+    def set_cost_total(self, total: Array, cost: float) -> None:
+        """Set the total to a cost."""
         total[...] = cost
 
-    def cost_in(self, total: Array) -> float:
-        """Return the cost that has been added up, on the host."""
+    def read_cost_total(self, total: Array) -> float:
+        """Return the total as a Python number."""
         return float(total[0])
 
     def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, ...]]:
-        return self.restore, (self.name, self.xp.__name__)  # a copy is the backend itself, a pickle its name
+        return self.restore, (self.name, self.xp.__name__)  # copies are the same object; pickles contain the name
+
+
+# A network on a backend, and the memory of its mini-batches.
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is computed and where: the layers' sizes, their formulas, the dtype of the parameters, the backend.
+    """What a network computes and where: layer sizes, formulas, dtype of the parameters, backend.
 
-    Inputs times `input_scale` are a¹.
+    a¹ is the input times `input_scale`.
     """
 
     sizes: tuple[int, ...]
@@ -249,15 +266,18 @@ class Plan:
         self.backend.check(self.sizes, self.formulas, self.dtype)
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
-        """Return the operations, for examples of the plan's dtype or of another; no Ctrl-C while they are compiled."""
+        """Return the operations for examples of the dtype `source`, by default the plan's.
+
+        Ctrl-C is held back while they are compiled.
+        """
         return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
 
     def block(self, n: int, m: int) -> Array:
-        """Return new memory for m columns of n, as the rows of an (m, n) matrix."""
+        """Return new memory for m columns of length n, as an (m, n) matrix of rows."""
         return self.backend.empty((m, n), self.dtype)
 
-    def copied(self, values: npt.ArrayLike) -> Array:
-        """Return new memory of the plan's dtype with the content of a host array, free to be written to."""
+    def array(self, values: npt.ArrayLike) -> Array:
+        """Return a new, writable array on the backend with the plan's dtype and the content of a host array."""
         host = np.asarray(values, self.dtype)
         array = self.backend.empty(host.shape, self.dtype)
         array[...] = self.backend.upload(host)
@@ -265,17 +285,18 @@ class Plan:
 
 
 class WorkspacePool:
-    """The memory of a mini-batch of up to m examples, of which the workspaces for fewer are views."""
+    """The memory of a mini-batch of up to m examples. The workspaces of smaller mini-batches are views of it."""
 
     def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
-        self._columns, self._parts = plan.backend.columns, plan.backend.parts
+        self._columns, self._n_partial_sums = plan.backend.columns, plan.backend.n_partial_sums
         self._activations = [plan.block(n, m) for n in plan.sizes]
         self._zs = [
             plan.block(n, m) if layer.keeps_z else a
             for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)
         ]
         self._deltas = [plan.block(n, m) for n in plan.sizes[1:]]
-        self._sums = [plan.block(n if plan.formulas.bias else 0, self._parts(m)) for n in plan.sizes[1:]]
+        n_sums = self._n_partial_sums(m)
+        self._sums = [plan.block(n if plan.formulas.bias else 0, n_sums) for n in plan.sizes[1:]]
         self._y = plan.block(plan.sizes[-1], m)
         self._s = plan.block(1 if plan.formulas.weighted else 0, m)
 
@@ -289,7 +310,7 @@ class WorkspacePool:
             zs=first(self._zs),
             activations=first(self._activations),
             deltas=first(self._deltas),
-            sums=first(self._sums, self._parts(m)),
+            sums=first(self._sums, self._n_partial_sums(m)),
             y=first([self._y])[0],
             s=first([self._s])[0],
         )

@@ -11,7 +11,7 @@ from numba.core.runtime import _nrt_python, rtsys
 
 from fastbp import equations
 from fastbp.backends import get
-from fastbp.operations import Examples, WorkspacePool, descent
+from fastbp.operations import Examples, WorkspacePool, step_config
 from fastbp.optimizers import SGD, Adam
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
 from fastbp_kernels.cpu.jit_cache import lazy_jit
@@ -29,10 +29,10 @@ def epoch_of(optimizer, dtype, mini_batches, rng):
     order = rng.integers(0, 20, m * mini_batches)
     operations = plan.operations()
     examples = Examples(*map(plan.backend.upload, (x, y, s)), 1.0)
-    by = descent(optimizer, 0.1, steps=0, count=mini_batches, lmbda=0.1, n=20)
+    step = step_config(optimizer, 0.1, steps=0, count=mini_batches, lmbda=0.1, n=20)
     ws = WorkspacePool(plan, operations, m).workspace(m)
     moments = new_optimizer_state(plan, optimizer.rule)
-    return operations, p, moments, ws, examples, plan.backend.upload(order), by, m, np.zeros(1)
+    return operations, p, moments, ws, examples, plan.backend.upload(order), step, m, np.zeros(1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -23,7 +23,7 @@ from cupy_backends.cuda.libs import cublas
 import fastbp
 from fastbp import backends, equations
 from fastbp.backends.cupy.device import CuPy, CuPyDevice
-from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, descent
+from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import plan_of
 from fastbp_kernels.cuda import kernels as cuda
@@ -135,13 +135,15 @@ def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, 
         examples = Examples(up(x), up(y), plan.block(0, 9), 0.5)
         for m, part in ((4, order[:8]), (1, order[8:])):
             ws = WorkspacePool(plan, operations, 4).workspace(m)
-            total = plan.backend.new_total(sizes[-1], 4, dtype)
+            total = plan.backend.new_cost_total(sizes[-1], 4, dtype)
             _fill(total, 0.0)
-            by = descent(SGD(), 0.7, steps=0, count=2, lmbda=0.1, n=9)
+            step = step_config(SGD(), 0.7, steps=0, count=2, lmbda=0.1, n=9)
             indices = plan.backend.upload(np.asarray(part))
-            plan.backend.run(equations.train_mini_batches, operations, p, resting, ws, examples, indices, by, m, total)
+            plan.backend.run(
+                equations.train_mini_batches, operations, p, resting, ws, examples, indices, step, m, total
+            )
         parameters = [plan.backend.to_host(a).ravel(order="A") for a in (*p.weights, *p.biases)]
-        results.append([*parameters, np.array(plan.backend.cost_in(total))])
+        results.append([*parameters, np.array(plan.backend.read_cost_total(total))])
     for on_cupy, on_numpy in zip(*results, strict=True):
         np.testing.assert_allclose(on_cupy, on_numpy, rtol={"float32": 1e-5, "float64": 1e-13}[dtype])
 

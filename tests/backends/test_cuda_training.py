@@ -99,8 +99,8 @@ def test_a_step_asks_for_no_memory_no_transfer_and_no_waiting():
     net = fastbp.Network([6, 5, 3], backend=backend, rng=0)
     net.train(x, y, epochs=1, mini_batch_size=47, progress=False)
     backend.device.asked.clear()
-    memory, totals = backend.new_total, []
-    backend.new_total = lambda *shape: totals.append(memory(*shape)) or totals[-1]
+    memory, totals = backend.new_cost_total, []
+    backend.new_cost_total = lambda *shape: totals.append(memory(*shape)) or totals[-1]
     net.train(x, y, epochs=1, mini_batch_size=5, progress=False)
     asked = backend.device.asked
     first = asked.index("gather")

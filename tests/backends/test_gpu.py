@@ -62,7 +62,7 @@ def launched_on(backend):
         if geometry is not None:
             kernel = replace(kernel, geometry=lambda m, n: geometry)
         there = {id(a): backend.upload(a) for a in arguments if isinstance(a, np.ndarray)}
-        with backend.device.current():
+        with backend.device.device_context():
             backend.device.launch(kernel, *(there.get(id(a), a) for a in arguments))
         for a in arguments:
             if isinstance(a, np.ndarray) and a.flags.writeable:
@@ -114,13 +114,13 @@ def test_places_beyond_31_bits(either):
     a, delta = either.empty((m, n), "float32"), either.empty((m, n), "float32")
     gather = cuda.gather("uint8", "float32")
     delta[...] = 2
-    with either.device.current():
+    with either.device.device_context():
         either.device.launch(gather, data, either.upload(order), 1.0, a, m, n)
     rows = [0, 1, m // 2, m - 2, m - 1]
     assert [set(either.to_host(a[i, :])) for i in rows] == [{7.0}, {1.0}, {1.0}, {1.0}, {5.0}]
     sums = either.empty((cuda.parts(m), n), "float32")
     sigmoid_prime = fastbp.activations.sigmoid.prime
-    with either.device.current():
+    with either.device.device_context():
         kernel = cuda.hadamard(sigmoid_prime, "float32", bias=True)
         either.device.launch(kernel, a, a, delta, sums, m, n)
     assert [set(either.to_host(delta[i, :])) for i in rows] == [{-84.0}, {0.0}, {0.0}, {0.0}, {-40.0}]  # 2a (1 − a)
@@ -165,7 +165,7 @@ def test_threads_train_side_by_side_each_on_a_stream_of_its_own(either, rng):
     instruments = instruments_of(either)
 
     def run(_=None):
-        with either.device.current(), instruments.stream():
+        with either.device.device_context(), instruments.stream():
             return [array.tobytes() for array in on_host(trained(either, x, y, sizes, options, "float32", epochs=3)[0])]
 
     alone = run()

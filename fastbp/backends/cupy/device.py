@@ -62,7 +62,7 @@ class CuPyDevice:
 
         self.number, self.tf32, self.xp, self._cupy = number, tf32, namespace, cupy
 
-    def current(self) -> AbstractContextManager[Any]:
+    def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this is CuPy's current device."""
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self.number)
         return device
@@ -115,7 +115,7 @@ class CuPyDevice:
 
     def free_bytes(self) -> int:
         """Return how much memory there is to be had."""
-        with self.current():
+        with self.device_context():
             return free_and_total()[0]
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -165,9 +165,9 @@ class CuPy(Backend):
                 add_cost=self._over_columns(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
             )
 
-    def current(self) -> AbstractContextManager[Any]:
+    def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current one."""
-        context: AbstractContextManager[Any] = self.device.current()
+        context: AbstractContextManager[Any] = self.device.device_context()
         return context
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
@@ -193,12 +193,12 @@ class CuPy(Backend):
 
     def contiguous(self, rows: Array) -> Array:
         """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
-        with self.current(), translate_out_of_memory():
+        with self.device_context(), translate_out_of_memory():
             return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Interpret an equation, which enqueues its operations."""
-        with self.current():
+        with self.device_context():
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
@@ -207,42 +207,42 @@ class CuPy(Backend):
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
         """Return new memory of the device, in C order."""
-        with self.current(), translate_out_of_memory():
+        with self.device_context(), translate_out_of_memory():
             return self.device.empty(tuple(shape), dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
         """Return a copy on the device, in C order."""
-        with self.current(), translate_out_of_memory():
+        with self.device_context(), translate_out_of_memory():
             return self.device.upload(np.ascontiguousarray(host))
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
         """Return a NumPy copy."""
-        with self.current():
+        with self.device_context():
             host: npt.NDArray[Any] = self.device.to_host(array)
             return host
 
     def synchronize(self) -> None:
         """Wait until all that was enqueued on the current stream is done."""
-        with self.current():
+        with self.device_context():
             self.device.synchronize()
 
-    def parts(self, m: int) -> int:
+    def n_partial_sums(self, m: int) -> int:
         """Return in how many parts m columns of δ are summed, each by a thread of its own a neuron."""
         from fastbp_kernels.cuda import kernels as cuda
 
         return cuda.parts(m)
 
-    def new_total(self, n: int, m: int, dtype: str) -> Array:
+    def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
         """Return two numbers for each place in which costs add up, of one thread each, so that no order varies."""
-        return self.empty((max(m, self.parts(m) * n), 2), dtype)
+        return self.empty((max(m, self.n_partial_sums(m) * n), 2), dtype)
 
-    def set_total(self, total: Array, cost: float) -> None:
+    def set_cost_total(self, total: Array, cost: float) -> None:
         """Start a total from a cost: rounded to its dtype in the first place, and what that cuts off beside it."""
         host = np.zeros(total.shape, total.dtype)
         host[0] = cost, cost - float(host.dtype.type(cost))
         total[...] = self.upload(host)
 
-    def cost_in(self, total: Array) -> float:
+    def read_cost_total(self, total: Array) -> float:
         """Return the sum over all places, on the host."""
         return float(self.to_host(total).sum(dtype=np.float64))
 

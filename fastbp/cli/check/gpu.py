@@ -21,7 +21,7 @@ from fastbp.cli.check.kernel_checks import fetch_rows, kernels, off, put_columns
 from fastbp.costs import output_rule, quadratic
 from fastbp.errors import InputError
 from fastbp.network import Network
-from fastbp.operations import Examples, Formulas, Parameters, Plan, WorkspacePool, descent
+from fastbp.operations import Examples, Formulas, Parameters, Plan, WorkspacePool, step_config
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.parameters import new_optimizer_state
 
@@ -87,7 +87,7 @@ def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     yield Check(
         "parameters of which a second run has another bit", _count_differing(once, _trained(backend, **bytes_)), 0
     )
-    with backend.device.current(), instruments.stream():
+    with backend.device.device_context(), instruments.stream():
         yield Check(
             "parameters of which a run on another stream has another bit",
             _count_differing(once, _trained(backend, **bytes_)),
@@ -125,7 +125,7 @@ def streams(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     A stream is held, a step enqueued on it, and everything that the step writes looked at from the default stream: what
     has changed was not enqueued on the current one. Let go, the step must end where one does that nothing held.
     """
-    with backend.device.current(), instruments.stream():
+    with backend.device.device_context(), instruments.stream():
         free, held = Step(backend), Step(backend)  # that all kernels are loaded and all memory is there
         free.enqueue()
         backend.synchronize()
@@ -155,23 +155,23 @@ class Step:
         formulas = Formulas((sigmoid, sigmoid), output_rule(sigmoid, quadratic), True, rule=OPTIMIZERS["adam"].rule)
         plan = Plan((20, 30, 10), formulas, "float32", backend)
         ops = plan.operations()
-        weights = tuple(plan.copied(rng.standard_normal(shape)) for shape in ((30, 20), (10, 30)))
-        biases = tuple(backend.columns(plan.copied(rng.standard_normal((1, n)))) for n in (30, 10))
+        weights = tuple(plan.array(rng.standard_normal(shape)) for shape in ((30, 20), (10, 30)))
+        biases = tuple(backend.columns(plan.array(rng.standard_normal((1, n)))) for n in (30, 10))
         ws = WorkspacePool(plan, ops, 8).workspace(8)
         moments = new_optimizer_state(plan, formulas.rule)
         self._backend = backend
         self._blocks = [*ws.activations, *ws.deltas, *ws.sums, ws.y]
         for block in self._blocks:
             block[...] = put_columns(backend, np.full(block.shape, np.nan), "float32")
-        total = backend.new_total(10, 8, "float32")
-        backend.set_total(total, 0.0)
+        total = backend.new_cost_total(10, 8, "float32")
+        backend.set_cost_total(total, 0.0)
         self._matrices = [*weights, *moments.nabla.weights, *moments.first.weights, *moments.second.weights, total]
         self._blocks += [*biases, *moments.nabla.biases, *moments.first.biases, *moments.second.biases]
-        x, y = plan.copied(rng.random((8, 20))), plan.copied(rng.random((8, 10)))
+        x, y = plan.array(rng.random((8, 20))), plan.array(rng.random((8, 10)))
         examples = Examples(x, y, plan.block(0, 8), 1.0)
         order = backend.upload(rng.permutation(8))
-        by = descent(OPTIMIZERS["adam"], 0.1, steps=0, count=1, lmbda=0.1, n=8)
-        self._arguments = ops, Parameters(weights, biases), moments, ws, examples, order, by, 8, total
+        step = step_config(OPTIMIZERS["adam"], 0.1, steps=0, count=1, lmbda=0.1, n=8)
+        self._arguments = ops, Parameters(weights, biases), moments, ws, examples, order, step, 8, total
 
     def enqueue(self) -> None:
         """Enqueue it on the current stream."""
@@ -191,7 +191,7 @@ def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     events: list[tuple[str, int]] = []
     x, y = np.random.default_rng(0).random((6, 47)), np.zeros(47, np.int64)
     net = Network([6, 5, 3], backend=backend, rng=0)
-    with backend.device.current(), instruments.allocations() as sizes:
+    with backend.device.device_context(), instruments.allocations() as sizes:
 
         def note(name: str) -> None:
             events.append((name, len(sizes)))

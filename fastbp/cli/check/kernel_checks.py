@@ -146,17 +146,17 @@ def _output_error(zays: Sequence[Array], where: Backend, d: str, ops: Operations
 
 def _add_cost(zays: Sequence[Array], where: Backend, d: str, ops: Operations) -> list[Array]:
     n, m = zays[0].shape
-    total = where.new_total(n, m, d)
-    where.set_total(total, 1.0)
+    total = where.new_cost_total(n, m, d)
+    where.set_cost_total(total, 1.0)
     for _ in range(2):
         where.run(ops.add_cost, *(put_columns(where, block, d) for block in zays), total)
-    return [np.array(where.cost_in(total) / (n * m))]
+    return [np.array(where.read_cost_total(total) / (n * m))]
 
 
 def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for n, m in SHAPES:
         rng = np.random.default_rng(n)
-        sums, b = _normal(rng, n, backend.parts(m), dtype), _normal(rng, n, 1, dtype)
+        sums, b = _normal(rng, n, backend.n_partial_sums(m), dtype), _normal(rng, n, 1, dtype)
 
         def act(where: Backend, d: str, ops: Operations, sums: Array = sums, b: Array = b) -> list[Array]:
             there = put_columns(where, b, d)
@@ -260,4 +260,4 @@ def fetch_rows(where: Backend, columns: Any) -> Array:
 
 
 def _sums(where: Backend, shape: tuple[int, ...], dtype: str) -> Any:
-    return put_columns(where, np.full((shape[0], where.parts(shape[1])), np.nan), dtype)
+    return put_columns(where, np.full((shape[0], where.n_partial_sums(shape[1])), np.nan), dtype)
