@@ -1,11 +1,11 @@
-"""σ and its kin: an activation is two scalar formulas, σ(z) and σ′.
+"""Activation functions. Each is two scalar formulas: σ(z) and its derivative σ′.
 
-σ′ is a formula of z and of a = σ(z). Where a suffices z need not be kept, which saves its memory and its traffic; an
-activation whose σ′ reads z says so with `needs_z`. Formulas are written in the words of `fastbp_kernels.words`, with
-numbers that have a decimal point; from these lines come the compiled kernels, the array expressions and the checks, so
-an activation of your own is as fast as these:
+σ′ is a function of z and of a = σ(z). If it needs only a, then z is not stored, which saves memory and memory traffic;
+if it reads z, set `needs_z=True`. Write formulas with the functions of `fastbp.math`, and write numbers with a decimal
+point. The CPU kernels, the CUDA kernels, the array expressions and the gradient check are all made from these formulas,
+so your own activation is as fast as the built-in ones:
 
->>> from fastbp_kernels.words import exp
+>>> from fastbp.math import exp
 >>> def swish_f(z):
 ...     return z / (1.0 + exp(-z))
 >>> def swish_prime(z, a):
@@ -19,21 +19,44 @@ an activation of your own is as fast as these:
 import dis
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
 
+ActivationName = Literal["sigmoid", "tanh", "relu", "leaky-relu", "softplus", "identity", "softmax"]
+
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation: a = f(z), element by element, with its derivative da/dz = prime(z, a).
+    """An activation function a = f(z), applied element by element, with its derivative da/dz = prime(z, a).
 
-    `f` takes z and `prime` takes z and a, numbers or arrays of any shape, and each gives back the like. `needs_z` says
-    that `prime` reads z; `outputs` are the bounds of what f gives, which some costs ask for. Equation (2) of the notes.
+    Parameters
+    ----------
+    name : str
+        The name that saved files and messages use.
+    f : callable
+        Takes z, a number or an array of any shape; returns a of the same shape and dtype.
+    prime : callable
+        Takes z and a; returns the derivative of the same shape and dtype.
+    needs_z : bool
+        Whether `prime` reads its argument z.
+    outputs : pair of float
+        Lower and upper bound of the values of `f`. Some costs require bounded outputs.
 
+    Raises
+    ------
+    InputError
+        If a formula is not callable, or `prime` reads z without `needs_z=True`.
+
+    References
+    ----------
+    Equation (2) of the notes.
+
+    Examples
+    --------
     >>> sigmoid.f(0.0), sigmoid.prime(0.0, 0.5)
     (0.5, 0.25)
     """
@@ -48,10 +71,10 @@ class Activation:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
                 given = brief(getattr(self, role))
-                raise InputError(f"activation {brief(self.name)}: {role} is {given}; wanted is a function")
+                raise InputError(f"activation {brief(self.name)}: {role} must be a function, got {given}")
         check_bounds(f"activation {brief(self.name)}: outputs", self.outputs)
         if not self.needs_z and _reads_its_first_argument(self.prime):
-            raise InputError(f"activation {brief(self.name)}: prime reads z, which is kept for needs_z=True alone")
+            raise InputError(f"activation {brief(self.name)}: prime reads z; pass needs_z=True")
 
 
 def _reads_its_first_argument(function: Callable[..., Array]) -> bool:
@@ -95,7 +118,7 @@ def _leaky_relu_prime(z: Array, a: Array) -> Array:
 
 
 def _softplus(z: Array) -> Array:
-    return maximum(z, 0.0) + log1p(exp(-abs(z)))  # ln(1 + e^z), so written that it does not overflow
+    return maximum(z, 0.0) + log1p(exp(-abs(z)))  # ln(1 + e^z), in a form that does not overflow
 
 
 def _softplus_prime(z: Array, a: Array) -> Array:
@@ -111,7 +134,7 @@ def _identity_prime(z: Array, a: Array) -> Array:
 
 
 def _softmax_prime(z: Array, a: Array) -> Array:
-    raise InputError("softmax has no element-wise derivative: it goes with the log-likelihood cost, where δ = a − y")
+    raise InputError("softmax has no element-wise derivative; use it with the log-likelihood cost, for which δ = a − y")
 
 
 sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_prime, outputs=(0.0, 1.0))
@@ -133,16 +156,18 @@ identity = Activation("identity", _identity, _identity_prime)
 """a = z; a′ = 1."""
 
 softmax = Activation("softmax", columns.softmax, _softmax_prime, needs_z=True, outputs=(0.0, 1.0))
-"""a = e^z / Σ e^z over a column: for the last layer alone, with the log-likelihood cost."""
+"""a = e^z / Σ e^z over each column. Only for the last layer, with the log-likelihood cost."""
 
 ACTIVATIONS = {
     activation.name: activation for activation in (sigmoid, tanh, relu, leaky_relu, softplus, identity, softmax)
 }
-"""Every activation that can be asked for by name."""
+"""The built-in activations, by name."""
 
 
 def activation_of(choice: Any) -> Activation:
-    """Return an activation as it is, or the one of a name; raises `InputError` for anything else.
+    """Return the activation with the given name; an `Activation` is returned unchanged.
+
+    Raises `InputError` for anything else.
 
     >>> activation_of("tanh").name
     'tanh'

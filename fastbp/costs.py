@@ -1,29 +1,53 @@
-"""C and its kin: a cost is two scalar formulas, its share C_x of one output, and ∂C/∂a.
+"""Cost functions. Each is two scalar formulas: the contribution of one output to C_x, and its derivative ∂C_x/∂a.
 
-What the algorithm needs at the output is a rule for a pair, an activation with a cost: the error δᴸ of (BP1), and C_x
-itself. Most pairs follow from their formulas; two have rules of their own, since the formulas would lose the answer: in
-float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 − a) is NaN and ln(1 − a) infinite.
+At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x for a pair of activation and cost. For
+most pairs both follow from the formulas of the two. Two pairs have their own formulas because the general ones lose
+precision: in float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 − a) is NaN and ln(1 − a) is
+infinite.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.words import Array, exp, log, log1p, where
 
+CostName = Literal["quadratic", "sum-squared", "cross-entropy", "log-likelihood"]
+
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost: C_x = Σ_j f(a_j, y_j) over the outputs, with ∂C_x/∂a_j = prime(a_j, y_j).
+    """A cost function C_x = Σ_j f(a_j, y_j), summed over the outputs j, with ∂C_x/∂a_j = prime(a_j, y_j).
 
-    `f` and `prime` take outputs and targets, numbers or arrays of one shape; `within` are the bounds that both outputs
-    and targets must keep. The notes' two assumptions hold by this form: C is an average over examples, and a function
-    of the outputs alone. Equations (3) and (4) of the notes.
+    The two assumptions of the notes hold for every cost of this form: C is an average over examples, and C_x is a
+    function of the outputs only.
 
+    Parameters
+    ----------
+    name : str
+        The name that saved files and messages use.
+    f : callable
+        Takes outputs a and targets y, numbers or arrays of the same shape; returns the contributions to C_x.
+    prime : callable
+        Takes a and y; returns the derivative of `f` with respect to a.
+    within : pair of float
+        Lower and upper bound for outputs and targets.
+
+    Raises
+    ------
+    InputError
+        If a formula is not callable or the bounds are not a pair of numbers.
+
+    References
+    ----------
+    Equations (3) and (4) of the notes.
+
+    Examples
+    --------
     >>> quadratic.f(1.0, 0.0), quadratic.prime(1.0, 0.0)
     (0.5, 1.0)
     """
@@ -37,7 +61,7 @@ class Cost:
         for role in ("f", "prime"):
             if not callable(getattr(self, role)):
                 given = brief(getattr(self, role))
-                raise InputError(f"cost {brief(self.name)}: {role} is {given}; wanted is a function")
+                raise InputError(f"cost {brief(self.name)}: {role} must be a function, got {given}")
         check_bounds(f"cost {brief(self.name)}: within", self.within)
 
 
@@ -74,23 +98,25 @@ def _log_likelihood_prime(a: Array, y: Array) -> Array:
 
 
 quadratic = Cost("quadratic", _quadratic, _quadratic_prime)
-"""C_x = ½ ‖y − a‖², the notes' (4)."""
+"""C_x = ½ ‖y − a‖²: equation (4) of the notes."""
 
 sum_squared = Cost("sum-squared", _sum_squared, _sum_squared_prime)
-"""C_x = ‖y − a‖², deeplizard's C₀, with derivative 2(a − y)."""
+"""C_x = ‖y − a‖²: deeplizard's C₀, with the derivative 2(a − y)."""
 
 cross_entropy = Cost("cross-entropy", _cross_entropy, _cross_entropy_prime, within=(0.0, 1.0))
 """C_x = −Σ y ln a + (1 − y) ln(1 − a)."""
 
 log_likelihood = Cost("log-likelihood", _log_likelihood, _log_likelihood_prime, within=(0.0, 1.0))
-"""C_x = −Σ y ln a, of a softmax, for targets that sum to 1."""
+"""C_x = −Σ y ln a. Only with softmax, for targets that sum to 1."""
 
 COSTS = {cost.name: cost for cost in (quadratic, sum_squared, cross_entropy, log_likelihood)}
-"""Every cost that can be asked for by name."""
+"""The built-in costs, by name."""
 
 
 def cost_of(choice: Any) -> Cost:
-    """Return a cost as it is, or the one of a name; raises `InputError` for anything else.
+    """Return the cost with the given name; a `Cost` is returned unchanged.
+
+    Raises `InputError` for anything else.
 
     >>> cost_of("quadratic").name
     'quadratic'
@@ -100,9 +126,9 @@ def cost_of(choice: Any) -> Cost:
 
 @dataclass(frozen=True)
 class OutputRule:
-    """What an activation with a cost does at the output: C_x = Σ cost(z, a, y) and δᴸ = error(z, a, y), elementwise.
+    """The formulas of the output layer for a pair of activation and cost: C_x = Σ cost(z, a, y), δᴸ = error(z, a, y).
 
-    `needs_z` says that one of them reads z. Equation (BP1) of the notes.
+    Both are applied element by element. `needs_z` is True if one of them reads z. `error` is equation (BP1).
     """
 
     activation: Activation
@@ -112,12 +138,17 @@ class OutputRule:
     needs_z: bool
 
     def __reduce__(self) -> tuple[Callable[..., "OutputRule"], tuple[Activation, Cost]]:
-        return output_rule, (self.activation, self.cost_function)  # its formulas may be closures, which no pickle takes
+        return output_rule, (
+            self.activation,
+            self.cost_function,
+        )  # its formulas may be closures, which cannot be pickled
 
 
 @lru_cache(maxsize=128)
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
-    """Return the rule of a pair, always the same one, by which its kernels are known; or raise `InputError`.
+    """Return the output rule of a pair. The same pair gives the same object, which identifies its kernels.
+
+    Raises `InputError` if the two cannot be combined.
 
     >>> output_rule(sigmoid, cross_entropy).error(0.0, 0.75, 0.25)
     0.5
@@ -143,7 +174,7 @@ def _difference(z: Array, a: Array, y: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, a: Array, y: Array) -> Array:
-    # −y ln σ(z) − (1 − y) ln(1 − σ(z)), where max(z, 0) − z y would cancel for y near 1 and a large z
+    # −y ln σ(z) − (1 − y) ln(1 − σ(z)), where max(z, 0) − z y would cancel for y near 1 and large z
     return where(z > 0.0, z * (1.0 - y), -z * y) + log1p(exp(-abs(z)))
 
 
@@ -152,16 +183,16 @@ def _softmax_log_likelihood(z: Array, a: Array, y: Array) -> Array:
 
 
 def _check_pair(activation: Activation, cost: Cost) -> None:
-    if not _go_together(activation, cost):
-        costs = [name for name, other in COSTS.items() if _go_together(activation, other)]
-        outputs = [name for name, other in ACTIVATIONS.items() if _go_together(other, cost)]
+    if not _can_be_combined(activation, cost):
+        costs = [name for name, other in COSTS.items() if _can_be_combined(activation, other)]
+        outputs = [name for name, other in ACTIVATIONS.items() if _can_be_combined(other, cost)]
         raise InputError(
-            f"cost {brief(cost.name)} does not go with {brief(activation.name)} in the last layer; valid costs there: "
-            f"{', '.join(costs)}; valid last layers for this cost: {', '.join(outputs)}"
+            f"cost {brief(cost.name)} cannot be used with {brief(activation.name)} in the last layer; costs for this "
+            f"activation: {', '.join(costs)}; activations for this cost: {', '.join(outputs)}"
         )
 
 
-def _go_together(activation: Activation, cost: Cost) -> bool:
+def _can_be_combined(activation: Activation, cost: Cost) -> bool:
     if softmax == activation or log_likelihood == cost:
         return (activation, cost) == (softmax, log_likelihood)
     return cost.within[0] <= activation.outputs[0] and activation.outputs[1] <= cost.within[1]

@@ -1,36 +1,65 @@
-"""What is refused at the door, and in what words: what was given, what is wanted, the valid choices, in one line."""
+"""Exceptions, and checks of arguments that raise them: one line that says what must hold and what was given."""
 
 import difflib
+import functools
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-_SHORT = 60  # characters of a value that a message shows
+OTHER_NAMES = {
+    "activation": "activations",
+    "alpha": "lmbda",
+    "batch_size": "mini_batch_size",
+    "callbacks": "callback",
+    "device": "backend",
+    "hidden": "sizes",
+    "hidden_layer_sizes": "sizes",
+    "l2": "lmbda",
+    "layer_sizes": "sizes",
+    "layers": "sizes",
+    "learning_rate": "eta",
+    "learning_rate_init": "eta",
+    "loss": "cost",
+    "lr": "eta",
+    "max_iter": "epochs",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "random_state": "rng",
+    "seed": "rng",
+    "validation_data": "validation",
+    "validation_fraction": "validation",
+    "verbose": "progress",
+    "weight_decay": "lmbda",
+}
+"""fastbp's name of an argument, by the name that other libraries have for it."""
+
+_SHORT = 60  # characters of a value in a message
 
 
 class InputError(ValueError):
-    """Something that fastbp was given cannot be used; the message is one line that says what is wanted."""
+    """An argument, a file or a setting cannot be used. The message is one line that says what would be right."""
 
 
 class DivergedError(ArithmeticError):
-    """Training was stopped since the cost is no longer finite; the message says what to lower."""
+    """Training was stopped because the cost is no longer finite. The message says what to reduce."""
 
 
 class CheckpointError(InputError):
-    """Training is over, but its last checkpoint could not be written; the network has its trained parameters."""
+    """Training has finished, but the last checkpoint could not be written. The network has its trained parameters."""
 
 
 class GradientError(ArithmeticError):
-    """Backpropagation and finite differences disagree; the message says where and by how much."""
+    """Backpropagation and finite differences disagree. The message says where and by how much."""
 
 
 class _Abridged(reprlib.Repr):
-    """Like `reprlib.repr`, with more characters, and for integers that are too long for Python to print."""
+    """`reprlib.repr` with more characters, and for integers that are too long for Python to print."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +73,7 @@ _ABRIDGED = _Abridged()
 
 
 def brief(value: Any) -> str:
-    r"""Return the repr of a value for a message: one line of at most 60 characters, whatever the value.
+    r"""Return the repr of any value in one line of at most 60 characters, for a message.
 
     >>> brief("sigmid"), brief([784, 30, 10])
     ("'sigmid'", '[784, 30, 10]')
@@ -55,7 +84,7 @@ def brief(value: Any) -> str:
 
 
 def truncate(text: str, length: int) -> str:
-    """Return the beginning of a text that may be of any length, since it came out of a file.
+    """Return the beginning of a text, with at most `length` characters.
 
     >>> truncate("'x.npy'", 60), truncate("xxxxxx", 4)
     ("'x.npy'", 'xxx…')
@@ -64,12 +93,12 @@ def truncate(text: str, length: int) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, in one line of at most 300 characters, or its name if it says nothing."""
+    """Return the message of an exception in one line of at most 300 characters, or its type if it has no message."""
     return truncate(" ".join(str(error).split()), 300) or type(error).__name__
 
 
 def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
-    """Return the choice of a name, or raise `InputError` with the valid names and the nearest.
+    """Return the choice with the given name; raises `InputError` with the valid names and the closest one.
 
     >>> choose("activation", "sigmid", {"sigmoid": 1, "tanh": 2})
     Traceback (most recent call last):
@@ -83,7 +112,7 @@ def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """Return a value as an int, or raise `InputError` unless it is a whole number within the bounds.
+    """Return a value as an int; raises `InputError` unless it is an integer within the bounds.
 
     >>> whole_number("epochs", 30)
     30
@@ -97,7 +126,7 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
 
 
 def finite_number(name: str, value: Any, *, positive: bool) -> float:
-    """Return a value as a float, or raise `InputError` unless it is finite and positive, or not negative.
+    """Return a value as a float; raises `InputError` unless it is finite and positive, or, if allowed, zero.
 
     >>> finite_number("eta", 3, positive=True)
     3.0
@@ -111,7 +140,7 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
 
 
 def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
-    """Return a value as a float, or raise `InputError` unless it is below `high` and above `low`, or `low` itself.
+    """Return a value as a float; raises `InputError` unless it is above `low` (or, if allowed, equal) and below `high`.
 
     >>> number_between("momentum", 0.9, 0.0, 1.0)
     0.9
@@ -125,7 +154,7 @@ def number_between(name: str, value: Any, low: float, high: float, *, low_includ
 
 
 def check_bounds(name: str, bounds: Any) -> None:
-    """Raise `InputError` unless bounds are a pair of numbers, the lower first.
+    """Raise `InputError` unless bounds are a pair of numbers.
 
     >>> check_bounds("outputs", (0.0, 1.0))
     """
@@ -134,7 +163,7 @@ def check_bounds(name: str, bounds: Any) -> None:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun.
+    """Return a count with its noun in the singular or plural.
 
     >>> plural(1, "column"), plural(3, "column")
     ('1 column', '3 columns')
@@ -147,3 +176,23 @@ def _as_float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function answer a keyword that has another name here with a `TypeError` that gives this name.
+
+    >>> explain_keywords(lambda eta: eta)(learning_rate=3.0)
+    Traceback (most recent call last):
+    TypeError: learning_rate: fastbp calls it eta
+    """
+    code = function.__code__  # type: ignore[attr-defined]
+    valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+    @functools.wraps(function)
+    def explained(*arguments: P.args, **named: P.kwargs) -> T:
+        for name in named.keys() - valid:
+            if OTHER_NAMES.get(name) in valid:
+                raise TypeError(f"{name}: fastbp calls it {OTHER_NAMES[name]}")
+        return function(*arguments, **named)
+
+    return explained

@@ -1,4 +1,4 @@
-"""The gradient of examples, and everything on the way to it: the equations, carried out on columns of data."""
+"""Gradients: backpropagation of given columns, the trace of all its values, and the check by finite differences."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastbp import backends, equations
-from fastbp.activations import Activation
-from fastbp.costs import Cost
+from fastbp.activations import Activation, ActivationName
+from fastbp.costs import Cost, CostName
 from fastbp.datasets.inputs import as_columns, as_targets
-from fastbp.errors import GradientError, InputError
-from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, descent
+from fastbp.errors import GradientError, InputError, explain_keywords
+from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of, zeros
 from fastbp.training.inference import batches, copy_into
@@ -24,10 +24,16 @@ _STEP = 1e-5  # near the cube root of float64's precision, where rounding and tr
 
 
 class Trace(NamedTuple):
-    """All that backpropagation computes for some examples, a list entry a layer, one column an example.
+    """All values that backpropagation computes: one list entry per layer, one column per example.
 
-    `zs`, `deltas`: zˡ and δˡ of each layer with weights. `activations`, `activation_gradients`: aˡ and ∂C_x/∂aˡ, where
-    index 0 is the input's. `nabla_b`, `nabla_w`: the gradient, summed over the columns.
+    Attributes
+    ----------
+    zs, deltas : list of array, shape (n_l, m)
+        zˡ and δˡ of each layer with weights.
+    activations, activation_gradients : list of array, shape (n_l, m)
+        aˡ and ∂C_x/∂aˡ; index 0 is the input.
+    nabla_b, nabla_w : list of array
+        ∂C/∂b, shapes (n_l, 1), and ∂C/∂W, shapes (n_l, n_{l−1}), summed over the columns.
     """
 
     zs: list[Array]
@@ -38,22 +44,49 @@ class Trace(NamedTuple):
     nabla_w: list[Array]
 
 
+@explain_keywords
 def backprop(
     weights: Sequence[Array],
     biases: Sequence[Array],
     x: Array,
     y: Array,
     *,
-    activations: str | Activation | Sequence[str | Activation] = "sigmoid",
-    cost: str | Cost = "quadratic",
+    activations: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
+    cost: CostName | Cost = "quadratic",
 ) -> tuple[list[Array], list[Array]]:
-    """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns of x, for parameters of your own.
+    """Return the gradient of the cost, summed over the columns of x, for the given weights and biases.
 
-    `weights` are (n_l, n_{l−1}) and `biases` (n_l, 1) arrays, or `biases` is empty; `x` is (n_0,) or (n_0, m), `y` the
-    like or integer labels. The array module and the dtype are those of the first weights, and the gradients come back
-    in it, or as NumPy's if its arrays cannot be written to, like JAX's. The other arrays may be anybody's, but all must
-    lie on the host, or all on one GPU. Raises `InputError`. Equations (BP1) to (BP4).
+    Equations (BP1) to (BP4). The array library and the dtype of the first weights decide where the gradient is
+    computed and what is returned. For libraries whose arrays cannot be written to, such as JAX, NumPy arrays are
+    returned. The other arguments may be arrays of any library, but all must be on the host or all on the same GPU.
 
+    Parameters
+    ----------
+    weights : sequence of array, shapes (n_l, n_{l−1})
+        Wˡ of each layer, float32 or float64.
+    biases : sequence of array, shapes (n_l, 1)
+        bˡ of each layer; empty for a network without biases.
+    x : array, shape (n_0, m) or (n_0,)
+        One example per column.
+    y : array, shape (n_L, m) or (m,)
+        Targets, one column per example, or integer labels.
+    activations : name, Activation, or a sequence with one per layer
+        The activation of all layers, or of each layer.
+    cost : name or Cost
+        The cost.
+
+    Returns
+    -------
+    nabla_b, nabla_w : list of array
+        ∂C/∂b and ∂C/∂W, of the shapes of `biases` and `weights`.
+
+    Raises
+    ------
+    InputError
+        If the arguments do not fit together.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> nabla_b, nabla_w = backprop([np.array([[2.0]])], [], np.array([3.0]), np.array([5.0]), activations="identity")
     >>> nabla_w[0].tolist()  # (2·3 − 5)·3
@@ -62,32 +95,52 @@ def backprop(
     try:
         weights, biases = list(weights), list(biases)
     except TypeError:
-        raise InputError("weights and biases are wanted as lists of arrays; biases may be empty") from None
+        raise InputError("weights and biases must be lists of arrays; biases may be empty") from None
     weights, biases = [backends.detach(w) for w in weights], [backends.detach(b) for b in biases]
     if not weights or any(getattr(w, "ndim", 0) != 2 or not hasattr(w, "dtype") for w in weights):
-        raise InputError("weights are no matrices; wanted is a list of one or more (n_l, n_{l-1}) arrays")
+        raise InputError("weights must be a list of one or more arrays of shape (n_l, n_{l-1})")
     named = {f"weights[{l}]": w for l, w in enumerate(weights)} | {f"biases[{l}]": b for l, b in enumerate(biases)}
     backend = backends.infer(**named, x=x, y=y)
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)]
     dtype = str(weights[0].dtype).rpartition(".")[2]
     plan = plan_of(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend)
-    with backend.current():
+    with backend.device_context():
         weights, biases = checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan)
         inputs = as_columns("x", x, plan.sizes[0], plan)
         return gradient(plan, as_parameters(weights, biases, plan), inputs, as_targets(y, inputs.shape[1], plan))
 
 
 def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e-6) -> float:
-    """Compare ∂C/∂W and ∂C/∂b of a network with central differences of its cost; return the largest relative error.
+    """Compare the gradient of a network with finite differences of its cost; return the largest relative error.
 
-    On a copy in float64, for each W and b along one random direction v of length 1, ⟨∇C, v⟩ is compared with
-    (C(θ + hv) − C(θ − hv)) / 2h. The difference counts relative to the larger of the two, or to |∇C|/√N, which is what
-    one random direction sees of a gradient of N entries, or to what can be told from the rounding of C. `x` are
-    columns, `y` targets or labels as everywhere.
+    On a copy of the network in float64, for each W and b and one random direction v of length 1, ⟨∇C, v⟩ is compared
+    with the central difference (C(θ + hv) − C(θ − hv)) / 2h.
 
-    Raises `GradientError` where the error exceeds the tolerance. Where an activation has a kink, as relu has, a step
-    across it is an error too; other data then pass.
+    Parameters
+    ----------
+    net : Network
+        The network; it is not changed.
+    x : array, shape (n_0, m)
+        One example per column.
+    y : array, shape (n_L, m) or (m,)
+        Targets or integer labels.
+    tolerance : float
+        The largest relative error that is accepted.
 
+    Returns
+    -------
+    float
+        The largest relative error. It is relative to the largest of: the two values; |∇C|/√N, the size of one random
+        component of a gradient with N entries; and the smallest value that differs from the rounding error of C.
+
+    Raises
+    ------
+    GradientError
+        If the error exceeds the tolerance. This also happens if a step crosses a kink of an activation, such as that of
+        relu at 0; use other data then.
+
+    Examples
+    --------
     >>> from fastbp import Network
     >>> check_gradients(Network([4, 3, 2], rng=0), [[0.1], [0.2], [0.3], [0.4]], [1]) < 1e-7
     True
@@ -100,21 +153,23 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     worst = 0.0
     for kind, parameters, nablas in (("weights", net.weights, nabla_w), ("biases", net.biases, nabla_b)):
         for l, (theta, nabla) in enumerate(zip(parameters, nablas, strict=True)):
-            with net._plan.backend.current():
+            with net._plan.backend.device_context():
                 expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
-            least = max(rounding / tolerance, np.finfo(float).tiny)  # of a gradient that rounding lets be told from 0
+            # The smallest gradient that differs from rounding errors.
+            least = max(rounding / tolerance, np.finfo(float).tiny)
             error = abs(expected - measured) / max(abs(expected), abs(measured), scale, least)
             if not error <= tolerance:
                 raise GradientError(
-                    f"the gradient by {kind}[{l}] is {expected:.10g} along a random direction, and central differences "
-                    f"of the cost give {measured:.10g}: relative error {error:.1e}, tolerance {tolerance:.1e}"
+                    f"the gradient with respect to {kind}[{l}] is {expected:.10g} along a random direction, but finite "
+                    f"differences of the cost give {measured:.10g}: relative error {error:.1e}, tolerance "
+                    f"{tolerance:.1e}"
                 )
             worst = max(worst, error)
     return worst
 
 
 def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-    """Return (nabla_b, nabla_w) for checked columns, summed over them, by batches of bounded memory."""
+    """Return (nabla_b, nabla_w), summed over checked columns, in batches of bounded memory."""
     operations = plan.operations()
     nabla = zeros(plan)
     for ws, _ in batches(plan, operations, x, y):
@@ -123,16 +178,16 @@ def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array]
 
 
 def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
-    """Take one step of gradient descent, in place, on checked columns as one mini-batch."""
+    """Update the parameters, in place, by one step of gradient descent on checked columns."""
     operations = plan.operations()
     ws = _workspace(plan, operations, x, y)
     m = int(x.shape[1])
-    by = descent(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
-    plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, by, eta, m)
+    step = step_config(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
+    plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, step, eta, m)
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
-    """Return all that backpropagation computes for checked columns."""
+    """Return all values of backpropagation for checked columns."""
     run = plan.backend.run
     operations = plan.operations(keep_z=True)
     ws = _workspace(plan, operations, x, y)
@@ -141,7 +196,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
     run(equations.activation_gradients, operations, p, ws, gradients)
     activations = _public(ws.activations, plan)
-    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a cost's logarithm is
+    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where the logarithm in a cost is
         output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
     return Trace(
         zs=_public(ws.zs, plan),
@@ -154,7 +209,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
 
 
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
-    """Return a workspace that holds all of checked columns together."""
+    """Return a workspace with all of the checked columns."""
     ws = WorkspacePool(plan, operations, x.shape[1]).workspace(x.shape[1])
     copy_into(x, ws.activations[0], plan, plan.input_scale)
     copy_into(y, ws.y, plan)
@@ -169,7 +224,7 @@ def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
 def _along_a_direction(
     net: "Network", theta: Array, nabla: Array, x: Array, y: Array, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Return ⟨∇C, v⟩, the central difference of C along v, |∇C|/√N, and what rounding of C may make of a difference."""
+    """Return ⟨∇C, v⟩, the central difference of C along v, |∇C|/√N, and the rounding error of the difference."""
     xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
     v = xp.asarray(direction / np.linalg.norm(direction))

@@ -1,27 +1,27 @@
-"""Network: parameters, and what can be done with them."""
+"""`Network`: a fully connected network with its parameters; `load` and `warmup`."""
 
 import copy
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp import backends, gradients
-from fastbp.activations import Activation
-from fastbp.costs import Cost
+from fastbp.activations import Activation, ActivationName
+from fastbp.costs import Cost, CostName
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets
-from fastbp.errors import InputError, brief, choose, finite_number, whole_number
+from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
 from fastbp.files import models
-from fastbp.files.tensors import StrPath
+from fastbp.files.bounded_reading import StrPath
 from fastbp.gradients import Trace
 from fastbp.operations import Parameters
-from fastbp.optimizers import Optimizer
-from fastbp.parameters import ParameterList, as_parameters, checked_parameters, dtype_name, plan_of, shapes_of
+from fastbp.optimizers import Optimizer, OptimizerName
+from fastbp.parameters import ParameterList, as_parameters, checked_parameters, draw_parameters, dtype_name, plan_of
 from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.history import Epoch, History
@@ -31,37 +31,60 @@ from fastbp.training.setup import Options, in_use, prepare
 Array = Any
 P = ParamSpec("P")
 R = TypeVar("R")
-INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
-"""The standard deviation of a weight by the number of inputs of its neuron."""
 
 
 def _on_backend_device(method: Callable[Concatenate["Network", P], R]) -> Callable[Concatenate["Network", P], R]:
-    """Have a method of a network run where its backend does: on `cupy:1`, say, whatever CuPy's current device is."""
+    """Run a method of a network on the device of its backend: on `cupy:1`, whatever the current device of CuPy is."""
 
     @functools.wraps(method)
-    def there(self: "Network", /, *arguments: P.args, **named: P.kwargs) -> R:
-        with self._plan.backend.current():
+    def wrapper(self: "Network", /, *arguments: P.args, **named: P.kwargs) -> R:
+        with self._plan.backend.device_context():
             return method(self, *arguments, **named)
 
-    return there
+    return wrapper
 
 
 class Network:
-    """A fully connected network: aˡ = σ(Wˡ aˡ⁻¹ + bˡ), trained by backpropagation.
+    """A fully connected network, aˡ = σ(Wˡ aˡ⁻¹ + bˡ), trained by backpropagation.
 
-    `sizes` counts the neurons of each layer, the input first. `activations` is one name or `Activation` for all layers,
-    or one for each layer with weights; `cost` a name or `Cost`. `bias=False` leaves the b out. `dtype` is "float32" or
-    "float64"; `backend` one of `fastbp.backends.available()`, "auto", or None for the current one. `rng` is a seed or a
-    `numpy.random.Generator`, from which the parameters and later the mini-batches are drawn, on the host, so that every
-    backend sees the same; `init` is "scaled", weights of N(0, 1/n_in), or "large", N(0, 1); biases are N(0, 1).
-    `input_scale` is what every input is multiplied by on its way in: 1/255 for pixels of a byte, which stay bytes so.
+    Parameters
+    ----------
+    sizes : sequence of int
+        Number of neurons of each layer, input layer first.
+    activations : name, Activation, or a sequence with one per layer
+        The activation of all layers, or of each layer with weights. See `fastbp.activations`.
+    cost : name or Cost
+        The cost that training minimises. See `fastbp.costs`.
+    bias : bool
+        Whether the layers have biases.
+    dtype : "float32" or "float64"
+        The dtype of the parameters and of all computation.
+    backend : name or array module, optional
+        Where the network is computed: one of `fastbp.backends.available()`, or "auto". By default the current backend.
+    rng : int or numpy.random.Generator, optional
+        A seed, or a generator. The parameters, and later the order of the examples, are drawn from it on the host, so
+        that they are the same on every backend.
+    init : "scaled" or "large"
+        The distribution of the initial weights: N(0, 1/n_in), or N(0, 1). Initial biases are drawn from N(0, 1).
+    input_scale : float
+        Every input is multiplied by it. With 1/255, images can be passed as bytes.
 
-    Columns are examples everywhere. Data may be anybody's arrays: NumPy's, lists, PyTorch's, JAX's, pandas frames,
-    memory maps, whatever has `__array__`, `__array_interface__` or `__dlpack__`. They are read where they lie, copied
-    only for another dtype or layout or to another device, and never written to. `weights` and `biases` are lists of
-    (n_l, n_{l−1}) and (n_l, 1) arrays of the network's backend, which training writes into; they, and what is in the
-    lists, can be assigned. Raises `InputError`.
+    Raises
+    ------
+    InputError
+        If an argument is not valid.
 
+    Notes
+    -----
+    Examples are columns. Data may be arrays of any library: NumPy, PyTorch, JAX, pandas, lists, memory maps, and every
+    object with `__array__`, `__array_interface__` or `__dlpack__`. They are copied only to another dtype, layout or
+    device, and never written to.
+
+    `weights` and `biases` are lists of arrays of the network's backend, of shapes (n_l, n_{l−1}) and (n_l, 1). Training
+    writes into these arrays. You can assign to the lists and to their items.
+
+    Examples
+    --------
     >>> net = Network([2, 3, 1], rng=0)
     >>> net.feedforward([0.0, 1.0]).shape
     (1,)
@@ -69,34 +92,31 @@ class Network:
     ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
     """
 
-    _seeded = True  # where nothing else is known, as of a network from a file
+    _seeded = True  # of a network from a file, for which it is not known
 
+    @explain_keywords
     def __init__(
         self,
         sizes: Sequence[int],
-        activations: str | Activation | Sequence[str | Activation] = "sigmoid",
-        cost: str | Cost = "quadratic",
+        activations: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
+        cost: CostName | Cost = "quadratic",
         *,
         bias: bool = True,
         dtype: npt.DTypeLike = "float32",
         backend: Any = None,
         rng: int | np.random.Generator | None = None,
-        init: str = "scaled",
+        init: Literal["scaled", "large"] = "scaled",
         input_scale: float = 1.0,
     ) -> None:
-        spread = choose("init", init, INITS)
         where = backends.get(backend)
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
         self._rng, self._seeded = _generator(rng), rng is not None
-        weights, biases = shapes_of(self._plan)
-        with where.current():
-            drawn_biases = [self._plan.copied(self._rng.standard_normal(shape)) for shape in biases]
-            drawn = [self._plan.copied(self._rng.standard_normal(shape) * spread(shape[1])) for shape in weights]
-        self._weights, self._biases = ParameterList("weights", drawn), ParameterList("biases", drawn_biases)
+        weights, biases = draw_parameters(self._plan, self._rng, init)
+        self._weights, self._biases = ParameterList("weights", weights), ParameterList("biases", biases)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of neurons of each layer, the input first."""
+        """Number of neurons of each layer, input layer first."""
         return self._plan.sizes
 
     @property
@@ -106,22 +126,22 @@ class Network:
 
     @property
     def cost_function(self) -> Cost:
-        """The cost that training lowers."""
+        """The cost that training minimises."""
         return self._plan.formulas.output.cost_function
 
     @property
     def backend(self) -> str:
-        """The name of the backend that the network runs on."""
+        """The name of the network's backend."""
         return self._plan.backend.name
 
     @property
     def input_scale(self) -> float:
-        """What every input is multiplied by on its way in."""
+        """The factor that every input is multiplied by."""
         return self._plan.input_scale
 
     @property
     def dtype(self) -> str:
-        """The dtype of the parameters, "float32" or "float64"."""
+        """The dtype of the parameters: "float32" or "float64"."""
         return self._plan.dtype
 
     @property
@@ -136,7 +156,7 @@ class Network:
 
     @property
     def biases(self) -> list[Array]:
-        """bˡ of each layer, shape (n_l, 1); an empty list for a network without."""
+        """bˡ of each layer, shape (n_l, 1); an empty list for a network without biases."""
         return self._biases.listed
 
     @biases.setter
@@ -146,10 +166,25 @@ class Network:
 
     @_on_backend_device
     def feedforward(self, a: Array) -> Array:
-        """Return the outputs aᴸ for inputs a: equations (1), (2).
+        """Return the outputs aᴸ = σ(Wᴸ aᴸ⁻¹ + bᴸ) for inputs a. Equations (1) and (2).
 
-        `a` is a vector (n_0,), for which a vector (n_L,) comes back, or columns (n_0, m), for which (n_L, m) does.
+        Parameters
+        ----------
+        a : array, shape (n_0, m) or (n_0,)
+            Inputs, one example per column.
 
+        Returns
+        -------
+        array, shape (n_L, m) or (n_L,)
+            Outputs, in the network's dtype, on its backend.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit, or an input is not finite.
+
+        Examples
+        --------
         >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
         (3, 3)
         """
@@ -159,10 +194,27 @@ class Network:
 
     @_on_backend_device
     def cost(self, x: Array, y: Array) -> float:
-        """Return C = (1/m) Σ_x C_x, the average over the columns of x with targets y: equation (3).
+        """Return the average cost C = (1/m) Σ_x C_x over the columns of x. Equation (3).
 
-        `y` is columns (n_L, m) or m integer labels, as everywhere.
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column.
+        y : array, shape (n_L, m) or (m,)
+            Targets, one column per example, or integer labels.
 
+        Returns
+        -------
+        float
+            The cost, without the L2 term.
+
+        Raises
+        ------
+        InputError
+            If x and y do not fit the network.
+
+        Examples
+        --------
         >>> net = Network([1, 1], "identity", bias=False)
         >>> net.weights = [[[2.0]]]
         >>> net.cost([[1.0, 2.0]], [[0.0, 0.0]])  # (2² + 4²) / 2 / 2
@@ -173,11 +225,29 @@ class Network:
 
     @_on_backend_device
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-        """Return (nabla_b, nabla_w), ∂C/∂b and ∂C/∂W summed over the columns: equations (BP1) to (BP4).
+        """Return the gradient of the cost, summed over the columns of x. Equations (BP1) to (BP4).
 
-        The lists are like `biases` and `weights`. For one column this is the gradient of C_x; divided by the number of
-        columns, that of `cost`.
+        For one column this is the gradient of C_x. Divided by the number of columns, it is the gradient of `cost`.
 
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column.
+        y : array, shape (n_L, m) or (m,)
+            Targets, one column per example, or integer labels.
+
+        Returns
+        -------
+        nabla_b, nabla_w : list of array
+            ∂C/∂b and ∂C/∂W, of the shapes of `biases` and `weights`.
+
+        Raises
+        ------
+        InputError
+            If x and y do not fit the network.
+
+        Examples
+        --------
         >>> nabla_b, nabla_w = Network([2, 3, 1], rng=0).backprop([0.0, 1.0], [1.0])
         >>> [nabla.shape for nabla in nabla_w]
         [(3, 2), (1, 3)]
@@ -187,8 +257,27 @@ class Network:
 
     @_on_backend_device
     def trace(self, x: Array, y: Array) -> Trace:
-        """Return all that backpropagation computes for columns x with targets y, layer by layer, as a `Trace`.
+        """Return all values that backpropagation computes for columns x with targets y, as a `Trace`.
 
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column.
+        y : array, shape (n_L, m) or (m,)
+            Targets, one column per example, or integer labels.
+
+        Returns
+        -------
+        Trace
+            z, a, δ, ∂C_x/∂a of each layer, and the gradient.
+
+        Raises
+        ------
+        InputError
+            If x and y do not fit the network.
+
+        Examples
+        --------
         >>> trace = Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0])
         >>> [z.shape for z in trace.zs], [g.shape for g in trace.activation_gradients]
         ([(3, 1), (1, 1)], [(2, 1), (3, 1), (1, 1)])
@@ -197,6 +286,7 @@ class Network:
         return gradients.trace(self._plan, self._parameters(), inputs, targets)
 
     @_on_backend_device
+    @explain_keywords
     def train(
         self,
         x: Array,
@@ -206,7 +296,7 @@ class Network:
         mini_batch_size: int = 10,
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
-        optimizer: str | Optimizer = "sgd",
+        optimizer: OptimizerName | Optimizer = "sgd",
         momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
         patience: int | None = None,
@@ -221,33 +311,75 @@ class Network:
     ) -> History:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
-        `x` are columns (n_0, n) of float or uint8, `y` columns (n_L, n) or n integer labels. `eta` is a number, or a
-        schedule from `fastbp.schedules`; None is 3 (1 − μ), for Adam 0.001. `optimizer` is "sgd", "momentum",
-        "nesterov", "adam", or one made from `fastbp.optimizers`, which has the formulas. `momentum` is μ where a name
-        is given that is not "adam": None is 0.0 for "sgd" and 0.9 for the others.
+        Parameters
+        ----------
+        x : array, shape (n_0, n)
+            Inputs, one example per column. Floats, or bytes (uint8).
+        y : array, shape (n_L, n) or (n,)
+            Targets, one column per example, or integer labels.
+        epochs : int
+            Number of epochs.
+        mini_batch_size : int
+            m, the number of examples per step. The last mini-batch of an epoch may be smaller.
+        eta : float or schedule, optional
+            η, the learning rate, or a schedule from `fastbp.schedules`. By default 3 (1 − μ), or 0.001 for Adam.
+        lmbda : float
+            λ, the strength of L2 regularisation.
+        optimizer : name or optimizer
+            "sgd", "momentum", "nesterov", "adam", or an optimizer from `fastbp.optimizers`.
+        momentum : float, optional
+            μ, for the optimizers "sgd" (default 0), "momentum" and "nesterov" (default 0.9).
+        validation : pair or float, optional
+            Data (x, y) on which cost and accuracy are computed after each epoch; or the fraction of the examples (of
+            each class, if there are classes) that is held out for this.
+        patience : int, optional
+            Stop after this many epochs without a higher validation accuracy (without classes: a lower cost), and
+            restore the parameters of the best epoch.
+        sample_weight : array, shape (n,), optional
+            The factor of C_x of each example. The sum is still divided by the number of examples.
+        class_weight : "balanced" or dict, optional
+            The factor of C_x by class. "balanced" is n / (number of classes · examples of the class).
+        checkpoint : path, optional
+            A file to which the state of training is written after each epoch and on Ctrl-C.
+        resume : bool
+            Continue from the checkpoint if it exists. The result is the same as without the interruption. A checkpoint
+            of another run (data, initial weights, validation, seed, schedule, formulas or settings) is refused.
+        resume_anyway : bool
+            Continue from the checkpoint of another run, with the arguments given now.
+        overwrite : bool
+            Replace an existing checkpoint. Without it, and without `resume`, an existing file is an error.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch. Training stops if it returns True.
+        progress : bool
+            Whether to show progress on standard error: a bar on a terminal, lines elsewhere.
 
-        `validation` is a pair like (x, y), watched after each epoch, or the fraction of the examples, of
-        each class if there are some, to hold out for it. `patience` ends training after that many epochs without a
-        higher validation accuracy (without classes, a lower cost) and puts the best epoch's parameters back.
+        Returns
+        -------
+        History
+            Cost, validation figures and seconds of each epoch. The parameters are changed in place.
 
-        `sample_weight`, n numbers, and `class_weight`, "balanced" or a dict, multiply C_x of each example; the sum is
-        divided by the number of examples all the same. `callback` gets an `Epoch` after each, and ends training if it
-        returns True. `progress` shows a bar on a terminal and plain lines elsewhere, on standard error; if
-        they cannot be written, training continues without them.
+        Raises
+        ------
+        InputError
+            If an argument is not valid; nothing has been changed then. Also if a memory-mapped file of the data is
+            changed during training.
+        DivergedError
+            If the cost is no longer finite.
+        fastbp.training.CheckpointError
+            At the end, if the last checkpoint could not be written. An earlier failure is only a warning.
+        KeyboardInterrupt
+            On Ctrl-C. The parameters are those after the last complete mini-batch.
 
-        `checkpoint` names a file that is written after each epoch and on Ctrl-C. With `resume` training continues from
-        it, if it exists, and ends as if it had never stopped. The file has a fingerprint of all that decides the run:
-        data, weights, validation, seed, schedule, formulas, settings. `resume` refuses a checkpoint of another run and
-        names what differs; `resume_anyway` continues with what is given now. Without either, an existing file is
-        replaced only with `overwrite`. Two runs cannot use one file at a time. If the file cannot be written, training
-        continues with a warning; if that was so after the last epoch too, `fastbp.training.CheckpointError` is raised
-        at the end. docs/checkpoints.md has the details.
+        Notes
+        -----
+        Two runs cannot use the same checkpoint at the same time. `docs/checkpoints.md` has the details.
 
-        Returns the `History`. Parameters are changed in place. Ctrl-C raises KeyboardInterrupt and leaves those of the
-        last whole mini-batch. Raises `InputError` before anything is changed, or when a memory-mapped file of the data
-        changes meanwhile; `DivergedError` when the cost is no longer finite. The notes' mini-batch algorithm; L2 and
-        momentum as in the book, chapter 3; Adam by its authors.
+        References
+        ----------
+        The mini-batch algorithm of the notes. L2 regularisation and momentum as in chapter 3 of the book.
 
+        Examples
+        --------
         >>> net = Network([2, 2, 1], rng=0)
         >>> history = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], epochs=2, mini_batch_size=2, progress=False)
         >>> len(history.cost)
@@ -278,8 +410,24 @@ class Network:
 
     @_on_backend_device
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
-        """Take one step of gradient descent on a mini-batch of columns x with targets y, in place.
+        """Take one step of gradient descent on a mini-batch: W ← W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column.
+        y : array, shape (n_L, m) or (m,)
+            Targets, one column per example, or integer labels.
+        eta : float
+            η, the learning rate, positive.
+
+        Raises
+        ------
+        InputError
+            If x and y do not fit the network, or η is not positive.
+
+        Examples
+        --------
         >>> net = Network([1, 1], "identity", bias=False)
         >>> net.weights = [[[2.0]]]
         >>> net.update_mini_batch([[1.0, 3.0]], [[0.0, 0.0]], eta=0.25)  # 2 − 0.25/2 · (2·1 + 6·3)
@@ -292,8 +440,25 @@ class Network:
 
     @_on_backend_device
     def predict(self, x: Array) -> npt.NDArray[np.int64]:
-        """Return, on the host, the class of each column: the index of its largest output, by batches of bounded memory.
+        """Return the class of each column: the index of its largest output.
 
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column. They are processed in batches of bounded memory.
+
+        Returns
+        -------
+        numpy.ndarray of int64, shape (m,)
+            The classes, on the host.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit, an input is not finite, or the network has only one output.
+
+        Examples
+        --------
         >>> Network([2, 3], rng=0).predict([[0.0, 1.0], [0.0, 0.0]]).shape
         (2,)
         """
@@ -302,22 +467,58 @@ class Network:
 
     @_on_backend_device
     def accuracy(self, x: Array, labels: Array) -> float:
-        """Return the fraction of columns whose largest output is the one of their label.
+        """Return the fraction of correct predictions.
 
-        `labels` are m integers, or target columns (n_L, m), whose largest entry counts.
+        Parameters
+        ----------
+        x : array, shape (n_0, m)
+            Inputs, one example per column.
+        labels : array, shape (m,) or (n_L, m)
+            Integer labels, or target columns, whose largest entry is the label.
 
+        Returns
+        -------
+        float
+            The accuracy, from 0 to 1.
+
+        Raises
+        ------
+        InputError
+            If x and labels do not fit the network, or it has only one output.
+
+        Examples
+        --------
         >>> Network([2, 3], rng=0).accuracy([[0.0], [0.0]], [1]) in (0.0, 1.0)
         True
         """
         self._check_has_classes("accuracy")
         inputs = self._inputs(x, finite=False)
-        wanted = as_classes(labels, inputs.shape[1], self._plan)
-        return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == wanted))
+        expected = as_classes(labels, inputs.shape[1], self._plan)
+        return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == expected))
 
     @_on_backend_device
     def to(self, backend: Any = None, *, dtype: npt.DTypeLike | None = None) -> "Network":
-        """Return a copy of the network on another backend, in another dtype, or both; it draws the same mini-batches.
+        """Return a copy of the network on another backend, in another dtype, or both.
 
+        Parameters
+        ----------
+        backend : name or array module, optional
+            By default the network's own backend.
+        dtype : "float32" or "float64", optional
+            By default the network's own dtype.
+
+        Returns
+        -------
+        Network
+            The copy. It has a copy of the random generator, so that it draws the same mini-batches.
+
+        Raises
+        ------
+        InputError
+            If the backend cannot be used, or a parameter cannot be represented in the dtype.
+
+        Examples
+        --------
         >>> Network([2, 3], rng=0).to("numpy-plain", dtype="float64")
         <Network 2-3: sigmoid; quadratic cost; float64 on numpy-plain>
         """
@@ -337,15 +538,28 @@ class Network:
 
     @_on_backend_device
     def save(self, path: StrPath) -> None:
-        """Write the network to a file in the safetensors format, from which `load` makes one that is equal to it.
+        """Save the network to a file in the safetensors format, for `fastbp.load`.
 
-        Weights (n_l, n_{l−1}) and biases (n_l, 1) are kept in the network's dtype, as "weights.0", "biases.0" and on;
-        the metadata hold sizes, names of activations and cost, and where the generator of mini-batches stands. The file
-        is whole or, if anything fails, the one that was there before. Formulas of your own are kept by name alone.
+        The file is written atomically: if anything fails, an earlier file remains.
 
-        Raises `InputError` if the file cannot be written, if parameters are not finite, or if a formula of your own has
-        the name of another.
+        Parameters
+        ----------
+        path : str or path
+            The file.
 
+        Raises
+        ------
+        InputError
+            If the file cannot be written, a parameter is not finite, or a formula of your own has the name of another.
+
+        Notes
+        -----
+        The tensors "weights.0", "biases.0", … have the network's dtype and the shapes (n_l, n_{l−1}) and (n_l, 1). The
+        metadata contain the sizes, the names of activations and cost, and the state of the random generator. Of your
+        own formulas only the names are saved.
+
+        Examples
+        --------
         >>> import tempfile
         >>> net = Network([2, 3], rng=0)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -363,7 +577,7 @@ class Network:
         return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
 
     def _parameters(self) -> Parameters:
-        """Return the parameters as the equations take them, after another look at what the lists now hold."""
+        """Return the parameters in the form of the equations, with all assignments to the lists."""
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
@@ -374,36 +588,56 @@ class Network:
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
     def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Return a callback that also takes over the parameters which the given one may have assigned."""
+        """Return a callback that also takes over parameters that the given callback assigned."""
         if not callable(callback):
-            raise InputError(f"callback is {brief(callback)}; wanted is a function of an Epoch")
+            raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
 
-        def minding(epoch: Epoch) -> Any:
+        def wrapper(epoch: Epoch) -> Any:
             answer = callback(epoch)
             self._parameters()
             return answer
 
-        return minding
+        return wrapper
 
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:
             raise InputError(
-                f"{what} wants a network of two or more outputs, one a class; this one has 1: use feedforward"
+                f"{what} needs a network with two or more outputs, one per class; this one has 1: use feedforward"
             )
 
 
+@explain_keywords
 def load(
     path: StrPath, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
 ) -> Network:
-    """Return the network of a file that `Network.save` wrote, equal to it bit for bit.
+    """Load a network that `Network.save` wrote.
 
-    `backend` is a name, or None for the current one, whichever the network was saved from; on the same one outputs are
-    the same bit for bit, and training goes on as if nothing had happened. `activations` are those of your own that the
-    network has, and `cost` one of your own, for the file knows them by their names. Nothing is unpickled.
+    The parameters and the random generator are those of the saved network, so that on the same backend outputs are
+    equal bit for bit, and training continues as if the network had not been saved. Nothing is unpickled.
 
-    Raises `InputError` for a file that is missing, damaged, no model, or of a later version, and for formulas that have
-    to be given.
+    Parameters
+    ----------
+    path : str or path
+        The file.
+    backend : name or array module, optional
+        By default the current backend.
+    activations : iterable of Activation
+        Your own activations in the network: the file has only their names.
+    cost : Cost, optional
+        Your own cost, if the network has one.
 
+    Returns
+    -------
+    Network
+        The network.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, not a model or of a later version, or if formulas have to be given.
+
+    Examples
+    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Network([2, 3], "tanh", dtype="float64", rng=0).save(folder + "/net.safetensors")
@@ -425,16 +659,32 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
         raise InputError(f"{error}, or a numpy.random.Generator") from None
 
 
-def warmup(net: Network | None = None, *, optimizer: Any = "sgd") -> float:
-    """Compile what a network's training and use need, or load it, and return the seconds that took.
+def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
+    """Compile, or load from the cache on disk, the code for training and using a network.
 
-    For `net`, of which nothing is changed, or for one like `Network([784, 30, 10])`: compiled code goes by the number
-    of layers, their activations, the cost, biases, dtype and optimizer, not by the sizes. Training wants examples in
-    the network's dtype, or bytes; both are looked after. What is compiled stays in a folder, which `fastbp info` names,
-    so that a later process finds it there: 0.5 s to its first mini-batch, where compiling takes some seconds.
+    The code depends on the number of layers, the activations, the cost, biases, dtype and optimizer, not on the sizes.
+    It is compiled for examples in the network's dtype and for bytes. It stays in a folder, shown by `fastbp info`, in
+    which later processes find it: their first mini-batch is done after 0.5 s, where compiling takes some seconds.
 
-    Raises `InputError` as `Network.train` does.
+    Parameters
+    ----------
+    net : Network, optional
+        The network; it is not changed. By default `Network([784, 30, 10])`.
+    optimizer : name or optimizer
+        The optimizer.
 
+    Returns
+    -------
+    float
+        The seconds that this took.
+
+    Raises
+    ------
+    InputError
+        As `Network.train` does.
+
+    Examples
+    --------
     >>> warmup() > 0.0
     True
     """
@@ -452,7 +702,7 @@ def warmup(net: Network | None = None, *, optimizer: Any = "sgd") -> float:
 
 
 def _like(net: Network) -> Network:
-    """Return a network that runs the same code: two neurons where there are more, and one where there is one."""
+    """Return a small network that runs the same code, with at most two neurons per layer."""
     sizes = [min(n, 2) for n in net.sizes]
     return Network(
         sizes,

@@ -1,14 +1,14 @@
-"""How parameters are moved along the gradient: plain descent, momentum, Nesterov's, Adam.
+"""Optimizers: plain gradient descent, momentum, Nesterov momentum and Adam.
 
-A rule is one formula over the numbers of one parameter, in the words of `fastbp_kernels.words`, of which every backend
-makes its own kernel: a single pass that reads w, g and what is remembered of gradients before, and writes the new ones.
+An update rule is one scalar formula, written with the functions of `fastbp.math`. Every backend makes its own kernel
+from it: one pass that reads a parameter, its gradient and the optimizer's state, and writes the new values.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,11 @@ Constants = tuple[float, float, float]
 
 
 class UpdateRule(NamedTuple):
-    """`formula(w, g, first, second, eta, k_1, k_2, k_3)` gives the new w, first and second moment of one parameter.
+    """The update of one parameter: `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns (w, first, second).
 
-    g is its entry in ∇C, L2 included, and the k are constants. `moments` is how many moments there are, 1 or 2; a
-    second one that is not there is given back as it came.
+    g is the entry of ∇C for w, with the L2 term; `first` and `second` are the optimizer's state; k_1 to k_3 are the
+    optimizer's constants. `moments` is the number of state values in use, 1 or 2; with 1, `second` is returned
+    unchanged.
     """
 
     formula: Callable[..., tuple[Array, Array, Array]]
@@ -48,7 +49,7 @@ def _nesterov(
 def _adam(
     w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    # ρ = 1 − β comes and not β: 1 − ρ is right to float32's last digit, and 1 − β₂ of a rounded 0.999 to the fifth.
+    # Takes ρ = 1 − β: in float32, 1 − ρ is exact to the last digit, but 1 − β₂ of a rounded 0.999 only to the fifth.
     m = (1.0 - rho_1) * m + rho_1 * g
     v = (1.0 - rho_2) * v + rho_2 * g * g
     return w - eta * m / (sqrt(v) + epsilon), m, v
@@ -56,12 +57,29 @@ def _adam(
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent: θ ← θ − η g for a gradient g, or through a velocity v ← μ v − η g, θ ← θ + v.
+    """Stochastic gradient descent, θ ← θ − η g, with optional momentum.
 
-    `momentum` is μ, from 0 to below 1. With `nesterov` the step is taken from where the velocity leads:
-    θ ← θ + μ v − η g. The book, chapter 3; Sutskever et al. 2013, "On the importance of initialization and momentum in
-    deep learning", in the form that needs the gradient at θ alone. Raises `InputError`.
+    With momentum, v ← μ v − η g and θ ← θ + v; with Nesterov momentum, v ← μ v − η g and θ ← θ + μ v − η g.
 
+    Parameters
+    ----------
+    momentum : float
+        μ, at least 0 and below 1.
+    nesterov : bool
+        Whether to use Nesterov momentum.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+
+    References
+    ----------
+    The book, chapter 3. Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning", in
+    the form that needs the gradient only at θ.
+
+    Examples
+    --------
     >>> SGD(0.9, nesterov=True)
     SGD(momentum=0.9, nesterov=True)
     """
@@ -73,39 +91,56 @@ class SGD:
         momentum = number_between("momentum", self.momentum, 0.0, 1.0, low_included=True)
         object.__setattr__(self, "momentum", momentum)
         if not isinstance(self.nesterov, bool):
-            raise InputError(f"nesterov is {brief(self.nesterov)}; wanted is True or False")
+            raise InputError(f"nesterov must be True or False, got {brief(self.nesterov)}")
 
     @property
     def default_eta(self) -> float:
-        """η where none is asked for: 3 (1 − μ), for a velocity adds up 1/(1 − μ) steps: 3.0, or 0.3 with μ = 0.9."""
+        """The default of η, 3 (1 − μ), since a velocity adds up 1/(1 − μ) steps: 3.0, or 0.3 for μ = 0.9."""
         return 3.0 * (1.0 - self.momentum)
 
     @property
     def rule(self) -> UpdateRule | None:
-        """The rule of a velocity, or None for plain descent, which is done where the gradient is formed."""
+        """The update rule, or None for plain descent, which is applied where the gradient is computed."""
         if self.momentum == 0.0:
             return None
         return UpdateRule(_nesterov if self.nesterov else _momentum, moments=1)
 
     @property
     def constants(self) -> Constants:
-        """μ, in its place among the constants of the rule."""
+        """The constants of the update rule: μ and two that are not used."""
         return self.momentum, 0.0, 0.0
 
     def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η of each of `count` steps: η itself."""
+        """Return η for each of `count` steps: always `eta`."""
         return np.full(count, eta)
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam: θ ← θ − η_t m/(√v + ε), by means of the gradient and of its square that forget.
+    """Adam: θ ← θ − η_t m/(√v + ε), where m and v are moving averages of the gradient g and of its square.
 
-    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0, for which step t makes up by
-    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ). Kingma and Ba 2015, "Adam: a method for stochastic
-    optimization", algorithm 1 in the order of computation that the end of its section 2 gives. `beta_1` and `beta_2`
-    are from 0 to below 1, `epsilon` is positive. Raises `InputError`.
+    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0. Step t corrects the resulting bias with
+    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ).
 
+    Parameters
+    ----------
+    beta_1, beta_2 : float
+        Decay rates of m and v, at least 0 and below 1.
+    epsilon : float
+        A positive number that keeps the denominator away from 0.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Kingma and Ba 2015, "Adam: a method for stochastic optimization": algorithm 1, in the order of computation given at
+    the end of section 2.
+
+    Examples
+    --------
     >>> Adam()
     Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-08)
     """
@@ -122,26 +157,27 @@ class Adam:
 
     @property
     def rule(self) -> UpdateRule:
-        """The rule of two moments."""
+        """The update rule, with two moments."""
         return UpdateRule(_adam, moments=2)
 
     @property
     def constants(self) -> Constants:
-        """1 − β₁, 1 − β₂ and ε, as the rule takes them."""
+        """The constants of the update rule: 1 − β₁, 1 − β₂ and ε."""
         return 1.0 - self.beta_1, 1.0 - self.beta_2, self.epsilon
 
     def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η_t of each of `count` steps, of which `steps` went before.
+        """Return η_t for each of `count` steps that follow the first `steps` ones.
 
         >>> Adam(beta_1=0.5, beta_2=0.75).etas(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
         [1.0]
         """
-        # One by one: an array's power may round otherwise for another number of steps, and a run that goes on from a
-        # checkpoint takes them by other numbers.
+        # One by one: NumPy's power of an array may round differently for another number of steps, and a run that
+        # continues from a checkpoint asks for other numbers of steps.
         ts = range(steps + 1, steps + count + 1)
         return np.array([eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t) for t in ts])
 
 
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam"]
 Optimizer = SGD | Adam
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
@@ -152,9 +188,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
-    """Return the optimizer of a name, its momentum set if that is given, or an optimizer as it is.
+    """Return the optimizer with the given name, with the given momentum; an optimizer object is returned unchanged.
 
-    Raises `InputError` for an unknown name, and where momentum is given beside an optimizer that is made with its own.
+    Raises `InputError` for an unknown name, and if momentum is given together with an optimizer object or with one that
+    has no momentum.
 
     >>> optimizer_of("sgd", momentum=0.5)
     SGD(momentum=0.5, nesterov=False)
@@ -164,6 +201,6 @@ def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
         return optimizer
     if optimizer is choice or not isinstance(optimizer, SGD):
         valid = ", ".join(name for name, named in OPTIMIZERS.items() if isinstance(named, SGD))
-        given = f"momentum is {brief(momentum)} beside optimizer {brief(choice)}"
-        raise InputError(f"{given}; wanted is one that takes it: {valid}")
+        given = f"momentum={brief(momentum)} cannot be combined with optimizer {brief(choice)}"
+        raise InputError(f"{given}; optimizers that take momentum: {valid}")
     return dataclasses.replace(optimizer, momentum=momentum)

@@ -1,4 +1,4 @@
-"""The learning rate over the epochs: constant, in steps, along a cosine, or by a function of your own."""
+"""Learning-rate schedules: constant, step decay, cosine decay, or your own function."""
 
 import math
 from collections.abc import Callable
@@ -8,13 +8,20 @@ from typing import Any
 from fastbp.errors import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
-"""Takes the number of an epoch, from 1, and of all epochs; returns its η."""
+"""A function of the epoch's number, from 1, and the number of epochs, that returns η for this epoch."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """η, every epoch the same.
+    """The same η in every epoch.
 
+    Parameters
+    ----------
+    eta : float
+        η, positive.
+
+    Examples
+    --------
     >>> Constant(3.0)(epoch=5, epochs=10)
     3.0
     """
@@ -25,14 +32,25 @@ class Constant:
         finite_number("eta", self.eta, positive=True)
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Return η of an epoch."""
+        """Return η for an epoch."""
         return float(self.eta)
 
 
 @dataclass(frozen=True)
 class Step:
-    """η times `factor` to the number of times that `every` epochs have passed: η f^⌊(epoch − 1)/every⌋.
+    """Step decay: multiply η by `factor` after every `every` epochs: η f^⌊(epoch − 1)/every⌋.
 
+    Parameters
+    ----------
+    eta : float
+        η of the first epochs, positive.
+    every : int
+        Number of epochs between two steps.
+    factor : float
+        f, positive.
+
+    Examples
+    --------
     >>> [Step(1.0, every=2)(epoch, epochs=5) for epoch in (1, 2, 3, 4, 5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
@@ -47,14 +65,25 @@ class Step:
         finite_number("factor", self.factor, positive=True)
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Return η of an epoch."""
+        """Return η for an epoch."""
         return float(self.eta * self.factor ** ((epoch - 1) // self.every))
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """From η in the first epoch down half a cosine to η/100 in the last: after SGDR, Loshchilov and Hutter 2017, (5).
+    """Cosine decay, from η in the first epoch to η/100 in the last.
 
+    Parameters
+    ----------
+    eta : float
+        η of the first epoch, positive.
+
+    References
+    ----------
+    Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", equation (5).
+
+    Examples
+    --------
     >>> [round(Cosine(1.0)(epoch, epochs=3), 3) for epoch in (1, 2, 3)]
     [1.0, 0.505, 0.01]
     """
@@ -65,28 +94,30 @@ class Cosine:
         finite_number("eta", self.eta, positive=True)
 
     def __call__(self, epoch: int, epochs: int) -> float:
-        """Return η of an epoch."""
+        """Return η for an epoch."""
         least = self.eta / 100
         way = (epoch - 1) / max(1, epochs - 1)
         return float(least + (self.eta - least) * (1 + math.cos(math.pi * way)) / 2)
 
 
 def schedule_of(eta: Any) -> Schedule:
-    """Return a schedule as it is, or the constant one of a number; raises `InputError` for anything else.
+    """Return a constant schedule for a number; a schedule is returned unchanged.
+
+    Raises `InputError` for anything else.
 
     >>> schedule_of(3)
     Constant(eta=3.0)
     """
     if isinstance(eta, type):
-        raise InputError(f"eta is the class {eta.__name__}; wanted is a schedule made of it, like {eta.__name__}(3.0)")
+        raise InputError(f"eta must be a number or a schedule, got the class {eta.__name__}; pass {eta.__name__}(3.0)")
     if callable(eta):
         return eta  # type: ignore[no-any-return]
     return Constant(finite_number("eta", eta, positive=True))
 
 
 def eta_of(schedule: Schedule, epoch: int, epochs: int) -> float:
-    """Return η of an epoch, or raise `InputError` if the schedule gives no positive number."""
+    """Return η for an epoch; raises `InputError` if the schedule does not return a positive number."""
     try:
         return finite_number("eta", schedule(epoch, epochs), positive=True)
     except InputError as error:
-        raise InputError(f"{error}; the schedule {brief(schedule)} gave it for epoch {epoch}") from None
+        raise InputError(f"{error} from the schedule {brief(schedule)} in epoch {epoch}") from None

@@ -145,7 +145,7 @@ def test_check_gradients_finds_a_wrong_derivative():
         return 1.0 - a
 
     net = fastbp.Network([3, 2, 2], [fastbp.Activation("wrong-tanh", f, wrong), "sigmoid"], rng=0)
-    with pytest.raises(fastbp.GradientError, match=r"the gradient by weights\[0\] is .* relative error"):
+    with pytest.raises(fastbp.GradientError, match=r"the gradient with respect to weights\[0\] is .* relative error"):
         fastbp.check_gradients(net, [0.1, 0.2, 0.3], [1.0, 0.0])
 
 

@@ -288,11 +288,11 @@ def test_optimizers_that_cannot_be(make, message):
         ({"optimizer": None}, "unknown optimizer None; valid: sgd"),
         (
             {"optimizer": "adam", "momentum": 0.9},
-            "momentum is 0.9 beside optimizer 'adam'; wanted is one that takes it",
+            "momentum=0.9 cannot be combined with optimizer 'adam'; optimizers that take momentum",
         ),
         (
             {"optimizer": SGD(0.5), "momentum": 0.9},
-            r"momentum is 0.9 beside optimizer SGD\(momentum=0.5.*: sgd, momentum",
+            r"momentum=0.9 cannot be combined with optimizer SGD\(momentum=0.5.*: sgd, momentum",
         ),
         ({"optimizer": "nesterov", "momentum": 1.5}, "momentum must be at least 0 and below 1, got 1.5"),
     ],

@@ -136,7 +136,7 @@ def test_a_formula_may_be_one_number(backend):
 
 def test_a_prime_that_reads_z_must_say_so():
     with pytest.raises(
-        fastbp.InputError, match="activation 'cube': prime reads z, which is kept for needs_z=True alone"
+        fastbp.InputError, match="activation 'cube': prime reads z; pass needs_z=True"
     ):
         fastbp.Activation("cube", lambda z: z * z * z, lambda z, a: 3.0 * z * z)
 
@@ -263,7 +263,7 @@ def test_activations_made_in_a_loop_are_not_kept():
 
 
 def test_an_activation_must_be_made_of_functions():
-    with pytest.raises(fastbp.InputError, match=r"activation 'half': prime is None; wanted is a function"):
+    with pytest.raises(fastbp.InputError, match=r"activation 'half': prime must be a function, got None"):
         fastbp.Activation("half", lambda z: z, None)
-    with pytest.raises(fastbp.InputError, match=r"cost 'half': f is 3; wanted is a function"):
+    with pytest.raises(fastbp.InputError, match=r"cost 'half': f must be a function, got 3"):
         fastbp.Cost("half", 3, lambda a, y: a)

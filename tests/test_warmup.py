@@ -41,7 +41,7 @@ import fastbp
 fastbp.Network([3, 2], rng=0).train(np.ones((3, 4)), [0, 1, 0, 1], epochs=2, mini_batch_size=2)
 """
     said = [run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stderr for _ in range(2)]
-    line = "compiling, which takes some seconds the first time\n"
+    line = "compiling; this takes some seconds the first time\n"
     assert [text.count(line) for text in said] == [1, 0]
     assert said[0].index(line) < said[0].index("epoch 1/2")
 

@@ -1,16 +1,30 @@
-"""What is recorded of each epoch of training."""
+"""The figures that training records after each epoch."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 class Epoch(NamedTuple):
-    """What is known after an epoch.
+    """The figures of one epoch.
 
-    `cost` is the average over the epoch of the cost of each mini-batch just before its update, without the L2 term;
-    validation figures are None without validation data, `validation_accuracy` also where its targets are no classes.
-    `seconds` is the time of training alone, from which `str` estimates the time left; progress lines also include
-    validation and checkpoints.
+    Attributes
+    ----------
+    number, epochs : int
+        The number of this epoch, from 1, and of all epochs.
+    cost : float
+        The average over the examples of the cost, without the L2 term, each just before the update of its mini-batch.
+    validation_cost, validation_accuracy : float or None
+        Cost and fraction of correct predictions on the validation data. None without validation data; the accuracy is
+        also None if the targets are not classes.
+    seconds : float
+        The time of training, without validation and checkpoints.
+    examples_per_second : float
+        The number of examples per second of training.
+
+    Notes
+    -----
+    `str` gives one line, with the time left estimated from `seconds`. Progress lines estimate it from the whole epoch,
+    with validation and checkpoints.
     """
 
     number: int
@@ -35,10 +49,17 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """What was watched, a list each with one entry an epoch; empty where there was nothing to watch.
+    """The figures of all epochs of a training.
 
-    `best_epoch` is the one, from 1, whose parameters early stopping kept, or None without.
+    Attributes
+    ----------
+    cost, validation_cost, validation_accuracy, seconds : list of float
+        One entry per epoch, as in `Epoch`. A list is empty if there was nothing to record.
+    best_epoch : int or None
+        The epoch, from 1, whose parameters early stopping restored. None without early stopping.
 
+    Examples
+    --------
     >>> History(cost=[0.5, 0.25]).cost[-1]
     0.25
     """

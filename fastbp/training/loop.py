@@ -1,4 +1,4 @@
-"""Epochs and mini-batches, and what is watched meanwhile; works on parameters and knows no Network."""
+"""The training loop: epochs, mini-batches, validation, early stopping. Works on parameters, not on a `Network`."""
 
 import logging
 import math
@@ -13,19 +13,20 @@ import numpy.typing as npt
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import CheckpointError, DivergedError, InputError
-from fastbp.operations import Examples, OptimizerState, Parameters, Plan, Workspace, WorkspacePool, descent
+from fastbp.files.parameter_tensors import host_tensors, put_tensors
+from fastbp.files.tensors import Tensors
+from fastbp.operations import Examples, OptimizerState, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import Optimizer
-from fastbp.parameters import Tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule, eta_of
 from fastbp.training.history import Epoch, History
 
 Array = Any
-_STRETCH = 0.1  # seconds between two looks at Ctrl-C and progress
+_SECONDS_PER_CALL = 0.1  # of compiled code, between two checks for Ctrl-C and two updates of the progress bar
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: epochs, mini-batches, η by its schedule, λ, the optimizer, how many epochs to wait for a better."""
+    """How to train: epochs, mini-batch size, schedule of η, λ, optimizer, and the patience of early stopping."""
 
     epochs: int
     mini_batch_size: int
@@ -37,7 +38,7 @@ class Settings:
 
 @dataclass
 class Best:
-    """The best epoch so far by validation, its figure, and its parameters on the host, by name."""
+    """The best epoch so far on the validation data: its figure, its number, and its parameters on the host, by name."""
 
     figure: float
     epoch: int
@@ -46,10 +47,11 @@ class Best:
 
 @dataclass
 class State:
-    """All that decides how training goes on, but for the parameters: what a checkpoint holds beside them.
+    """The state of training, except the parameters. Together they decide how training continues.
 
-    `steps` counts all mini-batches; `epoch` is the one under way, from 1; `done` counts its finished mini-batches,
-    whose costs add up to `total`; `rng` is the generator's state before the epoch's order was drawn.
+    `steps` is the number of all mini-batches so far; `epoch` is the current epoch, from 1; `done` is the number of its
+    finished mini-batches, and `total` the sum of their costs; `rng` is the state of the generator before it drew the
+    order of the epoch.
     """
 
     moments: OptimizerState
@@ -63,21 +65,21 @@ class State:
 
 
 class Watcher:
-    """Somebody told how training goes; this one does not listen."""
+    """Receives progress events. The base class ignores them, except warnings."""
 
     def advanced(self, examples: int) -> None:
-        """Hear that so many more examples have been used."""
+        """Receive the number of examples just processed."""
 
     def finished(self, epoch: Epoch) -> None:
-        """Hear that an epoch is over."""
+        """Receive the figures of an epoch that has finished."""
 
     def warned(self, message: str) -> None:
-        """Log a warning about training that goes on; the default handler of `logging` writes it to standard error."""
+        """Log a warning; the default handler of `logging` writes it to standard error."""
         logging.getLogger("fastbp").warning(message)
 
 
 Validation = Callable[[], tuple[float, float | None]]
-"""Returns the cost and, where there are classes, the fraction right."""
+"""Returns the cost and, if the targets are classes, the fraction of correct predictions."""
 
 
 def train(
@@ -96,20 +98,23 @@ def train(
     checkpoint: Callable[[State], None] | None = None,
     check_data: Callable[[], None] | None = None,
 ) -> History:
-    """Train parameters in place on the training_indices examples, from a state on; return what was watched.
+    """Train the parameters in place on the examples with the given indices; return the history.
 
-    Each epoch takes the examples in a new order from `rng`. A last mini-batch that is shorter is divided by its own
-    size. A callback that returns True ends training. On Ctrl-C the parameters are those of the last whole mini-batch.
-    With patience, the best epoch's parameters are put back at the end. `checkpoint` gets the state after each epoch,
-    and on Ctrl-C; if it raises, training goes on with a warning, and raises `CheckpointError` at the end if the last
-    state could not be kept. `check_data` is called before examples are read and after, and ends training by raising.
+    Training starts from `state`. Each epoch goes through the examples in a new order drawn from `rng`. The gradient of
+    a shorter last mini-batch is divided by its own size. Training ends early if `callback` returns True. On Ctrl-C the
+    parameters are those after the last complete mini-batch. With patience, the parameters of the best epoch are
+    restored at the end.
+
+    `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises, training continues with a
+    warning; if it raised for the last state too, `CheckpointError` is raised at the end. `check_data` is called before
+    and after examples are read, and ends training by raising.
     """
     watcher, check_data = watcher or Watcher(), check_data or _unchecked
-    failure: str | None = None  # of the last checkpoint
+    failure: str | None = None  # why the last checkpoint was not written
     watcher.advanced((state.epoch - 1) * len(training_indices))
     size, optimizer = settings.mini_batch_size, settings.optimizer
     loop = MiniBatches(plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda)
-    state.rng = rng.bit_generator.state  # what a checkpoint needs before the first epoch has begun
+    state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
     try:
         while state.epoch <= settings.epochs and not _stops_early(state, settings):
             state.rng = rng.bit_generator.state
@@ -121,7 +126,7 @@ def train(
             _check_finite(p, plan, state, eta)
             check_data()
             watched, accuracy = validate() if validate else (None, None)
-            check_data()  # before the checkpoint: it stays that of the last epoch whose data were sound
+            check_data()  # before the checkpoint, which stays that of the last epoch with unchanged data
             epoch = Epoch(
                 state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(training_indices) / seconds
             )
@@ -129,25 +134,25 @@ def train(
                 _finish(state, epoch, rng)
                 if settings.patience is not None:
                     _keep_if_best(state, epoch, p, plan)
-                failure = _not_kept(checkpoint, state)
+                failure = _write_failure(checkpoint, state)
                 if failure is not None:
-                    watcher.warned(f"{failure}; training continues, and tries again after the next epoch")
+                    watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
             if callback is not None and _is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
-        if (failure := _not_kept(checkpoint, state)) is not None:
+        if (failure := _write_failure(checkpoint, state)) is not None:
             watcher.warned(failure)
         raise
     if state.best is not None:
         put_tensors("", state.best.tensors, p, plan)
     if failure is not None:
-        raise CheckpointError(f"training is over, but its last checkpoint was not written: {failure}")
+        raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
 
 
-def _not_kept(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
-    """Give the state to a checkpoint; return why it could not be kept, or None."""
+def _write_failure(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
+    """Write a checkpoint of the state; return the reason if it could not be written, else None."""
     if checkpoint is None:
         return None
     try:
@@ -158,11 +163,11 @@ def _not_kept(checkpoint: Callable[[State], None] | None, state: State) -> str |
 
 
 def _unchecked() -> None:
-    """Check nothing."""
+    """Do nothing."""
 
 
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
-    """Raise `DivergedError` if parameters are not finite: the cost, taken before each update, misses the last one's."""
+    """Raise `DivergedError` if a parameter is not finite: the cost before the last update does not show that."""
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
     with np.errstate(all="ignore"):
         sums = [float(plan.backend.xp.sum(block)) for block in blocks]
@@ -172,19 +177,19 @@ def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
 
 def _diverged(state: State, eta: float) -> DivergedError:
     return DivergedError(
-        f"the cost is no longer finite in epoch {state.epoch}: train again from fresh parameters with a smaller eta "
-        f"(now {eta:g}), or with inputs scaled to [0, 1]"
+        f"the cost is no longer finite in epoch {state.epoch}; train a new network with a smaller eta (now {eta:g}) "
+        "or with inputs scaled to [0, 1]"
     )
 
 
 def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
-    """Write an epoch down and turn to the next."""
+    """Record an epoch in the history and set the state to the start of the next one."""
     state.history.append(epoch)
     state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
 
 
 def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None:
-    """Keep the parameters of an epoch if it has the highest accuracy so far, or without classes the lowest cost."""
+    """Keep the parameters of the epoch with the highest validation accuracy or, without classes, the lowest cost."""
     if epoch.validation_cost is None:
         return
     figure = -epoch.validation_cost if epoch.validation_accuracy is None else epoch.validation_accuracy
@@ -194,7 +199,7 @@ def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None
 
 
 def _is_true(answer: Any) -> bool:
-    """Return whether a callback's answer is True, Python's or NumPy's; a truthy list, say, is none."""
+    """Return whether a callback returned True, of Python or NumPy; other true values, such as a list, do not count."""
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
@@ -205,10 +210,11 @@ def _stops_early(state: State, settings: Settings) -> bool:
 
 
 class MiniBatches:
-    """Epoch after epoch, in stretches of about a tenth of a second, between which Ctrl-C and progress get a turn.
+    """Runs epochs over `n` examples in mini-batches of `m`.
 
-    Of `n` examples, `m` at a time. The gradient has λ/n W in it, or with `lmbda_over_batch` λ over the size of the
-    mini-batch, which may be shorter in the end.
+    One call of compiled code processes as many mini-batches as take about a tenth of a second; Ctrl-C and progress are
+    handled between calls. The L2 term of the gradient is λ/n W or, with `lmbda_over_batch`, λ W divided by the size of
+    the mini-batch, of which the last may be shorter.
     """
 
     def __init__(
@@ -224,48 +230,50 @@ class MiniBatches:
         self.full_batches, self.last_size = divmod(n, m)
         self.full_workspace = memory.workspace(m)
         self.last_workspace = memory.workspace(self.last_size) if self.last_size else None
-        self.total = plan.backend.new_total(plan.sizes[-1], m, plan.dtype)
-        self.batches_per_call = 1  # mini-batches; grows until it takes its tenth of a second
+        self.total = plan.backend.new_cost_total(plan.sizes[-1], m, plan.dtype)
+        self.batches_per_call = 1  # grows until a call takes a tenth of a second
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
-        """Go once through the examples in an order, from the state's place in it on; return the average cost.
+        """Process the examples in the given order, from the position in the state on; return the average cost.
 
-        Ctrl-C is let through while the watcher is called.
+        Ctrl-C can interrupt the watcher.
         """
         state = self.state
         order = self.backend.upload(order)
         watcher.advanced(min(state.done * self.m, self.n))
         with uninterrupted() as ctrl_c:
-            self.backend.set_total(self.total, state.total)
+            self.backend.set_cost_total(self.total, state.total)
             try:
                 with self.workers:
                     self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(watcher.advanced, examples))
             finally:
-                state.total = self.backend.cost_in(self.total)  # once: on a GPU it waits, and comes to the host
+                state.total = self.backend.read_cost_total(
+                    self.total
+                )  # once per epoch: a GPU waits here
         if not math.isfinite(state.total):
             raise _diverged(state, eta)
         return state.total / self.n
 
     def _mini_batches(self, order: Array, eta: float, advanced: Callable[[int], None]) -> None:
-        """Train on the mini-batches of an order that are not done yet."""
+        """Train on the remaining mini-batches of an epoch."""
         state, m = self.state, self.m
         while state.done < self.full_batches:
             count = min(self.batches_per_call, self.full_batches - state.done)
             seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.full_workspace, m, count)
             self.workers.record_time(count, seconds)
             if count == self.batches_per_call:
-                self.batches_per_call = max(1, round(count * min(_STRETCH / max(seconds, 1e-9), 4.0)))
+                self.batches_per_call = max(1, round(count * min(_SECONDS_PER_CALL / max(seconds, 1e-9), 4.0)))
             advanced(count * m)
         if self.last_workspace is not None and state.done == self.full_batches:
             self._run(order[self.full_batches * m :], eta, self.last_workspace, self.last_size, 1)
             advanced(self.last_size)
 
     def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
-        """Train on so many mini-batches and take them down in the state; return the seconds they took."""
+        """Train on `count` mini-batches and count them in the state; return the seconds they took."""
         start, state = time.perf_counter(), self.state
         n = m if self.lmbda_over_batch else self.n
-        by = descent(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
-        arguments = (self.operations, self.p, state.moments, ws, self.examples, order, by, m, self.total)
+        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
+        arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
         self.backend.run(equations.train_mini_batches, *arguments)
         self.backend.synchronize()
         state.done, state.steps = state.done + count, state.steps + count

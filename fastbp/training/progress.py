@@ -1,4 +1,4 @@
-"""Telling a person how training goes: a bar on a terminal, a plain line an epoch anywhere else."""
+"""Progress on standard error: a bar on a terminal, one line per epoch elsewhere."""
 
 import sys
 import time
@@ -13,9 +13,9 @@ from fastbp_kernels.compile_events import on_compile
 
 
 @contextmanager
-def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
-    """Give a watcher of training over so many examples in all, which writes to standard error."""
-    if not wanted:
+def watching(progress: bool, examples: int) -> Iterator[Watcher]:
+    """Yield a `Watcher` that writes progress to standard error. `examples` is the total over all epochs."""
+    if not progress:
         yield Watcher()
         return
     lines = Bar(examples) if _on_terminal() else Lines()
@@ -28,12 +28,12 @@ def watching(wanted: bool, examples: int) -> Iterator[Watcher]:
 
 @contextmanager
 def stages(count: int) -> Iterator[Callable[[str], None]]:
-    """Give a function that is told, of each of so many stages, its name as it begins; standard error hears of it."""
+    """Yield a function that reports the start of each of `count` stages, by name, on standard error."""
     lines, begun = Lines(), 0
     style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"
     bar = _bar(count, lines.stream, bar_format=style) if _on_terminal() else None
 
-    def tell(name: str) -> None:
+    def report_stage(name: str) -> None:
         nonlocal begun
         begun += 1
         if bar is None:
@@ -45,16 +45,16 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 
     try:
         with on_compile(lines.compiling):
-            yield tell
+            yield report_stage
     finally:
         if bar is not None:
             bar.close()
 
 
 class Lines(Watcher):
-    """A line an epoch, at most two a second, and always the last.
+    """Prints one line per epoch, at most two per second, and always the line of the last epoch.
 
-    Lines that cannot be written are dropped: training goes on without them.
+    Lines that cannot be written are dropped, and training continues.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Lines(Watcher):
         self._silent_until, self._compiling, self._since = 0.0, False, time.perf_counter()
 
     def finished(self, epoch: Epoch) -> None:
-        """Print the epoch unless one was printed just now; the time left includes validation and checkpoints."""
+        """Print the epoch, unless a line was printed within the last half second."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
         if now >= self._silent_until or epoch.number == epoch.epochs:
@@ -74,13 +74,13 @@ class Lines(Watcher):
         self.print(f"warning: {message}")
 
     def compiling(self) -> None:
-        """Print, once, why nothing is to be seen for some seconds."""
+        """Print once that code is being compiled, which takes some seconds."""
         if not self._compiling:
             self._compiling = True
-            self.print("compiling, which takes some seconds the first time")
+            self.print("compiling; this takes some seconds the first time")
 
     def close(self) -> None:
-        """Leave."""
+        """Do nothing: lines need no cleaning up."""
 
     def print(self, line: str) -> None:
         """Print a line."""
@@ -88,14 +88,14 @@ class Lines(Watcher):
 
 
 class Bar(Lines):
-    """A bar that moves with the examples, below the lines."""
+    """Prints the lines above a bar that shows the fraction of examples processed."""
 
     def __init__(self, examples: int) -> None:
         super().__init__()
         self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True)
 
     def advanced(self, examples: int) -> None:
-        """Move."""
+        """Advance the bar."""
         self._bar.update(examples)
 
     def print(self, line: str) -> None:
@@ -103,7 +103,7 @@ class Bar(Lines):
         self._bar.write(line, file=self.stream)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
 

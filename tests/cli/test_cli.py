@@ -86,7 +86,7 @@ def test_the_seed_decides_the_result():
         (["train", "--sizes", "784-30-10"], "the data have 64 inputs and 10 classes: wanted is 64-…-10"),
         (["train", "--sizes", "64-0-10"], "sizes[1] is 0"),
         (["train", "--cost", "quadratc"], "unknown cost 'quadratc'; did you mean 'quadratic'?"),
-        (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' does not go with 'relu'"),
+        (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' cannot be used with 'relu'"),
         (["train", "--activations", "relu,sigmiod"], "unknown activation 'sigmiod'; did you mean 'sigmoid'?"),
         (
             ["train", "--backend", "cupy:999"],
@@ -245,7 +245,7 @@ main()
         (["train", "--save", "/nowhere/at/all.safetensors"], "cannot write '/nowhere/at/all.safetensors'"),
         (["train", "--momentum", "1"], "momentum must be at least 0 and below 1, got 1.0"),
         (["train", "--optimizer", "adm"], "unknown optimizer 'adm'; did you mean 'adam'?"),
-        (["train", "--optimizer", "adam", "--momentum", "0.9"], "momentum is 0.9 beside optimizer 'adam'"),
+        (["train", "--optimizer", "adam", "--momentum", "0.9"], "momentum=0.9 cannot be combined with optimizer 'adam'"),
         (["train", "--class-weight", "heavy"], "'heavy' is not 'balanced'"),
         (["evaluate"], "Missing argument 'MODEL'"),
         (["evaluate", "missing.safetensors"], "cannot load 'missing.safetensors'"),

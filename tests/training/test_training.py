@@ -302,7 +302,7 @@ def test_a_compiled_step_allocates_nothing():
     from numba.core.runtime import _nrt_python, rtsys
 
     from fastbp import equations
-    from fastbp.operations import Examples, WorkspacePool, descent
+    from fastbp.operations import Examples, WorkspacePool, step_config
     from fastbp.optimizers import Adam
     from fastbp.parameters import as_parameters, new_optimizer_state
 
@@ -320,9 +320,9 @@ def test_a_compiled_step_allocates_nothing():
     counts = []
     for n in (20, 20, 2000):
         order = plan.backend.upload(np.arange(n))
-        by = descent(Adam(), 0.001, steps=0, count=n // m, lmbda=0.1, n=n)
+        step = step_config(Adam(), 0.001, steps=0, count=n // m, lmbda=0.1, n=n)
         before = rtsys.get_allocation_stats().alloc
-        plan.backend.run(equations.train_mini_batches, operations, p, moments, ws, examples, order, by, m, total)
+        plan.backend.run(equations.train_mini_batches, operations, p, moments, ws, examples, order, step, m, total)
         counts.append(rtsys.get_allocation_stats().alloc - before)
     assert counts[1] == counts[2]
 

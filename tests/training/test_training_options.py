@@ -198,8 +198,8 @@ def test_an_input_scale_multiplies_every_input_on_its_way_in(backend):
         ({"class_weight": "balance"}, "class_weight is 'balance'; wanted is 'balanced' or a dict"),
         ({"class_weight": {2: 1.0}}, "class_weight has 2; valid: 0 to 1"),
         ({"class_weight": {0: "heavy"}}, r"class_weight\[0\] must be a number >= 0, got 'heavy'"),
-        ({"eta": lambda epoch, epochs: -1.0}, "eta must be a positive number, got -1.0; the schedule"),
-        ({"eta": schedules.Cosine}, r"eta is the class Cosine; wanted is a schedule made of it, like Cosine\(3.0\)"),
+        ({"eta": lambda epoch, epochs: -1.0}, "eta must be a positive number, got -1.0 from the schedule"),
+        ({"eta": schedules.Cosine}, r"eta must be a number or a schedule, got the class Cosine; pass Cosine\(3.0\)"),
     ],
 )
 def test_what_is_refused_changes_neither_parameters_nor_generator(options, message, data):
