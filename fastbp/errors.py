@@ -185,7 +185,7 @@ def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
     Traceback (most recent call last):
     TypeError: learning_rate: fastbp calls it eta
     """
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
     @functools.wraps(function)

@@ -25,18 +25,18 @@ def test_train_alone_ends_with_accuracy_time_and_what_to_try_next():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "<Network 64-30-10: sigmoid, sigmoid; quadratic cost; float32 on numpy>"
-    assert lines[1] == "1,259 examples to train on, 179 to validate, 359 to test"
-    assert "% of the 359 test examples right" in lines[2]
-    assert float(lines[2].partition("%")[0]) >= 96
+    assert lines[1] == "1,259 training, 179 validation and 359 test examples"
+    assert "% on the 359 test examples" in lines[2]
+    assert float(lines[2].removeprefix("accuracy ").partition("%")[0]) >= 96
     assert lines[3].startswith("100 epochs in ")
     assert "Try next:  fastbp train" in done.stdout
     assert "epoch 100/100" in done.stderr
 
 
 def test_what_it_says_to_try_next_works(tmp_path):
-    from fastbp.cli import _NEXT
+    from fastbp.cli.train import NEXT_STEPS
 
-    arguments = _NEXT.splitlines()[0].partition("fastbp ")[2].split()
+    arguments = NEXT_STEPS.splitlines()[0].partition("fastbp ")[2].split()
     done = run(*[str(tmp_path / word) if word == "curves.png" else word for word in arguments])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -92,10 +92,10 @@ def test_the_seed_decides_the_result():
             ["train", "--backend", "cupy:999"],
             "backend 'cupy' cannot be used: ",
         ),
-        (["train", "--dtype", "half"], "dtype is 'float16'; valid: float32, float64"),
+        (["train", "--dtype", "half"], "dtype must be float32 or float64, got 'float16'"),
         (["train", "--seed", "-1"], "rng is -1"),
-        (["train", "--plot", "curves.gif"], "valid endings: .png, .svg"),
-        (["train", "--plot", "/nowhere/at/all/curves.png"], "is no folder that can be written to"),
+        (["train", "--plot", "curves.gif"], "must end with .png or .svg, got 'curves.gif'"),
+        (["train", "--plot", "/nowhere/at/all/curves.png"], "is not a writable folder"),
         (["train", "--activations", "identity", "--cost", "quadratic", "--eta", "1e9"], "the cost is no longer finite"),
         (["train", "extra"], "extra"),
     ],
@@ -119,7 +119,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 def test_help_and_version():
     assert "Usage: fastbp [OPTIONS] COMMAND" in run().stdout
     assert "--mini-batch-size INTEGER" in run("train", "--help").stdout
-    assert run("--version").stdout == "fastbp, version 0.1.0\n"
+    assert run("--version").stdout == f"fastbp, version {fastbp.__version__}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_with_what_was_reached():
     out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "stopped by Ctrl-C in epoch" in err
-    assert "% of the 359 test examples right" in out
+    assert "% on the 359 test examples" in out
     assert "Traceback" not in err
 
 
@@ -188,10 +188,10 @@ def test_a_csv_of_ones_own_is_scaled_and_the_scale_is_kept(tmp_path):
     model = tmp_path / "own.safetensors"
     done = run("train", "--data", str(data), "--label", "kind", "--epochs", "30", "--save", str(model))
     assert done.returncode == 0, done.stderr
-    assert "240 examples to train on, 30 to validate, 30 to test" in done.stdout
+    assert "240 training, 30 validation and 30 test examples" in done.stdout
     assert fastbp.load(model).input_scale == pytest.approx(1 / 1300, rel=0.2)
     evaluated = run("evaluate", str(model), "--data", str(data), "--label", "kind").stdout
-    assert float(re.search(r"([\d.]+)% right", evaluated)[1]) > 95
+    assert float(re.search(r"accuracy ([\d.]+)%", evaluated)[1]) > 95
 
 
 def test_resume_goes_on(tmp_path):
@@ -274,9 +274,9 @@ def test_mnist_ends_above_94_percent_and_evaluate_says_the_same(seed, tmp_path):
     model = str(tmp_path / "m.safetensors")
     options = ["--sizes", "784-30-10", "--epochs", "10", "--mini-batch-size", "10", "--eta", "3.0"]
     trained = run("train", "--data", str(MNIST), *options, "--seed", str(seed), "--save", model)
-    right = re.search(r"([\d.]+)% of the 10,000 test examples right", trained.stdout)[1]
+    right = re.search(r"([\d.]+)% on the 10,000 test examples", trained.stdout)[1]
     assert float(right) >= 94
-    assert f"{right}% right" in run("evaluate", model, "--data", str(MNIST)).stdout
+    assert f"accuracy {right}%" in run("evaluate", model, "--data", str(MNIST)).stdout
 
 
 def test_completion_of_the_shell():

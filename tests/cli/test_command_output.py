@@ -183,7 +183,7 @@ def test_the_command_ends_well_when_standard_error_fails(terminal, command, kept
     options, check = kept
     code, out, _ = command(*TRAIN, *options, stderr=Failing(errno.ENOSPC, terminal=terminal))
     assert code == 0
-    assert "% of the 359 test examples right" in out
+    assert "% on the 359 test examples" in out
     check()
 
 
@@ -192,7 +192,7 @@ def test_the_process_ends_well_when_standard_error_is_full():
     with open("/dev/full", "w") as full:
         done = subprocess.run([*FASTBP, *TRAIN], stdout=subprocess.PIPE, stderr=full, text=True, env=BUFFERED)
     assert done.returncode == 0
-    assert "% of the 359 test examples right" in done.stdout
+    assert "% on the 359 test examples" in done.stdout
 
 
 def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
@@ -232,8 +232,8 @@ def test_curves_that_cannot_be_drawn_cost_nothing_else(error, message, command, 
     assert code == 2
     check(drawn=False)
     assert err.splitlines()[-1].startswith(f"fastbp: {message}")
-    assert "% of the 359 test examples right" in out
-    assert "network in " in out
+    assert "% on the 359 test examples" in out
+    assert "network saved to " in out
 
 
 def test_a_network_that_cannot_be_saved_costs_nothing_else(command, kept, monkeypatch):
@@ -323,7 +323,7 @@ def test_the_folder_of_compiled_code_is_said_to_be_missing(monkeypatch):
 
     kernel = SimpleNamespace(_cache=SimpleNamespace(cache_path=None))
     monkeypatch.setattr(cpu, "matmul", lambda dtype: kernel)
-    assert information()["compiled code"] == "not kept: no writable folder; set NUMBA_CACHE_DIR to one"
+    assert information()["compiled code"] == "not cached: no writable folder; set NUMBA_CACHE_DIR to one"
 
 
 def test_help_without_docstrings():

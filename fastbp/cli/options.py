@@ -1,0 +1,59 @@
+"""Options that several commands share, and what follows from data for the sizes of a network."""
+
+import os
+from typing import Any
+
+import click
+import numpy as np
+
+from fastbp.backends import NAMES
+from fastbp.backends.numpy import threads
+from fastbp.errors import InputError, brief, whole_number
+
+DATA = "digits, mnist, an .npz or .csv file, or a folder with MNIST's four files"
+
+backend = click.option(
+    "--backend",
+    default=None,
+    help=f"Backend: {', '.join(NAMES)}, cupy:1, … or auto.  [default: FASTBP_BACKEND, or numpy]",
+)
+threads_option = click.option(
+    "--threads",
+    type=int,
+    expose_value=False,
+    callback=lambda context, option, count: _limit_threads(count),
+    help="Number of threads for matrix products.  [default: FASTBP_THREADS, or all processors]",
+)
+data = click.option("--data", default="digits", show_default=True, help=f"Data: {DATA}.")
+label = click.option("--label", default=None, help="Label column of a .csv file.  [default: the last column]")
+
+
+def parse_sizes(text: str | None, inputs: int, classes: int) -> list[int]:
+    """Return the sizes of the layers, by default with 30 hidden neurons; raises `InputError` unless the data fit."""
+    if text is None:
+        return [inputs, 30, classes]
+    parts = text.split("-")
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        like = f"{inputs}-30-{classes}"
+        raise InputError(f"--sizes must be integers separated by '-', like {like}, got {brief(text)}")
+    sizes = [int(part) for part in parts]
+    if sizes[0] != inputs or sizes[-1] < classes:
+        given = f"got {brief(text)}; the data have {inputs} inputs and {classes} classes"
+        raise InputError(f"--sizes must be {inputs}-…-{classes}, {given}")
+    return sizes
+
+
+def count_classes(*labels: Any) -> int:
+    """Return the number of classes: one more than the largest label."""
+    return 1 + max(int(part.max()) for part in labels if len(part))
+
+
+def input_scale(x: Any) -> float:
+    """Return the factor that scales the largest input to 1, as 1/255 for bytes; 1 if all inputs are within [−1, 1]."""
+    largest = max(float(x.max()), -float(x.min()))  # without a copy of mapped data
+    return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
+
+
+def _limit_threads(count: int | None) -> None:
+    if count is not None:
+        os.environ[threads.VARIABLE] = str(whole_number("threads", count))
