@@ -13,11 +13,11 @@ import numpy.typing as npt
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import CheckpointError, DivergedError, InputError
-from fastbp.files.parameter_tensors import host_tensors, put_tensors
-from fastbp.files.tensors import Tensors
+from fastbp.files.parameter_tensors import put_tensors
 from fastbp.operations import Examples, OptimizerState, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule, eta_of
+from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
 
 Array = Any
@@ -34,15 +34,6 @@ class Settings:
     lmbda: float
     optimizer: Optimizer
     patience: int | None
-
-
-@dataclass
-class Best:
-    """The best epoch so far on the validation data: its figure, its number, and its parameters on the host, by name."""
-
-    figure: float
-    epoch: int
-    tensors: Tensors
 
 
 @dataclass
@@ -116,7 +107,7 @@ def train(
     loop = MiniBatches(plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda)
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
     try:
-        while state.epoch <= settings.epochs and not _stops_early(state, settings):
+        while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
@@ -133,7 +124,8 @@ def train(
             with uninterrupted():
                 _finish(state, epoch, rng)
                 if settings.patience is not None:
-                    _keep_if_best(state, epoch, p, plan)
+                    state.best = better(state.best, epoch, p, plan)
+                    state.history.best_epoch = None if state.best is None else state.best.epoch
                 failure = _write_failure(checkpoint, state)
                 if failure is not None:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
@@ -188,25 +180,9 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
 
 
-def _keep_if_best(state: State, epoch: Epoch, p: Parameters, plan: Plan) -> None:
-    """Keep the parameters of the epoch with the highest validation accuracy or, without classes, the lowest cost."""
-    if epoch.validation_cost is None:
-        return
-    figure = -epoch.validation_cost if epoch.validation_accuracy is None else epoch.validation_accuracy
-    if state.best is None or figure > state.best.figure:
-        state.best = Best(figure, epoch.number, host_tensors("", p, plan))
-        state.history.best_epoch = epoch.number
-
-
 def _is_true(answer: Any) -> bool:
     """Return whether a callback returned True, of Python or NumPy; other true values, such as a list, do not count."""
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
-
-
-def _stops_early(state: State, settings: Settings) -> bool:
-    if settings.patience is None or state.best is None:
-        return False
-    return state.epoch - 1 - state.best.epoch >= settings.patience
 
 
 class MiniBatches:
@@ -247,9 +223,7 @@ class MiniBatches:
                 with self.workers:
                     self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(watcher.advanced, examples))
             finally:
-                state.total = self.backend.read_cost_total(
-                    self.total
-                )  # once per epoch: a GPU waits here
+                state.total = self.backend.read_cost_total(self.total)  # once per epoch: a GPU waits here
         if not math.isfinite(state.total):
             raise _diverged(state, eta)
         return state.total / self.n
