@@ -5,13 +5,14 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp import backends, gradients
 from fastbp.activations import Activation, ActivationName
+from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets
@@ -29,6 +30,8 @@ from fastbp.training.progress import watching
 from fastbp.training.setup import Options, in_use, prepare
 
 Array = Any
+DTypeName = Literal["float32", "float64"]
+DTypeLike = DTypeName | type[float] | type[np.floating[Any]] | np.dtype[Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -102,8 +105,8 @@ class Network:
         cost: CostName | Cost = "quadratic",
         *,
         bias: bool = True,
-        dtype: npt.DTypeLike = "float32",
-        backend: Any = None,
+        dtype: DTypeLike = "float32",
+        backend: BackendLike | None = None,
         rng: int | np.random.Generator | None = None,
         init: Literal["scaled", "large"] = "scaled",
         input_scale: float = 1.0,
@@ -140,9 +143,9 @@ class Network:
         return self._plan.input_scale
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> DTypeName:
         """The dtype of the parameters: "float32" or "float64"."""
-        return self._plan.dtype
+        return cast(DTypeName, self._plan.dtype)
 
     @property
     def weights(self) -> list[Array]:
@@ -497,7 +500,7 @@ class Network:
         return float(np.mean(inference.classes(self._plan, self._parameters(), inputs) == expected))
 
     @_on_backend_device
-    def to(self, backend: Any = None, *, dtype: npt.DTypeLike | None = None) -> "Network":
+    def to(self, backend: BackendLike | None = None, *, dtype: DTypeLike | None = None) -> "Network":
         """Return a copy of the network on another backend, in another dtype, or both.
 
         Parameters
@@ -608,7 +611,11 @@ class Network:
 
 @explain_keywords
 def load(
-    path: StrPath, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
+    path: StrPath,
+    *,
+    backend: BackendLike | None = None,
+    activations: Iterable[Activation] = (),
+    cost: Cost | None = None,
 ) -> Network:
     """Load a network that `Network.save` wrote.
 
@@ -655,8 +662,8 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
         return rng
     try:
         return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
-    except InputError as error:
-        raise InputError(f"{error}, or a numpy.random.Generator") from None
+    except InputError:
+        raise InputError(f"rng must be an integer >= 0 or a numpy.random.Generator, got {brief(rng)}") from None
 
 
 def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:

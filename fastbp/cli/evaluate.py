@@ -21,7 +21,7 @@ from fastbp.network import load
 @options.label
 @options.backend
 @options.threads_option
-def evaluate(model: Path, data: str, label: str | None, backend: str | None) -> None:
+def evaluate(model: Path, data: str, label: str | None, backend: Any) -> None:
     """Print accuracy, cost and confusion matrix."""
     net = load(model, backend=backend)
     is_file = Path(data).is_file()

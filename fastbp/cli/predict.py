@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -25,7 +26,7 @@ from fastbp.network import load
 @click.option("--output", type=click.Path(path_type=Path), help="Output file.  [default: standard output]")
 @options.backend
 @options.threads_option
-def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: str | None) -> None:
+def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: Any) -> None:
     """Print one line per example."""
     net = load(model, backend=backend)
     x = datasets.read_inputs(file, label)

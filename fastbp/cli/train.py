@@ -67,7 +67,7 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this file (safetensors).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves to this file (.png or .svg).")
 def train(
-    data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: str | None,
+    data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: Any,
     seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train, save, test and plot, in this order: the network is saved before anything that may fail."""
