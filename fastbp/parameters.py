@@ -1,8 +1,12 @@
-"""What a network is made of: its plan, and the lists of weights and biases, checked at the door."""
+"""The plan of a network from a user's arguments, and its weights and biases: drawn, checked, and as lists.
+
+A *plan* says what is computed and where; the *parameters* are the arrays Wˡ and bˡ. Users have them as the two lists
+`Network.weights` and `Network.biases`; the equations take the same memory as `Parameters`.
+"""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +15,21 @@ from fastbp import backends
 from fastbp.activations import Activation, activation_of, softmax
 from fastbp.costs import Cost, cost_of, output_rule
 from fastbp.datasets.foreign_arrays import as_backend_array
-from fastbp.errors import InputError, brief, finite_number, plural, truncate, whole_number
+from fastbp.errors import InputError, brief, choose, finite_number, plural, truncate, whole_number
 from fastbp.operations import Backend, Formulas, OptimizerState, Parameters, Plan
 from fastbp.optimizers import UpdateRule
 
 Array = Any
 Shapes = list[tuple[int, int]]
-Tensors = dict[str, npt.NDArray[Any]]
 DTYPES = ("float32", "float64")
+
+Init = Literal["scaled", "large"]
+INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
+"""The standard deviation of the initial weights of a neuron, given its number of inputs.
+
+"scaled" is 1/√n_in: for inputs in [−1, 1], z has a variance of at most 2, however wide the layers are, so that sigmoids
+do not saturate (Nielsen, chapter 3, "Weight initialization"). "large" is 1, as in his chapter 1.
+"""
 
 
 def plan_of(
@@ -31,54 +42,81 @@ def plan_of(
     backend: Backend,
     input_scale: float = 1.0,
 ) -> Plan:
-    """Return the plan of a network; raises `InputError` for anything that makes none."""
+    """Return the plan of a network; raise `InputError` if an argument is invalid or the arguments do not match."""
     if not isinstance(bias, (bool, np.bool_)):
-        raise InputError(f"bias is {brief(bias)}; wanted is True or False")
+        raise InputError(f"bias must be True or False, got {brief(bias)}")
     layers = _sizes(sizes)
     chosen = _activations(activations, len(layers) - 1)
     formulas = Formulas(chosen, output_rule(chosen[-1], cost_of(cost)), bool(bias))
     scale = finite_number("input_scale", input_scale, positive=True)
     plan = Plan(layers, formulas, dtype_name(dtype), backend, scale)
-    _check_fits(plan)
+    _check_memory(plan)
     return plan
 
 
 def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
-    """Return the shapes of the weights and of the biases, layer by layer."""
+    """Return the shapes of the weights, (n_l, n_{l−1}), and of the biases, (n_l, 1), of each layer.
+
+    Without biases the second list is empty.
+    """
     weights = list(zip(plan.sizes[1:], plan.sizes[:-1], strict=True))
     return weights, [(n, 1) for n in plan.sizes[1:]] if plan.formulas.bias else []
 
 
-def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied: bool = False) -> list[Array]:
-    """Return weights or biases as arrays that the equations can work on, the same ones where they are such already.
+def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[list[Array], list[Array]]:
+    """Return random weights and biases: Wˡ from N(0, σ²) with σ from `INITS`, and bˡ from N(0, 1).
 
-    Raises `InputError` if they are too few or many, of another shape, not finite, or cannot be read.
+    The numbers are drawn on the host in float64, all biases first, so every backend gets the same ones.
+    """
+    deviation = choose("init", init, INITS)
+    weights, biases = shapes_of(plan)
+    with plan.backend.device_context():
+        drawn_biases = [plan.array(rng.standard_normal(shape)) for shape in biases]
+        drawn_weights = [plan.array(rng.standard_normal(shape) * deviation(shape[1])) for shape in weights]
+    return drawn_weights, drawn_biases
+
+
+def empty_parameters(plan: Plan) -> tuple[list[Array], list[Array]]:
+    """Return weights and biases of undefined content, to be overwritten."""
+    weights, biases = shapes_of(plan)
+    empty = plan.backend.empty
+    return [empty(shape, plan.dtype) for shape in weights], [empty(shape, plan.dtype) for shape in biases]
+
+
+def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied: bool = False) -> list[Array]:
+    """Return weights or biases as arrays that the equations can work on.
+
+    `name` is "weights" or "biases". Arrays that can be used as they are are returned themselves, unless `copied`.
+    Raises `InputError` if their number or a shape is wrong, or if one is not finite or cannot be read.
     """
     shapes = shapes_of(plan)[0 if name == "weights" else 1]
     try:
         arrays = list(arrays)
     except TypeError:
-        raise InputError(f"{name} is {brief(arrays)}; wanted is a list of arrays") from None
+        raise InputError(f"{name} must be a list of arrays, got {brief(arrays)}") from None
     if len(arrays) != len(shapes):
-        wanted = f"are {len(shapes)}, of shapes {', '.join(map(str, shapes))}" if shapes else "is none"
-        raise InputError(f"{plural(len(arrays), 'array')} of {name}; wanted {wanted}")
+        expected = "an empty list (the network has no biases)"
+        if shapes:
+            expected = f"{plural(len(shapes), 'array')} of shapes {', '.join(map(str, shapes))}"
+        raise InputError(f"{name} must be {expected}, got {plural(len(arrays), 'array')}")
     return [
-        array if not copied and _is_ready(array, shape, plan) else _made_ready(f"{name}[{l}]", array, shape, plan)
+        array if not copied and _is_usable(array, shape, plan) else _converted(f"{name}[{l}]", array, shape, plan)
         for l, (array, shape) in enumerate(zip(arrays, shapes, strict=True))
     ]
 
 
 class ParameterList:
-    """Weights or biases: arrays that stay the same ones all their life, and the list in which a user finds them.
+    """The weights or the biases of a network: fixed arrays, and the list of them that users see.
 
-    What is assigned is copied into the arrays, so that whoever works on them, training among others, goes on with it.
+    The arrays never change identity. Assigned values are copied into them, so that everything that works on the arrays,
+    like training, sees the new values.
     """
 
     def __init__(self, name: str, arrays: Sequence[Array]) -> None:
         self._name, self._arrays, self.listed = name, list(arrays), list(arrays)
 
     def assign(self, arrays: Iterable[Array], plan: Plan) -> None:
-        """Take over other values; raises `InputError`, and changes nothing, if there is one that cannot be."""
+        """Copy new values into the arrays; raise `InputError`, and change nothing, if one of them is invalid."""
         values = checked_parameters(self._name, arrays, plan)
         for own, value in zip(self._arrays, values, strict=True):
             if value is not own:
@@ -86,14 +124,14 @@ class ParameterList:
         self.listed[:] = self._arrays
 
     def current(self, plan: Plan) -> list[Array]:
-        """Return the arrays, after taking over what has been put into the list meanwhile."""
+        """Return the arrays, after copying into them what users have put into the list."""
         if list(map(id, self.listed)) != list(map(id, self._arrays)):
             self.assign(self.listed, plan)
         return self._arrays
 
 
 def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan) -> Parameters:
-    """Return checked lists as the equations take them; a layer without biases gets a block without rows."""
+    """Return checked lists in the form that the equations take, sharing memory; without biases, bˡ has no rows."""
     columns = plan.backend.columns
     placeholder = plan.block(0, 1)
     blocks = [b.T for b in biases] if plan.formulas.bias else [placeholder] * len(weights)
@@ -101,61 +139,40 @@ def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan)
 
 
 def zeros(plan: Plan) -> Parameters:
-    """Return zeros in the form of the parameters: what gradients are added to, and moments at rest."""
+    """Return zeros in the form of the parameters, for gradients to be added to and for new moments."""
     return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
 
 
 def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> OptimizerState:
-    """Return the moments of a rule before its first step; of plain descent, which has none, blocks without rows."""
+    """Return the state of an optimizer before its first step: zeros.
+
+    Moments that the rule does not use have no rows. None is plain gradient descent, which uses none.
+    """
     layers = len(plan.sizes) - 1
-    nothing = _zeros(plan, [(0, 0)] * layers, [0] * layers)
+    unused = _zeros(plan, [(0, 0)] * layers, [0] * layers)
     if rule is None:
-        return OptimizerState(nothing, nothing, nothing)
-    return OptimizerState(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else nothing)
+        return OptimizerState(unused, unused, unused)
+    return OptimizerState(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else unused)
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:
-    """Return "float32" or "float64", however it is given; raises `InputError` for any other.
+    """Return "float32" or "float64" for anything that NumPy takes for it; raise `InputError` for other dtypes.
 
     >>> dtype_name(float)
     'float64'
     """
     try:
         name = np.dtype(dtype).name
-    except Exception:  # a TypeError mostly; of a text that is almost a dtype also others, and warnings made errors
+    except Exception:  # usually TypeError; for text that is almost a dtype also others, and warnings turned into errors
         name = str(dtype)
+    return check_dtype_name(name)
+
+
+def check_dtype_name(name: str) -> str:
+    """Return the name of a dtype, or raise `InputError` unless it is "float32" or "float64"."""
     if name not in DTYPES:
-        raise InputError(f"dtype is {brief(name)}; valid: {', '.join(DTYPES)}")
+        raise InputError(f"dtype must be {' or '.join(DTYPES)}, got {brief(name)}")
     return name
-
-
-def host_tensors(prefix: str, p: Parameters, plan: Plan) -> Tensors:
-    """Return copies on the host of what is in parameters, by name: matrices Wˡ, and rows bˡ, whatever the backend."""
-    blocks = [plan.backend.columns(b) for b in p.biases] if plan.formulas.bias else []
-    return {
-        f"{prefix}{kind}.{l}": plan.backend.to_host(array)
-        for kind, arrays in (("weights", p.weights), ("biases", blocks))
-        for l, array in enumerate(arrays)
-    }
-
-
-def check_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan) -> None:
-    """Raise `InputError` unless tensors are those that `host_tensors` makes of parameters like these."""
-    wanted = host_tensors(prefix, p, plan)
-    for name in sorted(wanted.keys() ^ {name for name in tensors if name.startswith(prefix)}):
-        raise InputError(f"its tensors and its description disagree about {brief(name)}")
-    for name, like in wanted.items():
-        given = tensors[name]
-        if given.shape != like.shape or given.dtype != like.dtype or not np.isfinite(given).all():
-            raise InputError(f"{name} is no finite {like.dtype} of shape {like.shape}")
-
-
-def put_tensors(prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan) -> None:
-    """Write tensors that have been checked into parameters, in place; the inverse of `host_tensors`."""
-    for l, w in enumerate(p.weights):
-        w[...] = plan.backend.upload(tensors[f"{prefix}weights.{l}"])
-    for l, b in enumerate(p.biases if plan.formulas.bias else ()):
-        b[...] = plan.backend.columns(plan.backend.upload(tensors[f"{prefix}biases.{l}"]))
 
 
 def _zeros(plan: Plan, weights: Shapes, biases: Sequence[int]) -> Parameters:
@@ -171,22 +188,21 @@ def _sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
         listed = list(sizes)
     except TypeError:
-        raise InputError(
-            f"sizes is {brief(sizes)}; wanted is a list of two or more whole numbers, like [784, 30, 10]"
-        ) from None
+        listed = []
     if len(listed) < 2 or isinstance(sizes, (str, bytes, set, frozenset, dict)):
-        raise InputError(f"sizes is {brief(sizes)}; wanted are two layers or more, like [784, 30, 10]")
+        raise InputError(f"sizes must be a list of two or more integers, like [784, 30, 10], got {brief(sizes)}")
     return tuple(whole_number(f"sizes[{l}]", n) for l, n in enumerate(listed))
 
 
-def _check_fits(plan: Plan) -> None:
+def _check_memory(plan: Plan) -> None:
+    """Raise `InputError` if the weights need more memory than the machine has."""
     needed: int = sum(n * k for n, k in shapes_of(plan)[0]) * np.dtype(plan.dtype).itemsize
     present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
     if needed > present:
         layers = truncate("-".join(map(brief, plan.sizes[:10])), 60)
         raise InputError(
             f"sizes {layers} take {min(needed // 2**30, 10**18):,} GiB of weights in {plan.dtype}, and "
-            f"this machine has {present / 2**30:,.0f} GiB; wanted are smaller layers"
+            f"this machine has {present / 2**30:,.0f} GiB; use smaller layers"
         )
 
 
@@ -198,18 +214,20 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
             choices = list(choice)
         except TypeError:
             given = brief(choice)
-            raise InputError(f"activations is {given}; wanted is a name, an Activation, or a list of them") from None
+            raise InputError(f"activations must be a name, an Activation, or a list of them, got {given}") from None
     if len(choices) != layers:
         raise InputError(
-            f"{plural(len(choices), 'activation')} for {plural(layers, 'layer')} of weights; wanted is one each"
+            f"activations must be a list of {layers}, one for each layer with weights, or a single one for all layers, "
+            f"got a list of {len(choices)}"
         )
     activations = tuple(activation_of(name) for name in choices)
     if softmax in activations[:-1]:
-        raise InputError(f"softmax in layer {activations.index(softmax) + 2}; valid: in the last layer only")
+        raise InputError(f"softmax must be in the last layer only, got it in layer {activations.index(softmax) + 2}")
     return activations
 
 
-def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
+def _is_usable(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
+    """Return whether the equations can work on an array as it is."""
     if backends.kind(array) != plan.backend.kind or not hasattr(array, "dtype") or tuple(array.shape) != shape:
         return False
     if array.dtype != getattr(plan.backend.xp, plan.dtype):
@@ -222,13 +240,14 @@ def _is_ready(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
     return plan.backend.kind != "cupy" or bool(native.flags.c_contiguous)
 
 
-def _made_ready(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
+def _converted(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
+    """Return a copy of any library's array that the equations can work on; raise `InputError` if it is invalid."""
     given = as_backend_array(name, array, plan.backend)
     host = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
     if host.shape != shape:
-        raise InputError(f"{name} has shape {brief(host.shape)}; wanted is {shape}")
+        raise InputError(f"{name} must have shape {shape}, got {brief(host.shape)}")
     with np.errstate(over="ignore"):
         converted = host.astype(plan.dtype)
     if not np.isfinite(converted).all():
-        raise InputError(f"{name} holds NaN, infinity, or what {plan.dtype} cannot hold; wanted are finite numbers")
-    return plan.copied(converted)
+        raise InputError(f"{name} must be finite in {plan.dtype}, got NaN, infinity or a number that overflows")
+    return plan.array(converted)

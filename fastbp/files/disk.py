@@ -12,7 +12,7 @@ _WINDOWS = os.name == "nt"
 _TRIES, _PAUSE = 20, 0.05  # a second in all: virus scanners and indexers open what was just written
 
 
-def to_disk(descriptor: int) -> None:
+def flush_to_disk(descriptor: int) -> None:
     """Return when a file's content is on the disk: on macOS `fsync` leaves it in the disk's own memory."""
     full = None if _WINDOWS else getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
@@ -26,7 +26,7 @@ def to_disk(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def replace(draft: str, target: str) -> None:
+def replace_file(draft: str, target: str) -> None:
     """Move a file to another's place; on Windows, try again for a second while the other is open somewhere.
 
     Windows replaces no file that is open without `FILE_SHARE_DELETE`, or mapped.

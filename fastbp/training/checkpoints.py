@@ -1,7 +1,8 @@
-"""Training that can go on from where it was: all that decides how it goes on, in a file after each epoch.
+"""Checkpoints: files that hold the state of a training run after each epoch, from which the run can be resumed.
 
-A checkpoint holds the parameters and the optimizer's moments, the generator's state, the place in the epoch, the
-history, and the best parameters so far; and what the run is of, which must be the same where it goes on.
+A checkpoint holds the parameters, the optimizer state, the state of the random generator, the position in the epoch,
+the history, and the best parameters so far. It also describes the run: data, settings and formulas, which must be the
+same when the run is resumed.
 """
 
 import copy
@@ -16,30 +17,33 @@ import numpy as np
 
 from fastbp import __version__
 from fastbp.errors import InputError, brief, finite_number, whole_number
+from fastbp.files.bounded_reading import StrPath
 from fastbp.files.models import describe, generator_from, generator_state
-from fastbp.files.tensors import StrPath, field, read_tensors, reading, write_tensors
+from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tensors, unmatched
+from fastbp.files.reading import field, reading
+from fastbp.files.tensors import Tensors, read_tensors, write_tensors
 from fastbp.operations import OptimizerState, Parameters, Plan
-from fastbp.parameters import Tensors, check_tensors, host_tensors, put_tensors
 from fastbp.schedules import Schedule
 from fastbp.training import fingerprints
+from fastbp.training.early_stopping import Best
 from fastbp.training.history import History
-from fastbp.training.loop import Best, Settings, State
+from fastbp.training.loop import Settings, State
 
 VERSION = 1
-"""Of checkpoint files; one of a later version is refused."""
+"""The version of the format of checkpoints. Files of a later version are refused."""
 
 _PREFIXES = ("velocity.", "second.", "best.", "history.")
-_BEFORE = {"optimizer": "SGD", "nesterov": False}  # what files say nothing of that were written before there was Adam
-_LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")
+_DEFAULTS = {"optimizer": "SGD", "nesterov": False}  # for files written before fastbp had Adam, which lack these fields
+_LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # of History
+_NUMBERS = 2**62  # the maximum of counters in a file
 
 
 class Checkpoint:
-    """A file that a run of training leaves its state in, and takes it from again.
+    """The checkpoint file of one training run: `write` saves the state, `read` restores it.
 
-    `path` is the file, and `plan`, `settings`, the number of `examples` and the fingerprints of the `data` by name say
-    what the run is of. `rng` is its generator, whose state as the run began is kept, too: what is held out for
-    validation was drawn from it. `seed` is what the seed of this run decides (`fingerprints.of_generator`), or "" where
-    any will do.
+    `plan`, `settings`, the number of `examples` and the fingerprints of the `data`, by name, describe the run. `rng` is
+    its generator; its state at the start of the run is stored as well, since the validation examples were drawn from
+    it. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or "" if the seed may differ.
     """
 
     def __init__(
@@ -50,17 +54,18 @@ class Checkpoint:
         self.schedule, self.data, self.seed = settings.schedule, dict(data), seed
         self.rule = settings.optimizer.rule
         self.run = describe(plan) | _settings(settings) | {"examples": examples}
-        self.fixed = {"sizes", "bias", "dtype", *_optimizer(settings)}  # what the file's tensors are of
+        self.fixed = {"sizes", "bias", "dtype", *_optimizer(settings)}  # fields that decide which tensors a file has
         self.formulas = fingerprints.of_formulas(plan)
-        self.schedule_kept = {
+        self.schedule_fields = {
             "epochs": settings.epochs,
             "fingerprint": fingerprints.of_schedule(settings.schedule, settings.epochs),
         }
 
     def write(self, p: Parameters, state: State) -> None:
-        """Write parameters and state, whole or not at all; raises `InputError` if that cannot be done.
+        """Write parameters and state to the file, atomically.
 
-        That includes a state from which no run could go on, as one that has diverged.
+        Raises `InputError` if the file cannot be written, or if the state is not finite: a run that has diverged could
+        not be resumed, and the old checkpoint is still good.
         """
         tensors = host_tensors("", p, self.plan)
         for prefix, moment in self._moments(state).items():
@@ -71,130 +76,107 @@ class Checkpoint:
         tensors |= {f"history.{name}": np.array(getattr(state.history, name), float) for name in _LISTS}
         description = {"kind": "checkpoint", "version": VERSION, "fastbp": __version__, "run": self.run}
         description |= {"steps": state.steps, "epoch": state.epoch, "done": state.done, "total": state.total}
-        description |= {"rng": self._json(state.rng), "initial_rng_state": self._json(self.initial_rng_state)}
-        description |= {"data": self.data, "schedule": self.schedule_kept}
+        description |= {"rng": self._json(state.rng), "began": self._json(self.initial_rng_state)}
+        description |= {"data": self.data, "schedule": self.schedule_fields}
         description |= {"formulas": {fingerprints.PYTHON: self.formulas}}
         if state.best is not None:
             description["best"] = {"figure": state.best.figure, "epoch": state.best.epoch}
         write_tensors(self.path, tensors, description)
 
     def read(self, p: Parameters, state: State, *, anyway: bool = False) -> None:
-        """Put parameters, state and the generator back as the file has them.
+        """Restore parameters, state and generator from the file, in place.
 
-        Raises `InputError`, and leaves everything as it was, if the file is damaged or of another run; with `anyway`
-        only if that had another form of parameters or another optimizer. A run that goes on with other data or settings
-        begins the epoch that was under way again.
+        Raises `InputError`, and changes nothing, if the file is damaged or was written by a different run. With
+        `anyway` the run may differ, except in the shapes of its parameters and in its optimizer; if it does, the
+        interrupted epoch is started again.
         """
         tensors, description = read_tensors(self.path, "checkpoint", VERSION)
         with reading(self.path):
-            other = self._differences(description)
-            if other and (self.fixed & other.keys() or not anyway):
-                raise InputError(self._refusal(other))
-            wanted = {"": p} | self._moments(state)
-            wanted |= {"best.": p} if "best" in description else {}
+            differences = self._differences(description)
+            if differences and (self.fixed & differences.keys() or not anyway):
+                raise InputError(self._refusal(differences))
+            moments = self._moments(state)
             parts = _parts(tensors)
-            for prefix in parts.keys() - wanted.keys() - {"history."}:
-                raise InputError(f"its tensors and its description disagree about {brief(min(parts[prefix]))}")
-            for prefix, parameters in wanted.items():
-                check_tensors(prefix, parts.get(prefix, {}), parameters, self.plan)
+            expected = ["", *moments, *(["best."] if "best" in description else [])]
+            for prefix in parts.keys() - {*expected, "history."}:
+                raise unmatched(min(parts[prefix]), missing=False)
+            for prefix in expected:
+                check_tensors(prefix, parts.get(prefix, {}), self.plan)
             restored = _state(parts, description, state.moments)
-        if other:
+        if differences:
             restored.done, restored.total = 0, 0.0
-        if "validation" in other:  # figures of other data are not compared with
+        if "validation" in differences:  # figures for other data cannot be compared
             restored.best = restored.history.best_epoch = None
-        wanted.pop("best.", None)
-        for prefix, parameters in wanted.items():
+        for prefix, parameters in ({"": p} | moments).items():
             put_tensors(prefix, parts[prefix], parameters, self.plan)
         vars(state).update(vars(restored))
         self.rng.bit_generator.state = state.rng
 
     def _differences(self, description: Mapping[str, Any]) -> dict[str, str]:
-        """Return what of this run is not as in the run of a file, by name, each with what the file has or "".
+        """Return the names in which this run differs from that of a file, with the file's value, or "" for a hash.
 
-        A file of an earlier fastbp has less to compare with.
+        Files of an earlier fastbp have fewer fields; fields that they lack are not compared.
         """
-        theirs = _BEFORE | field(description, "run", dict)
-        other = {name: brief(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
-        formulas = _part(_part(description, "formulas"), fingerprints.PYTHON)
-        pairs = [(name, text, _part(description, "data").get(name)) for name, text in self.data.items()]
+        theirs = _DEFAULTS | field(description, "run", dict)
+        differences = {name: brief(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
+        formulas = _object(_object(description, "formulas"), fingerprints.PYTHON)
+        pairs = [(name, text, _object(description, "data").get(name)) for name, text in self.data.items()]
         pairs += [(name, text, formulas.get(name)) for name, text in self.formulas.items()]
-        if schedule := _part(description, "schedule"):
-            epochs = whole_number("epochs", schedule.get("epochs"), most=2**62)
+        if schedule := _object(description, "schedule"):
+            epochs = whole_number("epochs", schedule.get("epochs"), most=_NUMBERS)
             pairs.append(("eta", fingerprints.of_schedule(self.schedule, epochs), schedule.get("fingerprint")))
-        initial_rng_state = generator_from(field(description, "initial_rng_state", dict)).bit_generator.state
+        initial_rng_state = generator_from(field(description, "began", dict)).bit_generator.state
         pairs.append(("seed", self.seed, fingerprints.of_generator(initial_rng_state)))
-        return {name: "" for name, ours, kept in pairs if ours and kept and ours != kept} | other
+        return {name: "" for name, ours, kept in pairs if ours and kept and ours != kept} | differences
 
-    def _refusal(self, other: Mapping[str, str]) -> str:
-        """Return what is said of differences between the run of the file and this one.
+    def _refusal(self, differences: Mapping[str, str]) -> str:
+        """Return the message about differences between the run in the file and this one.
 
-        Where the file cannot be continued from at all, one reason is enough: of other optimizers all constants differ.
+        If the file cannot be used even with `anyway`, only one difference is named: two optimizers, say, differ in all
+        their constants.
         """
-        said = {
-            name: f"its run has {name} {kept}, and this one {brief(self.run[name])}"
-            for name, kept in other.items()
+        values = {
+            name: f"{name} must be {kept}, as in the checkpoint, got {brief(self.run[name])}"
+            for name, kept in differences.items()
             if kept
         }
-        if fixed := [said[name] for name in said if name in self.fixed]:
-            return f"{fixed[0]}; wanted is the same, or another checkpoint"
-        parts = list(said.values())
-        if names := other.keys() - said.keys():
-            parts.append(f"its run was of different {', '.join(name for name in other if name in names)}")
-        return f"{'; '.join(parts)}; pass the same, or resume_anyway=True (--resume-anyway) to continue with these"
+        if fixed := [text for name, text in values.items() if name in self.fixed]:
+            return f"{fixed[0]}; pass the same value, or use another checkpoint"
+        texts = list(values.values())
+        if hashed := [name for name in differences if name not in values]:
+            texts.append(f"{', '.join(hashed)} must be the same as in the checkpoint's run")
+        return f"{'; '.join(texts)}; to continue with a different run, pass resume_anyway=True (--resume-anyway)"
 
     def _check_finite(self, tensors: Tensors, total: float) -> None:
-        odd = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-        odd += [] if math.isfinite(total) else ["the cost"]
-        if odd:
+        """Raise `InputError` unless a run could be resumed from these numbers."""
+        diverged = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+        diverged += [] if math.isfinite(total) else ["the cost"]
+        if diverged:
             path = os.fspath(self.path)
-            raise InputError(f"cannot write {path!r}: {odd[0]} is no longer finite, and could not be resumed from")
+            raise InputError(f"cannot write {path!r}: {diverged[0]} is not finite and could not be resumed from")
 
     def _moments(self, state: State) -> dict[str, Parameters]:
-        """Return the moments that the optimizer has, by what their names begin with in a file."""
+        """Return the moments that the optimizer uses, by the prefix of their names in a file."""
         moments = {"velocity.": state.moments.first, "second.": state.moments.second}
         return dict(list(moments.items())[: 0 if self.rule is None else self.rule.moments])
 
     def _json(self, state: Any) -> dict[str, Any]:
+        """Return a state of the run's generator, which can be written as JSON."""
         generator = copy.deepcopy(self.rng)
         generator.bit_generator.state = state
         return generator_state(generator)
 
 
-def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: OptimizerState) -> State:
-    """Return the state that tensors and their description are of."""
-    history, best = _history(parts), None
-    if "best" in description:
-        kept = field(description, "best", dict)
-        tensors = {name.removeprefix("best."): array for name, array in parts["best."].items()}
-        best = Best(field(kept, "figure", float), whole_number("best epoch", kept.get("epoch")), tensors)
-        history.best_epoch = best.epoch
-    return State(
-        moments,
-        whole_number("steps", description.get("steps", 0), least=0, most=2**62),
-        whole_number("epoch", description.get("epoch")),
-        whole_number("done", description.get("done"), least=0),
-        finite_number("total", description.get("total"), positive=False),
-        generator_from(field(description, "rng", dict)).bit_generator.state,
-        history,
-        best,
-    )
-
-
-def _part(description: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return an object within a description, an empty one where there is none."""
-    return field(description, name, dict) if name in description else {}
-
-
 def rewind(path: StrPath, rng: np.random.Generator) -> None:
-    """Set a generator to where that of a checkpoint's run stood as the run began."""
+    """Set a generator to its state at the start of a checkpoint's run."""
     _, description = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
-        theirs = generator_from(field(description, "initial_rng_state", dict)).bit_generator
+        theirs = generator_from(field(description, "began", dict)).bit_generator
         if type(theirs) is not type(rng.bit_generator):
-            given = (
-                f"its run has a generator of {type(theirs).__name__}, and this one {type(rng.bit_generator).__name__}"
+            raise InputError(
+                f"rng must be a generator of {type(theirs).__name__}, as in the checkpoint, got one of "
+                f"{type(rng.bit_generator).__name__}; pass the same kind, or use another checkpoint"
             )
-            raise InputError(f"{given}; wanted is the same, or another checkpoint")
         rng.bit_generator.state = theirs.state
 
 
@@ -206,14 +188,39 @@ def read_history(path: StrPath) -> History:
 
 
 def is_there(path: StrPath) -> bool:
-    """Return whether there is a checkpoint to go on from: before its first epoch is over, a run has left none."""
+    """Return whether a checkpoint exists; a run writes the first one when its first epoch has finished."""
     return os.path.lexists(path)
+
+
+def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: OptimizerState) -> State:
+    """Return the state stored in a checkpoint, with `moments` in place of the stored ones."""
+    history, best = _history(parts), None
+    if "best" in description:
+        fields = field(description, "best", dict)
+        tensors = {name.removeprefix("best."): array for name, array in parts["best."].items()}
+        best = Best(field(fields, "figure", float), whole_number("best epoch", fields.get("epoch")), tensors)
+        history.best_epoch = best.epoch
+    return State(
+        moments,
+        whole_number("steps", description.get("steps", 0), least=0, most=_NUMBERS),
+        whole_number("epoch", description.get("epoch")),
+        whole_number("done", description.get("done"), least=0),
+        finite_number("total", description.get("total"), positive=False),
+        generator_from(field(description, "rng", dict)).bit_generator.state,
+        history,
+        best,
+    )
+
+
+def _object(description: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object within a description, or an empty one if it is missing."""
+    return field(description, name, dict) if name in description else {}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
     return {
         "mini_batch_size": settings.mini_batch_size,
-        "eta": _name(settings.schedule),
+        "eta": _schedule_name(settings.schedule),
         "lmbda": settings.lmbda,
         "patience": settings.patience,
         **_optimizer(settings),
@@ -224,16 +231,16 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
     return {"optimizer": type(settings.optimizer).__name__, **dataclasses.asdict(settings.optimizer)}
 
 
-def _name(schedule: Schedule) -> str:
-    """Return how a schedule is known in a file: a dataclass by its fields, a function by its name.
+def _schedule_name(schedule: Schedule) -> str:
+    """Return the name of a function, or the repr of another schedule: for a dataclass, its fields.
 
-    Where in memory an object lies is left out: it is another place in each process.
+    Memory addresses are removed from a repr, since they differ between processes.
     """
     return str(getattr(schedule, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(schedule))))
 
 
 def _parts(tensors: Tensors) -> dict[str, Tensors]:
-    """Return tensors by what stands before "weights" and "biases" in their names; the history's under its own."""
+    """Return tensors grouped by the prefix of their names; names are kept whole, and parameters have the prefix ""."""
     parts: dict[str, Tensors] = {}
     for name, array in tensors.items():
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
@@ -248,6 +255,8 @@ def _history(parts: Mapping[str, Tensors]) -> History:
 
 def _figures(parts: Mapping[str, Tensors], name: str) -> list[float]:
     array = parts.get("history.", {}).get(name)
-    if array is None or array.ndim != 1 or array.dtype != np.float64:
-        raise InputError(f"{name} is no vector of float64")
+    if array is None:
+        raise unmatched(name, missing=True)
+    if array.ndim != 1 or array.dtype != np.float64:
+        raise InputError(f"{name} must be float64 with one dimension, got {array.dtype} with {array.ndim}")
     return [float(figure) for figure in array]

@@ -81,12 +81,12 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
 def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
     """Return C, the average of C_x over checked columns: equation (3)."""
     operations = plan.operations()
-    total = plan.backend.new_total(plan.sizes[-1], batch_size(plan.sizes, x.shape[1]), plan.dtype)
-    plan.backend.set_total(total, 0.0)
+    total = plan.backend.new_cost_total(plan.sizes[-1], batch_size(plan.sizes, x.shape[1]), plan.dtype)
+    plan.backend.set_cost_total(total, 0.0)
     for ws, _ in batches(plan, operations, x, y):
         plan.backend.run(equations.feedforward, operations, p, ws)
         plan.backend.run(equations.add_costs, operations, ws, total)
-    return plan.backend.cost_in(total) / int(x.shape[1])
+    return plan.backend.read_cost_total(total) / int(x.shape[1])
 
 
 def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:

@@ -15,16 +15,17 @@ import numpy.typing as npt
 from fastbp.datasets.inputs import (
     as_columns,
     as_targets,
-    as_weights,
     classes_of_units,
     example_rows,
     hold_out,
     take_columns,
 )
+from fastbp.datasets.sample_weights import as_weights
 from fastbp.errors import InputError, finite_number, number_between, whole_number
+from fastbp.files.atomic import check_target
+from fastbp.files.bounded_reading import StrPath
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
-from fastbp.files.tensors import StrPath, check_target
 from fastbp.operations import Examples, Parameters, Plan
 from fastbp.optimizers import Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state

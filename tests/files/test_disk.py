@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import fastbp
-from fastbp.files import disk
-from fastbp.files import tensors as files
+from fastbp.files import atomic, disk
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def flush_of_macos(monkeypatch, calls, error=None):
 
 def test_on_macos_a_file_is_flushed_through_the_disks_own_memory(monkeypatch, calls, tmp_path):
     flush_of_macos(monkeypatch, calls)
-    with files.write_whole(tmp_path / "file") as file:
+    with atomic.write_atomically(tmp_path / "file") as file:
         file.write(b"content")
     assert calls[0] == "full"
     assert (tmp_path / "file").read_bytes() == b"content"
@@ -38,14 +37,14 @@ def test_on_macos_a_file_is_flushed_through_the_disks_own_memory(monkeypatch, ca
 
 def test_where_macos_has_no_such_flush_the_usual_one_is_made(monkeypatch, calls):
     flush_of_macos(monkeypatch, calls, OSError(errno.ENOTSUP, "Operation not supported"))
-    disk.to_disk(0)
+    disk.flush_to_disk(0)
     assert calls == ["full", "fsync"]
 
 
 def test_a_flush_that_fails_is_an_error(monkeypatch, calls):
     flush_of_macos(monkeypatch, calls, OSError(errno.EIO, "Input/output error"))
     with pytest.raises(OSError, match="Input/output error"):
-        disk.to_disk(0)
+        disk.flush_to_disk(0)
     assert calls == ["full"]
 
 
@@ -76,7 +75,7 @@ def test_windows_tries_again_to_replace_a_file_that_is_open(windows, monkeypatch
     tries = opened_elsewhere(2)
 
     def write():
-        with files.write_whole(path) as file:
+        with atomic.write_atomically(path) as file:
             file.write(b"new")
 
     if windows:
@@ -95,7 +94,7 @@ def test_a_file_that_stays_open_is_left_as_it_was(monkeypatch, opened_elsewhere,
     tries = opened_elsewhere(1000)
     with (
         pytest.raises(fastbp.InputError, match=r"cannot write .*The process cannot access the file"),
-        files.write_whole(path) as file,
+        atomic.write_atomically(path) as file,
     ):
         file.write(b"new")
     assert len(tries) == 20

@@ -1,4 +1,4 @@
-"""A network that is saved and loaded is the same network; what is no model is an InputError of one line."""
+"""A network that is saved and loaded is the same network; an invalid model file is an InputError of one line."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_bad_input import refused
+from refusals import refused
 
 import fastbp
 from fastbp.activations import ACTIVATIONS
@@ -52,7 +52,7 @@ def host(array):
 
 
 def assert_same(one, other):
-    """Assert that two networks are equal, and go on alike when they are trained."""
+    """Assert that two networks are equal, and stay equal when they are trained."""
     assert repr(one) == repr(other)
     assert one.activations == other.activations
     assert one.cost_function == other.cost_function
@@ -66,7 +66,7 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_loaded_network_is_the_same_and_trains_on_identically(tmp_path, backend, dtype, bias):
+def test_a_loaded_network_is_the_same_and_trains_in_the_same_way(tmp_path, backend, dtype, bias):
     net = trained(fastbp.Network([3, 4, 2], ["tanh", "sigmoid"], bias=bias, dtype=dtype, backend=backend, rng=0))
     net.save(tmp_path / "net")
     assert_same(fastbp.load(tmp_path / "net", backend=backend), net)
@@ -91,13 +91,13 @@ def test_every_pair_of_names(tmp_path, activation, cost):
     try:
         net = fastbp.Network([3, 2], activation, cost, backend="numpy-plain", rng=0)
     except fastbp.InputError:
-        return  # no pair
+        return  # this cost cannot be used with this activation
     net.save(tmp_path / "net")
     assert_same(fastbp.load(tmp_path / "net", backend="numpy-plain"), net)
 
 
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
-def test_every_generator_goes_on_where_it_stood(tmp_path, kind):
+def test_every_generator_continues_from_its_saved_state(tmp_path, kind):
     rng = np.random.Generator(getattr(np.random, kind)(0))
     net = fastbp.Network([3, 2], rng=rng, backend="numpy-plain")
     for draws in range(5):
@@ -126,14 +126,14 @@ def test_saving_changes_nothing_and_is_repeatable(tmp_path):
     assert_same(net, kept)
 
 
-def test_weights_that_were_assigned_are_those_saved(tmp_path):
+def test_assigned_weights_are_saved(tmp_path):
     net = fastbp.Network([3, 2], rng=0)
     net.weights[0] = np.arange(6.0).reshape(3, 2).T  # another dtype, another layout
     net.save(tmp_path / "net")
     np.testing.assert_array_equal(fastbp.load(tmp_path / "net").weights[0], [[0, 2, 4], [1, 3, 5]])
 
 
-def test_the_description_in_full(tmp_path):
+def test_the_whole_description(tmp_path):
     fastbp.Network([3, 4, 2], ["tanh", "sigmoid"], "cross-entropy", bias=False, dtype="float64", input_scale=0.25).save(
         tmp_path / "net"
     )
@@ -153,45 +153,51 @@ def test_the_description_in_full(tmp_path):
     assert {name: tensor.shape for name, tensor in tensors.items()} == {"weights.0": (4, 3), "weights.1": (2, 4)}
 
 
-# Formulas of one's own
+# The user's own activations and costs
 
 
-def test_formulas_of_ones_own_are_given_when_loading(tmp_path):
+def test_own_activations_and_costs_are_passed_to_load(tmp_path):
     path = tmp_path / "net"
     net = fastbp.Network([3, 4, 2], [SWISH, "identity"], FOURTH, rng=0)
     net.save(path)
     assert_same(fastbp.load(path, activations=[SWISH], cost=FOURTH), net)
     refused(
-        r"its activations include 'swish', none of fastbp's own; give them .*load\(path, activations=\[Activation",
+        r"it uses activations that are not part of fastbp: 'swish'; pass them: load\(path, activations=\[Activation",
         fastbp.load,
         path,
     )
-    refused("its activations include 'swish', none", fastbp.load, path, activations=[ACTIVATIONS["tanh"]], cost=FOURTH)
     refused(
-        r"its cost 'fourth-power' is none of fastbp's own; give it .*load\(path, cost=Cost",
+        "activations that are not part of fastbp: 'swish'",
+        fastbp.load,
+        path,
+        activations=[ACTIVATIONS["tanh"]],
+        cost=FOURTH,
+    )
+    refused(
+        r"it uses a cost that is not part of fastbp: 'fourth-power'; pass it: load\(path, cost=Cost",
         fastbp.load,
         path,
         activations=(SWISH,),
     )
     other = fastbp.Cost("other", fourth, fourth_prime)
     refused(
-        "its cost is 'fourth-power', and the one given is 'other'", fastbp.load, path, activations=[SWISH], cost=other
+        "cost must be 'fourth-power', as in the file, got 'other'", fastbp.load, path, activations=[SWISH], cost=other
     )
 
 
-def test_formulas_that_are_not_needed_do_no_harm(tmp_path):
+def test_activations_that_are_not_needed_are_ignored(tmp_path):
     net = fastbp.Network([3, 2], rng=0)
     net.save(tmp_path / "net")
     own = [SWISH, SWISH, ACTIVATIONS["sigmoid"]]
     assert_same(fastbp.load(tmp_path / "net", activations=iter(own), cost=COSTS["quadratic"]), net)
 
 
-def test_names_that_would_bring_back_other_formulas_are_refused(tmp_path):
+def test_names_that_do_not_identify_a_formula_are_refused(tmp_path):
     path = tmp_path / "net"
     tanh = fastbp.Activation("tanh", swish_f, swish_prime, needs_z=True)
     swish = fastbp.Activation("swish", swish_f, lambda z, a: 1.0)
     quadratic = fastbp.Cost("quadratic", fourth, fourth_prime)
-    message = "has the name of another, with other formulas, and a file knows them by their names"
+    message = "has the same name as another .*, and files identify them by name; rename yours"
     for net in (
         fastbp.Network([3, 4, 2], [tanh, "identity"]),
         fastbp.Network([3, 4, 2], [SWISH, swish]),
@@ -208,35 +214,35 @@ def test_names_that_would_bring_back_other_formulas_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"activations": SWISH}, "activations is Activation.*; wanted is a list of the Activations that are your own"),
-        ({"activations": "swish"}, "activations is 'swish'; wanted is a list"),
-        ({"activations": [swish_f]}, "activations is .*; wanted is a list"),
-        ({"activations": None}, "activations is None; wanted is a list"),
-        ({"cost": "quadratic"}, "cost is 'quadratic'; wanted is a Cost of your own"),
+        ({"activations": SWISH}, "activations must be a list of Activation objects, got Activation"),
+        ({"activations": "swish"}, "activations must be a list of Activation objects, got 'swish'"),
+        ({"activations": [swish_f]}, "activations must be a list of Activation objects, got "),
+        ({"activations": None}, "activations must be a list of Activation objects, got None"),
+        ({"cost": "quadratic"}, "cost must be a Cost object, got 'quadratic'"),
         ({"backend": "numpi"}, "unknown backend 'numpi'; did you mean 'numpy'"),
     ],
 )
-def test_options_of_load(tmp_path, options, message):
+def test_invalid_arguments_of_load(tmp_path, options, message):
     fastbp.Network([3, 2]).save(tmp_path / "net")
     refused(message, fastbp.load, tmp_path / "net", **options)
 
 
-# What cannot be saved, and what is no model
+# Networks that cannot be saved, and invalid model files
 
 
 class Foreign(np.random.PCG64):
     pass
 
 
-def test_what_cannot_be_saved_leaves_the_old_file(tmp_path):
+def test_a_network_that_cannot_be_saved_leaves_the_old_file(tmp_path):
     path = tmp_path / "net"
     net = fastbp.Network([3, 2], rng=0)
     net.save(path)
     old = path.read_bytes()
     foreign = fastbp.Network([3, 2], rng=np.random.Generator(Foreign(0)))
-    refused("a generator of Foreign cannot be saved; valid: PCG64, PCG64DXSM, MT19937", foreign.save, path)
+    refused("rng must use one of PCG64, PCG64DXSM, MT19937, .* to be saved, got Foreign", foreign.save, path)
     net.biases[0][0] = np.nan
-    refused(r"biases\[0\] holds NaN or infinity; wanted are finite numbers", net.save, path)
+    refused(r"biases\[0\] must be finite, got NaN or infinity", net.save, path)
     assert path.read_bytes() == old
 
 
@@ -248,58 +254,62 @@ def model(tmp_path_factory):
 
 
 def edited(model, path, change):
-    """Write a file like a model's, checksum and all, but for a change of its tensors and its description."""
+    """Write a copy of a model file with changed tensors or description, and a checksum that matches."""
     tensors, description = read_tensors(model, "model", 1)
     change(tensors, description)
     write_tensors(path, tensors, description)
 
 
-GONE = object()
+MISSING = object()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("kind", "checkpoint", "it is a checkpoint; wanted is a model"),
-        ("version", 2, "made by a later fastbp: version 2, and this one reads up to 1; upgrade: pip install -U fastbp"),
-        ("sizes", GONE, "its description has no 'sizes'"),
-        ("sizes", "3-4-2", "has 'sizes': '3-4-2'; wanted is of type list"),
-        ("sizes", [], "wanted are two layers or more"),
+        ("kind", "checkpoint", "it must be a file of kind 'model', got kind 'checkpoint'"),
+        (
+            "version",
+            2,
+            "written by a later fastbp, in version 2 of the format, .* up to 1; upgrade with pip install -U fastbp",
+        ),
+        ("sizes", MISSING, "'sizes' is missing from its description"),
+        ("sizes", "3-4-2", "'sizes' in its description must be of type list, got '3-4-2'"),
+        ("sizes", [], "sizes must be a list of two or more integers"),
         ("sizes", [3, 4, 2.0], r"sizes\[2\] must be an integer from 1 to 2147483647, got 2.0"),
-        ("sizes", [3, True, 2], r"sizes\[1\] is True"),
-        ("sizes", [3, -4, 2], r"sizes\[1\] is -4"),
-        ("sizes", [3, 5, 2], r"weights\[0\] has shape \(4, 3\); wanted is \(5, 3\)"),
+        ("sizes", [3, True, 2], r"sizes\[1\] must be an integer from 1 to 2147483647, got True"),
+        ("sizes", [3, -4, 2], r"sizes\[1\] must be an integer from 1 to 2147483647, got -4"),
+        ("sizes", [3, 5, 2], r"weights.0 must be float32 of shape \(5, 3\), got float32 of \(4, 3\)"),
         ("sizes", [3, 2**31 - 1, 2**31 - 1], "GiB of weights"),
         ("sizes", [3, 10**400, 2], r"sizes\[1\] must be an integer from 1 to 2147483647, got 10+\.\.\.0+"),
-        ("sizes", [3, 4, 2, 2], "1 activation.* for|2 activations for 3 layers of weights; wanted is one each"),
-        ("sizes", [3, 4], "2 activations for 1 layer"),
-        ("activations", GONE, "its description has no 'activations'"),
-        ("activations", "sigmoid", "wanted is of type list"),
-        ("activations", ["sigmoid", 3], "its activations include 3, none of fastbp's own"),
-        ("activations", ["sigmoid", ["tanh"]], r"its activations include \['tanh'\], none"),
-        ("activations", ["sigmoid", "softmax"], "cost 'quadratic' does not go with 'softmax'"),
-        ("activations", ["softmax", "sigmoid"], "softmax in layer 2"),
-        ("cost", None, "has 'cost': None; wanted is of type str"),
-        ("cost", "cubic", "its cost 'cubic' is none of fastbp's own"),
-        ("bias", 1, "has 'bias': 1; wanted is of type bool"),
-        ("bias", False, "its description and its tensors disagree: 'biases.0' is among its tensors"),
-        ("dtype", "float16", "dtype is 'float16'; valid: float32, float64"),
-        ("dtype", "f4", "dtype is 'f4'; valid: float32, float64"),
-        ("dtype", "\ud800", r"dtype is '\\ud800'; valid: float32, float64"),
-        ("dtype", f"({'9,' * 40})f4", r"dtype is '\(9,9,9,9.*\.\.\..*\)f4'; valid: float32, float64"),
-        ("dtype", "a" * 3_000_000, r"dtype is 'a+\.\.\.a+'; valid: float32, float64"),
-        ("dtype", "float64", "weights.0 has dtype float32; wanted is float64"),
-        ("dtype", 3, "wanted is of type str"),
-        ("generator", GONE, "its description has no 'generator'"),
-        ("generator", [], "wanted is of type dict"),
-        ("generator", {}, "its description has no 'bit_generator'"),
+        ("sizes", [3, 4, 2, 2], "activations must be a list of 3, one for each layer with weights, .* got a list of 2"),
+        ("sizes", [3, 4], "activations must be a list of 1, .* got a list of 2"),
+        ("activations", MISSING, "'activations' is missing from its description"),
+        ("activations", "sigmoid", "must be of type list, got 'sigmoid'"),
+        ("activations", ["sigmoid", 3], "it uses activations that are not part of fastbp: 3; pass them"),
+        ("activations", ["sigmoid", ["tanh"]], r"activations that are not part of fastbp: \['tanh'\]"),
+        ("activations", ["sigmoid", "softmax"], "cost 'quadratic' cannot be used with 'softmax'"),
+        ("activations", ["softmax", "sigmoid"], "softmax must be in the last layer only, got it in layer 2"),
+        ("cost", None, "'cost' in its description must be of type str, got None"),
+        ("cost", "cubic", "it uses a cost that is not part of fastbp: 'cubic'"),
+        ("bias", 1, "'bias' in its description must be of type bool, got 1"),
+        ("bias", False, "its tensors do not match its description: 'biases.0' is not expected"),
+        ("dtype", "float16", "dtype must be float32 or float64, got 'float16'"),
+        ("dtype", "f4", "dtype must be float32 or float64, got 'f4'"),
+        ("dtype", "\ud800", r"dtype must be float32 or float64, got '\\ud800'"),
+        ("dtype", f"({'9,' * 40})f4", r"dtype must be float32 or float64, got '\(9,9,9,9.*\.\.\..*\)f4'"),
+        ("dtype", "a" * 3_000_000, r"dtype must be float32 or float64, got 'a+\.\.\.a+'"),
+        ("dtype", "float64", r"weights.0 must be float64 of shape \(4, 3\), got float32"),
+        ("dtype", 3, "must be of type str, got 3"),
+        ("generator", MISSING, "'generator' is missing from its description"),
+        ("generator", [], r"must be of type dict, got \[\]"),
+        ("generator", {}, "'bit_generator' is missing from its description"),
         ("generator", {"bit_generator": "RANDU"}, "unknown generator 'RANDU'; valid: PCG64"),
-        ("generator", {"bit_generator": "PCG64"}, "not of the form that NumPy wants"),
+        ("generator", {"bit_generator": "PCG64"}, "not of the form that NumPy uses"),
     ],
 )
-def test_descriptions_of_no_network(model, tmp_path, name, value, message):
+def test_invalid_descriptions(model, tmp_path, name, value, message):
     def change(tensors, description):
-        if value is GONE:
+        if value is MISSING:
             del description[name]
         else:
             description[name] = value
@@ -311,21 +321,25 @@ def test_descriptions_of_no_network(model, tmp_path, name, value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("weights.1", GONE, "disagree: 'weights.1' is not among its tensors"),
-        ("biases.1", GONE, "disagree: 'biases.1' is not among its tensors"),
-        ("weights.2", np.ones((2, 2), np.float32), "disagree: 'weights.2' is among its tensors"),
-        ("", np.ones((2, 2), np.float32), "disagree: '' is among its tensors"),
-        ("weights.0", np.ones((3, 4), np.float32), r"weights\[0\] has shape \(3, 4\); wanted is \(4, 3\)"),
-        ("weights.0", np.ones((4, 3)), "weights.0 has dtype float64; wanted is float32"),
-        ("weights.0", np.ones((4, 3), np.int32), "weights.0 has dtype int32"),
-        ("biases.0", np.ones(4, np.float32), r"biases\[0\] has shape \(4,\); wanted is \(4, 1\)"),
-        ("biases.0", np.full((4, 1), np.inf, np.float32), r"biases\[0\] holds NaN, infinity"),
+        ("weights.1", MISSING, "do not match its description: 'weights.1' is missing"),
+        ("biases.1", MISSING, "do not match its description: 'biases.1' is missing"),
+        ("weights.2", np.ones((2, 2), np.float32), "do not match its description: 'weights.2' is not expected"),
+        ("", np.ones((2, 2), np.float32), "do not match its description: '' is not expected"),
+        (
+            "weights.0",
+            np.ones((3, 4), np.float32),
+            r"weights.0 must be float32 of shape \(4, 3\), got float32 of \(3, 4\)",
+        ),
+        ("weights.0", np.ones((4, 3)), r"weights.0 must be float32 of shape \(4, 3\), got float64"),
+        ("weights.0", np.ones((4, 3), np.int32), r"weights.0 must be float32 of shape \(4, 3\), got int32"),
+        ("biases.0", np.ones(4, np.float32), r"biases.0 must be float32 of shape \(4, 1\), got float32 of \(4,\)"),
+        ("biases.0", np.full((4, 1), np.inf, np.float32), "biases.0 must be finite, got NaN or infinity"),
     ],
 )
-def test_tensors_of_no_network(model, tmp_path, name, value, message):
+def test_invalid_tensors(model, tmp_path, name, value, message):
     def change(tensors, description):
         tensors.pop(name, None)
-        if value is not GONE:
+        if value is not MISSING:
             tensors[name] = value
 
     edited(model, tmp_path / "net", change)
@@ -335,7 +349,7 @@ def test_tensors_of_no_network(model, tmp_path, name, value, message):
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        ("MT19937", "pos", 625),  # NumPy would read what lies behind its buffer
+        ("MT19937", "pos", 625),  # NumPy would read beyond its buffer
         ("MT19937", "pos", -1),
         ("MT19937", "key", [1] * 623),
         ("MT19937", "key", [1.5] + [1] * 623),
@@ -355,17 +369,17 @@ def test_tensors_of_no_network(model, tmp_path, name, value, message):
         ("PCG64", "bit_generator", "MT19937"),
     ],
 )
-def test_states_of_no_generator(kind, name, value):
+def test_invalid_generator_states(kind, name, value):
     state = generator_state(np.random.Generator(getattr(np.random, kind)(0)))
     inner = state["state"]
     (inner if isinstance(inner, dict) and name in inner and value != {} else state)[name] = value
-    refused("the state of its generator is no", generator_from, state)
+    refused("the state of its generator is not ", generator_from, state)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_mutated_models_are_refused_or_the_same(model, tmp_path, data):
-    """Also with a checksum that fits, where what was changed is the description."""
+def test_mutated_models_are_refused_or_equal(model, tmp_path, data):
+    """Changes that the checksum does not detect must not matter."""
     content = bytearray(model.read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(content)))
@@ -391,7 +405,7 @@ JSON = st.recursive(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(["sizes", "activations", "cost", "bias", "dtype", "generator", "fastbp"]), value=JSON)
-def test_any_value_of_a_field_is_refused_in_one_line_or_says_nothing_else(model, tmp_path, name, value):
+def test_any_value_of_a_field_is_refused_in_one_line_or_means_the_same(model, tmp_path, name, value):
     edited(model, tmp_path / "net", lambda tensors, description: description.update({name: value}))
     message = ""
     try:
@@ -403,13 +417,13 @@ def test_any_value_of_a_field_is_refused_in_one_line_or_says_nothing_else(model,
     assert "\n" not in message
 
 
-def test_nothing_is_drawn_when_loading(model, monkeypatch):
+def test_loading_draws_no_random_numbers(model, monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", None)
     assert fastbp.load(model, backend="numpy-plain").sizes == (3, 4, 2)
 
 
-def test_the_checksum_is_sha256_of_what_it_says(model):
-    """By hand, so that other programs can check it."""
+def test_the_checksum_is_a_sha256_of_description_and_tensors(model):
+    """Computed here from the documented format, as another program would."""
     from safetensors import safe_open
 
     with safe_open(model, framework="np") as file:

@@ -1,4 +1,4 @@
-"""Training that goes on from a checkpoint ends bit-identical to training that never stopped."""
+"""Training that is resumed from a checkpoint ends bit-identical to training that was never interrupted."""
 
 import dataclasses
 import errno
@@ -40,14 +40,14 @@ def data():
 
 
 def train(path=None, *, backend="numpy", epochs=8, net=None, **options):
-    """Train a network, the same each time but for the options; return it and its history."""
+    """Train a network, which differs only in the options; return it and its history."""
     net = net or fastbp.Network([6, 5, 3], ["tanh", "sigmoid"], rng=1, backend=backend)
     given = {"epochs": epochs, "mini_batch_size": 7, "eta": 0.5, "progress": False} | options
     return net, net.train(*data(), checkpoint=path, **given)
 
 
 def assert_same(one, other):
-    """Assert that two networks with their histories are the same to the last bit, and will draw the same batches."""
+    """Assert that two networks and their histories are bit-identical, and that their generators have the same state."""
     (net, history), (net_2, history_2) = one, other
     for a, b in zip(
         [*net.to("numpy").weights, *net.to("numpy").biases],
@@ -61,7 +61,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("options", SETTINGS)
-def test_stopped_between_epochs_and_gone_on(options, backend, tmp_path):
+def test_a_run_stopped_between_epochs_is_resumed(options, backend, tmp_path):
     path = tmp_path / "run.safetensors"
     train(path, backend=backend, callback=lambda epoch: epoch.number == 3, **options)
     resumed = train(path, backend=backend, resume=True, **options)
@@ -69,23 +69,23 @@ def test_stopped_between_epochs_and_gone_on(options, backend, tmp_path):
 
 
 @pytest.mark.parametrize("options", SETTINGS)
-def test_a_run_that_is_over_is_only_read_again(options, tmp_path):
+def test_a_finished_run_is_only_read_again(options, tmp_path):
     path = tmp_path / "run.safetensors"
     over = train(path, **options)
     assert_same(train(path, resume=True, **options), over)
 
 
-def test_without_a_file_resume_begins(tmp_path):
+def test_resume_without_a_file_starts_a_run(tmp_path):
     assert_same(train(tmp_path / "run", resume=True), train())
 
 
-def test_more_epochs_can_be_asked_for(tmp_path):
+def test_the_number_of_epochs_may_increase(tmp_path):
     path = tmp_path / "run"
     train(path, epochs=3)
     assert_same(train(path, epochs=8, resume=True), train(epochs=8))
 
 
-def test_a_checkpoint_crosses_from_one_backend_to_another(tmp_path, backend):
+def test_a_run_is_resumed_on_another_backend(tmp_path, backend):
     path = tmp_path / "run"
     train(path, epochs=3, momentum=0.9, validation=0.2, patience=5)
     net, _ = train(path, backend=backend, resume=True, momentum=0.9, validation=0.2, patience=5)
@@ -94,7 +94,7 @@ def test_a_checkpoint_crosses_from_one_backend_to_another(tmp_path, backend):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_an_existing_checkpoint_is_replaced_only_when_asked_for(tmp_path):
+def test_an_existing_checkpoint_is_replaced_only_on_request(tmp_path):
     path = tmp_path / "run"
     train(path, epochs=3)
     kept = path.read_bytes()
@@ -128,8 +128,8 @@ EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
-def never_stopped(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("never-stopped")
+def uninterrupted_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "run.py").write_text(RUN)
     start = time.perf_counter()
     subprocess.run([sys.executable, folder / "run.py", "-", "whole", str(EPOCHS), folder / "end.npz"], check=True)
@@ -142,8 +142,8 @@ def same_files(one, other):
 
 
 @pytest.mark.parametrize("moment", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 20))])
-def test_killed_at_any_moment_and_gone_on(moment, never_stopped, tmp_path):
-    folder, seconds = never_stopped
+def test_a_run_killed_at_any_moment_is_resumed(moment, uninterrupted_run, tmp_path):
+    folder, seconds = uninterrupted_run
     command = [sys.executable, folder / "run.py", tmp_path / "run", "resume", str(EPOCHS), tmp_path / "end.npz"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         process.stdout.readline()
@@ -154,7 +154,7 @@ def test_killed_at_any_moment_and_gone_on(moment, never_stopped, tmp_path):
     assert same_files(tmp_path / "end.npz", folder / "end.npz")
 
 
-def test_ctrl_c_within_an_epoch_leaves_its_place(tmp_path, monkeypatch):
+def test_ctrl_c_within_an_epoch_saves_the_position(tmp_path, monkeypatch):
     path = tmp_path / "run"
     rng = np.random.default_rng(3)
     x, y = rng.random((6, 2_000), dtype=np.float32), rng.integers(0, 3, 2_000)
@@ -187,19 +187,19 @@ def test_ctrl_c_within_an_epoch_leaves_its_place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eta": 0.6}, r"its run has eta 'Constant\(eta=0.5\)', and this one 'Constant\(eta=0.6\)'"),
-        ({"mini_batch_size": 5}, "its run has mini_batch_size 7, and this one 5; pass the same, or resume_anyway=True"),
-        ({"lmbda": 0.1}, "its run has lmbda 0.0, and this one 0.1"),
-        ({"momentum": 0.1}, "its run has momentum 0.0, and this one 0.1"),
-        ({"net": fastbp.Network([6, 4, 3], ["tanh", "sigmoid"], rng=1)}, r"its run has sizes \[6, 5, 3\]"),
-        ({"net": fastbp.Network([6, 5, 3], rng=1)}, "its run has activations"),
+        ({"eta": 0.6}, r"eta must be 'Constant\(eta=0.5\)', as in the checkpoint, got 'Constant\(eta=0.6\)'"),
+        ({"mini_batch_size": 5}, "mini_batch_size must be 7, .* got 5; to continue .* resume_anyway=True"),
+        ({"lmbda": 0.1}, "lmbda must be 0.0, as in the checkpoint, got 0.1"),
+        ({"momentum": 0.1}, "momentum must be 0.0, as in the checkpoint, got 0.1"),
+        ({"net": fastbp.Network([6, 4, 3], ["tanh", "sigmoid"], rng=1)}, r"sizes must be \[6, 5, 3\], as"),
+        ({"net": fastbp.Network([6, 5, 3], rng=1)}, "activations must be .*, as in the checkpoint"),
         (
             {"net": fastbp.Network([6, 5, 3], ["tanh", "sigmoid"], rng=np.random.Generator(np.random.MT19937(1)))},
-            "its run has a generator of PCG64, and this one MT19937",
+            "rng must be a generator of PCG64, as in the checkpoint, got one of MT19937",
         ),
     ],
 )
-def test_another_run_is_refused_and_nothing_is_changed(change, message, tmp_path):
+def test_a_different_run_is_refused_and_changes_nothing(change, message, tmp_path):
     path = tmp_path / "run"
     train(path, epochs=2)
     kept = path.read_bytes()
@@ -217,12 +217,12 @@ def test_another_run_is_refused_and_nothing_is_changed(change, message, tmp_path
         (lambda t, d: d.pop("epoch"), "epoch must be an integer >= 1, got None"),
         (lambda t, d: d.update(done=-1), "done must be an integer >= 0, got -1"),
         (lambda t, d: d.update(total="much"), "total must be a number >= 0, got 'much'"),
-        (lambda t, d: d.pop("rng"), "its description has no 'rng'"),
-        (lambda t, d: d.update(best={"figure": 1.0, "epoch": 1}), "disagree about 'best.biases.0'"),
-        (lambda t, d: t.pop("weights.1"), "its tensors and its description disagree about 'weights.1'"),
-        (lambda t, d: t.pop("history.cost"), "history.cost is no vector of float64"),
-        (lambda t, d: t.update({"weights.0": np.zeros((2, 2), "float32")}), r"weights.0 is no finite float32 of shape"),
-        (lambda t, d: t.update({"velocity.weights.0": np.zeros(1)}), "disagree about 'velocity.weights.0'"),
+        (lambda t, d: d.pop("rng"), "'rng' is missing from its description"),
+        (lambda t, d: d.update(best={"figure": 1.0, "epoch": 1}), "'best.biases.0' is missing"),
+        (lambda t, d: t.pop("weights.1"), "its tensors do not match its description: 'weights.1' is missing"),
+        (lambda t, d: t.pop("history.cost"), "'history.cost' is missing"),
+        (lambda t, d: t.update({"weights.0": np.zeros((2, 2), "float32")}), r"weights.0 must be float32 of shape"),
+        (lambda t, d: t.update({"velocity.weights.0": np.zeros(1)}), "'velocity.weights.0' is not expected"),
         (lambda t, d: d.update(version=2), "later fastbp"),
         (lambda t, d: d.update(kind="model"), "model"),
     ],
@@ -239,7 +239,7 @@ def test_an_edited_checkpoint_is_refused_in_one_line(edit, message, tmp_path):
     assert str(raised.value).startswith("cannot load ")
 
 
-def test_what_cannot_be_kept_is_said_before_training(tmp_path):
+def test_invalid_checkpoint_arguments_are_refused_before_training(tmp_path):
     net = fastbp.Network([6, 5, 3], rng=1)
     with pytest.raises(fastbp.InputError, match="cannot write '/nowhere/run'"):
         net.train(*data(), checkpoint="/nowhere/run", progress=False)
@@ -251,10 +251,10 @@ def test_what_cannot_be_kept_is_said_before_training(tmp_path):
         fastbp.Network([6, 3], other).train(*data(), checkpoint=tmp_path / "run", progress=False)
 
 
-# A state that no run could go on from
+# States that cannot be resumed from
 
 
-def test_ctrl_c_in_an_epoch_that_diverges_leaves_the_sound_checkpoint(tmp_path, monkeypatch, caplog):
+def test_ctrl_c_in_an_epoch_that_diverges_keeps_the_previous_checkpoint(tmp_path, monkeypatch, caplog):
     path = tmp_path / "run"
     options = {"epochs": 4, "mini_batch_size": 5, "progress": False}
     x, y = data()
@@ -273,23 +273,23 @@ def test_ctrl_c_in_an_epoch_that_diverges_leaves_the_sound_checkpoint(tmp_path, 
 
     net = fastbp.Network([6, 5, 3], "identity", rng=1)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_STRETCH", 0.0)  # one mini-batch at a time
+        patch.setattr(training, "_SECONDS_PER_CALL", 0.0)  # one mini-batch at a time
         patch.setattr(training.Watcher, "advanced", interrupting)
         with pytest.raises(KeyboardInterrupt):
             net.train(x, y, eta=eta, checkpoint=path, callback=third_begins, **options)
     assert not np.isfinite(net.weights[0]).all()
     assert [path.read_bytes()] == kept
-    assert "weights.0 is no longer finite, and could not be resumed from" in caplog.text
+    assert "weights.0 is not finite and could not be resumed from" in caplog.text
     net = fastbp.Network([6, 5, 3], "identity", rng=1)
     resumed = net.train(x, y, eta=lambda epoch, epochs: 0.1, checkpoint=path, resume_anyway=True, **options)
     assert len(resumed.cost) == 4
 
 
-# A disk that is full for a while
+# A disk that is temporarily full
 
 
 def failing_in(epochs, monkeypatch):
-    """Return a callback, by which writing fails after each of these epochs."""
+    """Return a callback that makes writing fail after each of these epochs."""
     sync, failing = os.fsync, [1 in epochs]
 
     def fsync(descriptor):
@@ -301,7 +301,7 @@ def failing_in(epochs, monkeypatch):
     return lambda epoch: failing.append(epoch.number + 1 in epochs)
 
 
-def test_training_goes_on_where_a_checkpoint_cannot_be_written_and_tries_again(tmp_path, monkeypatch, caplog):
+def test_training_continues_after_a_failed_checkpoint_and_tries_again(tmp_path, monkeypatch, caplog):
     path = tmp_path / "run"
     there = []
     fail = failing_in({1, 2, 5}, monkeypatch)
@@ -313,11 +313,11 @@ def test_training_goes_on_where_a_checkpoint_cannot_be_written_and_tries_again(t
     assert_same(train(path, resume=True), trained)
 
 
-def test_training_fails_at_the_end_if_the_last_checkpoint_could_not_be_written(tmp_path, monkeypatch):
+def test_training_raises_at_the_end_if_the_last_checkpoint_failed(tmp_path, monkeypatch):
     path = tmp_path / "run"
     net = fastbp.Network([6, 5, 3], ["tanh", "sigmoid"], rng=1)
     callback = failing_in({6, 7, 8}, monkeypatch)
-    message = f"training is over, but its last checkpoint was not written: cannot write '{path}': No space left"
+    message = f"training has finished, but its last checkpoint was not written: cannot write '{path}': No space left"
     with pytest.raises(training.CheckpointError, match=re.escape(message)):
         train(path, net=net, callback=callback)
     monkeypatch.undo()
@@ -327,12 +327,12 @@ def test_training_fails_at_the_end_if_the_last_checkpoint_could_not_be_written(t
     assert_same(train(path, resume=True), whole)
 
 
-def test_the_progress_says_that_a_checkpoint_could_not_be_written(tmp_path, monkeypatch, capsys):
+def test_the_progress_output_warns_of_a_failed_checkpoint(tmp_path, monkeypatch, capsys):
     train(tmp_path / "run", epochs=2, progress=True, callback=failing_in({1}, monkeypatch))
     assert "warning: cannot write " in capsys.readouterr().err
 
 
-def test_a_disk_that_is_full_for_an_epoch(small_disk, caplog):
+def test_a_disk_that_is_full_for_two_epochs(small_disk, caplog):
     filler = small_disk / "filler"
 
     def callback(epoch):
@@ -348,7 +348,7 @@ def test_a_disk_that_is_full_for_an_epoch(small_disk, caplog):
     assert_same(train(small_disk / "run", resume=True), trained)
 
 
-# A checkpoint of another run
+# Checkpoints of a different run
 
 
 def halved(z):
@@ -399,21 +399,22 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_differs_is_named_and_refused_unless_it_is_meant(name, tmp_path):
+def test_a_difference_is_named_and_refused_without_resume_anyway(name, tmp_path):
     path = tmp_path / "run"
     first, other = CHANGES[name]
     plain(path, callback=lambda epoch: epoch.number == 2, **first)
     kept = path.read_bytes()
     message = (
-        f"its run was of different {name.partition(',')[0]}; pass the same, or resume_anyway=True (--resume-anyway)"
+        f"{name.partition(',')[0]} must be the same as in the checkpoint's run; to continue with a different run, "
+        "pass resume_anyway=True (--resume-anyway)"
     )
     refused(re.escape(message), plain, path, resume=True, **other)
     assert path.read_bytes() == kept
     assert len(plain(path, resume_anyway=True, **other)[1].cost) == 4
-    plain(path, resume=True, **(other if name != "seed" else {}))  # what is continued with is what the file is now of
+    plain(path, resume=True, **(other if name != "seed" else {}))  # the checkpoint now describes the changed run
 
 
-def test_the_same_run_is_known_by_other_objects_of_the_same_content(tmp_path):
+def test_equal_data_in_other_objects_is_the_same_run(tmp_path):
     path = tmp_path / "run"
     schedule = partial(lambda epoch, epochs, eta: eta, eta=0.1)
     options = {"validation": PAIR, "sample_weight": np.ones(50), "eta": schedule}
@@ -424,15 +425,15 @@ def test_the_same_run_is_known_by_other_objects_of_the_same_content(tmp_path):
     plain(path, x=x.astype(">f4"), y=np.eye(3)[y].T, resume=True, **options)
 
 
-def test_of_different_sizes_or_another_optimizer_nothing_can_be_continued(tmp_path):
+def test_resume_anyway_refuses_other_sizes_and_optimizers(tmp_path):
     path = tmp_path / "run"
     train(path, epochs=2)
-    refused("wanted is the same, or another checkpoint", train, path, resume_anyway=True, optimizer="adam")
+    refused("pass the same value, or use another checkpoint", train, path, resume_anyway=True, optimizer="adam")
     net = fastbp.Network([6, 4, 3], ["tanh", "sigmoid"], rng=1)
-    refused("its run has sizes", train, path, resume_anyway=True, net=net)
+    refused("sizes must be .*, as in the checkpoint", train, path, resume_anyway=True, net=net)
 
 
-def test_a_run_that_continues_with_other_settings_begins_its_epoch_again(tmp_path):
+def test_a_run_continued_with_other_settings_restarts_its_epoch(tmp_path):
     path = tmp_path / "run"
     train(path, epochs=2)
     tensors, description = read_tensors(path, "checkpoint", 1)
@@ -442,23 +443,23 @@ def test_a_run_that_continues_with_other_settings_begins_its_epoch_again(tmp_pat
     assert history.cost[2] == train(epochs=1, mini_batch_size=10, net=net)[1].cost[0]
 
 
-def test_figures_of_other_validation_data_are_not_compared_with(tmp_path):
+def test_the_best_epoch_is_reset_for_other_validation_data(tmp_path):
     path = tmp_path / "run"
     x, y = data()
     options = {"patience": 9, "epochs": 3, "eta": 1e-9}
-    plain(path, validation=(x, plain(epochs=1, eta=1e-9)[0].predict(x)), **options)  # all of them right
+    plain(path, validation=(x, plain(epochs=1, eta=1e-9)[0].predict(x)), **options)  # all classified correctly
     _, history = plain(path, validation=(x, y), resume_anyway=True, **options | {"epochs": 5})
     assert history.best_epoch == 4
 
 
-def test_a_network_without_a_seed_and_the_one_that_was_stopped_go_on(tmp_path):
+def test_the_stopped_network_and_one_without_a_seed_can_be_resumed(tmp_path):
     path = tmp_path / "run"
     net, _ = train(path, epochs=2, validation=0.2)
     assert_same(train(path, net=net, validation=0.2, resume=True), train(validation=0.2))
     train(path, epochs=9, net=fastbp.Network([6, 5, 3], ["tanh", "sigmoid"]), validation=0.2, resume=True)
 
 
-def test_a_checkpoint_without_fingerprints_is_compared_by_what_it_has(tmp_path):
+def test_a_checkpoint_without_fingerprints_is_compared_by_its_other_fields(tmp_path):
     path = tmp_path / "run"
     plain(path, epochs=2)
     tensors, description = read_tensors(path, "checkpoint", 1)
@@ -468,7 +469,7 @@ def test_a_checkpoint_without_fingerprints_is_compared_by_what_it_has(tmp_path):
     plain(path, resume=True, x=data()[0] + 1, slope=2.0, late=0.2)
 
 
-def test_the_command_refuses_another_split_and_continues_when_told_to(tmp_path, capsys):
+def test_the_command_refuses_another_split_without_resume_anyway(tmp_path, capsys):
     x, y = data()
     file, path = tmp_path / "data.csv", str(tmp_path / "run")
     np.savetxt(file, np.column_stack([x.T, y]), delimiter=",")
@@ -479,13 +480,14 @@ def test_the_command_refuses_another_split_and_continues_when_told_to(tmp_path, 
 
     run()
     refused("exists; pass resume=True", run)
-    refused("its run was of different x, y, validation, seed; .*--resume-anyway", run, "--resume", "--seed", "1")
+    message = "x, y, validation, seed must be the same as in the checkpoint's run; .*--resume-anyway"
+    refused(message, run, "--resume", "--seed", "1")
     run("--resume-anyway", "--seed", "1", "--epochs", "3")
     run("--overwrite", "--seed", "2")
     assert "epoch 3/3" in capsys.readouterr().err
 
 
-def test_the_command_saves_its_network_where_the_last_checkpoint_fails(tmp_path, monkeypatch, capsys):
+def test_the_command_saves_the_network_if_the_last_checkpoint_failed(tmp_path, monkeypatch, capsys):
     def failing(*arguments):
         raise fastbp.InputError("cannot write 'run': No space left on device")
 
@@ -495,13 +497,13 @@ def test_the_command_saves_its_network_where_the_last_checkpoint_fails(tmp_path,
     with pytest.raises(SystemExit, match="2"):
         cli.fastbp.main([*command, "--save", str(save)], standalone_mode=False)
     fastbp.load(save)
-    assert "training is over, but its last checkpoint was not written" in capsys.readouterr().err
+    assert "training has finished, but its last checkpoint was not written" in capsys.readouterr().err
 
 
-# Two runs at once
+# Two runs at the same time
 
 
-def test_a_checkpoint_in_use_is_refused_with_the_number_of_the_process(tmp_path):
+def test_a_checkpoint_in_use_is_refused_with_the_process_id(tmp_path):
     path = tmp_path / "run"
 
     def meanwhile(epoch):
@@ -512,7 +514,7 @@ def test_a_checkpoint_in_use_is_refused_with_the_number_of_the_process(tmp_path)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, training.DivergedError, ZeroDivisionError])
-def test_however_training_ends_the_lock_is_gone(error, tmp_path):
+def test_the_lock_is_removed_however_training_ends(error, tmp_path):
     def callback(epoch):
         raise error
 
@@ -528,7 +530,7 @@ import os, signal, sys
 from fastbp.files.locks import locked
 
 with locked("run"):
-    child = sys.argv[1] == "forked" and os.fork() == 0  # which outlives it, as a worker may
+    child = sys.argv[1] == "forked" and os.fork() == 0  # which outlives its parent, as a worker may
     if child or sys.argv[1] == "alone":
         print("held", flush=True)
     sys.stdin.readline()
@@ -551,7 +553,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(how, tmp_path):
         assert os.listdir(tmp_path) == ["run"]
 
 
-def test_a_planted_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
+def test_a_symbolic_link_in_place_of_the_lock_is_not_followed(tmp_path):
     (tmp_path / "private").write_bytes(b"old")
     (tmp_path / "run.lock").symlink_to("private")
     refused("cannot write '.*run.lock': ", train, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Fingerprints of data and formulas: equal for equal content, whatever its form, and bounded in what they read."""
+"""Fingerprints of data and formulas: equal for equal content in any layout, and bounded in time and memory."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_layout_and_byte_order_do_not_matter(other):
         ROWS[::-1],
         ROWS[:-1],
     ],
-    ids=["dtype", "shape", "a last digit", "order", "an example less"],
+    ids=["dtype", "shape", "a last digit", "order", "one example fewer"],
 )
 def test_values_shape_dtype_and_order_matter(other):
     assert of_examples(other, np.asarray) != of_examples(ROWS, np.asarray)
@@ -46,7 +46,7 @@ def test_backends_agree(backend):
 
 
 @pytest.mark.parametrize("width", [1000, 100_000, 2**23])
-def test_of_large_data_a_bounded_sample_is_read_in_bounded_pieces(width):
+def test_large_data_are_sampled_in_bounded_pieces(width):
     read = []
 
     def to_host(piece):
@@ -64,7 +64,7 @@ def test_of_large_data_a_bounded_sample_is_read_in_bounded_pieces(width):
         assert of_examples(np.broadcast_to(other, rows.shape), np.asarray) != one
 
 
-def test_a_schedule_that_fails_later_or_counts_its_calls_is_left_to_training():
+def test_a_schedule_that_fails_or_counts_its_calls_is_not_disturbed():
     class Counting:
         calls = 0
 
@@ -103,14 +103,14 @@ for source in (SOURCE, SOURCE.replace("[1.0, 2.0]", "[1.5, 2.0]"), SOURCE.replac
 """
 
 
-def test_formulas_have_the_same_fingerprint_in_each_process_and_another_for_another_content(run_python):
+def test_the_fingerprint_of_a_formula_depends_on_its_content_only(run_python):
     one, other = (run_python(FORMULAS, PYTHONHASHSEED=seed) for seed in "12")
     assert one.stderr == other.stderr == ""
     assert one.stdout == other.stdout
     assert len(set(one.stdout.splitlines())) == 3
 
 
-def test_formulas_of_fastbp_have_none_and_generators_without_a_constant_part_neither():
+def test_built_in_formulas_and_generators_without_a_constant_part_have_no_fingerprint():
     assert fingerprints.of_formulas(fastbp.Network([2, 1])._plan) == {}
     assert fingerprints.of_generator(np.random.MT19937(0).state) == ""
     one, other = (fingerprints.of_generator(np.random.Philox(seed).state) for seed in (0, 1))
