@@ -1,4 +1,4 @@
-"""Instruments for a GPU made of this machine: its streams do at once what is enqueued, unless they are held."""
+"""Stand-in `Instruments`: streams on the CPU that run enqueued work at once unless they are blocked."""
 
 from contextlib import contextmanager, nullcontext
 
@@ -7,7 +7,7 @@ from gpu_stand_in import StandIn
 
 
 class StreamedDevice:
-    """A stand-in's device whose current stream can be held: what is then enqueued is done when it is let go."""
+    """A stand-in device whose current stream can be blocked; work enqueued meanwhile runs when it is unblocked."""
 
     def __init__(self, device):
         self._device, self.waiting, self.on_default = device, None, False
@@ -29,7 +29,7 @@ class StreamedDevice:
 
 
 class TF32Device:
-    """A stand-in's device that multiplies factors rounded to 10 bits."""
+    """A stand-in device that rounds the factors of products to 10 bits."""
 
     def __init__(self, device):
         self._device = device
@@ -47,13 +47,13 @@ def rounded(array):
 
 
 class StandInInstruments:
-    """What `Instruments` asks CuPy, asked of a stand-in."""
+    """Replaces `Instruments`."""
 
     def __init__(self, backend, streamed=StreamedDevice):
         self.device = backend.device = streamed(backend.device)
 
     def about(self, number):
-        return {"device": f"a stand-in, number {number}, which proves nothing of a GPU"}
+        return {"device": f"a stand-in, number {number}, which says nothing about GPUs"}
 
     def stream(self):
         return nullcontext()
@@ -65,7 +65,7 @@ class StandInInstruments:
         self.device.on_default = False
 
     @contextmanager
-    def held(self):
+    def blocked(self):
         self.device.waiting = []
         yield
         waiting, self.device.waiting = self.device.waiting, None

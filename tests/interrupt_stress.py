@@ -1,7 +1,7 @@
-"""Ctrl-C at random moments of short trainings: `python tests/interrupt_stress.py 6000`.
+"""Ctrl-C at random times during short trainings: `python tests/interrupt_stress.py 6000`.
 
-Each training has a validation and a checkpoint. It must end whole or with KeyboardInterrupt and nothing else; the
-process must be as before, and a following training give the same bits.
+Each training has validation data and a checkpoint. It must complete or raise KeyboardInterrupt, and nothing else. The
+state of the process must be as before, and the next training must give the same bits.
 """
 
 import mmap
@@ -19,16 +19,16 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 import fastbp
-from fastbp.backends.numpy import second_thread, threads
-from fastbp_kernels.cpu import halves
+from fastbp.backends.numpy import threads, worker
+from fastbp_kernels.cpu import work_sharing
 
 
 def state_of_process():
-    """Return what an interrupted training must leave as it was."""
-    second, free = second_thread._second, []
+    """Return the state that an interrupted training must not change."""
+    thread, free = worker._worker, []
 
     def acquire():
-        for lock in (second.lock, threads.limits.lock, global_compiler_lock._lock):
+        for lock in (thread.lock, threads.limits.lock, global_compiler_lock._lock):
             free.append(lock.acquire(blocking=False))
             if free[-1]:
                 lock.release()
@@ -36,16 +36,16 @@ def state_of_process():
     other = threading.Thread(target=acquire)
     other.start()
     other.join()
-    blas = second_thread._blas()
+    blas = worker._blas()
     counts = None if blas is None else blas.threads()
     limits = len(threads.limits._blocks), len(threads.limits._trainings), dict(threads.limits._before)
-    board = halves.board[halves.PRESENT], halves.board[halves.STATE]
-    wanted = len(second._users), second._wanted.is_set()
-    return signal.getsignal(signal.SIGINT), free, counts, limits, tuple(map(int, board)), wanted
+    slot = work_sharing.slot[work_sharing.WORKER_PRESENT], work_sharing.slot[work_sharing.STATE]
+    users = len(thread._users), thread._in_use.is_set()
+    return signal.getsignal(signal.SIGINT), free, counts, limits, tuple(map(int, slot)), users
 
 
 def trained(path=None):
-    """Train a small network, from a checkpoint on if it is there, and use it; return it."""
+    """Train a small network, from a checkpoint if the file exists, use it, and return it."""
     rng = np.random.default_rng(1)
     x, y = rng.random((64, 640), np.float32), rng.integers(0, 10, 640)
     net = fastbp.Network([64, 40, 10], rng=0)
@@ -75,7 +75,7 @@ for line in sys.stdin:
 
 
 class Presser:
-    """A process of its own that presses Ctrl-C: a thread would get its turn only where Python looks for signals."""
+    """A separate process that presses Ctrl-C: a thread would run only where Python checks for signals."""
 
     def __init__(self, folder):
         path = folder / "pressed"
@@ -103,7 +103,7 @@ class Presser:
 
 
 def interrupted(times, seed=0):
-    """Interrupt so many trainings, and look after each whether all is as before; return how they ended."""
+    """Interrupt `times` trainings and check the state of the process after each; return how they ended."""
     with tempfile.TemporaryDirectory() as folder:
         presser = Presser(Path(folder))
         try:
@@ -124,7 +124,7 @@ def _interrupted(times, draw, presser, path):
             try:
                 presser.press_after(draw.uniform(0.0, longest))
                 trained(path)
-                ended = "whole"
+                ended = "complete"
             finally:
                 presser.wait()
         except KeyboardInterrupt:
@@ -140,6 +140,6 @@ def _interrupted(times, draw, presser, path):
 
 
 if __name__ == "__main__":
-    second_thread._ENOUGH = 0
+    worker._MIN_MULTIPLICATIONS = 0
     with threads.use_threads(2):
         print(dict(interrupted(int(sys.argv[1]))))

@@ -1,7 +1,7 @@
-"""Where the algorithm runs: which backends there are, and which one is meant.
+"""Backends: where the equations run.
 
-A backend is chosen by the data, by an argument, by `use_backend` or by the environment variable FASTBP_BACKEND, in this
-order.
+Functions of arrays, like `fastbp.backprop`, use the backend of their arrays. A network uses, in this order, the backend
+given as an argument, the one set with `use_backend`, the one named in the environment variable FASTBP_BACKEND, "numpy".
 """
 
 import logging
@@ -14,24 +14,49 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
-from fastbp.backends.array_kinds import NAMES, detach, device_of, kind
+from fastbp.backends.array_kinds import NAMES, BackendName, detach, device_of, kind
 from fastbp.errors import InputError, brief, choose
 from fastbp.operations import Backend
 
-__all__ = ["NAMES", "available", "detach", "device_of", "get", "infer", "kind", "restored", "use_backend"]
-_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # a device other than the current one, products of less precision
+__all__ = [
+    "NAMES",
+    "BackendLike",
+    "BackendName",
+    "available",
+    "detach",
+    "device_of",
+    "get",
+    "infer",
+    "kind",
+    "restored",
+    "use_backend",
+]
+
+BackendLike: TypeAlias = BackendName | ModuleType | Backend
+"""A backend, the name of one, or an array API namespace."""
+
+_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # the device number, and TF32 products
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
 def available() -> dict[str, str | None]:
-    """Return every backend's name, with None where it can be used and otherwise the reason why not.
+    """Return the name of every backend, with None if it can be used, else the reason why it cannot.
 
-    "numpy" is compiled and fused, "cupy" the same on a GPU; "numpy-plain" the same equations as plain NumPy
-    expressions, for comparison; the others are namespaces of the array API. Of these CuPy alone, where it is
-    installed, is imported to find out.
+    Returns
+    -------
+    dict
+        Maps the names in `NAMES` to None or to a reason: one line that includes the command that fixes it.
 
+    Notes
+    -----
+    "numpy" runs compiled, fused kernels on the CPU. "cupy" does the same on a GPU. "numpy-plain" runs the same
+    equations as plain NumPy expressions, for comparison. The others run them on an array API library. The function
+    imports none of these libraries except CuPy, if it is installed.
+
+    Examples
+    --------
     >>> available()["numpy"] is None
     True
     """
@@ -44,14 +69,36 @@ def available() -> dict[str, str | None]:
     return reasons
 
 
-def get(choice: Any = None) -> Backend:
-    """Return a backend by its name, or over an array namespace, or the current one for None.
+def get(choice: BackendLike | None = None) -> Backend:
+    """Return a backend.
 
-    "cupy" is CuPy's current device, "cupy:1" the second; "cupy+tf32" multiplies float32 matrices faster with 10 bits of
-    their mantissas. "auto" is "cupy" where a device answers and otherwise "numpy", and says once which.
+    Parameters
+    ----------
+    choice : str, module or Backend, optional
+        The name of a backend, or an array API namespace, whose arrays must be writable. By default the current backend:
+        the one set with `use_backend`, else the one named in the environment variable FASTBP_BACKEND, else "numpy".
 
-    Raises `InputError` for a name that is unknown, or a backend that cannot be used, with the reason.
+        "cupy" is CuPy's current device and "cupy:1" the second GPU. With "cupy+tf32" or "cupy:1+tf32", products of
+        float32 matrices are faster and keep 10 bits of the mantissas. "auto" is "cupy" if a GPU can be used and "numpy"
+        otherwise; the choice is logged once.
 
+    Returns
+    -------
+    Backend
+        The same object for the same name and device.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or the backend cannot be used. The message contains the reason.
+
+    Notes
+    -----
+    Type checkers know the names with the GPU numbers 0 to 7. For a name made at run time, like ``f"cupy:{rank}"``, use
+    ``typing.cast(BackendName, name)``.
+
+    Examples
+    --------
     >>> get("numpy").name
     'numpy'
     """
@@ -65,9 +112,30 @@ def get(choice: Any = None) -> Backend:
 
 
 @contextmanager
-def use_backend(choice: Any) -> Iterator[Backend]:
-    """Make a backend the current one within a `with` block, in this thread or task.
+def use_backend(choice: BackendLike) -> Iterator[Backend]:
+    """Set the current backend within a `with` block.
 
+    Parameters
+    ----------
+    choice : str, module or Backend
+        As for `get`.
+
+    Yields
+    ------
+    Backend
+        The backend.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown or the backend cannot be used.
+
+    Notes
+    -----
+    The setting applies to the current thread or asyncio task only.
+
+    Examples
+    --------
     >>> with use_backend("numpy-plain"):
     ...     get().name
     'numpy-plain'
@@ -80,11 +148,26 @@ def use_backend(choice: Any) -> Iterator[Backend]:
 
 
 def infer(**arrays: Any) -> Backend:
-    """Return the backend that runs on arrays of the first one's kind; the others may be of any that lie beside it.
+    """Return the backend for the given arrays. The first array decides.
 
-    For NumPy's arrays that is the current backend if it works on them, else "numpy", as for those of a library whose
-    arrays cannot be written to. Raises `InputError`, naming both, for arrays on the host and on a GPU, or on two GPUs.
+    Parameters
+    ----------
+    **arrays : array
+        Arrays of any library, all on the CPU or all on the same GPU. The keywords are used in error messages.
 
+    Returns
+    -------
+    Backend
+        The backend of the first array's library. For NumPy arrays this is the current backend if it works on NumPy
+        arrays, else "numpy". It is the same for libraries whose arrays are read-only.
+
+    Raises
+    ------
+    InputError
+        If the arrays are on different devices.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> infer(x=np.zeros(3), y=np.zeros(3)).name
     'numpy'
@@ -93,17 +176,18 @@ def infer(**arrays: Any) -> Backend:
     number = device_of(array)
     for name, other in others:
         if None in (number, device_of(other)) and number != device_of(other):
-            here, there = ("on the host", "on a GPU") if number is None else ("on a GPU", "on the host")
-            given = f"{first} is {kind(array)}'s, {here}, and {name} is {kind(other)}'s, {there}"
-            raise InputError(f"{given}; wanted is one place")
+            here, there = ("on the CPU", "on a GPU") if number is None else ("on a GPU", "on the CPU")
+            given = f"{first} ({kind(array)}) is {here} and {name} ({kind(other)}) is {there}"
+            raise InputError(f"{given}; move both to one device")
         if device_of(other) != number:
-            raise InputError(f"{first} is on GPU {number} and {name} on GPU {device_of(other)}; wanted is one device")
+            given = f"{first} is on GPU {number} and {name} is on GPU {device_of(other)}"
+            raise InputError(f"{given}; move both to one device")
     if kind(array) == "cupy":
         return _named(f"cupy:{number}")
     if kind(array) in NAMES and kind(array) != "numpy":
         return _named(kind(array))
     if kind(array) != "numpy":
-        with suppress(InputError):  # of a namespace whose arrays cannot be written to
+        with suppress(InputError):  # from libraries whose arrays are read-only
             return _over(array.__array_namespace__())
     current = get()
     return current if current.name.startswith("numpy") else _named("numpy")
@@ -126,8 +210,8 @@ def _automatic() -> Backend:
 
     reason = unavailable_reason()
     backend = _named("numpy" if reason else "cupy")
-    why = f", since cupy cannot be used: {reason}" if reason else ""
-    logging.getLogger("fastbp").warning(f"backend auto: {backend.name}{why}")
+    why = f", because cupy cannot be used: {reason}" if reason else ""
+    logging.getLogger("fastbp").warning(f"backend auto: using {backend.name}{why}")
     return backend
 
 
@@ -152,13 +236,13 @@ def _over(namespace: ModuleType) -> Backend:
     from fastbp.backends.array_api import ArrayAPI
 
     if not hasattr(namespace, "take"):
-        raise InputError(f"{namespace.__name__!r} is no namespace of the array API; valid backends: {', '.join(NAMES)}")
+        raise InputError(f"{namespace.__name__!r} is not an array API namespace; valid backends: {', '.join(NAMES)}")
     return ArrayAPI(root, namespace)
 
 
 def restored(name: str, namespace: str) -> Backend:
-    """Return the backend that a pickle names."""
-    return get(name if name.partition(":")[0] in NAMES else import_module(namespace))
+    """Return the backend whose name, or whose array API namespace, was written to a pickle."""
+    return _named(name) if name.partition(":")[0] in NAMES else _over(import_module(namespace))
 
 
 Backend.restore = staticmethod(restored)

@@ -1,7 +1,7 @@
-"""The interpreted backend: plain array expressions over any namespace of the array API whose arrays can be written to.
+"""The interpreted backend: plain array expressions on any array API namespace with writable arrays.
 
-Every operation is its equation. It is the reference that compiled code is compared with, and the proof that nothing
-particular to NumPy is in the equations.
+Every operation is written as its equation. Compiled code is compared with this backend, and it shows that the equations
+do not depend on NumPy.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,24 @@ Array = Any
 
 
 class ArrayAPI(Backend):
-    """The equations interpreted over an array namespace.
+    """The equations, interpreted with the functions of an array API namespace.
 
+    Parameters
+    ----------
+    name : str
+        The name of the backend.
+    xp : module
+        The array API namespace.
+    device : object, optional
+        The device for new arrays, by default the namespace's.
+
+    Raises
+    ------
+    InputError
+        If the arrays of the namespace are read-only.
+
+    Examples
+    --------
     >>> ArrayAPI("numpy-plain", np).empty((2, 3), "float32").shape
     (2, 3)
     """
@@ -28,10 +44,11 @@ class ArrayAPI(Backend):
         try:
             self.empty((1,), "float32")[...] = 0.0
         except (TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"backend {name!r}: its arrays cannot be written to, and fastbp works in place") from error
+            reason = "its arrays cannot be written to, and fastbp updates arrays in place"
+            raise InputError(f"backend {name!r} cannot be used: {reason}") from error
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return the operations as array expressions; they take any dtype."""
+        """Return the operations as array expressions, which accept any dtype."""
         *hidden, last = formulas.activations
         rule = formulas.output
         layers = [self._layer(g.f, g.prime, formulas.bias, keep_z or g.needs_z) for g in hidden]
@@ -46,8 +63,8 @@ class ArrayAPI(Backend):
             nabla: Array, first: Array, second: Array, w: Array,
         ) -> None:  # fmt: skip
             if formulas.rule is not None:
-                moved = formulas.rule.formula(w, nabla + decay * w, first, second, eta, k_1, k_2, k_3)
-                w[...], first[...], second[...] = moved
+                updated = formulas.rule.formula(w, nabla + decay * w, first, second, eta, k_1, k_2, k_3)
+                w[...], first[...], second[...] = updated
 
         def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array, sums: Array) -> None:
             error = self._filled(rule.error(z, a, y), a)
@@ -77,24 +94,24 @@ class ArrayAPI(Backend):
         c[...] = product if beta == 0.0 else product + beta * c
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Interpret an equation; what overflows is found by its cost, not by a warning of every element."""
+        """Interpret an equation. NumPy's warnings are off: an overflow shows in the cost, which is then not finite."""
         with np.errstate(all="ignore"):
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
-        """Return the transpose, a view."""
+        """Return the transpose, which is a view."""
         return rows.T
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
-        """Return a new array on the backend's device."""
+        """Return a new, uninitialized array on the backend's device."""
         return self.xp.empty(tuple(shape), dtype=getattr(self.xp, dtype), device=self.device)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return an array of the namespace; it may share the host's memory."""
+        """Return an array of the namespace. It may share memory with the host array."""
         return self.xp.asarray(np.require(host, requirements="W"), device=self.device)
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
-        """Return a NumPy copy."""
+        """Return a copy as a NumPy array."""
         if isinstance(array, np.ndarray):
             return array.copy()
         from array_api_compat import to_device
@@ -102,19 +119,19 @@ class ArrayAPI(Backend):
         return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of the namespace's own; raises `InputError` for one that lies elsewhere, or is sparse."""
+        """Return the array if it belongs to this library; raises `InputError` if it is sparse or on another device."""
         native = super().from_foreign(name, array)
         if native is None or isinstance(native, np.ndarray):
             return native
         like = self.empty((0,), "float32")
-        for what in ("device", "layout"):  # which PyTorch's have
-            given, wanted = getattr(native, what, None), getattr(like, what, None)
-            if given != wanted:
-                raise InputError(f"{name} has {what} {given}; wanted is the network's: {wanted}")
+        for attribute in ("device", "layout"):  # of PyTorch tensors
+            given, expected = getattr(native, attribute, None), getattr(like, attribute, None)
+            if given != expected:
+                raise InputError(f"{name} must have the {attribute} of the network, {expected}, got {given}")
         return native
 
     def synchronize(self) -> None:
-        """Do nothing: these namespaces are done when they return."""
+        """Do nothing, because these libraries compute synchronously."""
 
     def _layer(
         self, f: Callable[..., Array], prime: Callable[..., Array], bias: bool, keeps_z: bool
@@ -135,12 +152,12 @@ class ArrayAPI(Backend):
         out[...] = columns if scale == 1.0 else scale * columns
 
     def _sum(self, delta: Array, sums: Array) -> None:
-        """Write δ 1, where there are biases for it."""
+        """Write δ 1, the sum of the columns of δ, if the network has biases."""
         if sums.shape[0]:
             sums[...] = self.xp.sum(delta, axis=1, keepdims=True)
 
     def _filled(self, value: Array, like: Array) -> Array:
-        """Return what a formula gives as an array, of which a formula may be one number."""
+        """Return the value of a formula as an array of the shape of `like`. A formula may return a single number."""
         return value if hasattr(value, "dtype") else self.xp.full_like(like, value)
 
     def _write(self, value: Array, out: Array) -> None:

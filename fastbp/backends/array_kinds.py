@@ -1,18 +1,40 @@
 """Which library an array belongs to, and which device it is on."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+# fmt: off
+BackendName: TypeAlias = Literal[
+    "numpy", "numpy-plain", "cupy", "torch", "array_api_strict", "auto",
+    "cupy:0", "cupy:1", "cupy:2", "cupy:3", "cupy:4", "cupy:5", "cupy:6", "cupy:7",
+    "cupy+tf32", "cupy:0+tf32", "cupy:1+tf32", "cupy:2+tf32", "cupy:3+tf32",
+    "cupy:4+tf32", "cupy:5+tf32", "cupy:6+tf32", "cupy:7+tf32",
+]
+# fmt: on
+"""The names that `fastbp.backends.get` accepts, for type checkers; at run time any GPU number is accepted."""
+
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
-"""The names of the backends."""
+"""The names of the backends, without devices and options."""
 
 _DLPACK_CUDA = 2  # kDLCUDA
 
 
 def kind(array: Any) -> str:
-    """Return the name of the package that an array is of; lists and numbers count as NumPy's. Nothing is imported.
+    """Return the name of an array's library, without importing it.
 
+    Parameters
+    ----------
+    array : array_like
+        An array of any library, a list or a number.
+
+    Returns
+    -------
+    str
+        The name of the top-level package, like "torch". For lists, numbers and objects that are not arrays, "numpy".
+
+    Examples
+    --------
     >>> kind(np.zeros(3)), kind([0.0])
     ('numpy', 'numpy')
     """
@@ -23,8 +45,20 @@ def kind(array: Any) -> str:
 
 
 def detach(array: Any) -> Any:
-    """Return an array without a history of its own that it would pass on, as PyTorch's tensors may have.
+    """Return a PyTorch tensor without its gradient history; other arrays are returned unchanged.
 
+    Parameters
+    ----------
+    array : array_like
+        An array of any library.
+
+    Returns
+    -------
+    array_like
+        An array that shares memory with the given one, or the given one.
+
+    Examples
+    --------
     >>> detach([1.0])
     [1.0]
     """
@@ -32,8 +66,20 @@ def detach(array: Any) -> Any:
 
 
 def device_of(array: Any) -> int | None:
-    """Return the number of the GPU that an array lies on, CuPy's or by the DLPack protocol; None if it lies on none.
+    """Return the number of the GPU that an array is on.
 
+    Parameters
+    ----------
+    array : array_like
+        An array of CuPy, or of any library that supports the DLPack protocol.
+
+    Returns
+    -------
+    int or None
+        The number of the CUDA device; None for arrays on the CPU and objects that are not arrays.
+
+    Examples
+    --------
     >>> device_of(np.zeros(3)) is None
     True
     """
@@ -42,5 +88,5 @@ def device_of(array: Any) -> int | None:
     try:
         device, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
     except (ValueError, TypeError, RuntimeError, BufferError):
-        return None  # it lies nowhere, like a meta tensor of PyTorch's
+        return None  # it has no memory, like PyTorch's meta tensors
     return number if device == _DLPACK_CUDA else None

@@ -1,12 +1,12 @@
-"""Forking while other threads import or compile: the process waits for them first, as their locks would no_step locked.
+"""Safe `os.fork` while other threads import or compile: the fork waits for them first.
 
-A child has one thread, the one that forked. A lock that another thread held, such as an import's or the one of Numba's
-compiler, is never released there, and the child would wait for it for good as soon as it trains. This module is
-imported where Numba is about to be.
+A child process has only the thread that called fork. A lock that another thread held at that moment, such as an import
+lock or the lock of Numba's compiler, is never released in the child, which would then hang as soon as it trains. This
+module is imported just before Numba is.
 """
 
 import _thread
-import logging  # noqa: F401 (which holds its lock while forking, and compilers log: registered before, it does so after)
+import logging  # noqa: F401 (it locks itself at forks, and compilers log: imported first, it locks after our handler)
 import os
 import signal
 import sys
@@ -22,17 +22,19 @@ _PACKAGES = ("fastbp", "fastbp_kernels", "numba", "llvmlite", "scipy", "numpy", 
 
 
 class _Fork(threading.local):
-    """A fork under way in this thread: the lock it holds, and the modules it has waited for or is importing itself."""
+    """The state of a fork in progress in this thread: the lock it holds, and the modules it has waited for."""
 
     def __init__(self) -> None:
         self.compiler: Any = None
         self.waited: set[str] = set()
-        self.ctrl_c = uninterrupted()  # an exception in what is called at a fork is printed and ignored
+        self.ctrl_c = uninterrupted()  # an exception in a fork handler would be printed and ignored
 
 
 _fork = _Fork()
 _pressed: list[int] = []
-_press_again = partial(_pressed.sort, key=_thread.interrupt_main)  # in C alone: it is raised where the fork returns
+# Only C code: KeyboardInterrupt is then raised where the fork returns, not in a handler. For each entry, `sort` calls
+# `interrupt_main(entry)`.
+_press_again = partial(_pressed.sort, key=_thread.interrupt_main)
 
 
 def _before() -> None:
@@ -43,8 +45,8 @@ def _before() -> None:
     while names := _imported_elsewhere():
         _release()  # the import may need it
         _fork.waited.add(names[0])
-        with suppress(Exception):  # reported to the other thread
-            import_module(names[0])  # returns when the other thread has imported it, at once if this one is about to
+        with suppress(Exception):  # it is raised in the other thread
+            import_module(names[0])  # waits for the other thread; returns at once if this thread is importing it
         _acquire()
 
 
@@ -72,12 +74,12 @@ def _after_in_child() -> None:
     _release()
     with suppress(KeyboardInterrupt):
         _fork.ctrl_c.__exit__(None, None, None)
-    for name in _imported_elsewhere():  # begun since: Python then says that the import was halted, and does not wait
+    for name in _imported_elsewhere():  # started meanwhile: None makes a later import fail instead of hang
         sys.modules[name] = None  # type: ignore[assignment]
 
 
 def _imported_elsewhere() -> list[str]:
-    """Return the modules needed for training that other threads are importing, but for those waited for before."""
+    """Return the modules needed for training that are being imported, except those already waited for."""
     named = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES]
     specs = [(name, getattr(module, "__spec__", None)) for name, module in named if name not in _fork.waited]
     return [name for name, spec in specs if getattr(spec, "_initializing", False)]

@@ -1,6 +1,7 @@
-"""Fused kernels of a network's formulas, for NumPy and CuPy alike; what cannot be compiled is blamed by its name.
+"""Compile fused kernels from a network's formulas, for the NumPy and the CuPy backend.
 
-`kernels` is the module that makes them, `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
+If a formula cannot be compiled, the error names the activation or the cost. The argument `kernels` is the module that
+compiles: `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ Kernel = Any
 
 
 def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
-    """Return the kernel a = σ(z + b); raises `InputError` if σ cannot be compiled."""
+    """Return the kernel for a = σ(z + b); raises `InputError` if σ cannot be compiled."""
     if activation == softmax:
         return kernels.softmax(dtype, bias=bias)
     with _naming_owner(f"activation {brief(activation.name)}"):
@@ -24,13 +25,13 @@ def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, ke
 
 
 def hadamard(kernels: Any, activation: Activation, dtype: str, **options: bool) -> Kernel:
-    """Return the kernel δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
+    """Return the kernel for δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
     with _naming_owner(f"activation {brief(activation.name)}"):
         return kernels.hadamard(activation.prime, dtype, **options)
 
 
 def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) -> Kernel:
-    """Return the kernel of (BP1); raises `InputError` if one of its formulas cannot be compiled."""
+    """Return the kernel for (BP1); raises `InputError` if one of its formulas cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
     try:
@@ -44,7 +45,7 @@ def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) ->
 
 
 def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> Kernel:
-    """Return the kernel that adds up C_x; raises `InputError` if its formula cannot be compiled."""
+    """Return the kernel that adds C_x to the total; raises `InputError` if its formula cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
     if rule.activation == softmax:
@@ -59,7 +60,7 @@ def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> K
 
 @contextmanager
 def _naming_owner(owner: str) -> Iterator[None]:
-    """Say whose formula it is that cannot be compiled."""
+    """Add the name of the activation or the cost to the error of a formula that cannot be compiled."""
     try:
         yield
     except FormulaError as error:

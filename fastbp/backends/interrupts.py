@@ -1,10 +1,10 @@
-"""Ctrl-C at a moment of our choosing: between mini-batches, never in the middle of one.
+"""Delay KeyboardInterrupt to a safe point: between mini-batches, not in the middle of one.
 
-Python raises KeyboardInterrupt wherever it happens to be: between two statements that belong together, or in a Python
-function that C code has called and whose exceptions it replaces (Numba's dispatcher) or drops (llvmlite's callbacks).
+By default Python raises KeyboardInterrupt at any bytecode: between two statements that belong together, or in a Python
+function called from C code that replaces its exceptions (Numba's dispatcher) or ignores them (llvmlite's callbacks).
 """
 
-# The functions of `signal` convert to and from enums, which takes ten times as long.
+# The functions of `signal` convert to and from enums, which takes ten times longer.
 import _signal  # type: ignore[import-not-found]
 import threading
 from collections.abc import Callable
@@ -18,19 +18,18 @@ _default = _signal.default_int_handler
 
 
 class uninterrupted:  # noqa: N801 (it is used like a function)
-    """Hold Ctrl-C back until the block ends, then raise KeyboardInterrupt, also in place of another exception.
+    """Hold Ctrl-C back until the block ends, then raise KeyboardInterrupt, even if the block raises something else.
 
-    A second Ctrl-C ends a compilation, which may take long; all others are held back too. Blocks can be nested: the
-    outermost one decides. Outside the main thread, or where the program has set its own handler of SIGINT, nothing
-    changes.
+    During a compilation, which may take long, a second Ctrl-C raises KeyboardInterrupt at once; elsewhere it is also
+    held back. Blocks can be nested; the outermost one raises. The block does nothing outside the main thread and in
+    programs that have set their own SIGINT handler.
 
     >>> with uninterrupted():
     ...     pass
     """
 
-    # The handler in here never raises but in a compilation, and `signal` runs the handler of a signal that is pending
-    # before it changes anything. So there is no bytecode at which an interrupt could leave the handler in place, or
-    # end the block early.
+    # The handler raises only during a compilation, and `signal` runs the handler of a pending signal before it changes
+    # anything. So there is no bytecode at which an interrupt could leave the handler installed or end the block early.
 
     __slots__ = ("_holds", "_pressed")
 
@@ -48,7 +47,7 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
                 raise KeyboardInterrupt
 
     def let_through(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function that Ctrl-C may interrupt; raise KeyboardInterrupt instead if it has been pressed before."""
+        """Call a function that Ctrl-C may interrupt; if Ctrl-C has been pressed, raise KeyboardInterrupt instead."""
         try:
             if self._holds:
                 _signal.signal(_SIGINT, _default)
@@ -66,7 +65,7 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
 
 
 def _is_compiling(frame: FrameType | None) -> bool:
-    """Return whether a frame is that of a compiler, or called by one: nothing has been computed there so far."""
+    """Return whether a compiler is in the call stack of a frame. If so, the kernel has not started to compute."""
     while frame is not None:
         if frame.f_code in COMPILERS:
             return True

@@ -1,4 +1,4 @@
-"""Names from before 0.2 that pickles of a `Network` refer to; they now live in `fastbp.operations`."""
+"""Aliases for pickles of a `Network` from before version 0.2; the objects are now in `fastbp.operations`."""
 
 from fastbp.backends import restored as _restored
 from fastbp.operations import Formulas, Parameters, Plan

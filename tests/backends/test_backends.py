@@ -1,4 +1,4 @@
-"""Where the algorithm runs: chosen by the data, by argument, by use_backend, by the environment."""
+"""The choice of a backend: from the data, by an argument, with use_backend, from the environment."""
 
 import numpy as np
 import pytest
@@ -8,20 +8,20 @@ from fastbp import backends
 from fastbp.backends.cupy.diagnosis import unavailable_reason
 
 
-def test_available_names_every_backend_and_why_not():
+def test_available_lists_every_backend_with_a_reason_if_it_cannot_be_used():
     reasons = backends.available()
     assert list(reasons) == ["numpy", "numpy-plain", "cupy", "torch", "array_api_strict"]
     assert reasons["numpy"] is None
     assert reasons["cupy"] == unavailable_reason()
 
 
-def test_what_is_not_installed_is_said_with_the_command_that_mends_it(monkeypatch):
+def test_the_reason_for_a_missing_package_is_its_install_command(monkeypatch):
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert backends.available()["array_api_strict"] == "not installed: pip install array-api-strict"
     assert backends.available()["torch"] == "not installed: pip install torch"
 
 
-def test_by_argument_over_use_backend_over_the_environment(monkeypatch):
+def test_the_argument_overrides_use_backend_and_that_the_environment(monkeypatch):
     monkeypatch.setenv("FASTBP_BACKEND", "array_api_strict")
     assert fastbp.Network([2, 2]).backend == "array_api_strict"
     with fastbp.use_backend("numpy-plain") as chosen:
@@ -32,13 +32,13 @@ def test_by_argument_over_use_backend_over_the_environment(monkeypatch):
     assert fastbp.Network([2, 2]).backend == "numpy"
 
 
-def test_use_backend_ends_with_its_block_whatever_happens():
+def test_use_backend_ends_with_its_block_after_an_exception():
     with pytest.raises(ZeroDivisionError), fastbp.use_backend("numpy-plain"):
         raise ZeroDivisionError
     assert backends.get().name == "numpy"
 
 
-def test_a_namespace_can_be_given_itself():
+def test_an_array_namespace_can_be_passed():
     import array_api_strict
 
     assert fastbp.Network([2, 2], backend=array_api_strict).backend == "array_api_strict"
@@ -51,7 +51,7 @@ def test_a_namespace_can_be_given_itself():
         ("nunpy", "unknown backend 'nunpy'; did you mean 'numpy'"),
         (3, "unknown backend '3'; valid: numpy"),
         (["numpy"], r"unknown backend \"\['numpy'\]\"; "),
-        (pytest, "'pytest' is no namespace of the array API; valid backends: numpy"),
+        (pytest, "'pytest' is not an array API namespace; valid backends: numpy"),
     ],
 )
 def test_unknown_backends_are_refused(choice, message):
@@ -83,7 +83,7 @@ def test_parameters_and_results_are_arrays_of_the_backend(backend):
     assert isinstance(net.predict(x), np.ndarray)
 
 
-def test_data_may_be_of_the_backends_kind_or_the_hosts(backend):
+def test_data_may_be_numpy_arrays_or_arrays_of_the_backend(backend):
     xp = backends.get(backend).xp
     host = np.random.default_rng(0).random((3, 6)).astype(np.float32)
     labels = np.array([0, 1, 0, 1, 1, 0])
@@ -95,7 +95,7 @@ def test_data_may_be_of_the_backends_kind_or_the_hosts(backend):
     assert nets[0].accuracy(host, labels) == nets[1].accuracy(xp.asarray(host), xp.asarray(labels))
 
 
-def test_every_backend_starts_and_goes_the_same_way(backend):
+def test_every_backend_trains_to_the_same_parameters(backend):
     x, y = np.random.default_rng(0).random((5, 23)), np.arange(23) % 3
     results = []
     for name in ("numpy", backend):
@@ -106,7 +106,7 @@ def test_every_backend_starts_and_goes_the_same_way(backend):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-def test_bytes_train_like_the_same_numbers_in_float(backend):
+def test_uint8_data_train_like_the_same_values_in_float(backend):
     pixels = np.random.default_rng(0).integers(0, 3, (4, 12)).astype(np.uint8)
     results = []
     for x in (pixels, pixels.astype(np.float32), np.asfortranarray(pixels)):
@@ -118,7 +118,7 @@ def test_bytes_train_like_the_same_numbers_in_float(backend):
             np.testing.assert_array_equal(first, other)
 
 
-def test_backprop_takes_the_array_module_from_the_data(backend):
+def test_backprop_uses_the_array_module_of_the_data(backend):
     xp = backends.get(backend).xp
     rng = np.random.default_rng(0)
     arrays = [xp.asarray(rng.random(shape)) for shape in ((2, 3), (2, 1), (3, 4), (2, 4))]

@@ -1,5 +1,8 @@
-"""CuPy's own calls, without a GPU: real arrays of CuPy over the host's memory, its real code around cuBLAS, and what
-cannot run here bound to the signatures that CuPy declares."""
+"""The calls of CuPy, tested without a GPU.
+
+The arrays are real CuPy arrays on host memory, and products go through CuPy's real code around cuBLAS. For functions
+that need a GPU, the arguments are checked against the signatures that CuPy declares.
+"""
 
 import ctypes
 import importlib
@@ -26,20 +29,20 @@ from fastbp.backends.cupy.device import CuPy, CuPyDevice
 from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import plan_of
-from fastbp_kernels.cuda import kernels as cuda
+from fastbp_kernels.cuda import compilation
 from ptx import run
 
 pytestmark = pytest.mark.cuda
 
 
-def over_host(host):
-    """Return an array of CuPy's over the memory of one of NumPy's: as many views of it as one likes need no GPU."""
+def cupy_view(host):
+    """Return a CuPy array that shares the memory of a NumPy array. Views of it can be made without a GPU."""
     memory = cupy.cuda.UnownedMemory(host.ctypes.data, max(host.nbytes, 1), host, 0)
     return cupy.ndarray(host.shape, host.dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
 
 
-def on_host(array):
-    """Return NumPy's view of such memory, in the layout of the array."""
+def numpy_view(array):
+    """Return a NumPy view of such an array, with the same memory layout."""
     if array.size == 0:
         return np.empty(array.shape, array.dtype)
     bytes_ = (ctypes.c_char * array.nbytes).from_address(array.data.ptr)
@@ -47,8 +50,8 @@ def on_host(array):
     return np.frombuffer(bytes_, array.dtype).reshape(array.shape, order=order)
 
 
-def bound(real, stand_in):
-    """Return a stand-in that takes only what the signature of the real function does."""
+def with_signature_of(real, stand_in):
+    """Return a stand-in that accepts only the arguments of the real function's signature."""
     signature = inspect.signature(real)
 
     def call(*arguments, **named):
@@ -66,7 +69,7 @@ def matrix(pointer, rows, columns, ld, dtype):
 
 
 def gemm_on_host(dtype):
-    """Return cuBLAS's function as its manual defines it, for pointers into the host's memory."""
+    """Return cuBLAS's gemm as its manual defines it, for pointers to host memory."""
 
     def gemm(handle, op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         alpha, beta = (matrix(p, 1, 1, 1, dtype)[0, 0] for p in (alpha, beta))
@@ -80,20 +83,20 @@ def gemm_on_host(dtype):
 
 @pytest.fixture
 def device(monkeypatch):
-    """CuPy's device, with the driver's part done on the host."""
+    """A `CuPyDevice` whose driver calls are replaced by NumPy code on the host."""
     keep = []
 
     def empty(shape, dtype):
         keep.append(np.full(shape, 7, dtype))
-        return over_host(keep[-1])
+        return cupy_view(keep[-1])
 
     def asarray(host):
         keep.append(host.copy())
-        return over_host(keep[-1])
+        return cupy_view(keep[-1])
 
-    monkeypatch.setattr(cupy, "empty", bound(cupy.empty, empty))
-    monkeypatch.setattr(cupy, "asarray", bound(cupy.asarray, asarray))
-    monkeypatch.setattr(cupy, "asnumpy", bound(cupy.asnumpy, lambda array: on_host(array).copy()))
+    monkeypatch.setattr(cupy, "empty", with_signature_of(cupy.empty, empty))
+    monkeypatch.setattr(cupy, "asarray", with_signature_of(cupy.asarray, asarray))
+    monkeypatch.setattr(cupy, "asnumpy", with_signature_of(cupy.asnumpy, lambda array: numpy_view(array).copy()))
     monkeypatch.setattr(cupy.cuda, "Device", lambda number: nullcontext())
     monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 0)
     monkeypatch.setattr(cupy_device, "get_cublas_handle", lambda: 1)
@@ -107,19 +110,19 @@ def device(monkeypatch):
 
     def loaded(kernel, number):
         def launch(grid, block, arguments, *, shared_mem):
-            host = [on_host(a) if isinstance(a, cupy.ndarray) else a for a in arguments]
+            host = [numpy_view(a) if isinstance(a, cupy.ndarray) else a for a in arguments]
             run(kernel.ptx, grid, block, *host, shared_bytes=shared_mem)
 
         return launch
 
-    monkeypatch.setattr(cuda, "_function", loaded)
+    monkeypatch.setattr(compilation, "_loaded", loaded)
     return CuPyDevice(0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [[5, 4, 3], [3, 1, 2], [1, 1]])
-def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, rng):
-    """Views, transposes, leading dimensions and launches, one-row and one-column blocks among them."""
+def test_training_on_cupy_arrays_equals_training_on_numpy_arrays(device, dtype, sizes, rng):
+    """Including views, transposes, leading dimensions and launches, and blocks of one row or one column."""
     weights = [rng.standard_normal((n, k)) for k, n in pairwise(sizes)]
     biases = [rng.standard_normal((1, n)) for n in sizes[1:]]
     x, y, order = rng.random((9, sizes[0])), rng.random((9, sizes[-1])), rng.permutation(9)
@@ -130,7 +133,7 @@ def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, 
         here = (lambda host: host) if backend.kind == "cupy" else np.copy
         p = Parameters(tuple(here(up(w)) for w in weights), tuple(plan.backend.columns(here(up(b))) for b in biases))
         nothing = tuple(plan.block(0, 1) for _ in weights)
-        resting = OptimizerState(*[Parameters(nothing, nothing)] * 3)
+        no_state = OptimizerState(*[Parameters(nothing, nothing)] * 3)
         operations = plan.operations()
         examples = Examples(up(x), up(y), plan.block(0, 9), 0.5)
         for m, part in ((4, order[:8]), (1, order[8:])):
@@ -140,7 +143,7 @@ def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, 
             step = step_config(SGD(), 0.7, steps=0, count=2, lmbda=0.1, n=9)
             indices = plan.backend.upload(np.asarray(part))
             plan.backend.run(
-                equations.train_mini_batches, operations, p, resting, ws, examples, indices, step, m, total
+                equations.train_mini_batches, operations, p, no_state, ws, examples, indices, step, m, total
             )
         parameters = [plan.backend.to_host(a).ravel(order="A") for a in (*p.weights, *p.biases)]
         results.append([*parameters, np.array(plan.backend.read_cost_total(total))])
@@ -149,7 +152,7 @@ def test_mini_batches_on_cupys_arrays_are_those_on_numpys(device, dtype, sizes, 
 
 
 def _fill(array, value):
-    (array if isinstance(array, np.ndarray) else on_host(array))[...] = value
+    (array if isinstance(array, np.ndarray) else numpy_view(array))[...] = value
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -159,8 +162,8 @@ def test_tf32_is_switched_on_for_a_product_and_off_again(device, fails, monkeypa
     monkeypatch.setattr(cublas, "setMathMode", lambda handle, mode: modes.append(mode))
     product = cublas.sgemm
     monkeypatch.setattr(cublas, "sgemm", lambda *arguments: modes.append("product") or product(*arguments))
-    a, out = (over_host(np.ones((2, 2), np.float32)) for _ in range(2))
-    b = over_host(np.ones((3 if fails else 2, 2), np.float32))
+    a, out = (cupy_view(np.ones((2, 2), np.float32)) for _ in range(2))
+    b = cupy_view(np.ones((3 if fails else 2, 2), np.float32))
     precise, fast = CuPyDevice(0), CuPyDevice(0, tf32=True)
     if fails:
         with pytest.raises(AssertionError):
@@ -172,7 +175,7 @@ def test_tf32_is_switched_on_for_a_product_and_off_again(device, fails, monkeypa
         assert modes == ["product", 3, "product", 0]
 
 
-def test_a_gpu_says_its_name_what_drives_it_and_how_much_memory_it_has(device, monkeypatch):
+def test_description_and_free_memory_of_a_gpu(device, monkeypatch):
     runtime = cupy.cuda.runtime
     monkeypatch.setattr(runtime, "getDeviceProperties", lambda number: {"name": b"A GPU"})
     monkeypatch.setattr(runtime, "driverGetVersion", lambda: 13020)
@@ -184,12 +187,12 @@ def test_a_gpu_says_its_name_what_drives_it_and_how_much_memory_it_has(device, m
 
 
 def declared(real):
-    """Return the parameters that CuPy's compiled code declares in the first line of its documentation."""
+    """Return the parameters in the first line of the docstring of a compiled CuPy function."""
     line = re.match(r"[\w.]+\((.*?)\)", real.__doc__)
     return [] if line is None else [p.strip() for p in line[1].split(",") if p.strip() and p.strip() != "self"]
 
 
-def test_what_only_a_gpu_can_run_is_there_with_the_parameters_it_is_given():
+def test_signatures_of_the_cupy_functions_that_need_a_gpu():
     assert len(declared(function.Module.load)) == 1
     assert len(declared(function.Module.get_function)) == 1
     assert declared(cublas.getMathMode) == ["intptr_t handle"]
@@ -202,10 +205,10 @@ def test_what_only_a_gpu_can_run_is_there_with_the_parameters_it_is_given():
     assert inspect.isdatadescriptor(cupy.cuda.Device.compute_capability)
 
 
-def test_a_launch_gets_as_far_as_the_driver():
-    """CuPy packs a launch's arguments before it asks the driver, of which there is none here."""
+def test_a_launch_packs_its_arguments_and_reaches_the_driver():
+    """CuPy packs the arguments of a launch before it calls the driver, which is missing here."""
     launch = function.Function.__new__(function.Function)
-    a = over_host(np.ones(3, np.float32))
+    a = cupy_view(np.ones(3, np.float32))
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError):
         launch((1, 1), (32, 1), (a, np.float32(1), np.uint64(3)), shared_mem=16)
     with pytest.raises(TypeError, match="shared_memory"):
@@ -214,25 +217,25 @@ def test_a_launch_gets_as_far_as_the_driver():
 
 def test_arrays_of_another_device_are_refused(device):
     backend = CuPy("cupy", device)
-    elsewhere = _elsewhere(backend)
-    with pytest.raises(fastbp.InputError, match=r"x is on GPU 1, and the network on GPU 0; wanted is one device"):
-        backend.from_foreign("x", elsewhere)
-    with pytest.raises(fastbp.InputError, match="x is on GPU 0 and y on GPU 1; wanted is one device"):
-        backends.infer(x=over_host(np.ones(3)), y=elsewhere)
+    on_gpu_1 = _on_gpu_1(backend)
+    with pytest.raises(fastbp.InputError, match=r"x is on GPU 1 and the network is on GPU 0; move both to one"):
+        backend.from_foreign("x", on_gpu_1)
+    with pytest.raises(fastbp.InputError, match="x is on GPU 0 and y is on GPU 1; move both to one device"):
+        backends.infer(x=cupy_view(np.ones(3)), y=on_gpu_1)
 
 
-def _elsewhere(backend):
+def _on_gpu_1(backend):
     host = np.ones(3)
     memory = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, 1)
     return cupy.ndarray(3, "float64", memptr=cupy.cuda.MemoryPointer(memory, 0))
 
 
-def test_cupys_own_arrays_are_taken_as_they_are(device):
-    array = over_host(np.ones((2, 3), np.float32))
+def test_cupy_arrays_are_used_without_a_copy(device):
+    array = cupy_view(np.ones((2, 3), np.float32))
     assert CuPy("cupy", device).from_foreign("x", array) is array
     assert CuPy("cupy", device).from_foreign("x", np.ones(3)) is None
 
 
-def test_rows_that_lie_side_by_side_are_not_copied(device):
-    rows = over_host(np.ones((3, 2), np.float32))
+def test_contiguous_rows_are_not_copied(device):
+    rows = cupy_view(np.ones((3, 2), np.float32))
     assert CuPy("cupy", device).contiguous(rows.T.T).data.ptr == rows.data.ptr

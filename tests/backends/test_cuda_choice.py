@@ -1,4 +1,4 @@
-"""How the CUDA backend is chosen, and what becomes of arrays and networks that go there; no GPU is needed for it."""
+"""The choice of the CUDA backend and of its device, and arrays of other libraries on it; tested without a GPU."""
 
 import pickle
 import re
@@ -8,15 +8,15 @@ import pytest
 
 import fastbp
 from fastbp import backends
-from fastbp.backends.cupy import device as cupy_backend
-from fastbp.backends.cupy import diagnosis as cuda_present
+from fastbp.backends.cupy import device as cupy_device
+from fastbp.backends.cupy import diagnosis
 
 pytestmark = pytest.mark.cuda
-NOTHING_HERE = "no GPU at all: buy one"
+NO_GPU = "no GPU at all: buy one"
 
 
 class Device:
-    """What is made of a number and a precision, in the place of `CuPyDevice`."""
+    """Replaces `CuPyDevice`."""
 
     def __init__(self, number, *, tf32=False):
         self.number, self.tf32, self.xp = number, tf32, np
@@ -24,22 +24,22 @@ class Device:
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Two GPUs that answer, of which the second is CuPy's current one."""
+    """Two usable GPUs; the second is CuPy's current device."""
     monkeypatch.setattr(
-        cuda_present, "unavailable_reason", lambda device=None: None if device in (None, 0, 1) else "only two"
+        diagnosis, "unavailable_reason", lambda device=None: None if device in (None, 0, 1) else "only two"
     )
-    monkeypatch.setattr(cupy_backend, "CuPyDevice", Device)
-    monkeypatch.setattr(cupy_backend, "_current", lambda: 1)
-    cupy_backend._on_device.cache_clear()
+    monkeypatch.setattr(cupy_device, "CuPyDevice", Device)
+    monkeypatch.setattr(cupy_device, "_current", lambda: 1)
+    cupy_device._on_device.cache_clear()
     backends._automatic.cache_clear()
     yield
-    cupy_backend._on_device.cache_clear()
+    cupy_device._on_device.cache_clear()
     backends._automatic.cache_clear()
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(cuda_present, "unavailable_reason", lambda device=None: NOTHING_HERE)
+    monkeypatch.setattr(diagnosis, "unavailable_reason", lambda device=None: NO_GPU)
     backends._automatic.cache_clear()
     yield
     backends._automatic.cache_clear()
@@ -55,7 +55,7 @@ def no_gpu(monkeypatch):
         ("cupy+tf32", 1, True, "cupy:1+tf32"),
     ],
 )
-def test_a_name_says_device_and_precision(gpus, name, number, tf32, full):
+def test_the_name_selects_device_and_precision(gpus, name, number, tf32, full):
     backend = backends.get(name)
     assert (backend.device.number, backend.device.tf32, backend.name, backend.kind) == (number, tf32, full, "cupy")
     assert backends.get(name) is backend
@@ -73,26 +73,26 @@ def test_other_names_are_unknown(name):
         backends.get(name)
 
 
-def test_a_device_that_is_not_there(gpus):
+def test_a_device_that_does_not_exist(gpus):
     with pytest.raises(fastbp.InputError, match="backend 'cupy' cannot be used: only two"):
         backends.get("cupy:7")
 
 
-def test_without_a_gpu_the_reason_is_said(no_gpu):
-    with pytest.raises(fastbp.InputError, match=f"backend 'cupy' cannot be used: {NOTHING_HERE}"):
+def test_without_a_gpu_the_error_contains_the_reason(no_gpu):
+    with pytest.raises(fastbp.InputError, match=f"backend 'cupy' cannot be used: {NO_GPU}"):
         fastbp.Network([2, 1], backend="cupy")
-    assert backends.available()["cupy"] == NOTHING_HERE
+    assert backends.available()["cupy"] == NO_GPU
 
 
-def test_auto_takes_the_gpu_and_says_so_once(gpus, capsys):
+def test_auto_uses_the_gpu_and_logs_it_once(gpus, caplog):
     assert backends.get("auto").kind == backends.get("auto").kind == "cupy"
-    assert capsys.readouterr().err == "backend auto: cupy:1\n"
+    assert caplog.messages == ["backend auto: using cupy:1"]
 
 
-def test_auto_without_a_gpu_is_numpy_and_says_why_once(no_gpu, capsys, monkeypatch):
+def test_auto_without_a_gpu_uses_numpy_and_logs_the_reason_once(no_gpu, caplog, monkeypatch):
     monkeypatch.setenv("FASTBP_BACKEND", "auto")
     assert fastbp.Network([2, 1]).backend == fastbp.Network([2, 1]).backend == "numpy"
-    assert capsys.readouterr().err == f"backend auto: numpy, since cupy cannot be used: {NOTHING_HERE}\n"
+    assert caplog.messages == [f"backend auto: using numpy, because cupy cannot be used: {NO_GPU}"]
 
 
 class OnGPU:
@@ -108,18 +108,18 @@ class OnGPU:
         return np
 
 
-def test_anything_on_the_same_gpu_is_taken_by_dlpack(gpus):
+def test_arrays_of_other_libraries_on_the_same_gpu_are_imported_with_dlpack(gpus):
     backend = backends.get("cupy:0")
-    taken = []
-    backend.device.from_foreign = lambda array: taken.append(array) or "the same memory"
+    imported = []
+    backend.device.from_foreign = lambda array: imported.append(array) or "the same memory"
     array = OnGPU()
     assert backend.from_foreign("x", array) == "the same memory"
-    assert taken == [array]
-    with pytest.raises(fastbp.InputError, match="x is on GPU 1, and the network on GPU 0; wanted is one device"):
+    assert imported == [array]
+    with pytest.raises(fastbp.InputError, match="x is on GPU 1 and the network is on GPU 0; move both to one"):
         backend.from_foreign("x", OnGPU(1))
 
 
 def test_a_softmax_wider_than_shared_memory_is_refused(gpus):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
-    with pytest.raises(fastbp.InputError, match="softmax over 12257 outputs; wanted are at most 12256 in float32"):
+    with pytest.raises(fastbp.InputError, match="softmax in float32 must have at most 12256 outputs, got 12257"):
         fastbp.Network([2, 12_257], "softmax", "log-likelihood", backend="cupy:0")

@@ -1,4 +1,4 @@
-"""The CUDA backend without a GPU: a stand-in runs all of it but CuPy's own calls."""
+"""The CUDA backend without a GPU: a stand-in for the device runs everything except the calls of CuPy."""
 
 from itertools import chain, count
 from types import SimpleNamespace
@@ -17,9 +17,9 @@ from fastbp.optimizers import Adam
 pytestmark = pytest.mark.cuda
 
 
-def test_an_epoch_on_digits_lands_where_the_cpu_does():
+def test_an_epoch_on_digits_gives_the_parameters_of_the_cpu():
     (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
-    x, x_test = (16 * x).astype(np.uint8), (16 * x_test).astype(np.uint8)  # kept as bytes, converted when gathered
+    x, x_test = (16 * x).astype(np.uint8), (16 * x_test).astype(np.uint8)  # converted to float when gathered
     options = {"input_scale": 1 / 16}
     cpu, expected = trained("numpy", x, labels, [64, 30, 10], options, "float32")
     gpu, got = trained(StandIn(), x, labels, [64, 30, 10], options, "float32")
@@ -31,7 +31,7 @@ def test_an_epoch_on_digits_lands_where_the_cpu_does():
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("case", CASES)
-def test_networks_of_every_kind_land_where_the_cpu_does(case, dtype, bound, rng):
+def test_networks_of_every_kind_train_as_on_the_cpu(case, dtype, bound, rng):
     sizes, options, training = CASES[case]
     x, y = case_data(rng, sizes)
     for m in (20, 1) if case == "three activations" else (20,):  # 53 is 20 + 20 + 13: a short last batch
@@ -40,7 +40,7 @@ def test_networks_of_every_kind_land_where_the_cpu_does(case, dtype, bound, rng)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-13)])
-def test_gradients_traces_and_outputs_are_the_cpus(dtype, bound, rng):
+def test_gradients_traces_and_outputs_equal_the_cpus(dtype, bound, rng):
     x, y = rng.random((5, 40)), rng.random((3, 40))
     make = lambda backend: fastbp.Network([5, 4, 3], ["tanh", "sigmoid"], dtype=dtype, backend=backend, rng=1)
     gpu, cpu = make(StandIn()), make("numpy")
@@ -50,7 +50,7 @@ def test_gradients_traces_and_outputs_are_the_cpus(dtype, bound, rng):
     assert gpu.cost(x, y) == pytest.approx(cpu.cost(x, y), rel=bound)
 
 
-def test_gradients_are_those_of_finite_differences(rng):
+def test_gradients_agree_with_finite_differences(rng):
     net = fastbp.Network(
         [4, 5, 3], ["softplus", "softmax"], "log-likelihood", dtype="float64", backend=StandIn(), rng=0
     )
@@ -58,22 +58,22 @@ def test_gradients_are_those_of_finite_differences(rng):
 
 
 def launches_of_a_step(options, **training):
-    """What the device is asked for in one step, by two epochs of which one has a step more."""
-    asked = []
+    """Return the device calls of one step: the difference between two epochs, one of which has one step more."""
+    calls = []
     for n in (20, 30):
         backend = StandIn()
         x, y = np.random.default_rng(0).random((6, n)), np.zeros(n, np.int64)
         net = fastbp.Network([6, 5, 4, 3], backend=backend, rng=0, **options)
-        backend.device.asked.clear()
+        backend.device.calls.clear()
         net.train(x, y, epochs=1, mini_batch_size=10, progress=False, **training)
-        asked.append(list(backend.device.asked))
-    fewer, more = asked
+        calls.append(list(backend.device.calls))
+    fewer, more = calls
     return sorted(set(more)), {what: more.count(what) - fewer.count(what) for what in set(more)}
 
 
 def test_the_launches_of_a_step(monkeypatch):
-    """6 L + 2 for L layers with biases: `docs/cuda.md` says what each is."""
-    # By a clock on which each call takes a microsecond, both epochs wait for the device twice.
+    """6 L + 2 for L layers with biases; they are listed in `docs/cuda.md`."""
+    # With a clock that advances a microsecond per call, both epochs wait for the device twice.
     ticks = count()
     monkeypatch.setattr("fastbp.training.loop.time", SimpleNamespace(perf_counter=lambda: 1e-6 * next(ticks)))
     _, step = launches_of_a_step({})
@@ -92,22 +92,22 @@ def test_the_launches_of_a_step(monkeypatch):
     assert step["optimizer_step"] == 6
 
 
-def test_a_step_asks_for_no_memory_no_transfer_and_no_waiting():
-    """Between the first launch of an epoch and its last there is nothing but launches."""
+def test_a_step_does_not_allocate_transfer_or_wait():
+    """Between the first launch of an epoch and its last, there are only launches."""
     backend = StandIn()
     x, y = np.random.default_rng(0).random((6, 47)), np.zeros(47, np.int64)
     net = fastbp.Network([6, 5, 3], backend=backend, rng=0)
     net.train(x, y, epochs=1, mini_batch_size=47, progress=False)
-    backend.device.asked.clear()
+    backend.device.calls.clear()
     memory, totals = backend.new_cost_total, []
     backend.new_cost_total = lambda *shape: totals.append(memory(*shape)) or totals[-1]
     net.train(x, y, epochs=1, mini_batch_size=5, progress=False)
-    asked = backend.device.asked
-    first = asked.index("gather")
-    last = len(asked) - asked[::-1].index("add_cost")
-    between = set(asked[first:last]) - {"synchronize"}  # after a stretch of steps, of which the first is one
+    calls = backend.device.calls
+    first = calls.index("gather")
+    last = len(calls) - calls[::-1].index("add_cost")
+    between = set(calls[first:last]) - {"synchronize"}  # after each group of steps; the first group is one step
     assert not between & {"memory", "upload", "download"}
-    assert asked[last:].count("download") <= 2 + len(net.weights) + len(net.biases)
+    assert calls[last:].count("download") <= 2 + len(net.weights) + len(net.biases)
 
 
 def test_data_are_uploaded_once(monkeypatch):
@@ -121,7 +121,7 @@ def test_data_are_uploaded_once(monkeypatch):
     assert uploaded.count(1000 * 8) == 3  # the order of each epoch
 
 
-def test_networks_models_and_checkpoints_cross(tmp_path, rng):
+def test_networks_models_and_checkpoints_move_between_devices(tmp_path, rng):
     x, y = rng.random((6, 40)), rng.integers(0, 3, 40)
     train = {"mini_batch_size": 8, "eta": 0.5, "checkpoint": tmp_path / "state", "resume": True, "progress": False}
     whole = fastbp.Network([6, 5, 3], dtype="float64", backend="numpy", rng=0)

@@ -1,4 +1,4 @@
-"""Processes forked while another thread imports or compiles: they train, and wait for no lock that nobody releases."""
+"""Processes forked while another thread imports or compiles can train, and do not wait for a lock forever."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastbp.backends import forks
-from fastbp.backends.numpy import second_thread, threads
+from fastbp.backends.numpy import threads, worker
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 FORKED = """
 import os, signal, sys, threading, warnings
-warnings.filterwarnings("ignore", category=DeprecationWarning)  # of Python 3.12 and later, about fork and threads
+warnings.filterwarnings("ignore", category=DeprecationWarning)  # Python 3.12 and later warn about fork and threads
 import numpy as np
 import fastbp
 from fastbp_kernels.compile_events import on_compile
@@ -48,7 +48,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 @pytest.mark.slow
-def test_a_process_forked_while_another_thread_imports_and_compiles(run_python, tmp_path):
+def test_a_process_forked_while_another_thread_imports_and_compiles_can_train(run_python, tmp_path):
     done = run_python(FORKED, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert done.stdout == "[0, 0]\n", done.stderr
 
@@ -67,7 +67,7 @@ def exit_code_of_child(work):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_waits_for_other_threads_and_leaves_the_locks_free_in_parent_and_child(monkeypatch):
     held, release, acquire = threading.Event(), threading.Event(), forks._acquire
-    locks = [second_thread._second.lock, threads.limits.lock, global_compiler_lock._lock]
+    locks = [worker._worker.lock, threads.limits.lock, global_compiler_lock._lock]
 
     def hold():
         with locks[2]:
@@ -96,7 +96,7 @@ def test_a_fork_waits_for_other_threads_and_leaves_the_locks_free_in_parent_and_
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_blocks_of_other_threads_end_in_a_forked_child(monkeypatch):
+def test_thread_limits_of_other_threads_end_in_a_forked_child(monkeypatch):
     counts, entered, leave = [8], threading.Event(), threading.Event()
     library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
@@ -121,7 +121,7 @@ def test_blocks_of_other_threads_end_in_a_forked_child(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_import_begun_at_the_last_moment_is_an_error_in_the_child(monkeypatch):
+def test_an_import_that_starts_during_the_fork_fails_in_the_child(monkeypatch):
     module = types.ModuleType("fastbp.never_imported")
     module.__spec__ = types.SimpleNamespace(_initializing=False, name=module.__name__)
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -1,4 +1,4 @@
-"""What only a GPU can show: `pytest -m gpu`. Where there is none, what can is asked of a stand-in instead."""
+"""Tests on a GPU: `pytest -m gpu`. Without a GPU, some of them run on a stand-in."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ import fastbp
 from fastbp import backends
 from fastbp.backends.cupy.instruments import Instruments
 from fastbp.backends.cupy.memory import DeviceMemoryError
-from fastbp.cli.check import gpu as selfcheck_gpu
+from fastbp.cli.check import gpu as gpu_check
 from fastbp.datasets.inputs import example_rows
 from fastbp_kernels.cuda import kernels as cuda
 
@@ -43,7 +43,7 @@ def gpu():
 
 @pytest.fixture(params=[pytest.param("cupy", marks=on_gpu), pytest.param("stand-in", marks=pytest.mark.cuda)])
 def either(request):
-    """A GPU, and a stand-in for one."""
+    """A GPU, or a stand-in for one."""
     return StandIn() if request.param == "stand-in" else request.getfixturevalue("gpu")
 
 
@@ -56,7 +56,7 @@ def instruments_of(backend):
 
 
 def launched_on(backend):
-    """Return what launches a kernel on copies there of the host's arrays, and brings back what it wrote."""
+    """Return a function that launches a kernel on device copies of host arrays, and copies the results back."""
 
     def launch(kernel, *arguments, geometry=None):
         if geometry is not None:
@@ -71,19 +71,19 @@ def launched_on(backend):
     return launch
 
 
-# Kernels: those of `test_cuda_kernels.py`, within the same bounds, `.approx` and flushed denormals included.
+# Kernels: those of `test_cuda_kernels.py`, with the same bounds, which include `.approx` and flushed denormals.
 
 
 @on_gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_kernel_does_what_the_cpu_does(gpu, name, dtype, rng):
+def test_a_kernel_computes_what_the_cpu_kernel_does(gpu, name, dtype, rng):
     assert_kernel_alike(gpu, name, dtype, rng)
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather uint8", "add_column_sums"])
-def test_a_kernel_does_so_on_a_stand_in(name, rng):
+def test_a_kernel_computes_what_the_cpu_kernel_does_on_a_stand_in(name, rng):
     assert_kernel_alike(StandIn(), name, "float32", rng)
 
 
@@ -96,14 +96,14 @@ def assert_kernel_alike(backend, name, dtype, rng):
 
 
 @pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather alike"])
-def test_examples_beyond_the_blocks_that_lie_along_y(either, name, rng):
+def test_more_examples_than_blocks_along_y(either, name, rng):
     m = 8 * 65_535 + 100 if is_real(either) else 50
     pair = PAIRS[name]
     compare(cuda, pair, "float32", pair.arguments(rng, m, 3, "float32"), by=launched_on(either))
 
 
-def test_places_beyond_31_bits(either):
-    """A block of 2³¹ + 2¹⁶ elements and data of as many bytes, looked at here and there."""
+def test_element_indices_beyond_31_bits(either):
+    """A block of 2³¹ + 2¹⁶ elements and data of as many bytes; some rows are checked."""
     m, n = (2**15 + 1, 2**16) if is_real(either) else (33, 64)
     if is_real(either):
         _skip_below(20)
@@ -118,7 +118,7 @@ def test_places_beyond_31_bits(either):
         either.device.launch(gather, data, either.upload(order), 1.0, a, m, n)
     rows = [0, 1, m // 2, m - 2, m - 1]
     assert [set(either.to_host(a[i, :])) for i in rows] == [{7.0}, {1.0}, {1.0}, {1.0}, {5.0}]
-    sums = either.empty((cuda.parts(m), n), "float32")
+    sums = either.empty((cuda.n_partial_sums(m), n), "float32")
     sigmoid_prime = fastbp.activations.sigmoid.prime
     with either.device.device_context():
         kernel = cuda.hadamard(sigmoid_prime, "float32", bias=True)
@@ -133,7 +133,7 @@ def _skip_below(gigabytes):
 
     free = cupy.cuda.runtime.memGetInfo()[0] / 1e9
     if free < gigabytes:
-        pytest.skip(f"{free:.0f} GB of the device are free; wanted are {gigabytes}")
+        pytest.skip(f"{free:.0f} GB of GPU memory are free; the test needs {gigabytes} GB")
 
 
 # Training.
@@ -142,7 +142,7 @@ def _skip_below(gigabytes):
 @on_gpu
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 2e-5), ("float64", 1e-12)])
 @pytest.mark.parametrize("case", CASES)
-def test_networks_of_every_kind_land_where_the_cpu_does(gpu, case, dtype, bound, rng):
+def test_networks_of_every_kind_train_as_on_the_cpu(gpu, case, dtype, bound, rng):
     sizes, options, training = CASES[case]
     x, y = case_data(rng, sizes)
     for m in (20, 1):
@@ -150,7 +150,7 @@ def test_networks_of_every_kind_land_where_the_cpu_does(gpu, case, dtype, bound,
         assert_trained_alike(gpu, x, y, sizes, options, dtype, bound, **how)
 
 
-def test_a_hundred_runs_end_in_the_same_bits(either, rng):
+def test_a_hundred_runs_give_the_same_bits(either, rng):
     sizes, options, training = CASES["Adam"]
     x, y = case_data(rng, sizes)
     run = lambda: on_host(trained(either, x, y, sizes, options, "float32", mini_batch_size=7, **training)[0])
@@ -159,7 +159,7 @@ def test_a_hundred_runs_end_in_the_same_bits(either, rng):
         assert [array.tobytes() for array in run()] == first
 
 
-def test_threads_train_side_by_side_each_on_a_stream_of_its_own(either, rng):
+def test_threads_train_at_once_on_separate_streams(either, rng):
     sizes, options, _ = CASES["three activations"]
     x, y = case_data(rng, sizes)
     instruments = instruments_of(either)
@@ -175,9 +175,9 @@ def test_threads_train_side_by_side_each_on_a_stream_of_its_own(either, rng):
 
 @on_gpu
 @pytest.mark.parametrize("group", ["kernels", "epochs", "streams", "steps", "products"])
-def test_what_fastbp_check_prints_passes(gpu, group):
+def test_all_checks_of_fastbp_check_pass(gpu, group):
     arguments = (gpu,) if group == "kernels" else (gpu, Instruments())
-    assert [check for check in getattr(selfcheck_gpu, group)(*arguments) if not check.passed] == []
+    assert [check for check in getattr(gpu_check, group)(*arguments) if not check.passed] == []
 
 
 @on_gpu
@@ -189,7 +189,7 @@ def test_the_command_prints_its_table(gpu):
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_ctrl_c_leaves_whole_mini_batches(either, monkeypatch, rng):
+def test_ctrl_c_takes_effect_between_mini_batches(either, monkeypatch, rng):
     sizes, options, _ = CASES["softmax"]
     x, y = case_data(rng, sizes)
     net, _ = trained(either, x, y, sizes, options, "float32")
@@ -211,10 +211,10 @@ def test_ctrl_c_leaves_whole_mini_batches(either, monkeypatch, rng):
     assert len(net.train(x, y, epochs=1, progress=False).cost) == 1
 
 
-# To and fro.
+# Moving between GPU and CPU.
 
 
-def test_a_network_saved_there_goes_on_here(either, tmp_path, rng):
+def test_a_network_saved_on_the_gpu_continues_on_the_cpu(either, tmp_path, rng):
     sizes, options, _ = CASES["three activations"]
     x, y = case_data(rng, sizes)
     net, _ = trained(either, x, y, sizes, options, "float64")
@@ -227,12 +227,12 @@ def test_a_network_saved_there_goes_on_here(either, tmp_path, rng):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("first_here", [True, False])
-def test_a_checkpoint_crosses(either, first_here, tmp_path, rng):
+@pytest.mark.parametrize("cpu_first", [True, False])
+def test_a_checkpoint_moves_between_devices(either, cpu_first, tmp_path, rng):
     sizes, options, training = CASES["Adam"]
     x, y = case_data(rng, sizes)
     whole, _ = trained("numpy", x, y, sizes, options, "float64", epochs=3, **training)
-    order = ("numpy", either) if first_here else (either, "numpy")
+    order = ("numpy", either) if cpu_first else (either, "numpy")
     for backend, epochs in zip(order, (1, 3), strict=True):
         crossing = {"checkpoint": tmp_path / "run.safetensors", "resume": True, **training}
         net, _ = trained(backend, x, y, sizes, options, "float64", epochs=epochs, **crossing)
@@ -240,14 +240,14 @@ def test_a_checkpoint_crosses(either, first_here, tmp_path, rng):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_bytes_stay_bytes_there(either):
+def test_uint8_data_stay_uint8_on_the_gpu(either):
     net = fastbp.Network([50, 3], backend=either, rng=0)
     rows, dtype = example_rows(np.full((50, 20), 255, np.uint8), net._plan, keep_bytes=True)
     assert (str(rows.dtype), dtype, rows.nbytes) == ("uint8", "uint8", 1000)
 
 
 @on_gpu
-def test_cupys_arrays_are_used_and_given_back_without_a_copy(gpu):
+def test_cupy_arrays_are_used_and_returned_without_a_copy(gpu):
     import cupy
 
     net = fastbp.Network([5, 4, 3], backend=gpu, rng=0)
@@ -262,7 +262,7 @@ def test_cupys_arrays_are_used_and_given_back_without_a_copy(gpu):
 
 
 @on_gpu
-def test_pytorchs_tensors_are_used_without_a_copy(gpu):
+def test_pytorch_tensors_are_used_without_a_copy(gpu):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
@@ -274,7 +274,7 @@ def test_pytorchs_tensors_are_used_without_a_copy(gpu):
     assert torch.from_dlpack(out).data_ptr() == out.data.ptr
 
 
-# What cannot be.
+# Errors.
 
 
 @on_gpu
@@ -282,18 +282,16 @@ def test_data_that_do_not_fit_are_refused_with_figures(gpu, tmp_path):
     import cupy
 
     total = cupy.cuda.runtime.memGetInfo()[1]
-    hollow = np.memmap(tmp_path / "hollow", np.uint8, "w+", shape=(total, 2))  # a file without blocks
-    with pytest.raises(DeviceMemoryError, match=r"takes .* GiB on the device, where .* are free; wanted is less"):
+    hollow = np.memmap(tmp_path / "hollow", np.uint8, "w+", shape=(total, 2))  # a sparse file, which takes no space
+    with pytest.raises(DeviceMemoryError, match=r"needs .* GiB on the GPU, but only .* are free; use fewer examples"):
         gpu.upload(hollow)
-    with pytest.raises(
-        DeviceMemoryError, match=r"Out of memory allocating .* free on the device; lower mini_batch_size"
-    ):
+    with pytest.raises(DeviceMemoryError, match=r"Out of memory allocating .* free on the GPU; reduce mini_batch_size"):
         gpu.empty((total, 2), "float32")
 
 
 @on_gpu
-def test_a_device_that_is_not_there(gpu):
-    with pytest.raises(fastbp.InputError, match=r"there is no device cupy:99; valid: cupy:0"):
+def test_a_device_that_does_not_exist(gpu):
+    with pytest.raises(fastbp.InputError, match=r"device cupy:99 does not exist; valid: cupy:0"):
         backends.get("cupy:99")
 
 
@@ -309,5 +307,5 @@ def test_a_second_device(gpu, rng):
     assert_trained_alike(second, x, y, sizes, options, "float64", 1e-12)
     net = fastbp.Network(sizes, backend=second, rng=0, **options)
     assert fastbp.check_gradients(net, x, y) < 1e-6
-    with cupy.cuda.Device(0), pytest.raises(fastbp.InputError, match="x is on GPU 0, and the network on GPU 1"):
+    with cupy.cuda.Device(0), pytest.raises(fastbp.InputError, match="x is on GPU 0 and the network is on GPU 1"):
         net.feedforward(cupy.ones((6, 2), "float32"))

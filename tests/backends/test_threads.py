@@ -1,4 +1,4 @@
-"""How many threads the products use, by every way to say so; and that the same number gives the same bits."""
+"""The number of BLAS threads, set in every possible way; the same number gives the same bits."""
 
 import os
 from itertools import permutations
@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import fastbp
 from fastbp import cli
-from fastbp.backends.numpy import second_thread, threads
+from fastbp.backends.numpy import threads, worker
 
 TRAIN = """
 import hashlib
@@ -31,7 +31,7 @@ def test_the_environment_limits_blas_and_the_same_number_gives_the_same_bits(run
     assert first.stdout.startswith(f"{{{count}}} ")
 
 
-def test_a_block_limits_and_gives_back():
+def test_a_block_limits_the_threads_and_restores_them():
     fastbp.Network([2, 2]).feedforward(np.zeros(2))  # BLAS is loaded
     before = threads.in_use()
     with fastbp.use_threads(1):
@@ -39,8 +39,8 @@ def test_a_block_limits_and_gives_back():
     assert threads.in_use() == before
 
 
-def test_limits_that_overlap_leave_what_was_before():
-    """Whichever ends first: blocks of several threads, and a training, which has BLAS use one thread."""
+def test_overlapping_limits_restore_the_original_number():
+    """In whichever order they end: blocks of several threads, and a training, which limits BLAS to one thread."""
     for order in permutations(range(3)):
         counts, limits = [8], threads._Limits()
         library = threads.ThreadPool("blas", lambda counts=counts: counts[-1], counts.append)
@@ -60,42 +60,42 @@ def test_limits_that_overlap_leave_what_was_before():
 def test_a_block_entered_during_a_training_and_left_after_it(monkeypatch):
     counts = [2]
     library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
-    monkeypatch.setattr(second_thread, "_blas", lambda: library)
-    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
+    monkeypatch.setattr(worker, "_blas", lambda: library)
+    monkeypatch.setattr(worker, "_MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
     block = fastbp.use_threads(1)
-    with second_thread.worker_context(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
+    with worker.worker_context(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
         block.__enter__()
     assert counts[-1] == 1
     block.__exit__(None, None, None)
     assert counts[-1] == 2
 
 
-def test_the_environment_is_obeyed_within_a_block_and_after_it(monkeypatch):
+def test_a_block_overrides_the_environment_until_it_ends(monkeypatch):
     counts = [8]
     library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
     monkeypatch.setenv("FASTBP_THREADS", "3")
     with fastbp.use_threads(1):
-        threads.obey_environment()
+        threads.limit_from_environment()
         assert counts[-1] == 1
     assert counts[-1] == 3
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "two", True])
-def test_no_number_of_threads(count):
+def test_invalid_numbers_of_threads(count):
     said = r"threads must be an integer >= 1, got .*"
     with pytest.raises(fastbp.InputError, match=said), fastbp.use_threads(count):
         pass
 
 
 @pytest.mark.parametrize("text", ["none", "0", "-2", "1.5"])
-def test_an_environment_that_says_no_number(run_python, text):
+def test_an_invalid_number_in_the_environment(run_python, text):
     done = run_python("import fastbp; fastbp.Network([2, 2])", FASTBP_THREADS=text)
     assert f"InputError: FASTBP_THREADS must be an integer >= 1, got {text!r}" in done.stderr
 
 
-def test_the_option_is_the_environments_and_goes_before_it(monkeypatch):
+def test_the_option_overrides_the_environment(monkeypatch):
     monkeypatch.setenv("FASTBP_THREADS", "7")
     done = CliRunner().invoke(cli.fastbp, ["check", "--threads", "1", "--backend", "nowhere"])
     assert isinstance(done.exception, fastbp.InputError)

@@ -1,1 +1,1 @@
-"""The equations on a GPU, through CuPy."""
+"""The CUDA backend: the equations on a GPU, through CuPy."""

@@ -1,8 +1,7 @@
-"""The CUDA backend: the equations interpreted over CuPy's arrays, each operation one launch of cuBLAS or of a kernel.
+"""The CUDA backend: the equations interpreted on CuPy arrays. Each operation is one launch of cuBLAS or of a kernel.
 
-Nothing comes back to the host within a step, and no memory is asked for. What CuPy itself is asked to do stands in
-`CuPyDevice`, and there alone: with another device in its place, NumPy's arrays and the kernels' PTX interpreted, all
-the rest of this backend runs on a machine without a GPU.
+A training step copies nothing to the host and allocates no memory. All calls of CuPy are in `CuPyDevice`. The tests
+replace it with a device made of NumPy arrays and a PTX interpreter, and run the rest of this backend without a GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +23,12 @@ from fastbp.optimizers import UpdateRule
 
 Array = Any
 Kernel = Any
-_TF32_TENSOR_OP_MATH = 3  # cublasMath_t, which CuPy does not name
-_LARGE = 2**24  # bytes of an upload that is worth asking the driver for the memory it has
+_TF32_TENSOR_OP_MATH = 3  # a value of cublasMath_t, for which CuPy has no name
+_LARGE = 2**24  # bytes; before larger uploads, the free memory is checked, which is a call of the driver
 
 
 def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
-    """Return the backend of a GPU, or of CuPy's current one; raises `InputError` if it cannot be used."""
+    """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used."""
     from fastbp.backends.cupy.diagnosis import unavailable_reason
 
     reason = unavailable_reason(number)
@@ -53,7 +52,7 @@ def _on_device(number: int, tf32: bool) -> "CuPy":
 
 
 class CuPyDevice:
-    """One GPU, and every call that fastbp makes of CuPy. With `tf32`, float32 products are rounded to 10 bits first."""
+    """One GPU, and all calls of CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10 bits."""
 
     def __init__(self, number: int, *, tf32: bool = False) -> None:
         import cupy
@@ -63,26 +62,26 @@ class CuPyDevice:
         self.number, self.tf32, self.xp, self._cupy = number, tf32, namespace, cupy
 
     def device_context(self) -> AbstractContextManager[Any]:
-        """Return a context in which this is CuPy's current device."""
+        """Return a context in which this GPU is CuPy's current device."""
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self.number)
         return device
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """Return new memory."""
+        """Return a new, uninitialized array."""
         return self._cupy.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a copy on the device; raises `DeviceMemoryError` before that for data which do not fit."""
+        """Return a copy on the device; raises `DeviceMemoryError` if the data do not fit, before anything is copied."""
         if host.nbytes > _LARGE:
             check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
         return self._cupy.asarray(host)
 
     def from_foreign(self, array: Any) -> Array:
-        """Return an array on this device as CuPy's, the same memory."""
+        """Return an array on this device as a CuPy array that shares its memory."""
         return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
 
     def contiguous(self, array: Array) -> Array:
-        """Return an array in C order."""
+        """Return the array in C order, a copy if necessary."""
         return self._cupy.ascontiguousarray(array)
 
     def gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
@@ -102,24 +101,24 @@ class CuPyDevice:
 
     def launch(self, kernel: Kernel, *arguments: Any) -> None:
         """Launch a kernel on the current stream."""
-        from fastbp_kernels.cuda import kernels as cuda
+        from fastbp_kernels.cuda.compilation import launch
 
-        cuda.launch(kernel, *arguments)
+        launch(kernel, *arguments)
 
     def description(self) -> str:
-        """Return the GPU's name, and what drives it."""
+        """Return the name of the GPU and the versions of CUDA and CuPy."""
         runtime = self._cupy.cuda.runtime
         name = runtime.getDeviceProperties(self.number)["name"].decode()
         driver = runtime.driverGetVersion()
         return f"{name}, CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy {self._cupy.__version__}"
 
     def free_bytes(self) -> int:
-        """Return how much memory there is to be had."""
+        """Return the number of free bytes, including those that CuPy's pool keeps for reuse."""
         with self.device_context():
             return free_and_total()[0]
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
-        """Return a copy on the host, in C order; waits for the current stream."""
+        """Return a copy on the host, in C order, after waiting for the current stream."""
         host: npt.NDArray[Any] = self._cupy.asnumpy(array)
         return host
 
@@ -129,7 +128,7 @@ class CuPyDevice:
 
 
 class CuPy(Backend):
-    """The equations on a GPU: fused kernels and cuBLAS in place, ordered on CuPy's current stream."""
+    """The equations on a GPU, with fused kernels and in-place cuBLAS products on CuPy's current stream."""
 
     kind = "cupy"
 
@@ -140,16 +139,15 @@ class CuPy(Backend):
         return self.restore, (f"cupy:{self.device.number}" + ("+tf32" if self.device.tf32 else ""), "cupy")
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return operations that launch; raises `InputError` with the name of a formula that cannot be compiled."""
+        """Return operations that launch kernels; raises `InputError` that names a formula which cannot be compiled."""
         from fastbp_kernels.cuda import kernels as cuda
 
-        with uninterrupted():  # they may have to be compiled
+        with uninterrupted():  # the kernels may have to be compiled
             rule, bias, weighted = formulas.output, formulas.bias, formulas.weighted
             *hidden, last = formulas.activations
             layers = [self._layer(g, g, dtype, bias, keep_z or g.needs_z) for g in hidden]
-            layers.append(
-                self._layer(last, identity, dtype, bias, keep_z or rule.needs_z)
-            )  # its hadamard is never called
+            # The last layer's `hadamard` is never called.
+            layers.append(self._layer(last, identity, dtype, bias, keep_z or rule.needs_z))
             return Operations(
                 layers=tuple(layers),
                 gather_x=self._gather(cuda.gather(source, dtype)),
@@ -157,56 +155,55 @@ class CuPy(Backend):
                 matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
                 matmul_transposed=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
                 add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
-                add_column_sums=self._add_columns(cuda.add_column_sums(dtype)),
-                optimizer_step=self._move(formulas.rule, dtype),
-                output_error=self._over_columns(
+                add_column_sums=self._add_column_sums(cuda.add_column_sums(dtype)),
+                optimizer_step=self._optimizer_step(formulas.rule, dtype),
+                output_error=self._column_kernel(
                     fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
                 ),
-                add_cost=self._over_columns(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+                add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
             )
 
     def device_context(self) -> AbstractContextManager[Any]:
-        """Return a context in which this GPU is CuPy's current one."""
+        """Return a context in which this GPU is CuPy's current device."""
         context: AbstractContextManager[Any] = self.device.device_context()
         return context
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
-        """Raise `InputError` for a softmax of more outputs than a block of threads has shared memory for."""
+        """Raise `InputError` if a softmax layer has more outputs than fit into a thread block's shared memory."""
         if formulas.activations[-1] != softmax:
             return
         from fastbp_kernels.cuda import kernels as cuda
 
-        most = cuda.most_outputs(dtype)
+        most = cuda.max_softmax_outputs(dtype)
         if sizes[-1] > most:
-            raise InputError(f"softmax over {sizes[-1]} outputs; wanted are at most {most} in {dtype} on CUDA")
+            raise InputError(f"on CUDA, softmax in {dtype} must have at most {most} outputs, got {sizes[-1]}")
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of CuPy's, or one that another library has on this device; raise for another device's."""
+        """Return an array of any library on this device as a CuPy array; raises `InputError` for other GPUs."""
         number = device_of(array)
         if number is None:
             return None
         if number != self.device.number:
-            raise InputError(
-                f"{name} is on GPU {number}, and the network on GPU {self.device.number}; wanted is one device"
-            )
+            given = f"{name} is on GPU {number} and the network is on GPU {self.device.number}"
+            raise InputError(f"{given}; move both to one device")
         return self.device.from_foreign(array)
 
     def contiguous(self, rows: Array) -> Array:
-        """Return a matrix in C order, which the kernels go by: the same one, or else a copy."""
+        """Return a matrix in C order, as the kernels require; a copy if necessary."""
         with self.device_context(), translate_out_of_memory():
             return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Interpret an equation, which enqueues its operations."""
+        """Interpret an equation, which enqueues its operations on the current stream."""
         with self.device_context():
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
-        """Return the transpose, a view."""
+        """Return the transpose, which is a view."""
         return rows.T
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
-        """Return new memory of the device, in C order."""
+        """Return a new, uninitialized array on the device, in C order."""
         with self.device_context(), translate_out_of_memory():
             return self.device.empty(tuple(shape), dtype)
 
@@ -216,34 +213,34 @@ class CuPy(Backend):
             return self.device.upload(np.ascontiguousarray(host))
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
-        """Return a NumPy copy."""
+        """Return a copy as a NumPy array."""
         with self.device_context():
             host: npt.NDArray[Any] = self.device.to_host(array)
             return host
 
     def synchronize(self) -> None:
-        """Wait until all that was enqueued on the current stream is done."""
+        """Wait until all work enqueued on the current stream is done."""
         with self.device_context():
             self.device.synchronize()
 
     def n_partial_sums(self, m: int) -> int:
-        """Return in how many parts m columns of δ are summed, each by a thread of its own a neuron."""
+        """Return the number of partial sums over m columns of δ. One thread computes each, per neuron."""
         from fastbp_kernels.cuda import kernels as cuda
 
-        return cuda.parts(m)
+        return cuda.n_partial_sums(m)
 
     def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
-        """Return two numbers for each place in which costs add up, of one thread each, so that no order varies."""
+        """Return one accumulator per thread, so that the order of additions is fixed: a sum and its rounding error."""
         return self.empty((max(m, self.n_partial_sums(m) * n), 2), dtype)
 
     def set_cost_total(self, total: Array, cost: float) -> None:
-        """Start a total from a cost: rounded to its dtype in the first place, and what that cuts off beside it."""
+        """Set the total to a cost: the cost rounded to the dtype, and the rounding error, in the first accumulator."""
         host = np.zeros(total.shape, total.dtype)
         host[0] = cost, cost - float(host.dtype.type(cost))
         total[...] = self.upload(host)
 
     def read_cost_total(self, total: Array) -> float:
-        """Return the sum over all places, on the host."""
+        """Return the sum of all accumulators as a Python number."""
         return float(self.to_host(total).sum(dtype=np.float64))
 
     def _layer(self, g: Any, of_hadamard: Any, dtype: str, bias: bool, keeps_z: bool) -> LayerOperations:
@@ -251,12 +248,12 @@ class CuPy(Backend):
 
         return LayerOperations(
             keeps_z,
-            activate=self._over_columns(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
-            hadamard=self._over_columns(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
+            activate=self._column_kernel(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
+            hadamard=self._column_kernel(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
         )
 
-    def _over_columns(self, kernel: Kernel, *, shape_of: int) -> Operation:
-        """Return the operation of a kernel that goes over a block of columns, the argument of that place."""
+    def _column_kernel(self, kernel: Kernel, *, shape_of: int) -> Operation:
+        """Return an operation that launches a kernel with the shape of its argument number `shape_of`."""
 
         def operation(*arguments: Array) -> None:
             n, m = arguments[shape_of].shape
@@ -267,24 +264,24 @@ class CuPy(Backend):
     def _gather(self, kernel: Kernel) -> Operation:
         def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
             n, m = out.shape
-            if n:  # without weights there is nothing of them
+            if n:  # no rows: the examples are not weighted
                 self.device.launch(kernel, data, indices, scale, out, m, n)
 
         return gather
 
-    def _add_columns(self, kernel: Kernel) -> Operation:
+    def _add_column_sums(self, kernel: Kernel) -> Operation:
         def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:
-            n, parts = sums.shape
+            n, n_sums = sums.shape
             if n:
-                self.device.launch(kernel, alpha, sums, beta, b, parts, n)
+                self.device.launch(kernel, alpha, sums, beta, b, n_sums, n)
 
         return add_column_sums
 
-    def _move(self, rule: UpdateRule | None, dtype: str) -> Operation:
+    def _optimizer_step(self, rule: UpdateRule | None, dtype: str) -> Operation:
         from fastbp_kernels.cuda import kernels as cuda
 
         if rule is None:
-            return lambda *arguments: None  # plain descent calls none
+            return lambda *arguments: None  # plain SGD never calls it
         kernel = cuda.optimizer_step(rule.formula, dtype, two=rule.moments == 2)
 
         def optimizer_step(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a check of a GPU asks of CuPy beside what the backend does: names, another stream, a look at the memory pool."""
+"""What the self-test of a GPU needs from CuPy in addition to the backend: versions, streams, allocations, TF32."""
 
 import platform
 from collections.abc import Iterator
@@ -7,17 +7,18 @@ from importlib.metadata import version
 from threading import Event
 from typing import Any
 
-from fastbp import backends
-from fastbp.backends.cupy.device import CuPy
+from fastbp.backends.cupy.device import CuPy, cupy_backend
 
-_LONGEST = 10.0  # seconds that a stream is held: what waits for it meanwhile fails the check, and hangs nothing
+_MAX_BLOCKED = (
+    10.0  # seconds that a stream is blocked at most, so that a faulty backend fails the check and does not hang
+)
 
 
 class Instruments:
-    """CuPy on the current device, as far as a check looks at it."""
+    """The functions of CuPy that only the self-test uses. The tests replace this class on machines without a GPU."""
 
     def about(self, number: int) -> dict[str, str]:
-        """Return the names and versions that a report should hold."""
+        """Return the names and versions for the head of the report."""
         import cupy
 
         runtime = cupy.cuda.runtime
@@ -25,7 +26,7 @@ class Instruments:
         return {
             "device": f"{device['name'].decode()}, compute capability {device['major']}.{device['minor']}, "
             f"{device['totalGlobalMem'] / 2**30:.1f} GiB",
-            "driver": f"offers CUDA {_dotted(runtime.driverGetVersion())}",
+            "driver": f"supports CUDA {_dotted(runtime.driverGetVersion())}",
             "CuPy": f"{cupy.__version__} on CUDA {_dotted(runtime.runtimeGetVersion())}",
             "compilers": ", ".join(f"{name} {version(name)}" for name in ("numba-cuda", "cuda-core", "numba")),
             "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
@@ -33,7 +34,7 @@ class Instruments:
         }
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Return a context in which a new stream is current that does not wait for the default one, nor it for this."""
+        """Return a context with a new current stream that is not synchronized with the default stream."""
         import cupy
 
         stream: AbstractContextManager[Any] = cupy.cuda.Stream(non_blocking=True)
@@ -47,12 +48,12 @@ class Instruments:
         return stream
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the current stream from going on until the `with` block is left."""
+    def blocked(self) -> Iterator[None]:
+        """Block the current stream until the `with` block ends."""
         import cupy
 
         released = Event()
-        cupy.cuda.get_current_stream().launch_host_func(lambda event: event.wait(_LONGEST), released)
+        cupy.cuda.get_current_stream().launch_host_func(lambda event: event.wait(_MAX_BLOCKED), released)
         try:
             yield
         finally:
@@ -60,7 +61,7 @@ class Instruments:
 
     @contextmanager
     def allocations(self) -> Iterator[list[int]]:
-        """Give a list that gets the size of whatever is asked of CuPy's pool within the `with` block."""
+        """Yield a list to which the size of each allocation from CuPy's pool in the `with` block is appended."""
         import cupy
 
         sizes: list[int] = []
@@ -68,17 +69,15 @@ class Instruments:
         class AllocationLog(cupy.cuda.MemoryHook):  # type: ignore[misc]
             name = "fastbp's check"
 
-            def malloc_preprocess(self, **asked: int) -> None:
-                sizes.append(asked["size"])
+            def malloc_preprocess(self, **request: int) -> None:
+                sizes.append(request["size"])
 
         with AllocationLog():
             yield sizes
 
     def tf32(self, number: int) -> CuPy:
-        """Return the backend of a device whose products of float32 go by 10 bits."""
-        backend = backends.get(f"cupy:{number}+tf32")
-        assert isinstance(backend, CuPy)
-        return backend
+        """Return the backend of a device with TF32 products."""
+        return cupy_backend(number, tf32=True)
 
 
 def _dotted(version: int) -> str:

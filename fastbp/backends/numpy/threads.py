@@ -1,9 +1,9 @@
-"""How many threads are used: by an option, by FASTBP_THREADS, or within a `with` block.
+"""Limit the number of threads: with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block.
 
-It is BLAS that is told. Where it may use two or more, training takes a second thread of fastbp's own as well
-(`fastbp.backends.numpy.second_thread`), and has BLAS use one meanwhile, or leaves BLAS its threads. From the same
-number come the same results, bit for bit, of one training at a time: one on another thread may find BLAS with one
-thread meanwhile.
+The limit is set on BLAS. If BLAS may use two or more threads, training can use a worker thread
+(`fastbp.backends.numpy.worker`) and set BLAS to one thread meanwhile. The same number of threads gives the same
+results, bit for bit, as long as one training runs at a time; during a training, work on another thread may find BLAS
+limited to one thread.
 """
 
 import ctypes
@@ -22,25 +22,25 @@ VARIABLE = "FASTBP_THREADS"
 
 
 class ThreadPool(NamedTuple):
-    """The threads of a library: its file, the function that returns their number, and the one that sets it."""
+    """The thread pool of a library: its file, and functions that return and set the number of threads."""
 
     path: str
     threads: Callable[[], int]
-    take: Callable[[int], Any]
+    set_threads: Callable[[int], Any]
 
 
 class Limit:
-    """A number of threads for some libraries, while the limit is open."""
+    """A number of threads for some libraries, in force while it is open."""
 
     def __init__(self, count: int, libraries: Iterable[ThreadPool]) -> None:
         self.count, self.libraries, self.thread = count, tuple(libraries), threading.get_ident()
 
 
 class _Limits:
-    """The limits that are open now, by `use_threads` and by trainings, and what they have to restore in the end.
+    """The open limits of `use_threads` blocks and of trainings, and the numbers of threads to restore at the end.
 
-    A library follows the last limit that was opened, whichever thread opened it; a training's goes before all others,
-    since it has the threads' place taken by its own. When no limit is left, the library has as many threads as it had
+    A library follows the limit opened last, in any thread. Limits of trainings take precedence, because their worker
+    thread replaces BLAS threads. When the last limit is closed, the library gets back the number of threads it had
     before the first.
     """
 
@@ -51,7 +51,7 @@ class _Limits:
         self._before: dict[str, int] = {}
 
     def open(self, limit: Limit, *, training: bool = False) -> None:
-        """Have libraries follow a limit."""
+        """Apply a limit to its libraries."""
         with uninterrupted(), self.lock:
             for library in limit.libraries:
                 self._before.setdefault(library.path, library.threads())
@@ -59,7 +59,7 @@ class _Limits:
             self._apply(limit)
 
     def close(self, limit: Limit) -> None:
-        """Have libraries follow what is left without a limit; do nothing if it is not open."""
+        """Remove a limit and apply the remaining ones; do nothing if it is not open."""
         with uninterrupted(), self.lock:
             for limits in (self._blocks, self._trainings):
                 if limit in limits:
@@ -67,22 +67,22 @@ class _Limits:
                     self._apply(limit)
 
     def keep(self, limit: Limit) -> None:
-        """Have libraries follow a limit for good, wherever no other is open."""
+        """Apply a limit permanently, as the number of threads of its libraries when no other limit is open."""
         with uninterrupted(), self.lock:
             for library in limit.libraries:
                 if library.path in self._before:
                     self._before[library.path] = limit.count
                 else:
-                    library.take(limit.count)
+                    library.set_threads(limit.count)
 
     def without_training(self, library: ThreadPool) -> int:
-        """Return how many threads a library may use but for trainings."""
+        """Return the number of threads of a library, ignoring the limits of trainings."""
         with self.lock:
             found = self._last(library, self._blocks)
             return self._before.get(library.path, library.threads()) if found is None else found
 
     def forked(self) -> None:
-        """Close what other threads had opened in a process that has been forked, and release its lock."""
+        """In a forked child process, close the limits that other threads had opened, and release the lock."""
         for limit in [*self._blocks, *self._trainings]:
             if limit.thread != threading.get_ident():
                 self.close(limit)
@@ -91,11 +91,11 @@ class _Limits:
     def _apply(self, changed: Limit) -> None:
         for library in changed.libraries:
             count = self._last(library, [*self._blocks, *self._trainings])
-            library.take(self._before.pop(library.path) if count is None else count)
+            library.set_threads(self._before.pop(library.path) if count is None else count)
 
     @staticmethod
     def _last(library: ThreadPool, limits: list[Limit]) -> int | None:
-        """Return the count of the last limit of a library, if there is one."""
+        """Return the count of the last of these limits that applies to a library, or None."""
         for limit in reversed(limits):
             if any(limited.path == library.path for limited in limit.libraries):
                 return limit.count
@@ -110,11 +110,30 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Let BLAS, and OpenMP where a library has loaded it, use so many threads within a `with` block.
+    """Limit the number of threads of BLAS, and of OpenMP if a library has loaded it, within a `with` block.
 
-    Raises `InputError` unless `count` is a whole number of at least 1. More than there are processors is more than
-    helps. The limit is the process's, not the thread's: of blocks that overlap, the last one entered decides.
+    Parameters
+    ----------
+    count : int
+        Number of threads, at least 1. More threads than processors do not help.
 
+    Raises
+    ------
+    InputError
+        If `count` is not a positive integer.
+
+    Warns
+    -----
+    UserWarning
+        If the BLAS that fastbp calls does not allow to set the number of threads.
+
+    Notes
+    -----
+    The limit applies to the whole process, not only to the current thread. Of overlapping blocks, the one entered last
+    decides.
+
+    Examples
+    --------
     >>> with use_threads(1):
     ...     pass
     """
@@ -126,24 +145,24 @@ def use_threads(count: int) -> Iterator[None]:
     finally:
         try:
             limits.close(limit)
-        except KeyboardInterrupt:  # before it was closed, maybe
+        except KeyboardInterrupt:  # perhaps before the limit was closed
             limits.close(limit)
             raise
 
 
-def obey_environment() -> None:
-    """Limit the threads for good to what FASTBP_THREADS says, if it is set; raises `InputError` for no number."""
+def limit_from_environment() -> None:
+    """Apply FASTBP_THREADS, if it is set; raises `InputError` unless it is a positive integer."""
     text = os.environ.get(VARIABLE, "")
     if not text:
         return
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{VARIABLE} is {brief(text)}; wanted is a whole number of at least 1")
+        raise InputError(f"{VARIABLE} must be an integer >= 1, got {brief(text)}")
     limits.keep(Limit(int(text), libraries()))
     _warn_if_without_effect(VARIABLE)
 
 
 def _warn_if_without_effect(what: str) -> None:
-    """Warn where compiled code calls a BLAS whose number of threads cannot be set while the process runs."""
+    """Warn if compiled code calls a BLAS whose number of threads cannot be set at run time."""
     from fastbp_kernels.cpu.blas_library import library
 
     called = library(os.environ.get("FASTBP_BLAS") or "scipy")
@@ -153,7 +172,7 @@ def _warn_if_without_effect(what: str) -> None:
 
 
 def in_use() -> dict[str, int]:
-    """Return how many threads each library that has been loaded would use now, by its name.
+    """Return the current number of threads of each loaded library, by name.
 
     >>> all(count >= 1 for count in in_use().values())
     True
@@ -164,22 +183,22 @@ def in_use() -> dict[str, int]:
 
 
 def libraries() -> list[ThreadPool]:
-    """Return the libraries loaded so far that have a number of threads, SciPy's BLAS among them."""
-    from scipy.linalg import cython_blas  # noqa: F401 (the BLAS that Numba calls; a limit reaches what is loaded)
+    """Return the thread pools of the libraries loaded so far, SciPy's BLAS among them."""
+    from scipy.linalg import cython_blas  # noqa: F401 (loads the BLAS that Numba calls; limits reach loaded libraries)
     from threadpoolctl import ThreadpoolController
 
     return [thread_pool(found) for found in ThreadpoolController().lib_controllers]
 
 
 def thread_pool(found: Any) -> ThreadPool:
-    """Return the thread pool of a library that threadpoolctl has found."""
+    """Return the thread pool of a library found by threadpoolctl."""
     return ThreadPool(found.filepath, found.get_num_threads, _setter(found))
 
 
 def _setter(found: Any) -> Callable[[int], Any]:
-    """Return the function that sets a library's number of threads, from whichever thread it is called.
+    """Return a function that sets a library's number of threads, and that works in every thread.
 
-    threadpoolctl's own has no effect on OpenBLAS in any thread but the first that called it.
+    threadpoolctl's own setter for OpenBLAS has an effect only in the first thread that calls it.
     """
     if getattr(found, "threading_layer", "") == "pthreads":
         library = ctypes.CDLL(found.filepath)

@@ -1,1 +1,1 @@
-"""The self-test of a backend that `fastbp check` runs."""
+"""The self-test of a backend, run by `fastbp check`."""

@@ -1,6 +1,6 @@
-"""Proof, here and now, that a GPU does what the CPU does: the table of `fastbp check --backend cupy`.
+"""The self-test of a GPU: the report of `fastbp check --backend cupy`.
 
-Everything is asked of a backend and of `Instruments`, so that on a machine without a GPU a stand-in can be asked.
+It uses only a backend and `Instruments`. The tests replace both, and so run it on a machine without a GPU.
 """
 
 import datetime
@@ -15,90 +15,69 @@ from fastbp import __version__, datasets, equations
 from fastbp.activations import sigmoid
 from fastbp.backends.cupy.device import CuPy
 from fastbp.backends.cupy.instruments import Instruments
-from fastbp.cli.check import host as selfcheck
-from fastbp.cli.check.host import Check
-from fastbp.cli.check.kernel_checks import fetch_rows, kernels, off, put_columns, put_matrix
+from fastbp.cli.check.host import HEAD, Check, gradients, trainings
+from fastbp.cli.check.kernel_checks import kernels, max_error, put_columns, put_matrix, read_columns
 from fastbp.costs import output_rule, quadratic
 from fastbp.errors import InputError
 from fastbp.network import Network
 from fastbp.operations import Examples, Formulas, Parameters, Plan, WorkspacePool, step_config
-from fastbp.optimizers import OPTIMIZERS
+from fastbp.optimizers import OPTIMIZERS, OptimizerName
 from fastbp.parameters import new_optimizer_state
 
 Array = npt.NDArray[Any]
-_TF32 = 2.0**-9  # two factors rounded to 10 bits, each off by 2⁻¹¹, or by 2⁻¹⁰ if cut off, of a sum without signs
+_TF32_ERROR = 2.0**-9  # two factors with an error of 2⁻¹¹ each, or 2⁻¹⁰ if truncated; all terms of the sum are positive
 
 
 def head(backend: CuPy, instruments: Instruments) -> Iterator[str]:
-    """Yield the lines that say what was checked, where, and when."""
+    """Yield the first lines of the report: versions, the device and the date, and the head of the table."""
     yield f"fastbp {__version__} on {backend.name}, {datetime.date.today().isoformat()}"
     for name, value in instruments.about(backend.device.number).items():
         yield f"  {name:<10} {value}"
-    yield f"{'':<67}{'figure':>9} {'at most':>9}"
-
-
-def row(check: Check) -> str:
-    """Return a line of the table, whose figures are counts or errors.
-
-    >>> row(Check("copies", 3, 3)).split()
-    ['copies', '3', '3', 'ok']
-    """
-    figures = " ".join(f"{x:>9}" if isinstance(x, int) else f"{x:9.1e}" for x in (check.error, check.bound))
-    return f"{check.what:<67}{figures}  {'ok' if check.passed else 'FAILED'}"
+    yield HEAD
 
 
 def checks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks of a GPU, each as it is done; raises `InputError` for a backend of tf32."""
+    """Run the self-test of a GPU and yield each check when it is done; raises `InputError` for a TF32 backend."""
     if backend.name.endswith("+tf32"):
+        exact = backend.name.removesuffix("+tf32")
         raise InputError(
-            f"backend {backend.name!r} is for speed; wanted is 'cupy', whose checks say how far tf32 is off"
+            f"fastbp check needs a backend without TF32, got {backend.name!r}; pass {exact!r}, which checks TF32 too"
         )
     yield from kernels(backend)
-    yield from selfcheck.gradients(backend)
-    yield from selfcheck.trainings(backend)
+    yield from gradients(backend)
+    yield from trainings(backend)
     yield from epochs(backend, instruments)
     yield from streams(backend, instruments)
     yield from steps(backend, instruments)
     yield from products(backend, instruments)
 
 
-# Whole epochs.
+# Epochs.
 
 
 def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks of epochs on digits, against the backend numpy and against themselves."""
-    bytes_: dict[str, Any] = {"input_scale": 1 / 16}
-    once = _trained(backend, **bytes_)
-    yield Check(
-        "an epoch on digits as bytes, 64-30-10 in float32, against numpy",
-        _max_difference(once, _trained("numpy", **bytes_)),
-        2e-5,
-    )
-    softmaxed: dict[str, Any] = {"activations": ["tanh", "softmax"], "cost": "log-likelihood", "eta": 0.3}
-    yield Check(
-        "the same by tanh and softmax",
-        _max_difference(_trained(backend, **softmaxed), _trained("numpy", **softmaxed)),
-        2e-5,
-    )
+    """Yield the checks of one epoch on digits: compared with the backend numpy, and with a second run."""
+    uint8: dict[str, Any] = {"input_scale": 1 / 16}
+    first = _trained(backend, **uint8)
+    error = _max_difference(first, _trained("numpy", **uint8))
+    yield Check("one epoch on digits (uint8), 64-30-10, float32, vs numpy", error, 2e-5)
+    softmax: dict[str, Any] = {"activations": ["tanh", "softmax"], "cost": "log-likelihood", "eta": 0.3}
+    error = _max_difference(_trained(backend, **softmax), _trained("numpy", **softmax))
+    yield Check("one epoch with tanh and softmax, float32, vs numpy", error, 2e-5)
     adam: dict[str, Any] = {"dtype": "float64", "optimizer": "adam"}
-    yield Check(
-        "the same by Adam in float64", _max_difference(_trained(backend, **adam), _trained("numpy", **adam)), 1e-10
-    )
-    yield Check(
-        "parameters of which a second run has another bit", _count_differing(once, _trained(backend, **bytes_)), 0
-    )
+    error = _max_difference(_trained(backend, **adam), _trained("numpy", **adam))
+    yield Check("one epoch with Adam, float64, vs numpy", error, 1e-10)
+    count = _count_differing(first, _trained(backend, **uint8))
+    yield Check("parameters that differ between two equal runs", count, 0)
     with backend.device.device_context(), instruments.stream():
-        yield Check(
-            "parameters of which a run on another stream has another bit",
-            _count_differing(once, _trained(backend, **bytes_)),
-            0,
-        )
+        count = _count_differing(first, _trained(backend, **uint8))
+        yield Check("parameters that differ in a run on another stream", count, 0)
 
 
 def _trained(
-    backend: Any, eta: float | None = None, optimizer: str = "sgd", input_scale: float = 1.0, **options: Any
+    backend: Any, eta: float | None = None, optimizer: OptimizerName = "sgd", input_scale: float = 1.0, **options: Any
 ) -> list[Array]:
-    """Return the parameters after an epoch on digits, as bytes where these are scaled."""
+    """Return the parameters after one epoch on digits. The images are uint8 if there is an input scale."""
     (x, labels), _ = datasets.digits()
     if input_scale != 1.0:
         x = np.rint(x / input_scale).astype(np.uint8)
@@ -109,7 +88,7 @@ def _trained(
 
 
 def _max_difference(some: list[Array], others: list[Array]) -> float:
-    return max(off(a, b) for a, b in zip(some, others, strict=True))
+    return max(max_error(a, b) for a, b in zip(some, others, strict=True))
 
 
 def _count_differing(some: list[Array], others: list[Array]) -> int:
@@ -120,27 +99,26 @@ def _count_differing(some: list[Array], others: list[Array]) -> int:
 
 
 def streams(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks that a step stays on the current stream.
+    """Yield the checks that all work of a training step is enqueued on the current stream.
 
-    A stream is held, a step enqueued on it, and everything that the step writes looked at from the default stream: what
-    has changed was not enqueued on the current one. Let go, the step must end where one does that nothing held.
+    Block a stream, enqueue a step on it, and read all arrays that the step writes, from the default stream: an array
+    that has changed was written by work that is not on the current stream. After the stream is unblocked, the result
+    must be that of a step on a stream that was never blocked.
     """
     with backend.device.device_context(), instruments.stream():
-        free, held = Step(backend), Step(backend)  # that all kernels are loaded and all memory is there
-        free.enqueue()
+        free, blocked = Step(backend), Step(backend)
+        free.enqueue()  # first, so that all kernels are loaded and all memory is allocated
         backend.synchronize()
-        before = held.written()
-        with instruments.held():
-            held.enqueue()
+        before = blocked.written()
+        with instruments.blocked():
+            blocked.enqueue()
             with instruments.default_stream():
-                meanwhile = held.written()
+                meanwhile = blocked.written()
         backend.synchronize()
-        yield Check("arrays that a step writes to before the stream's turn", sum(map(_differ, before, meanwhile)), 0)
-        yield Check(
-            "arrays that it leaves otherwise than without having waited",
-            sum(map(_differ, free.written(), held.written())),
-            0,
-        )
+        count = sum(map(_differ, before, meanwhile))
+        yield Check("arrays changed by a step while its stream is blocked", count, 0)
+        count = sum(map(_differ, free.written(), blocked.written()))
+        yield Check("arrays that differ from a step on an unblocked stream", count, 0)
 
 
 def _differ(a: Array, b: Array) -> bool:
@@ -148,7 +126,7 @@ def _differ(a: Array, b: Array) -> bool:
 
 
 class Step:
-    """One mini-batch of Adam's, ready to be enqueued; its workspace is all NaN before."""
+    """A training step with Adam, ready to be enqueued. Its workspace is filled with NaN first."""
 
     def __init__(self, backend: CuPy) -> None:
         rng = np.random.default_rng(0)
@@ -174,78 +152,82 @@ class Step:
         self._arguments = ops, Parameters(weights, biases), moments, ws, examples, order, step, 8, total
 
     def enqueue(self) -> None:
-        """Enqueue it on the current stream."""
+        """Enqueue the step on the current stream."""
         self._backend.run(equations.train_mini_batches, *self._arguments)
 
     def written(self) -> list[Array]:
-        """Return on the host all that a step writes to."""
+        """Return copies, on the host, of all arrays that the step writes to."""
         rows = [self._backend.columns(block) for block in self._blocks]
         return [self._backend.to_host(array) for array in (*self._matrices, *rows)]
 
 
-# What a step asks for.
+# Allocations and copies.
 
 
 def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield what a second epoch asks the device for, within its steps and around them."""
+    """Yield the checks that the steps of an epoch allocate and copy nothing, and that the epoch copies only 3 arrays.
+
+    They are made on the second epoch, when all memory has been allocated.
+    """
     events: list[tuple[str, int]] = []
     x, y = np.random.default_rng(0).random((6, 47)), np.zeros(47, np.int64)
     net = Network([6, 5, 3], backend=backend, rng=0)
     with backend.device.device_context(), instruments.allocations() as sizes:
 
-        def note(name: str) -> None:
+        def record(name: str) -> None:
             events.append((name, len(sizes)))
 
-        with _noted(backend, note):
-            net.train(x, y, epochs=2, mini_batch_size=5, progress=False, callback=lambda epoch: note("epoch"))
+        with _recorded(backend, record):
+            net.train(x, y, epochs=2, mini_batch_size=5, progress=False, callback=lambda epoch: record("epoch"))
     names = [name for name, _ in events]
     second = events[names.index("epoch") + 1 :]
     launches = [i for i, (name, _) in enumerate(second) if name in ("launch", "gemm")]
     within = second[launches[0] : launches[-1] + 1]
     copies = ("upload", "to_host")
-    yield Check("allocations within the steps of a second epoch", within[-1][1] - within[0][1], 0)
-    yield Check("copies to or from the host within them", sum(name in copies for name, _ in within), 0)
-    around = sum(name in copies for name, _ in second)
-    yield Check("copies in all of it: the order and the cost there, the cost back", around, 3)
+    yield Check("allocations during the steps of an epoch", within[-1][1] - within[0][1], 0)
+    yield Check("host copies during the steps of an epoch", sum(name in copies for name, _ in within), 0)
+    # The order of the examples and the cost total to the device, the cost total back.
+    yield Check("host copies in an epoch: 2 uploads, 1 download", sum(name in copies for name, _ in second), 3)
 
 
 @contextmanager
-def _noted(backend: CuPy, note: Callable[[str], None]) -> Iterator[None]:
-    """Have it noted what a backend asks its device for."""
+def _recorded(backend: CuPy, record: Callable[[str], None]) -> Iterator[None]:
+    """Within a `with` block, record the calls that a backend makes of its device."""
     device = backend.device
-    backend.device = _Noted(device, note)
+    backend.device = _RecordingDevice(device, record)
     try:
         yield
     finally:
         backend.device = device
 
 
-class _Noted:
-    def __init__(self, device: Any, note: Callable[[str], None]) -> None:
-        self._device, self._note = device, note
+class _RecordingDevice:
+    def __init__(self, device: Any, record: Callable[[str], None]) -> None:
+        self._device, self._record = device, record
 
     def __getattr__(self, name: str) -> Any:
-        asked = getattr(self._device, name)
+        attribute = getattr(self._device, name)
         if name not in ("launch", "gemm", "upload", "to_host"):
-            return asked
+            return attribute
 
-        def noted(*arguments: Any) -> Any:
-            self._note(name)
-            return asked(*arguments)
+        def recorded(*arguments: Any) -> Any:
+            self._record(name)
+            return attribute(*arguments)
 
-        return noted
+        return recorded
 
 
 # Products.
 
 
 def products(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield how far products of float32 are off, with tf32 and without."""
-    fine = np.full((64, 64), 1 + 2.0**-12), np.ones((64, 64))  # of which 10 bits leave nothing: off by 2⁻¹²
-    yield Check("products are of float32 as long as tf32 is not asked for", _product_error(backend, *fine), 2e-6)
+    """Yield the errors of float32 products, without TF32 and with it."""
+    fine = np.full((64, 64), 1 + 2.0**-12), np.ones((64, 64))  # with TF32, the factor is 1: an error of 2⁻¹²
+    yield Check("float32 matrix product without TF32", _product_error(backend, *fine), 2e-6)
     rng = np.random.default_rng(0)
     random = rng.uniform(1, 2, (64, 64)), rng.uniform(1, 2, (64, 64))
-    yield Check("products with tf32", _product_error(instruments.tf32(backend.device.number), *random), _TF32)
+    error = _product_error(instruments.tf32(backend.device.number), *random)
+    yield Check("float32 matrix product with TF32", error, _TF32_ERROR)
 
 
 def _product_error(backend: CuPy, w: Array, a: Array) -> float:
@@ -253,4 +235,4 @@ def _product_error(backend: CuPy, w: Array, a: Array) -> float:
     z = put_columns(backend, np.full((len(w), a.shape[1]), np.nan), "float32")
     matmul = backend.operations(formulas, "float32", "float32").matmul
     backend.run(matmul, put_matrix(backend, w, "float32"), put_columns(backend, a, "float32"), z)
-    return off(fetch_rows(backend, z).T, w @ a)
+    return max_error(read_columns(backend, z).T, w @ a)

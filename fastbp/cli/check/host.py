@@ -1,4 +1,4 @@
-"""Proof, here and now, that a backend computes what it should: what `fastbp check` prints."""
+"""The self-test of any backend: activations, gradients and a short training; and the table of `fastbp check`."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -7,74 +7,92 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp import datasets
-from fastbp.activations import ACTIVATIONS, softmax
-from fastbp.costs import COSTS, output_rule
+from fastbp.activations import ACTIVATIONS, Activation, softmax
+from fastbp.backends import BackendLike
+from fastbp.costs import COSTS, Cost, output_rule
 from fastbp.errors import InputError
 from fastbp.gradients import check_gradients
-from fastbp.network import Network
+from fastbp.network import DTypeName, Network
 from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
 
 Array = npt.NDArray[Any]
+_ROUNDING: dict[DTypeName, float] = {"float32": 1e-6, "float64": 1e-14}
+
+HEAD = f"{'check (value: largest error, or a count)':<57}{'value':>8}{'limit':>8}"
+"""The head of the table, whose lines have at most 80 characters."""
 
 
 class Check(NamedTuple):
-    """What was checked, how far it was off, and how far it may be."""
+    """A check: what was measured, its value, which is an error or a count, and the largest value that passes."""
 
     what: str
-    error: float
-    bound: float
+    value: float
+    limit: float
 
     @property
     def passed(self) -> bool:
-        """Whether it is as near as it should be; NaN is not."""
-        return self.error <= self.bound
+        """Whether the value is within the limit. NaN is not."""
+        return self.value <= self.limit
 
 
-def checks(backend: Any = None) -> Iterator[Check]:
-    """Yield the checks of a backend, each as it is done: kernels, gradients, one training.
+def row(check: Check) -> str:
+    """Return the line of a check in the table.
+
+    >>> row(Check("host copies", 3, 3)).split()
+    ['host', 'copies', '3', '3', 'ok']
+    """
+    value, limit = (f"{x:>8}" if isinstance(x, int) else f"{x:8.1e}" for x in (check.value, check.limit))
+    return f"{check.what:<57}{value}{limit} {'ok' if check.passed else 'FAILED'}"
+
+
+def checks(backend: BackendLike | None = None) -> Iterator[Check]:
+    """Run the self-test of a backend and yield each check when it is done: activations, gradients, trainings.
 
     >>> all(check.passed for check in checks("numpy-plain"))
     True
     """
-    for dtype, bound in (("float32", 1e-6), ("float64", 1e-14)):
-        for name in ACTIVATIONS:
-            yield Check(f"{name} in {dtype} against plain float64", _activation_error(name, dtype, backend), bound)
+    for dtype, limit in _ROUNDING.items():
+        for g in ACTIVATIONS.values():
+            yield Check(f"{g.name} in {dtype} vs NumPy in float64", _activation_error(g, dtype, backend), limit)
     yield from gradients(backend)
     yield from trainings(backend)
 
 
-def gradients(backend: Any) -> Iterator[Check]:
-    """Yield the checks of the gradient, one for each cost."""
-    for cost in COSTS:
-        yield Check(f"gradient of {cost} against differences of it", _gradient_error(cost, backend), 1e-6)
+def gradients(backend: BackendLike | None) -> Iterator[Check]:
+    """Yield one check of the gradient for each cost."""
+    for cost in COSTS.values():
+        yield Check(f"gradient of {cost.name} vs finite differences", _gradient_error(cost, backend), 1e-6)
 
 
-def trainings(backend: Any) -> Iterator[Check]:
-    """Yield the checks of a short training, one for each optimizer."""
+def trainings(backend: BackendLike | None) -> Iterator[Check]:
+    """Yield one check of a short training for each optimizer."""
     for name, optimizer in OPTIMIZERS.items():
-        yield Check(f"an epoch on digits by {name} against a loop", _training_error(optimizer, backend), 1e-9)
+        yield Check(f"one epoch with {name} vs a loop over examples", _training_error(optimizer, backend), 1e-9)
 
 
-def _activation_error(name: str, dtype: str, backend: Any) -> float:
-    """Return the largest error of σ(z), relative to 1 or to what is larger, for z from −20 to 20."""
-    cost = "log-likelihood" if name == softmax.name else "quadratic"
+def _activation_error(g: Activation, dtype: DTypeName, backend: BackendLike | None) -> float:
+    """Return the largest error of g(z) for z from −20 to 20, relative to max(1, |g(z)|)."""
+    cost = COSTS["log-likelihood" if g == softmax else "quadratic"]
     n = 8
-    net = Network([n, n], name, cost, bias=False, dtype=dtype, backend=backend)
+    net = Network([n, n], g, cost, bias=False, dtype=dtype, backend=backend)
     net.weights = [np.eye(n)]
     z = np.linspace(-20, 20, 64 * n).reshape(n, 64).astype(dtype)
-    exact = ACTIVATIONS[name].f(z.astype(np.float64))
+    exact = g.f(z.astype(np.float64))
     got = net._plan.backend.to_host(net.feedforward(z))
     return float(np.max(np.abs(got - exact) / np.maximum(1.0, np.abs(exact))))
 
 
-def _gradient_error(cost: str, backend: Any) -> float:
-    """Return the largest relative error over every last layer that goes with the cost, after every smooth layer."""
+def _gradient_error(cost: Cost, backend: BackendLike | None) -> float:
+    """Return the largest relative error of the gradient, with each output activation that the cost allows.
+
+    The hidden layers have the smooth activations.
+    """
     rng = np.random.default_rng(0)
     x, y = rng.random((5, 6)), np.arange(6) % 3
     errors = []
-    for last in ACTIVATIONS:
+    for last in ACTIVATIONS.values():
         try:
-            output_rule(ACTIVATIONS[last], COSTS[cost])
+            output_rule(last, cost)
         except InputError:
             continue
         net = Network([5, 4, 4, 4, 3], ["tanh", "softplus", "sigmoid", last], cost, backend=backend, rng=0)
@@ -82,8 +100,8 @@ def _gradient_error(cost: str, backend: Any) -> float:
     return max(errors)
 
 
-def _training_error(optimizer: Optimizer, backend: Any) -> float:
-    """Return how far the parameters are from those of a loop over examples, after an epoch on real digits."""
+def _training_error(optimizer: Optimizer, backend: BackendLike | None) -> float:
+    """Return the largest difference between the parameters of a loop over examples and those after `Network.train`."""
     eta = optimizer.default_eta
     (x, labels), _ = datasets.digits()
     x, labels = x[:, :300].astype(np.float64), labels[:300]
@@ -106,7 +124,7 @@ def _training_error(optimizer: Optimizer, backend: Any) -> float:
 def _gradient_one_by_one(
     weights: list[Array], biases: list[Array], x: Array, y: Array, batch: npt.NDArray[np.int64]
 ) -> list[Array]:
-    """Return ∂C/∂W and ∂C/∂b over a mini-batch, example after example, for sigmoids and the quadratic cost."""
+    """Return ∂C/∂W and ∂C/∂b for a mini-batch, one example at a time, for sigmoid layers and the quadratic cost."""
     nabla_w, nabla_b = [np.zeros_like(w) for w in weights], [np.zeros_like(b) for b in biases]
     for i in batch:
         a = [x[:, [i]]]
@@ -121,7 +139,7 @@ def _gradient_one_by_one(
 
 
 def _step(optimizer: Optimizer, theta: Array, g: Array, m: Array, v: Array, eta: float, t: int) -> None:
-    """Take step t on one array along its gradient, in place, by the textbooks; m is the velocity where there is one."""
+    """Take step t on one array with gradient g, in place, with the textbook formulas. m may be a velocity."""
     if isinstance(optimizer, Adam):
         m[...] = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g
         v[...] = optimizer.beta_2 * v + (1 - optimizer.beta_2) * g**2

@@ -1,7 +1,7 @@
-"""What is said where CUDA cannot be used: one line, with the command that mends it.
+"""The messages if CUDA cannot be used: one line, with the command that fixes the problem.
 
-CuPy's own answers come from a driver library of a few public entry points that the test compiles, and from a Python
-process of its own; what needs a GPU or another environment, from stand-ins.
+The tests of the real CuPy compile a driver library with a few public entry points, and run in a new Python process.
+What needs a GPU or another environment is tested with stand-in modules.
 """
 
 import ctypes
@@ -18,15 +18,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import fastbp
-from fastbp.backends.cupy import diagnosis as cuda_present
-from fastbp.backends.cupy import memory as cuda_memory
+from fastbp.backends.cupy import diagnosis, memory
 from fastbp.backends.cupy.memory import DeviceMemoryError
 
 GIB = 2**30
-LIBRARIES_OF_12 = ("nvidia-cublas-cu12", "nvidia-cuda-nvrtc-cu12", "nvidia-nvjitlink-cu12", "nvidia-cuda-nvcc-cu12")
-LIBRARIES_OF_13 = ("nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "nvidia-nvvm")
-OF_12 = {"cupy-cuda12x": "14.2.0", "cuda-bindings": "12.9.10"} | dict.fromkeys(LIBRARIES_OF_12, "12.9.86")
-OF_13 = {"cupy-cuda13x": "14.2.0", "cuda-bindings": "13.5.0"} | dict.fromkeys(LIBRARIES_OF_13, "13.5.37")
+LIBRARIES_FOR_12 = ("nvidia-cublas-cu12", "nvidia-cuda-nvrtc-cu12", "nvidia-nvjitlink-cu12", "nvidia-cuda-nvcc-cu12")
+LIBRARIES_FOR_13 = ("nvidia-cublas", "nvidia-cuda-nvrtc", "nvidia-nvjitlink", "nvidia-nvvm")
+FOR_12 = {"cupy-cuda12x": "14.2.0", "cuda-bindings": "12.9.10"} | dict.fromkeys(LIBRARIES_FOR_12, "12.9.86")
+FOR_13 = {"cupy-cuda13x": "14.2.0", "cuda-bindings": "13.5.0"} | dict.fromkeys(LIBRARIES_FOR_13, "13.5.37")
 
 needs_cupy = [
     pytest.mark.cuda,
@@ -36,13 +35,13 @@ needs_compiler = pytest.mark.skipif(
     shutil.which("cc") is None or not sys.platform.startswith("linux"), reason="no cc, or not Linux"
 )
 
-# What the runtime asks of a driver before it asks for a device; each answers what the environment tells it to.
+# The driver functions that the CUDA runtime calls before it looks for a device. Environment variables set the answers.
 DRIVER = """
 #include <stdlib.h>
 #include <string.h>
-static int told(const char *name) { const char *text = getenv(name); return text ? atoi(text) : 0; }
-int cuInit(unsigned flags) { return told("DRIVER_INIT"); }
-int cuDriverGetVersion(int *version) { *version = told("DRIVER_VERSION"); return 0; }
+static int value_of(const char *name) { const char *text = getenv(name); return text ? atoi(text) : 0; }
+int cuInit(unsigned flags) { return value_of("DRIVER_INIT"); }
+int cuDriverGetVersion(int *version) { *version = value_of("DRIVER_VERSION"); return 0; }
 int cuGetProcAddress_v2(const char *name, void **entry, int version, unsigned long long flags, int *status) {
     *entry = NULL;
     if (!strcmp(name, "cuInit")) *entry = cuInit;
@@ -59,7 +58,7 @@ ASK = """
 from fastbp.backends.cupy.diagnosis import unavailable_reason
 print(unavailable_reason())
 """
-# Hides libraries from CuPy and cuda-core, both of which ask cuda.pathfinder for them.
+# Hides libraries from CuPy and cuda-core; both use cuda.pathfinder to find them.
 HIDE = """
 import sys
 import cuda.pathfinder
@@ -74,7 +73,7 @@ cuda.pathfinder.load_nvidia_dynamic_lib = hide
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """The folder of a driver library that answers as told."""
+    """The folder of a driver library whose answers are set with environment variables."""
     folder = tmp_path_factory.mktemp("driver")
     (folder / "driver.c").write_text(DRIVER, encoding="utf-8")
     command = ["cc", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.c"]
@@ -83,8 +82,8 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture
-def answer(run_python, monkeypatch):
-    """Return what a process of its own says that is wanting."""
+def diagnose(run_python, monkeypatch):
+    """Return a function that runs the diagnosis in a new process and returns its message."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def ask(*arguments, source=ASK, **environment):
@@ -97,10 +96,10 @@ def answer(run_python, monkeypatch):
 
 
 def cuda_major():
-    return 12 if cuda_present._version("cupy-cuda12x") else 13
+    return 12 if diagnosis._version("cupy-cuda12x") else 13
 
 
-def a_driver_is_installed():
+def driver_is_installed():
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -108,41 +107,41 @@ def a_driver_is_installed():
     return True
 
 
-class TestTheRealCuPy:
+class TestRealCuPy:
     pytestmark = needs_cupy
 
-    @pytest.mark.skipif(a_driver_is_installed(), reason="there is a driver")
-    def test_no_driver(self, answer):
-        assert answer().startswith("no NVIDIA driver answers: install 5")
+    @pytest.mark.skipif(driver_is_installed(), reason="a driver is installed")
+    def test_no_driver(self, diagnose):
+        assert diagnose().startswith("the NVIDIA driver is not installed or does not respond: install version 5")
 
     @needs_compiler
-    def test_an_old_driver(self, answer, driver):
-        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="11080")
-        assert f"it offers CUDA 11.8, and this CuPy needs CUDA {cuda_major()}.0; update the driver to" in said
+    def test_an_old_driver(self, diagnose, driver):
+        said = diagnose(LD_LIBRARY_PATH=driver, DRIVER_VERSION="11080")
+        assert f"it supports CUDA 11.8, but this CuPy needs CUDA {cuda_major()}.0; update the driver to" in said
         assert "fastbp[" not in said  # no extra is for CUDA 11
 
     @needs_compiler
-    @pytest.mark.skipif(find_spec("cupy") is None or cuda_major() == 12, reason="it suffices for CUDA 12")
-    def test_a_driver_for_the_other_extra(self, answer, driver):
-        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="12020")
-        assert "it offers CUDA 12.2, and this CuPy needs CUDA 13.0; update the driver to 580 or newer" in said
+    @pytest.mark.skipif(find_spec("cupy") is None or cuda_major() == 12, reason="this driver is new enough for CUDA 12")
+    def test_a_driver_for_the_other_extra(self, diagnose, driver):
+        said = diagnose(LD_LIBRARY_PATH=driver, DRIVER_VERSION="12020")
+        assert "it supports CUDA 12.2, but this CuPy needs CUDA 13.0; update the driver to 580 or newer" in said
         assert said.endswith("nvidia-nvvm && pip install 'fastbp[cuda12]'")
 
     @needs_compiler
-    def test_no_device(self, answer, driver):
-        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100")
-        assert said.startswith("the NVIDIA driver is installed and finds no GPU: see nvidia-smi -L")
+    def test_no_device(self, diagnose, driver):
+        said = diagnose(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100")
+        assert said.startswith("the NVIDIA driver is installed but finds no GPU: check nvidia-smi -L")
 
     @needs_compiler
     @pytest.mark.parametrize("value", ["", "-1"])
-    def test_every_device_hidden(self, answer, driver, value):
-        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100", CUDA_VISIBLE_DEVICES=value)
+    def test_every_device_hidden(self, diagnose, driver, value):
+        said = diagnose(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="100", CUDA_VISIBLE_DEVICES=value)
         assert said == f"CUDA_VISIBLE_DEVICES is {value!r}, which hides every GPU: unset CUDA_VISIBLE_DEVICES"
 
     @needs_compiler
-    def test_another_error(self, answer, driver):
-        said = answer(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="803")
-        assert said.startswith("CUDA answers cudaErrorSystemDriverMismatch: system has unsupported display driver")
+    def test_another_error(self, diagnose, driver):
+        said = diagnose(LD_LIBRARY_PATH=driver, DRIVER_VERSION="13000", DRIVER_INIT="803")
+        assert said.startswith("CUDA reports cudaErrorSystemDriverMismatch: system has unsupported display driver")
         assert "(error 803)" in said
 
     @pytest.mark.parametrize(
@@ -154,8 +153,8 @@ class TestTheRealCuPy:
             (["nvJitLink"], "numba-cuda is installed without nvJitLink"),
         ],
     )
-    def test_a_library_is_wanting(self, answer, hidden, message):
-        said = answer(*hidden, source=HIDE + ASK)
+    def test_a_missing_library(self, diagnose, hidden, message):
+        said = diagnose(*hidden, source=HIDE + ASK)
         assert said.startswith(message)
         assert said.endswith(f": pip install 'fastbp[cuda{cuda_major()}]'")
 
@@ -165,14 +164,14 @@ class TestTheRealCuPy:
         pool = SimpleNamespace(free_bytes=lambda: 0, get_limit=lambda: 0)
         monkeypatch.setattr(cupy.cuda.runtime, "memGetInfo", lambda: (GIB, 8 * GIB))
         monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pool)
-        words = r"allocating 3,000,000,000 bytes .*, with 1.0 GiB of 8.0 GiB free on the device; lower mini_batch_size"
-        with pytest.raises(DeviceMemoryError, match=words), cuda_memory.translate_out_of_memory():
+        words = r"allocating 3,000,000,000 bytes .*, with 1.0 GiB of 8.0 GiB free on the GPU; reduce mini_batch_size"
+        with pytest.raises(DeviceMemoryError, match=words), memory.translate_out_of_memory():
             raise cupy.cuda.memory.OutOfMemoryError(3_000_000_000, 7 * GIB)
 
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Pretend that just these packages of CUDA are installed."""
+    """Return a function that pretends that only these packages for CUDA are installed."""
 
     def pretend(**versions):
         def version(package):
@@ -211,8 +210,8 @@ class OutOfMemoryError(MemoryError):
 
 @pytest.fixture
 def machine(monkeypatch, installed):
-    """Stand in for CuPy and what it needs, on a machine of some GPUs; return CuPy, with what the GPUs have."""
-    installed(**OF_13, **{"numba-cuda": "0.30.4"})
+    """Replace CuPy and the packages it needs by stand-ins on a machine with two GPUs; return the stand-in for CuPy."""
+    installed(**FOR_13, **{"numba-cuda": "0.30.4"})
     gpu = {"name": b"NVIDIA H200", "major": 9, "minor": 0}
     runtime = module(
         monkeypatch,
@@ -240,80 +239,85 @@ def machine(monkeypatch, installed):
 @pytest.mark.parametrize(
     ("versions", "message"),
     [
-        ({}, "CuPy is not installed: pip install 'fastbp[cuda13]' (for drivers before 580: 'fastbp[cuda12]')"),
+        ({}, "CuPy is not installed: pip install 'fastbp[cuda13]' (for drivers older than 580: 'fastbp[cuda12]')"),
         (
-            OF_12 | OF_13,
-            "cupy-cuda12x 14.2.0 and cupy-cuda13x 14.2.0 are installed over each other; keep one: "
-            "pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'fastbp[cuda13]'",
-        ),
-        ({"cupy-cuda11x": "13.6.0"}, "cupy-cuda11x 13.6.0 is of CUDA 11; wanted is 12 or 13: pip uninstall -y cupy-"),
-        (OF_12, "numba-cuda is not installed, which compiles the kernels: pip install 'fastbp[cuda12]'"),
-        (
-            OF_12 | {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0"},
-            "CUDA majors are mixed: cupy-cuda12x 14.2.0 is of CUDA 12, cuda-bindings 13.5.0 of CUDA 13; keep one "
-            "major: pip uninstall -y cuda-bindings && pip install 'fastbp[cuda12]', or pip uninstall -y cupy-cuda12x "
-            "&& pip install 'fastbp[cuda13]'",
+            FOR_12 | FOR_13,
+            "cupy-cuda12x 14.2.0 and cupy-cuda13x 14.2.0 are both installed and overwrite each other's files; keep "
+            "one: pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install 'fastbp[cuda13]'",
         ),
         (
-            OF_12 | {"numba-cuda": "0.30.4", "nvidia-nvjitlink": "13.5.37"},
-            "CUDA majors are mixed: cupy-cuda12x 14.2.0 is of CUDA 12, nvidia-nvjitlink 13.5.37 of CUDA 13; keep one",
+            {"cupy-cuda11x": "13.6.0"},
+            "CuPy must be built for CUDA 12 or 13, got cupy-cuda11x 13.6.0, which is for CUDA 11: pip uninstall -y ",
+        ),
+        (FOR_12, "numba-cuda, which compiles the kernels, is not installed: pip install 'fastbp[cuda12]'"),
+        (
+            FOR_12 | {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0"},
+            "packages for different CUDA versions are installed: cupy-cuda12x 14.2.0 is for CUDA 12, cuda-bindings "
+            "13.5.0 for CUDA 13; keep one version: pip uninstall -y cuda-bindings && pip install 'fastbp[cuda12]', or "
+            "pip uninstall -y cupy-cuda12x && pip install 'fastbp[cuda13]'",
+        ),
+        (
+            FOR_12 | {"numba-cuda": "0.30.4", "nvidia-nvjitlink": "13.5.37"},
+            "packages for different CUDA versions are installed: cupy-cuda12x 14.2.0 is for CUDA 12, nvidia-nvjitlink "
+            "13.5.37 for CUDA 13; keep one",
         ),
         (
             {"cupy-cuda13x": "14.2.0", "numba-cuda": "0.30.4", "nvidia-cublas-cu12": "12.9.2.10"},
-            "CUDA majors are mixed: cupy-cuda13x 14.2.0 is of CUDA 13, nvidia-cublas-cu12 12.9.2.10 of CUDA 12; keep",
+            "packages for different CUDA versions are installed: cupy-cuda13x 14.2.0 is for CUDA 13, "
+            "nvidia-cublas-cu12 12.9.2.10 for CUDA 12; keep",
         ),
     ],
 )
 def test_packages(installed, versions, message):
     installed(**versions)
-    said = cuda_present.unavailable_reason()
+    said = diagnosis.unavailable_reason()
     assert said.startswith(message)
     assert "\n" not in said
 
 
-@pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_OF_12, "12.9.86")])
-def test_libraries_of_cuda_12_beside_those_of_13_do_no_harm(machine, monkeypatch, more):
-    monkeypatch.setattr(metadata, "version", (OF_13 | more).get)
-    assert cuda_present.unavailable_reason() is None
+@pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_FOR_12, "12.9.86")])
+def test_libraries_for_cuda_12_beside_those_for_13_are_no_problem(machine, monkeypatch, more):
+    monkeypatch.setattr(metadata, "version", (FOR_13 | more).get)
+    assert diagnosis.unavailable_reason() is None
 
 
-def test_nothing_is_wanting(machine):
-    assert [cuda_present.unavailable_reason(device) for device in (None, 0, 1)] == [None] * 3
+def test_nothing_is_missing(machine):
+    assert [diagnosis.unavailable_reason(device) for device in (None, 0, 1)] == [None] * 3
 
 
 def test_a_cupy_that_does_not_load(machine, monkeypatch):
     monkeypatch.delattr(machine.cuda, "nvrtc")
     monkeypatch.setitem(sys.modules, "cupy.cuda.nvrtc", None)
-    assert cuda_present.unavailable_reason().startswith("CuPy cannot be imported (import of cupy.cuda.nvrtc halted")
+    assert diagnosis.unavailable_reason().startswith("CuPy cannot be imported (import of cupy.cuda.nvrtc halted")
 
 
 def test_a_cuda_core_without_a_linker(machine):
     del sys.modules["cuda.core"].Linker
-    said = cuda_present.unavailable_reason()
+    said = diagnosis.unavailable_reason()
     assert said.startswith("cuda-core is too old or cannot be imported (cannot import name 'Linker'")
     assert said.endswith(": pip install 'fastbp[cuda13]'")
 
 
 @pytest.mark.parametrize("device", [2, 3, -1])
-def test_a_device_that_is_not_there(machine, monkeypatch, device):
-    said = f"there is no device cupy:{device}; valid: cupy:0, cupy:1"
-    assert cuda_present.unavailable_reason(device) == said
+def test_a_device_that_does_not_exist(machine, monkeypatch, device):
+    said = f"device cupy:{device} does not exist; valid: cupy:0, cupy:1"
+    assert diagnosis.unavailable_reason(device) == said
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    assert cuda_present.unavailable_reason(device) == said + " (CUDA_VISIBLE_DEVICES is '4,5')"
+    assert diagnosis.unavailable_reason(device) == said + " (CUDA_VISIBLE_DEVICES is '4,5')"
 
 
 @pytest.mark.parametrize(("capability", "usable"), [((7, 0), False), ((7, 5), True), ((8, 0), True), ((12, 0), True)])
-def test_the_age_of_a_gpu(machine, capability, usable):
+def test_gpus_older_than_turing(machine, capability, usable):
     machine.gpu.update(name=b"NVIDIA TITAN V", major=capability[0], minor=capability[1])
-    said = cuda_present.unavailable_reason()
+    said = diagnosis.unavailable_reason()
     assert (said is None) == usable
     if not usable:
-        assert said.startswith("NVIDIA TITAN V has compute capability 7.0; wanted is 7.5 (Turing) or newer")
+        assert said.startswith("the GPU must have compute capability 7.5 (Turing) or newer, got 7.0 (NVIDIA TITAN V)")
 
 
 def test_no_device_without_an_error(machine):
     machine.cuda.runtime.getDeviceCount = lambda: 0
-    assert "finds no GPU" in cuda_present.unavailable_reason()
+    assert "finds no GPU" in diagnosis.unavailable_reason()
 
 
 def test_an_error_of_the_device(machine):
@@ -321,38 +325,38 @@ def test_an_error_of_the_device(machine):
         raise CUDARuntimeError(999, "cudaErrorUnknown:\nunknown error")
 
     machine.cuda.runtime.getDeviceProperties = fail
-    assert cuda_present.unavailable_reason().startswith(
-        "CUDA answers cudaErrorUnknown: unknown error (error 999): see whether"
+    assert diagnosis.unavailable_reason().startswith(
+        "CUDA reports cudaErrorUnknown: unknown error (error 999): check that"
     )
 
 
-def test_what_fits(machine):
-    cuda_memory.check_fits("x", GIB + GIB // 2)  # the driver's GiB, and what the pool has for reuse
-    message = "x takes 1.6 GiB on the device, where 1.5 GiB of 8.0 GiB are free; wanted is less at a time, or data kept"
+def test_data_that_fit_and_data_that_do_not(machine):
+    memory.check_fits("x", GIB + GIB // 2)  # the driver's free GiB, and what the pool keeps for reuse
+    message = "x needs 1.6 GiB on the GPU, but only 1.5 GiB of 8.0 GiB are free; use fewer examples at a time, data of"
     with pytest.raises(DeviceMemoryError, match=message):
-        cuda_memory.check_fits("x", GIB + GIB // 2 + GIB // 10)
+        memory.check_fits("x", GIB + GIB // 2 + GIB // 10)
 
 
-def test_the_limit_of_the_pool_counts(machine):
-    machine.pool.get_limit = lambda: GIB + GIB // 4  # of which 1 GiB is used
-    cuda_memory.check_fits("x", GIB // 4)
+def test_the_limit_of_the_pool_applies(machine):
+    machine.pool.get_limit = lambda: GIB + GIB // 4  # 1 GiB of this is used
+    memory.check_fits("x", GIB // 4)
     with pytest.raises(DeviceMemoryError, match=r"256.0 MiB of 1.2 GiB are free"):
-        cuda_memory.check_fits("x", GIB // 4 + 1)
+        memory.check_fits("x", GIB // 4 + 1)
 
 
-def test_memory_that_is_asked_for_and_wanting(machine):
-    said = r"with 1.5 GiB of 8.0 GiB free on the device; lower mini_batch_size"
-    with pytest.raises(fastbp.InputError, match=said) as told, cuda_memory.translate_out_of_memory():
+def test_out_of_memory_is_reported_with_figures(machine):
+    said = r"with 1.5 GiB of 8.0 GiB free on the GPU; reduce mini_batch_size"
+    with pytest.raises(fastbp.InputError, match=said) as caught, memory.translate_out_of_memory():
         raise OutOfMemoryError("Out of memory allocating 3,000,000,000 bytes (allocated so far: 1 bytes).")
-    assert isinstance(told.value, MemoryError)
-    assert "\n" not in str(told.value)
-    with pytest.raises(ZeroDivisionError), cuda_memory.translate_out_of_memory():
+    assert isinstance(caught.value, MemoryError)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ZeroDivisionError), memory.translate_out_of_memory():
         raise ZeroDivisionError
-    with cuda_memory.translate_out_of_memory():
+    with memory.translate_out_of_memory():
         pass
 
 
-def test_nothing_of_cuda_is_imported_before_it_is_asked_for(run_python):
+def test_cuda_packages_are_imported_only_when_needed(run_python):
     source = (
         "import sys, fastbp.backends.cupy.diagnosis, fastbp.backends.cupy.memory\n"
         "print({'cupy', 'cuda.core', 'cuda.pathfinder'} & set(sys.modules))"
@@ -360,9 +364,9 @@ def test_nothing_of_cuda_is_imported_before_it_is_asked_for(run_python):
     assert run_python(source).stdout == "set()\n"
 
 
-def test_the_extras_are_those_that_messages_name():
+def test_the_extras_named_in_messages_exist():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     extras = tomllib.loads(text)["project"]["optional-dependencies"]
-    for major in cuda_present.LEAST_DRIVER:
+    for major in diagnosis.LEAST_DRIVER:
         assert [name for name in extras[f"cuda{major}"] if name.startswith(f"cupy-cuda{major}x[ctk]")]
         assert [name for name in extras[f"cuda{major}"] if name.startswith(f"numba-cuda[cu{major}]")]
