@@ -1,8 +1,8 @@
-"""Read mutated files of every format, and check that each is accepted or refused as it should be.
+"""Read mutated files of every format, and check that each of them is accepted or refused correctly.
 
-Run `PYTHONPATH=tests python tests/fuzz_files.py [COUNT [SEED]]`; a case that fails is saved in the working directory.
-Only `InputError` may be raised, with one printable line of bounded length, no warning may be shown, and memory stays
-within the bounds that docs/architecture.md states. The mutations depend on the seed alone.
+Run `PYTHONPATH=tests:tests/datasets python tests/fuzz_files.py [COUNT [SEED]]`. A file that fails is saved in the
+working directory. Readers may raise `InputError` only, with one printable line of bounded length; they may not warn;
+and memory must stay within the bounds stated in docs/architecture.md. The mutations depend on the seed only.
 """
 
 import collections
@@ -116,7 +116,7 @@ READERS = {
 
 
 def mutated(random, data):
-    """Return bytes with some replaced, inserted, dropped or repeated, or with tokens and numbers in them."""
+    """Return bytes with some replaced, inserted, deleted or repeated, or with tokens or numbers inserted."""
     data = bytearray(data)
     for _ in range(random.randint(1, 4)):
         place = random.randrange(len(data) + 1)
@@ -143,7 +143,7 @@ def mutated(random, data):
 
 
 def mutated_value(random, value):
-    """Return a value of JSON with something replaced, dropped, added or repeated, somewhere in it."""
+    """Return a JSON value with one part of it replaced, deleted, added or repeated."""
     if not isinstance(value, (dict, list)) or not value or random.random() < 0.1:
         return random.choice(VALUES)
     value = value.copy()
@@ -161,7 +161,7 @@ def mutated_value(random, value):
 
 
 def split(data):
-    """Return the tensors of a file, and their description without its checksum."""
+    """Return the tensors of a file, and its description without the checksum."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     description = json.loads(header["__metadata__"]["fastbp"])
     del description["sha256"]
@@ -169,7 +169,7 @@ def split(data):
 
 
 def joined(tensors, description):
-    """Return a file of tensors and their description, with the checksum that fits them."""
+    """Return a file of tensors and a description, with a valid checksum."""
     digest = hashlib.sha256(json.dumps(description).encode())
     for name in sorted(tensors):
         array = tensors[name]
@@ -180,7 +180,7 @@ def joined(tensors, description):
 
 
 def mutated_tensors(random, data):
-    """Return a file of tensors whose description is mutated, with the checksum that fits it."""
+    """Return a file of tensors with a mutated description and a valid checksum."""
     tensors, description = split(data)
     if random.random() < 0.2:
         tensors[random.choice(["a", "best.a", "k" * 1000, *tensors])] = random.choice(
@@ -190,7 +190,7 @@ def mutated_tensors(random, data):
 
 
 def case(random, kind):
-    """Return the bytes of a mutated file, and the number of bytes that its content has."""
+    """Return the bytes of a mutated file, and the size of its decompressed content."""
     data = random.choice(SEEDS[kind])
     if kind in ("model", "checkpoint") and random.random() < 0.7:
         data = mutated_tensors(random, data)
@@ -208,7 +208,7 @@ def case(random, kind):
 
 
 def read(kind, path, content):
-    """Return how many readers accept a file and how many refuse it; raises what they raise besides `InputError`."""
+    """Return how many readers accept a file, and how many refuse it; other exceptions are not caught."""
     accepted = refused = 0
     for reader in READERS[kind]:
         message = ""
@@ -227,11 +227,11 @@ def read(kind, path, content):
 
 
 def run(count, seed):
-    """Read so many mutated files of all formats in turn; return (accepted, refused) by format."""
-    told = collections.Counter()
-    chance = random.Random(seed)
+    """Read `count` mutated files of all formats in turn; return how many were accepted and refused, by format."""
+    counts = collections.Counter()
+    generator = random.Random(seed)
     kinds = list(SEEDS)
-    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory: a disk takes milliseconds for each
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory: a disk takes milliseconds per file
     tracemalloc.start()
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=shared) as folder:
@@ -239,27 +239,27 @@ def run(count, seed):
             for number in range(count):
                 kind = kinds[number % len(kinds)]
                 path = Path(folder, f"mutated.{kind}")
-                data, content = case(chance, kind)
+                data, content = case(generator, kind)
                 path.write_bytes(data)
                 try:
                     accepted, refused = read(kind, path, content)
                 except BaseException:
                     Path(f"failed.{kind}").write_bytes(data)
                     raise
-                told[kind, "accepted"] += accepted
-                told[kind, "refused"] += refused
+                counts[kind, "accepted"] += accepted
+                counts[kind, "refused"] += refused
     finally:
         tracemalloc.stop()
-    return told
+    return counts
 
 
 def main():
     count, seed = (int(text) for text in (sys.argv[1:] + ["200000", "0"][len(sys.argv) - 1 :]))
     start = time.perf_counter()
-    told = run(count, seed)
+    counts = run(count, seed)
     seconds = time.perf_counter() - start
     for kind in SEEDS:
-        print(f"{kind:<12} {told[kind, 'accepted']:>8,} accepted {told[kind, 'refused']:>8,} refused")
+        print(f"{kind:<12} {counts[kind, 'accepted']:>8,} accepted {counts[kind, 'refused']:>8,} refused")
     print(f"{count:,} files in {seconds:.0f} s, {count / seconds:,.0f} a second")
 
 

@@ -1,4 +1,4 @@
-"""The notes' algorithm with the book's second interface, one example at a time: an independent judge in plain NumPy."""
+"""The algorithm of the notes with the interface of the book's network2: a reference in plain NumPy."""
 
 import json
 import random
@@ -31,11 +31,11 @@ class QuadraticCost:
 class CrossEntropyCost:
     @staticmethod
     def fn(a, y):
-        """−Σ y ln a + (1 − y) ln(1 − a), with 0 ln 0 = 0 and the lowest number there is for 1 ln 0."""
+        """Return −Σ y ln a + (1 − y) ln(1 − a), with 0 ln 0 = 0 and the lowest finite number for ln 0."""
         lowest, terms = np.finfo(float).min, []
         for p, q in zip(a.ravel(), y.ravel(), strict=True):
-            for share, of in ((q, p), (1 - q, 1 - p)):
-                terms.append(0.0 if share == 0 else share * np.log(of) if of > 0 else lowest)
+            for factor, value in ((q, p), (1 - q, 1 - p)):
+                terms.append(0.0 if factor == 0 else factor * np.log(value) if value > 0 else lowest)
         return -np.sum(terms)
 
     @staticmethod
@@ -77,7 +77,7 @@ class Network:
     ):
         training_data, evaluation_data = list(training_data), list(evaluation_data or [])
         lists = ([], [], [], [])
-        record, since = 0, 0
+        best, waited = 0, 0
         for j in range(epochs):
             random.shuffle(training_data)
             for k in range(0, len(training_data), mini_batch_size):
@@ -97,10 +97,10 @@ class Network:
                 print("Accuracy on evaluation data:", lists[1][-1], "/", len(evaluation_data))
             print()
             if early_stopping_n:
-                now = self.accuracy(evaluation_data)
-                since = 0 if now > record else since + 1
-                record = max(record, now)
-                if since == early_stopping_n:
+                correct = self.accuracy(evaluation_data)
+                waited = 0 if correct > best else waited + 1
+                best = max(best, correct)
+                if waited == early_stopping_n:
                     break
         return lists
 

@@ -1,9 +1,15 @@
-"""The arrays in `mnist.pkl.gz`, read without `pickle`: whatever a file asks for, nothing of it is ever called.
+"""The arrays in the book's `mnist.pkl.gz`, read without `pickle`: nothing that a file names is ever imported or called.
 
-A pickle is a program for a machine with a stack. This one puts together numbers, texts and tuples, and takes down what
-NumPy writes of arrays and their dtypes; it imports nothing, calls nothing, and refuses the rest. Memory is at most four
-times what the file unpacks to, and that is limited. The instructions are described in Python's `pickletools`; what
-NumPy writes is what its `ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__` return.
+A pickle is a program for a stack machine. This module interprets the few opcodes that build numbers, strings, tuples
+and NumPy arrays, records the calls that NumPy writes for arrays and dtypes without making them, and refuses everything
+else. Memory is at most four times the decompressed size of the file, which is limited.
+
+Python's `pickle.Unpickler`, restricted by `find_class`, does not keep this bound. It allocates 0.5 GiB for the 7 bytes
+of a LONG_BINPUT with a large index, and the size that BINBYTES claims before a byte of it has been read. A mark takes
+25 times its size, and a string with one character beyond latin1 six times (measured with Python 3.11).
+
+The opcodes are described in Python's `pickletools`. NumPy's part is what its `ndarray.__reduce__`,
+`ndarray.__reduce_ex__` and `dtype.__reduce__` return.
 """
 
 import codecs
@@ -26,19 +32,19 @@ from fastbp.errors import brief, truncate
 from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-_WANTED = "is a pickle, in gzip, of three pairs of NumPy arrays, and of nothing else"
-_MOST_BYTES = 2**29  # unpacked; MNIST's take 220 MB in float32, and 440 in float64
-_MOST_INSTRUCTIONS = 10_000  # six arrays take some 150
-_CHUNK = 2**18  # bytes unpacked at a time
-_LONGEST_NAME = 100  # bytes of a module, a function or a class
+_EXPECTED = "a gzip-compressed pickle of three pairs of NumPy arrays and of nothing else"
+_MOST_BYTES = 2**29  # decompressed; MNIST takes 220 MB in float32, and 440 MB in float64
+_MOST_OPCODES = 10_000  # six arrays take about 150
+_CHUNK = 2**18  # bytes decompressed at a time
+_LONGEST_NAME = 100  # bytes of the name of a module, a function or a class
 _DAMAGE = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, zlib.error)
 
 
 @dataclass(frozen=True)
-class _Name:
-    """A function or class that a pickle names, and that is known; it is never looked up."""
+class _Global:
+    """One of the known functions and classes that a pickle may name. It is never looked up."""
 
-    text: str
+    name: str
 
 
 @dataclass
@@ -48,7 +54,7 @@ class _Dtype:
 
 @dataclass
 class _Array:
-    """What a pickle says of an array; the data are bytes, or as Python 2 wrote them, a text of latin1."""
+    """The description of an array. The data are bytes, or a latin1 string as written by Python 2."""
 
     shape: Any = None
     dtype: Any = None
@@ -57,103 +63,103 @@ class _Array:
 
 
 def read_three_pairs(path: StrPath) -> tuple[Pair, Pair, Pair]:
-    """Return ((x, y), (x, y), (x, y)), the arrays of a file like `mnist.pkl.gz`, real numbers, free to be written to.
+    """Return ((x, y), (x, y), (x, y)), the arrays of a file like `mnist.pkl.gz`: real numbers, in writable memory.
 
-    Pickles of any protocol are read, of Python 2 and 3. Raises `InputError` for a file that holds, or asks for,
-    anything else, that is damaged, or that unpacks to more than 512 MiB.
+    Reads pickles of all protocols, written by Python 2 or 3. Raises `InputError` for a file that contains or calls
+    anything else, is damaged, or decompresses to more than 512 MiB.
     """
-    path = regular_file(path, _WANTED)
-    with translate_errors(path, _WANTED, *_DAMAGE), path.open("rb") as file:
+    path = regular_file(path, _EXPECTED)
+    with translate_errors(path, _EXPECTED, *_DAMAGE), path.open("rb") as file:
         if file.read(2) != GZIP_MAGIC:
-            raise bad_file(path, "is not compressed by gzip", _WANTED)
+            raise bad_file(path, "is not compressed by gzip", _EXPECTED)
         file.seek(0)
-        with gzip.GzipFile(fileobj=file) as unpacking:
-            value = _Machine(path).run(_Bounded(path, cast(IO[bytes], unpacking)))
+        with gzip.GzipFile(fileobj=file) as decompressing:
+            value = _Interpreter(path).run(_BoundedStream(path, cast(IO[bytes], decompressing)))
         match value:
             case ((_Array(), _Array()), (_Array(), _Array()), (_Array(), _Array())):
-                if sum(_size(path, array) for pair in value for array in pair) <= _MOST_BYTES:
-                    first, second, third = ((_built(x), _built(y)) for x, y in value)
+                if sum(_checked_size(path, array) for pair in value for array in pair) <= _MOST_BYTES:
+                    first, second, third = ((_as_numpy(x), _as_numpy(y)) for x, y in value)
                     return first, second, third
-        raise bad_file(path, "holds something else, or the same data again and again", _WANTED)
+        raise bad_file(path, "contains something else, or the same data many times", _EXPECTED)
 
 
-class _Bounded:
-    """A stream that is read up to a limit: what a pickle claims to hold costs no more than that."""
+class _BoundedStream:
+    """A stream that is read up to a limit, so that a claimed size costs no more memory than that."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._path, self._stream, self._left = path, stream, _MOST_BYTES
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes, or what there is of them."""
+        """Return `size` bytes, or fewer at the end of the stream."""
         if size > self._left:
             return self._counted(None)
-        chunks = []  # read(size) would allocate what the file claims, before it comes
+        chunks = []  # the stream's read(size) would allocate the claimed size first
         while size > 0 and (chunk := self._stream.read(min(size, _CHUNK))):
             chunks.append(chunk)
             size -= len(chunk)
         return self._counted(b"".join(chunks))
 
     def readline(self) -> bytes:
-        """Return bytes up to the end of a line, or of the file."""
+        """Return the bytes up to the end of the line or of the stream."""
         return self._counted(self._stream.readline(self._left + 1))
 
     def _counted(self, data: bytes | None) -> bytes:
         if data is None or len(data) > self._left:
-            raise bad_file(self._path, f"unpacks to more than {_MOST_BYTES:,} bytes, or claims to", _WANTED)
+            raise bad_file(self._path, f"decompresses to more than {_MOST_BYTES:,} bytes, or claims to", _EXPECTED)
         self._left -= len(data)
         return data
 
 
-class _Machine:
-    """The stack and the memory of a pickle, and what its instructions do with them."""
+class _Interpreter:
+    """The stack and the memo of a pickle, and the effects of its opcodes on them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stack: list[Any] = []
-        self._memory: dict[int, Any] = {}
+        self._memo: dict[int, Any] = {}
 
-    def run(self, stream: _Bounded) -> Any:
-        """Return what the pickle in a stream puts together."""
-        for count, (name, argument) in enumerate(self._instructions(stream)):
-            if count >= _MOST_INSTRUCTIONS:
-                self._refuse(f"has more than {_MOST_INSTRUCTIONS:,} instructions")
-            if name in _VALUES:
-                self._stack.append(_VALUES[name])
+    def run(self, stream: _BoundedStream) -> Any:
+        """Return the value that the pickle in a stream describes."""
+        for count, (name, argument) in enumerate(self._opcodes(stream)):
+            if count >= _MOST_OPCODES:
+                self._refuse(f"has more than {_MOST_OPCODES:,} opcodes")
+            if name in _CONSTANTS:
+                self._stack.append(_CONSTANTS[name])
             elif name in _TUPLES:
-                self._gather(_TUPLES[name])
+                self._make_tuple(_TUPLES[name])
             elif name in _LITERALS:
                 if isinstance(argument, int) and argument.bit_length() > 64:
                     self._refuse(f"has an integer of {argument.bit_length():,} bits")
                 self._stack.append(argument)
             elif name in _ACTIONS:
                 _ACTIONS[name](self, argument)
-        if stream.read(1):  # at the end it is also here that gzip compares checksums
-            self._refuse("goes on after its end")
+        if stream.read(1):  # reading at the end also makes gzip compare checksums
+            self._refuse("continues after its end")
         (value,) = self._stack
         return value
 
-    def _instructions(self, stream: _Bounded) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the argument of each instruction, as `pickletools.genops` does, but in bounded memory.
+    def _opcodes(self, stream: _BoundedStream) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the argument of each opcode, like `pickletools.genops`, but in bounded memory.
 
-        Unknown instructions are refused before their argument is read, and texts before they are decoded if a character
-        would take more than one byte of memory.
+        Other opcodes are refused before their argument is read, and strings before they are decoded if one of their
+        characters would take more than one byte of memory.
         """
         name = ""
         while name != "STOP":
             code = stream.read(1)
-            instruction = _INSTRUCTIONS.get(code.decode("latin-1"))
-            if instruction is None:
-                self._refuse(f"has the unknown instruction {brief(code)}" if code else "ends without STOP")
-            name = instruction.name
-            if not any(name in known for known in (_VALUES, _TUPLES, _LITERALS, _ACTIONS, _WITHOUT_EFFECT)):
-                self._refuse(f"has the instruction {name}")
-            if instruction.arg is None:
+            opcode = _OPCODES.get(code.decode("latin-1"))
+            if opcode is None:
+                self._refuse(f"has the unknown opcode {brief(code)}" if code else "ends without the opcode STOP")
+            name = opcode.name
+            if not any(name in known for known in (_CONSTANTS, _TUPLES, _LITERALS, _ACTIONS, _WITHOUT_EFFECT)):
+                self._refuse(f"has the opcode {name}")
+            if opcode.arg is None:
                 yield name, None
             else:
-                yield name, _READERS.get(name, instruction.arg.reader)(cast(IO[bytes], stream))
+                yield name, _READERS.get(name, opcode.arg.reader)(cast(IO[bytes], stream))
 
-    def _gather(self, size: int | None) -> None:
-        """Put the last so many values, or those since the mark, into a tuple."""
+    def _make_tuple(self, size: int | None) -> None:
+        """Replace the last `size` values, or those after the mark, by a tuple."""
         if size is None:
             mark = max(i for i, value in enumerate(self._stack) if value is _MARK)
             self._stack[mark:] = [tuple(self._stack[mark + 1 :])]
@@ -161,45 +167,45 @@ class _Machine:
             values = [self._stack.pop() for _ in range(size)]
             self._stack.append(tuple(reversed(values)))
 
-    def _put(self, place: int | None) -> None:
-        self._memory[len(self._memory) if place is None else place] = self._stack[-1]
+    def _put(self, index: int | None) -> None:
+        self._memo[len(self._memo) if index is None else index] = self._stack[-1]
 
-    def _get(self, place: int) -> None:
-        self._stack.append(self._memory[place])
+    def _get(self, index: int) -> None:
+        self._stack.append(self._memo[index])
 
-    def _name(self, module_and_name: str | None) -> None:
+    def _push_global(self, module_and_name: str | None) -> None:
         if module_and_name is None:
             name, module = self._stack.pop(), self._stack.pop()
             if not (isinstance(module, str) and isinstance(name, str)):
-                self._refuse("names something without a name")
+                self._refuse("names a global with something that is not a string")
         else:
             module, name = module_and_name.split(" ", 1)
-        text = f"{module}.{name}"
-        if text not in _NAMES:
-            self._refuse(f"asks for {brief(text)}")
-        self._stack.append(_Name(text))
+        dotted = f"{module}.{name}"
+        if dotted not in _GLOBALS:
+            self._refuse(f"names {brief(dotted)}")
+        self._stack.append(_Global(dotted))
 
-    def _call(self, _: None) -> None:
-        """Take down what a call would make; none is made."""
+    def _reduce(self, _: None) -> None:
+        """Replace a function and its arguments by a description of the result. Nothing is called."""
         arguments, function = self._stack.pop(), self._stack.pop()
         match function, arguments:
-            case _Name(text), (_Name("numpy.ndarray"), tuple(), str() | bytes()) if text in _RECONSTRUCT:
-                made: Any = _Array()
-            case _Name(text), (data, dtype, shape, order) if text in _FROM_BUFFER:
-                made = _Array(shape, dtype, order == "F", data)
-            case _Name("numpy.dtype"), (str(text), *_):
+            case _Global(name), (_Global("numpy.ndarray"), tuple(), str() | bytes()) if name in _RECONSTRUCT:
+                result: Any = _Array()
+            case _Global(name), (data, dtype, shape, order) if name in _FROM_BUFFER:
+                result = _Array(shape, dtype, order == "F", data)
+            case _Global("numpy.dtype"), (str(text), *_):
                 if not re.fullmatch(r"b1|[iu][1248]|f[248]", text):
-                    objects = ", which are Python objects and never unpickled" if text.startswith("O") else ""
+                    objects = " (Python objects, which are never unpickled)" if text.startswith("O") else ""
                     self._refuse(f"has values of dtype {brief(text)}{objects}")
-                made = _Dtype(text)
-            case _Name("_codecs.encode"), (str(text), "latin1"):
-                made = text  # the same length as in bytes, and made bytes where it is needed
+                result = _Dtype(text)
+            case _Global("_codecs.encode"), (str(text), "latin1"):
+                result = text  # as long as its bytes, and converted to bytes where necessary
             case _:
-                self._refuse("calls what is no array")
-        self._stack.append(made)
+                self._refuse("calls something that does not make an array")
+        self._stack.append(result)
 
     def _build(self, _: None) -> None:
-        """Complete an array or a dtype by its state."""
+        """Complete the description of an array or a dtype with its state."""
         state = self._stack.pop()
         match self._stack[-1], state:
             case _Dtype() as dtype, (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):
@@ -207,28 +213,27 @@ class _Machine:
             case _Array() as array, (1, shape, dtype, fortran, data):
                 array.shape, array.dtype, array.fortran, array.data = shape, dtype, fortran, data
             case _:
-                self._refuse("has the state of something that is no array")
+                self._refuse("has the state of something that is not an array")
 
     def _refuse(self, found: str) -> NoReturn:
-        raise bad_file(self._path, found, _WANTED)
+        raise bad_file(self._path, found, _EXPECTED)
 
 
-def _size(path: Path, array: _Array) -> int:
-    """Return the size of an array in bytes, or raise `InputError` unless its data are of its shape."""
+def _checked_size(path: Path, array: _Array) -> int:
+    """Return the size of an array in bytes, or raise `InputError` unless its data have that size."""
     match array:
         case _Array(tuple() as shape, _Dtype(text), bool() | int(), str() | bytes() | bytearray() as data):
             if len(shape) <= MOST_DIMENSIONS and all(isinstance(n, int) and n > 0 for n in shape):
-                promised = math.prod(shape) * np.dtype(text).itemsize
-                if promised != len(data):
-                    held = (
-                        f"holds {len(data):,} bytes for {truncate(f'{promised:,}', 60)} of an array of {brief(shape)}"
-                    )
-                    raise bad_file(path, held, _WANTED)
-                return promised
-    raise bad_file(path, "has an array without sizes, dtype or data", _WANTED)
+                size = math.prod(shape) * np.dtype(text).itemsize
+                if size != len(data):
+                    declared = truncate(f"{size:,}", 60)
+                    found = f"has {len(data):,} bytes for an array of shape {brief(shape)}, which takes {declared}"
+                    raise bad_file(path, found, _EXPECTED)
+                return size
+    raise bad_file(path, "has an array without shape, dtype or data", _EXPECTED)
 
 
-def _built(array: _Array) -> npt.NDArray[Any]:
+def _as_numpy(array: _Array) -> npt.NDArray[Any]:
     data = bytearray(array.data, "latin1") if isinstance(array.data, str) else bytearray(array.data)
     return np.frombuffer(data, array.dtype.text).reshape(array.shape, order="F" if array.fortran else "C")
 
@@ -236,47 +241,47 @@ def _built(array: _Array) -> npt.NDArray[Any]:
 def _line(stream: IO[bytes]) -> bytes:
     line = stream.readline()
     if not line.endswith(b"\n"):
-        raise EOFError("ends within a line")
+        raise EOFError("it ends within a line")
     return line[:-1]
 
 
-def _names(stream: IO[bytes]) -> str:
+def _module_and_name(stream: IO[bytes]) -> str:
     module, name = _line(stream), _line(stream)
     if max(len(module), len(name)) > _LONGEST_NAME:
-        raise ValueError(f"a name of more than {_LONGEST_NAME} bytes")
+        raise ValueError(f"a name has more than {_LONGEST_NAME} bytes")
     return f"{module.decode('ascii')} {name.decode('ascii')}"
 
 
 def _unicode(data: bytes) -> str:
-    if re.search(rb"[\xc4-\xff]", data):  # how UTF-8 begins a character beyond U+00FF
-        raise ValueError("a text with characters beyond latin1")
+    if re.search(rb"[\xc4-\xff]", data):  # the first byte in UTF-8 of a character beyond U+00FF
+        raise ValueError("a string has characters beyond latin1")
     return data.decode()
 
 
 def _unicode_line(stream: IO[bytes]) -> str:
     line = _line(stream)
     if re.search(rb"\\u(?!00)|\\U", line):
-        raise ValueError("a text with characters beyond latin1")
+        raise ValueError("a string has characters beyond latin1")
     return line.decode("raw-unicode-escape")
 
 
 def _quoted_line(stream: IO[bytes]) -> str:
-    """Return a text as Python 2's `repr` writes it, with none of the escapes that `escape_decode` warns of."""
+    """Return a string as written by Python 2's `repr`, without any escapes that `escape_decode` warns of."""
     line = _line(stream)
     if not re.fullmatch(rb"""(['"])(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""", line[:-1]) or line[-1:] != line[:1]:
-        raise ValueError("a text that is not in quotation marks, or with an unknown escape")
+        raise ValueError("a string is not in quotation marks, or has an unknown escape")
     return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
 
 
 _MARK = object()
-_VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
 }
-_INSTRUCTIONS = {instruction.code: instruction for instruction in pickletools.opcodes}
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _WITHOUT_EFFECT = {"PROTO", "FRAME", "STOP"}
 _READERS: dict[str, Callable[[IO[bytes]], Any]] = {
     "STRING": _quoted_line,
@@ -284,15 +289,15 @@ _READERS: dict[str, Callable[[IO[bytes]], Any]] = {
     "SHORT_BINUNICODE": lambda stream: _unicode(pickletools.read_bytes1(stream)),
     "BINUNICODE": lambda stream: _unicode(pickletools.read_bytes4(stream)),
     "BINUNICODE8": lambda stream: _unicode(pickletools.read_bytes8(stream)),
-    "GLOBAL": _names,
+    "GLOBAL": _module_and_name,
 }
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine._put),
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine._get),
-    **dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), _Machine._name),
-    "REDUCE": _Machine._call,
-    "BUILD": _Machine._build,
+_ACTIONS: dict[str, Callable[[_Interpreter, Any], None]] = {
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), _Interpreter._put),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Interpreter._get),
+    **dict.fromkeys(("GLOBAL", "STACK_GLOBAL"), _Interpreter._push_global),
+    "REDUCE": _Interpreter._reduce,
+    "BUILD": _Interpreter._build,
 }
 _RECONSTRUCT = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 _FROM_BUFFER = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
-_NAMES = {*_RECONSTRUCT, *_FROM_BUFFER, "numpy.ndarray", "numpy.dtype", "_codecs.encode"}
+_GLOBALS = {*_RECONSTRUCT, *_FROM_BUFFER, "numpy.ndarray", "numpy.dtype", "_codecs.encode"}

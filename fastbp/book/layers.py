@@ -1,4 +1,4 @@
-"""What the book's networks compute, layer by layer, on columns of plain NumPy arrays: forward, and back."""
+"""The computations of the book's networks on columns of plain NumPy arrays, layer by layer: forward and backward."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +13,24 @@ Function = Callable[[Any], Any]
 
 
 def sigmoid(z: Any) -> Any:
-    """Return σ(z) = 1/(1 + e^(−z)), a number or an array of any shape. Chapter 1, equation (3).
+    """Return σ(z) = 1/(1 + e^(−z)).
 
+    Parameters
+    ----------
+    z : float or ndarray
+        Weighted inputs, of any shape.
+
+    Returns
+    -------
+    float or ndarray
+        σ(z), with the shape of z.
+
+    References
+    ----------
+    Chapter 1, equation (3).
+
+    Examples
+    --------
     >>> float(sigmoid(0.0))
     0.5
     """
@@ -23,8 +39,24 @@ def sigmoid(z: Any) -> Any:
 
 
 def sigmoid_prime(z: Any) -> Any:
-    """Return σ′(z) = σ(z) (1 − σ(z)), a number or an array of any shape. Chapter 2.
+    """Return σ′(z) = σ(z) (1 − σ(z)).
 
+    Parameters
+    ----------
+    z : float or ndarray
+        Weighted inputs, of any shape.
+
+    Returns
+    -------
+    float or ndarray
+        σ′(z), with the shape of z.
+
+    References
+    ----------
+    Chapter 2.
+
+    Examples
+    --------
     >>> float(sigmoid_prime(0.0))
     0.25
     """
@@ -32,8 +64,8 @@ def sigmoid_prime(z: Any) -> Any:
     return a * (1.0 - a)
 
 
-def drawn(sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
-    """Return (biases, weights), (n_l, 1) and (n_l, n_{l−1}), each number drawn from N(0, 1) by `numpy.random.randn`."""
+def standard_normal_parameters(sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
+    """Return (biases, weights), (n_l, 1) and (n_l, n_{l−1}), drawn from N(0, 1) by `numpy.random.randn`."""
     # The book's generator, and biases first: the same seed gives the book's network.
     biases: list[Array] = [np.random.randn(n, 1) for n in sizes[1:]]  # noqa: NPY002
     weights = [np.random.randn(n, n_in) for n, n_in in zip(sizes[1:], sizes[:-1], strict=True)]  # noqa: NPY002
@@ -41,17 +73,17 @@ def drawn(sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
 
 
 def sizes_of(weights: Sequence[Any]) -> tuple[int, ...]:
-    """Return the sizes of the layers by the weights, which count where they differ from a network's `sizes`."""
+    """Return the sizes of the layers from the weights, which count if they differ from a network's `sizes`."""
     shapes = [np.shape(w) for w in weights]
     if not shapes or any(len(shape) != 2 for shape in shapes):
-        raise InputError(f"weights have shapes {shapes}; wanted is a list of one or more (n_l, n_{{l-1}}) arrays")
+        raise InputError(f"weights must be a list of at least one (n_l, n_{{l-1}}) array, got shapes {shapes}")
     return (shapes[0][1], *(shape[0] for shape in shapes))
 
 
 def forward(
     weights: Sequence[Any], biases: Sequence[Any], a: Array, sigma: Function
 ) -> tuple[list[Array], list[Array]]:
-    """Return (zs, activations): z = W a + b and a ← σ(z) from layer to layer, the input first among the latter."""
+    """Return (zs, activations): z = W a + b and a ← σ(z), layer by layer. `activations` begins with the input."""
     zs: list[Array] = []
     activations = [a]
     for w, b in zip(weights, biases, strict=True):
@@ -63,9 +95,12 @@ def forward(
 def backward(
     weights: Sequence[Any], zs: list[Array], activations: list[Array], delta: Any, sigma_prime: Function
 ) -> tuple[list[Array], list[Array]]:
-    """Return (deltas, nabla_w) from the output error: δˡ, a column an example, and δˡ (aˡ⁻¹)ᵀ. (BP2) to (BP4)."""
+    """Return (deltas, nabla_w) from the output error: δˡ with one column per example, and δˡ (aˡ⁻¹)ᵀ.
+
+    Equations (BP2) to (BP4).
+    """
     if np.shape(delta) != zs[-1].shape:
-        raise InputError(f"the output error has shape {np.shape(delta)} and the output {zs[-1].shape}; see y")
+        raise InputError(f"the output error must have shape {zs[-1].shape}, got {np.shape(delta)}; check y")
     deltas = [delta]
     for w, z in zip(weights[:0:-1], zs[-2::-1], strict=True):
         deltas.insert(0, np.dot(np.transpose(w), deltas[0]) * sigma_prime(z))
@@ -73,11 +108,9 @@ def backward(
 
 
 def _weighted_input(w: Any, a: Array, b: Any) -> Array:
-    """Return z = W a + b, or raise `InputError` where b has a shape that would broadcast to something else."""
+    """Return z = W a + b, or raise `InputError` if the shape of b would broadcast to another shape."""
     z = np.dot(w, a) + b
-    wanted = (np.shape(w)[0], a.shape[1])
-    if z.shape != wanted:
-        raise InputError(
-            f"biases of shape {np.shape(b)} for weights of shape {np.shape(w)}; wanted is ({wanted[0]}, 1)"
-        )
+    n = np.shape(w)[0]
+    if z.shape != (n, a.shape[1]):
+        raise InputError(f"biases must have shape ({n}, 1) for weights of shape {np.shape(w)}, got {np.shape(b)}")
     return np.asarray(z)

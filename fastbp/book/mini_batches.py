@@ -1,4 +1,4 @@
-"""Epochs of the book's `SGD`: compiled, over examples converted once, or step by step where somebody looks in."""
+"""Epochs of the book's `SGD`: compiled, on examples converted once, or step by step if a method has been replaced."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -22,13 +22,13 @@ Array = npt.NDArray[Any]
 Gradient = tuple[list[Array], list[Array]]
 
 Epoch = Callable[[list[int]], None]
-"""Goes once through the examples in an order, and changes the network's parameters."""
+"""Trains once on all examples, in the given order: replaces the network's parameters."""
 
-TOGETHER = 1024  # columns fed forward together: MNIST's in float64 take 6 MB
+COLUMNS_PER_CALL = 1024  # of `feedforward`: those of MNIST take 6 MB in float64
 
 
-class Net(Protocol):
-    """What the book's networks have in common."""
+class BookNetwork(Protocol):
+    """The common interface of the book's networks."""
 
     weights: list[Array]
     biases: list[Array]
@@ -40,13 +40,13 @@ class Net(Protocol):
         """Return (nabla_b, nabla_w) of one example."""
 
 
-def are_methods(net: Net, methods: Mapping[str, Any], names: Sequence[str]) -> bool:
-    """Say whether what a network has by these names are those methods: not overridden, assigned or patched."""
+def are_methods(net: BookNetwork, methods: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Return whether the network's attributes with these names are the given methods: not overridden or assigned."""
     return all(getattr(net, name) == MethodType(methods[name], net) for name in names)
 
 
-def step_by_step(update: Callable[[list[Pair]], None], pairs: Sequence[Pair], mini_batch_size: int) -> Epoch:
-    """Return an epoch that calls a function with each mini-batch, a list of pairs."""
+def stepwise_epoch(update: Callable[[list[Pair]], None], pairs: Sequence[Pair], mini_batch_size: int) -> Epoch:
+    """Return an epoch that calls `update` with each mini-batch, a list of pairs."""
 
     def epoch(order: list[int]) -> None:
         for start in range(0, len(order), mini_batch_size):
@@ -55,10 +55,12 @@ def step_by_step(update: Callable[[list[Pair]], None], pairs: Sequence[Pair], mi
     return epoch
 
 
-def compiled(net: Net, cost: str, pairs: Pairs, mini_batch_size: int, eta: float, lmbda: float = 0.0) -> Epoch:
-    """Return an epoch that runs compiled; each step takes ηλ/n, for n examples, off the weights.
+def compiled_epoch(
+    net: BookNetwork, cost: str, pairs: Pairs, mini_batch_size: int, eta: float, lmbda: float = 0.0
+) -> Epoch:
+    """Return an epoch that runs compiled; each step shrinks the weights by the factor 1 − ηλ/n, for n examples.
 
-    Raises `InputError` for wrong shapes, before anything is changed; the epoch raises `DivergedError`.
+    Raises `InputError` for wrong shapes, before anything is changed. The epoch may raise `DivergedError`.
     """
     plan = network_plan(sizes_of(net.weights), cost)
     x, y = pairs.x, pairs.y
@@ -66,15 +68,15 @@ def compiled(net: Net, cost: str, pairs: Pairs, mini_batch_size: int, eta: float
     x, y = plan.backend.upload(np.asarray(x, source)), plan.backend.upload(np.asarray(y, plan.dtype))
     size = min(whole_number("mini_batch_size", mini_batch_size), len(x))
     given = Examples(x, y, plan.block(0, len(x)), 1.0)
-    p = as_parameters(*_copies(net, plan), plan)
+    p = as_parameters(*_checked_copies(net, plan), plan)
     state = State(new_optimizer_state(plan))
     loop = MiniBatches(plan, p, given, source, size, len(x), state, SGD(), lmbda=float(lmbda))
     numbers = count(1)
 
     def epoch(order: list[int]) -> None:
-        # Read anew, since an `evaluate` of somebody's own may have assigned some, and put in place at once, so
-        # that Ctrl-C leaves what has been trained.
-        net.weights, net.biases = _copies(net, plan)
+        # Read again, because a replaced `evaluate` may have assigned parameters, and assigned at once, so that the
+        # network keeps what has been trained when Ctrl-C is pressed.
+        net.weights, net.biases = _checked_copies(net, plan)
         loop.p = as_parameters(net.weights, net.biases, plan)
         loop.state = State(state.moments, epoch=next(numbers))
         loop.epoch(np.array(order, np.int64), float(eta), Watcher())
@@ -82,13 +84,13 @@ def compiled(net: Net, cost: str, pairs: Pairs, mini_batch_size: int, eta: float
     return epoch
 
 
-@cache  # a new plan has new formulas of its own, whose kernels take 10 ms to load even when they have been compiled
+@cache  # a new plan has new formulas, whose kernels take 10 ms to load even if they are compiled already
 def network_plan(sizes: tuple[int, ...], cost: str) -> Plan:
-    """Return the plan of sigmoid layers in float64, always on NumPy: the parameters are its arrays before and after."""
+    """Return the plan of sigmoid layers in float64, always for NumPy, because the parameters are NumPy arrays."""
     return plan_of(sizes, "sigmoid", cost, bias=True, dtype="float64", backend=backends.get("numpy"))
 
 
-def step(net: Net, gradient: Gradient, factor: float, shrink: float = 0.0) -> None:
+def update_parameters(net: BookNetwork, gradient: Gradient, factor: float, shrink: float = 0.0) -> None:
     """Replace a network's parameters: W ← (1 − shrink) W − factor ∇W, b ← b − factor ∇b."""
     nabla_b, nabla_w = gradient
     kept = [w if shrink == 0.0 else (1.0 - shrink) * w for w in map(np.asarray, net.weights)]
@@ -97,8 +99,8 @@ def step(net: Net, gradient: Gradient, factor: float, shrink: float = 0.0) -> No
     net.weights, net.biases = weights, biases
 
 
-def summed_one_by_one(net: Net, mini_batch: Sequence[Pair]) -> Gradient:
-    """Return (nabla_b, nabla_w) summed over a mini-batch, by one call of the network's `backprop` an example."""
+def sum_gradients(net: BookNetwork, mini_batch: Sequence[Pair]) -> Gradient:
+    """Return (nabla_b, nabla_w) summed over a mini-batch, calling the network's `backprop` once per example."""
     nabla_b, nabla_w = ([np.zeros(np.shape(p)) for p in parameters] for parameters in (net.biases, net.weights))
     for x, y in mini_batch:
         delta_nabla_b, delta_nabla_w = net.backprop(x, y)
@@ -107,20 +109,20 @@ def summed_one_by_one(net: Net, mini_batch: Sequence[Pair]) -> Gradient:
     return nabla_b, nabla_w
 
 
-def summed_columns(gradient: Gradient) -> Gradient:
-    """Return what `backward` gives for the columns of a mini-batch with its deltas summed over them."""
+def sum_over_columns(gradient: Gradient) -> Gradient:
+    """Return (nabla_b, nabla_w) from the (deltas, nabla_w) of `backward`: the deltas are summed over their columns."""
     deltas, nabla_w = gradient
     return [delta.sum(axis=1, keepdims=True) for delta in deltas], nabla_w
 
 
-def outputs(net: Net, rows: Array) -> Array:
-    """Return aᴸ of examples that are rows, one column each, by calls of the network's `feedforward` with many."""
-    parts = (rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER))
-    # As float64 by rows: `np.dot` would convert columns, against the order in which they lie, in thrice the time.
+def outputs(net: BookNetwork, rows: Array) -> Array:
+    """Return aᴸ of examples given as rows, one column per example, calling `feedforward` with many columns."""
+    parts = (rows[start : start + COLUMNS_PER_CALL] for start in range(0, len(rows), COLUMNS_PER_CALL))
+    # Converted to float64 as rows: `np.dot` would convert columns, against their memory order, three times slower.
     return np.hstack([net.feedforward(np.asarray(part, np.float64).T) for part in parts])
 
 
-def _copies(net: Net, plan: Plan) -> tuple[list[Array], list[Array]]:
-    """Return checked copies of weights and biases: compiled code works in place, and the book's does not."""
+def _checked_copies(net: BookNetwork, plan: Plan) -> tuple[list[Array], list[Array]]:
+    """Return checked copies of weights and biases: compiled code works in place, but the book's does not."""
     weights = checked_parameters("weights", net.weights, plan, copied=True)
     return weights, checked_parameters("biases", net.biases, plan, copied=True)

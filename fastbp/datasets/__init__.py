@@ -1,7 +1,7 @@
-"""Data to train on: the bundled digits, MNIST, and one's own in IDX, npz or csv files.
+"""Data sets: the bundled digits, MNIST, and files in IDX, .npz or .csv format.
 
-Examples are columns everywhere: x has shape (n_0, n), each example contiguous in memory, beside n labels. Bytes stay
-uint8 until they are used, and a file that can be mapped is mapped, not read.
+Examples are columns everywhere: x has shape (n_0, n), each column contiguous in memory, and comes with n labels. Bytes
+stay uint8 until they are used, and a file that can be memory-mapped is mapped instead of read.
 """
 
 from fastbp.datasets.bundled_digits import digits

@@ -1,9 +1,8 @@
-"""Tables of comma-separated numbers, one example a row, perhaps under a row of names.
+"""Tables of comma-separated numbers, one example per row, with or without a row of column names.
 
-NumPy's `loadtxt` does the reading: its parser in C takes 60,000 rows of 785 columns in about 1.5 s, where the csv
-module and `float` take 4 (one core of a shared machine, NumPy 2.4, Python 3.11). What it says of a bad field has
-neither the line's number nor the column's name, so the rows that it refuses are looked through once more with the csv
-module, which is slow and precise.
+NumPy's `loadtxt` parses the numbers: its C parser takes 60,000 rows of 785 columns in about 1.5 s, where the csv module
+and `float` take 4 s (one core of a shared machine, NumPy 2.4, Python 3.11). Its errors name neither the line nor the
+column, so rows that it refuses are searched again with the csv module, which is slow and precise.
 """
 
 import csv
@@ -20,32 +19,32 @@ from fastbp.datasets.rows_and_labels import LARGEST_LABEL
 from fastbp.errors import InputError, brief, one_line, plural, truncate
 from fastbp.files.bounded_reading import bad_file, display_path, translate_errors
 
-Line = tuple[int, str]  # its number in the file, and its text
-_WANTED = "is a table of numbers separated by commas, in UTF-8"
-_ROWS = 1000  # parsed at a time: their float64 form is the only large thing beside the result
-_MOST_TOGETHER = 2**20  # characters of the rows that are parsed together, but for a single row that is longer
-_LONGEST_ROW = 2**22  # characters: 200,000 numbers in full, a million bytes; a row takes up to 50 times as much
+Line = tuple[int, str]  # the line's number in the file, and its text
+_EXPECTED = "a table of numbers separated by commas, in UTF-8"
+_ROWS_PER_CHUNK = 1000  # parsed at a time: their float64 form is the only large array beside the result
+_CHUNK_CHARACTERS = 2**20  # most characters of the rows parsed at a time, except for a single longer row
+_LONGEST_ROW = 2**22  # characters: 200,000 numbers with all digits, a million bytes; a row takes up to 50 times as much
 
 
 def csv_rows(
     path: Path, label: str | None, *, last_is_label: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    """Return the inputs of a table as rows (n, n_0), and its labels if `label` names a column, or the last is one.
+    """Return the inputs of a table as rows (n, n_0), and the labels from the column `label` or from the last column.
 
-    Inputs are uint8 if every one is a whole number from 0 to 255, and float32 otherwise. A first row with a field that
-    is neither empty nor a number is one of names. Empty lines are passed over. Raises `InputError` with line and
+    Inputs are uint8 if all of them are integers from 0 to 255, and float32 otherwise. The first row holds column names
+    if one of its fields is neither empty nor a number. Empty lines are skipped. Raises `InputError` with line and
     column.
     """
-    with translate_errors(path, _WANTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
+    with translate_errors(path, _EXPECTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
         lines = _lines(path, file)
         first = next(lines, None)
         if first is None:
-            raise bad_file(path, "has no rows", _WANTED)
+            raise bad_file(path, "has no rows", _EXPECTED)
         fields = _fields(first[1])
         names = fields if any(field and not _is_number(field) for field in fields) else None
-        labelled = _label_column(path, names, len(fields), label, last_is_label)
+        label_column = _label_column(path, names, len(fields), label, last_is_label)
         rows = lines if names else itertools.chain([first], lines)
-        return _gather(path, rows, names or [""] * len(fields), labelled)
+        return _read_rows(path, rows, names or [""] * len(fields), label_column)
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[Line]:
@@ -53,7 +52,7 @@ def _lines(path: Path, file: TextIO) -> Iterator[Line]:
     for number in itertools.count(1):
         line = file.readline(_LONGEST_ROW + 1)
         if len(line) > _LONGEST_ROW:
-            raise bad_file(path, f"has more than {_LONGEST_ROW:,} characters in line {number}", _WANTED)
+            raise _bad_line(path, number, f"has more than {_LONGEST_ROW:,} characters", _EXPECTED)
         if not line:
             return
         if line.strip():
@@ -61,95 +60,95 @@ def _lines(path: Path, file: TextIO) -> Iterator[Line]:
 
 
 def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Yield lines together, so many that the parser's start costs little and their values little memory."""
+    """Yield lists of lines: enough lines to make up for the parser's start, few enough to keep memory small."""
     chunk, size = [], 0
     for number, line in lines:
         chunk.append((number, line))
         size += len(line)
-        if len(chunk) == _ROWS or size > _MOST_TOGETHER:
+        if len(chunk) == _ROWS_PER_CHUNK or size > _CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def _gather(
-    path: Path, lines: Iterator[Line], names: list[str], labelled: int | None
+def _read_rows(
+    path: Path, lines: Iterator[Line], names: list[str], label_column: int | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
     inputs, labels = [], []
     for chunk in _chunks(lines):
         values = _parse(path, chunk, names)
-        _check(path, chunk, names, values, labelled)
-        if labelled is not None:
-            labels.append(values[:, labelled].astype(np.int64))
-            values = np.delete(values, labelled, axis=1)
+        _check(path, chunk, names, values, label_column)
+        if label_column is not None:
+            labels.append(values[:, label_column].astype(np.int64))
+            values = np.delete(values, label_column, axis=1)
         bytes_ = values.astype(np.uint8) if values.min() >= 0 and values.max() <= 255 else None
         inputs.append(bytes_ if bytes_ is not None and (bytes_ == values).all() else values.astype(np.float32))
     if not inputs:
-        raise bad_file(path, "has a row of names and no others", "is at least one example")
+        raise bad_file(path, "has a row of column names and no other row", "at least one example")
     return np.concatenate(inputs), np.concatenate(labels) if labels else None
 
 
 def _parse(path: Path, chunk: list[Line], names: list[str]) -> npt.NDArray[np.float64]:
-    reason = "its rows and fields do not line up"
+    reason = "its rows have different numbers of fields"
     for number, line in chunk:
-        if line.count('"') % 2:  # NumPy would go on into the next line, or take the end of the file for the mark
-            raise bad_file(path, f"has a quotation mark in line {number} that is not closed there", _WANTED)
+        if line.count('"') % 2:  # NumPy would read on in the next line, or accept the end of the file as the mark
+            raise _bad_line(path, number, "has an unclosed quotation mark", _EXPECTED)
     try:
         values = np.loadtxt([line for _, line in chunk], delimiter=",", quotechar='"', comments=None, ndmin=2)
         if values.shape == (len(chunk), len(names)):
             return values
     except ValueError as error:
         reason = one_line(error)
-    raise _refusal(path, chunk, names) or bad_file(path, f"cannot be read ({reason})", _WANTED)
+    raise _first_error(path, chunk, names) or bad_file(path, f"cannot be read ({reason})", _EXPECTED)
 
 
-def _refusal(path: Path, chunk: list[Line], names: list[str]) -> InputError | None:
-    """Return the error that says where the first bad field is, if one is found."""
+def _first_error(path: Path, chunk: list[Line], names: list[str]) -> InputError | None:
+    """Return the error for the first bad field, if there is one."""
     for number, line in chunk:
         fields = _fields(line)
         if len(fields) != len(names):
-            has = f"{display_path(path)}, line {number}, has {plural(len(fields), 'field')}"
-            return InputError(f"{has}; wanted are {len(names)}, as in the first row, separated by commas")
+            expected = f"{len(names)} fields separated by commas, as in the first row"
+            return _bad_line(path, number, f"has {plural(len(fields), 'field')}", expected)
         for column, field in enumerate(fields):
             if not _is_number(field):
                 given = brief(field) if field else "empty"
-                return InputError(f"{_place(path, number, names, column)} is {given}; wanted is a number")
+                return _bad_field(path, number, names, column, given, "a number")
     return None
 
 
 def _check(
-    path: Path, chunk: list[Line], names: list[str], values: npt.NDArray[np.float64], labelled: int | None
+    path: Path, chunk: list[Line], names: list[str], values: npt.NDArray[np.float64], label_column: int | None
 ) -> None:
-    right = np.abs(values) <= np.finfo(np.float32).max  # NaN is not
-    if labelled is not None:
-        column = values[:, labelled]
-        right[:, labelled] = (column >= 0) & (column <= LARGEST_LABEL) & (column == np.trunc(column))
-    if not right.all():
-        row, wrong = np.argwhere(~right)[0]
-        place = _place(path, chunk[row][0], names, wrong)
-        kind = f"label, from 0 to {LARGEST_LABEL}" if wrong == labelled else "finite number within float32"
-        whole = "whole number as " if wrong == labelled else ""
-        raise InputError(f"{place} is {values[row, wrong]:g}; wanted is a {whole}{kind}")
+    """Raise `InputError` for an input that float32 cannot hold, or for a value that is not a label."""
+    valid = np.abs(values) <= np.finfo(np.float32).max  # False for NaN
+    if label_column is not None:
+        labels = values[:, label_column]
+        valid[:, label_column] = (labels >= 0) & (labels <= LARGEST_LABEL) & (labels == np.trunc(labels))
+    if not valid.all():
+        row, column = np.argwhere(~valid)[0]
+        label = f"an integer label from 0 to {LARGEST_LABEL}"
+        expected = label if column == label_column else "a finite number in the range of float32"
+        raise _bad_field(path, chunk[row][0], names, column, f"{values[row, column]:g}", expected)
 
 
 def _label_column(path: Path, names: list[str] | None, width: int, label: str | None, last: bool) -> int | None:
+    """Return the index of the column of labels, or None if all columns are inputs."""
     if label is None:
         if last and width < 2:
-            raise bad_file(path, "has 1 column", "are inputs, and labels in the last column, separated by commas")
+            raise bad_file(path, "has 1 column", "inputs, and labels in the last column, separated by commas")
         return width - 1 if last else None
     if names is None:
-        raise bad_file(
-            path, f"has no row of names, so no column {brief(label)}", "is one, or labels in the last column"
-        )
+        found = f"has no row of column names, and so no column {brief(label)}"
+        raise bad_file(path, found, "column names in the first row, or labels in the last column")
     if names.count(label) != 1:
         near = difflib.get_close_matches(label, [name[:60] for name in names[:1000]], n=1)
         hint = f"did you mean {brief(near[0])}? " if near and near[0] != label else ""
-        few = ", ".join(truncate(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
+        first_names = ", ".join(truncate(name, 40) for name in names[:8]) + (", …" if len(names) > 8 else "")
         count = f"{names.count(label)} columns" if label in names else "no column"
-        raise InputError(f"{display_path(path)} has {count} {brief(label)}; {hint}valid: {_printable(few)}")
+        raise InputError(f"{display_path(path)} has {count} {brief(label)}; {hint}valid: {_printable(first_names)}")
     if width < 2:
-        raise bad_file(path, f"has no column but {brief(label)}", "are inputs beside it")
+        raise bad_file(path, f"has only the column {brief(label)}", "at least one column of inputs beside it")
     return names.index(label)
 
 
@@ -162,12 +161,17 @@ def _is_number(field: str) -> bool:
         float(field)
     except ValueError:
         return False
-    return "_" not in field  # which float takes, and no writer of csv
+    return "_" not in field  # float accepts 1_000, but no program writes that to a csv file
 
 
-def _place(path: Path, number: int, names: list[str], column: Any) -> str:
+def _bad_line(path: Path, number: int, found: str, expected: str) -> InputError:
+    return InputError(f"{display_path(path)}: line {number} {found}; expected {expected}")
+
+
+def _bad_field(path: Path, number: int, names: list[str], column: Any, value: str, expected: str) -> InputError:
     name = f" ({brief(names[column])})" if names[column] else ""
-    return f"{display_path(path)}, line {number}, column {column + 1}{name}"
+    place = f"{display_path(path)}: line {number}, column {column + 1}{name}"
+    return InputError(f"{place} is {value}; expected {expected}")
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Anybody's arrays on their way in: the backend's own as they lie, and all others read in place as NumPy's."""
+"""Arrays from any library: those of the backend's library are used directly, others are read as NumPy arrays."""
 
 from typing import Any
 
@@ -13,7 +13,9 @@ Array = Any
 
 
 def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
-    """Return real numbers as an array of the backend's where they lie on its device, and else as `as_numpy` does.
+    """Return real numbers as an array of the backend if they are on its device, else as `as_numpy` does.
+
+    Memory is shared with `values` where possible. `name` is used in error messages.
 
     >>> as_backend_array("x", [1.0, 2.0], backends.get("numpy"))
     array([1., 2.])
@@ -23,44 +25,45 @@ def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
     if native is None:
         return as_numpy(name, values)
     if not backend.xp.isdtype(native.dtype, ("bool", "integral", "real floating")):
-        raise InputError(f"{name} has dtype {native.dtype}; wanted are real numbers")
+        raise InputError(f"{name} must contain real numbers, got dtype {native.dtype}")
     return native
 
 
 def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
-    """Return real numbers as NumPy's array: the memory where they lie, if there is one, and never to be written to.
+    """Return real numbers as a NumPy array that shares memory with `values` if possible: never write to it.
 
-    Values are lists, or have a buffer, `__array__`, `__array_interface__` or `__dlpack__`. Raises `InputError` for what
-    cannot be read so, is on a GPU, sparse or masked, or holds no real numbers.
+    Values are lists, or have a buffer, `__array__`, `__array_interface__` or `__dlpack__`. Raises `InputError` if they
+    cannot be read in one of these ways, are on a GPU, sparse or masked, or are not real numbers.
 
     >>> as_numpy("x", [[1, 2], [3, 4]]).shape
     (2, 2)
     """
     values = backends.detach(values)
     if isinstance(values, np.ma.MaskedArray):
-        raise InputError(f"{name} is a masked array, and what is masked would count; wanted is a plain one")
+        raise InputError(f"{name} must not be a masked array, whose masked values would count; pass {name}.filled(...)")
     if not isinstance(values, np.ndarray):
         _check_is_readable(name, values)
     try:
-        array = np.from_dlpack(values) if _speaks_dlpack_alone(values) else np.asarray(values)
+        array = np.from_dlpack(values) if _has_only_dlpack(values) else np.asarray(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         reason = truncate(str(error).strip().partition("\n")[0], 300)
-        raise InputError(f"{name} is no array that NumPy can read: {reason}") from error
+        given = f"got {type(values).__name__}: {reason}"
+        raise InputError(f"{name} must be an array that NumPy can read, {given}") from error
     if array.dtype.kind not in "buif":
-        raise InputError(f"{name} has dtype {array.dtype}; wanted are real numbers")
+        raise InputError(f"{name} must contain real numbers, got dtype {array.dtype}")
     return array
 
 
 def _check_is_readable(name: str, values: Array) -> None:
-    """Raise `InputError` for what its library might copy from a GPU unasked, and for what is sparse."""
+    """Raise `InputError` for sparse arrays, and for arrays that their library might implicitly copy from a GPU."""
     if backends.device_of(values) is not None:
         raise InputError(
-            f"{name} is {backends.kind(values)}'s and on a GPU; wanted is an array on the host, or a network on the "
-            "same GPU: backend='cupy'"
+            f"{name} must be on the CPU, got a GPU array of {backends.kind(values)}; copy it to the CPU, "
+            "or use a network on the same GPU: backend='cupy'"
         )
     if hasattr(type(values), "toarray"):
-        raise InputError(f"{name} is sparse ({type(values).__name__}); wanted is a dense array: {name}.toarray()")
+        raise InputError(f"{name} must be a dense array, got a sparse {type(values).__name__}; pass {name}.toarray()")
 
 
-def _speaks_dlpack_alone(values: Array) -> bool:
+def _has_only_dlpack(values: Array) -> bool:
     return hasattr(values, "__dlpack__") and not any(hasattr(values, f"__array{p}__") for p in ("", "_interface"))

@@ -1,7 +1,7 @@
-"""IDX, the format of MNIST: a big-endian header of type and sizes, then the values, in rows.
+"""IDX, the file format of MNIST: a big-endian header with type and sizes, then the values in C order.
 
-Two zero bytes, one for the type, one for the number of dimensions; four for each size; the values. Described at
-http://yann.lecun.com/exdb/mnist/ (archived), "The IDX file format".
+The header is two zero bytes, one byte for the type, one for the number of dimensions, and four for each size. Described
+at http://yann.lecun.com/exdb/mnist/ (archived), "The IDX file format".
 """
 
 import gzip
@@ -20,17 +20,34 @@ from fastbp.files.bounded_reading import DEFLATE_LIMIT, StrPath, bad_file, read_
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"
-_WANTED = "is a whole IDX file, plain or in gzip"
-_NEGATIVE = 2**31  # sizes are signed in the format's description
+_EXPECTED = "a complete IDX file, plain or compressed by gzip"
+_SIGN_BIT = 2**31  # sizes are signed in the format's description
 
 
 def read_idx(path: StrPath) -> npt.NDArray[Any]:
-    r"""Return the array in an IDX file, with or without gzip, whatever its name.
+    r"""Read the array in an IDX file.
 
-    The array has the shape that the header gives, and the file's own type: uint8, int8, or big-endian int16, int32,
-    float32 or float64. A plain file is memory-mapped, read-only; gzip is unpacked, into no more memory than its values
-    take. Raises `InputError` if the file is no IDX file, or holds fewer or more values than its header says.
+    A plain file is memory-mapped, read-only. A file compressed by gzip is recognised by its first bytes, whatever its
+    name, and is decompressed into no more memory than its values take.
 
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    ndarray
+        The array, with the shape in the header and the dtype of the file: uint8, int8, or big-endian int16, int32,
+        float32 or float64.
+
+    Raises
+    ------
+    InputError
+        If the file is not an IDX file, or has fewer or more values than its header declares.
+
+    Examples
+    --------
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "labels.idx")
@@ -38,53 +55,51 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
     ...     read_idx(path).tolist()
     [7, 2, 1]
     """
-    path = regular_file(path, _WANTED)
-    with translate_errors(path, _WANTED, EOFError, ValueError, zlib.error), path.open("rb") as file:
+    path = regular_file(path, _EXPECTED)
+    with translate_errors(path, _EXPECTED, EOFError, ValueError, zlib.error), path.open("rb") as file:
         magic = file.read(2)
         file.seek(0)
-        return _unpack(path, file) if magic == GZIP_MAGIC else _map(path, file)
+        return _decompress(path, file) if magic == GZIP_MAGIC else _map(path, file)
 
 
 def _map(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
     dtype, shape, start = _read_header(path, file)
-    promised, held = start + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
-    if held != promised:
-        raise bad_file(path, f"holds {held:,} bytes, and its header promises {truncate(f'{promised:,}', 60)}", _WANTED)
+    declared, actual = start + math.prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size
+    if actual != declared:
+        found = f"has {actual:,} bytes, but its header declares {truncate(f'{declared:,}', 60)}"
+        raise bad_file(path, found, _EXPECTED)
     return np.memmap(file, dtype, "r", start, shape)
 
 
-def _unpack(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
-    packed = os.fstat(file.fileno()).st_size
-    with gzip.GzipFile(fileobj=file) as unpacking:
-        stream = cast(BinaryIO, unpacking)
+def _decompress(path: Path, file: BinaryIO) -> npt.NDArray[Any]:
+    compressed = os.fstat(file.fileno()).st_size
+    with gzip.GzipFile(fileobj=file) as decompressing:
+        stream = cast(BinaryIO, decompressing)
         dtype, shape, _ = _read_header(path, stream)
-        promised = math.prod(shape) * dtype.itemsize
-        if promised > packed * DEFLATE_LIMIT:
-            raise bad_file(
-                path,
-                f"promises {truncate(f'{promised:,}', 60)} bytes, more than {packed:,} compressed ones can hold",
-                _WANTED,
-            )
-        data = read_exact(path, stream, promised, _WANTED)
+        declared = math.prod(shape) * dtype.itemsize
+        if declared > compressed * DEFLATE_LIMIT:
+            size = truncate(f"{declared:,}", 60)
+            raise bad_file(path, f"declares {size} bytes, more than {compressed:,} compressed ones can hold", _EXPECTED)
+        data = read_exact(path, stream, declared, _EXPECTED)
     return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _read_header(path: Path, stream: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Return the type, the sizes, and where the values start."""
+    """Return the dtype, the shape, and the offset of the values in the file."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
         codes = ", ".join(f"{code:02x}" for code in TYPES)
         begins = f"begins with the bytes {magic.hex(' ')}" if magic else "is empty"
-        raise bad_file(path, begins, f"is an IDX file: 00 00, the type (one of {codes}), the number of dimensions")
+        raise bad_file(path, begins, f"an IDX file: 00 00, the type (one of {codes}), the number of dimensions")
     dimensions = magic[3]
     if not 1 <= dimensions <= MOST_DIMENSIONS:
-        raise bad_file(path, f"is an IDX file of {dimensions} dimensions", f"are 1 to {MOST_DIMENSIONS}")
+        raise bad_file(path, f"is an IDX file with {dimensions} dimensions", f"1 to {MOST_DIMENSIONS}")
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
-        raise bad_file(path, f"ends within its header of {4 + 4 * dimensions} bytes", _WANTED)
+        raise bad_file(path, f"ends within its header of {4 + 4 * dimensions} bytes", _EXPECTED)
     shape = tuple(np.frombuffer(sizes, ">u4").tolist())
     for axis, size in enumerate(shape):
-        if not 1 <= size < _NEGATIVE:
-            size = size if size < _NEGATIVE else size - 2 * _NEGATIVE
-            raise bad_file(path, f"has size {size} in dimension {axis}", "are sizes of at least 1")
+        if not 1 <= size < _SIGN_BIT:
+            size = size if size < _SIGN_BIT else size - 2 * _SIGN_BIT
+            raise bad_file(path, f"has size {size} in dimension {axis}", "sizes of at least 1")
     return np.dtype(TYPES[magic[2]]), shape, 4 + 4 * dimensions

@@ -1,4 +1,4 @@
-"""MNIST: its four IDX files in a folder, downloaded if they are nowhere, and the book's split."""
+"""MNIST: its four IDX files, downloaded if necessary, and split as in Nielsen's book."""
 
 import os
 import time
@@ -10,13 +10,13 @@ from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import Splits
 from fastbp.datasets.tables import read_images, read_labels
 from fastbp.errors import InputError, one_line
-from fastbp.files.bounded_reading import StrPath, display_path
+from fastbp.files.bounded_reading import StrPath, bad_file, display_path
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-SUMS = {  # sha256 of the unpacked files: mirrors are free to compress them anew, and some have
+SUMS = {  # sha256 of the decompressed files: some mirrors have compressed them again
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -24,22 +24,38 @@ SUMS = {  # sha256 of the unpacked files: mirrors are free to compress them anew
 }
 TIMEOUT = 10.0  # seconds to connect, and between two packets
 DEADLINE = 300.0  # seconds for one file: 10 MB at 33 kB/s
-_LARGEST = 2**26  # bytes unpacked; the largest file has 47,040,016
+_LARGEST = 2**26  # bytes of a decompressed file; the largest has 47,040,016
 
 
 def mnist(folder: StrPath | None = None) -> Splits:
-    """Return MNIST as the book splits it: ((x, labels) to train with, to validate, to test).
+    """Load MNIST, split as in Nielsen's book into 50,000, 10,000 and 10,000 images.
 
-    x has 784 rows, uint8 from 0 to 255, one column an image of 28 × 28 in rows from the top, a view of the mapped file
-    where it is not gzipped; labels are int64 from 0 to 9. The last sixth of the training images validates: 50,000,
-    10,000 and 10,000.
+    The last sixth of the training images is the validation set.
 
-    The four files are looked for in `folder`; without one in the folder that the environment variable FASTBP_DATA
-    names, and then in the user's cache. If they are not there they are downloaded, their sha256 checked, into `folder`
-    or the cache, unpacked. Raises `InputError` if that fails on every mirror, or for files that do not fit together.
+    Parameters
+    ----------
+    folder : str or os.PathLike, optional
+        Folder of MNIST's four IDX files, plain or compressed by gzip. By default, this is the folder in the environment
+        variable FASTBP_DATA if it has the files, and otherwise the user's cache. Missing files are downloaded into
+        `folder` or the cache; their sha256 is checked, and they are stored decompressed.
 
+    Returns
+    -------
+    (x, labels), (x_validation, labels_validation), (x_test, labels_test) : tuple of tuples of ndarray
+        Each column of x is an image of 28 × 28 pixels, row by row from the top: 784 rows of uint8, from 0 to 255. x is
+        a view of the memory-mapped file unless the file is compressed. Labels are int64, from 0 to 9.
+
+    Raises
+    ------
+    InputError
+        If the download fails on every mirror, or if the files do not fit together.
+
+    References
+    ----------
     Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits"; licence CC BY-SA 3.0.
 
+    Examples
+    --------
     >>> (x, labels), validation, test = mnist()  # doctest: +SKIP
     >>> x.shape, labels.shape, x.dtype  # doctest: +SKIP
     ((784, 50000), (50000,), dtype('uint8'))
@@ -54,87 +70,83 @@ def mnist(folder: StrPath | None = None) -> Splits:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return the names of those of MNIST's four files that are not in a folder, plain or gzipped."""
+    """Return the names of MNIST's files that are not in the folder, neither plain nor compressed by gzip."""
     return [name for name in SUMS if _find(folder, name) is None]
 
 
 def split_folder(folder: Path) -> Splits:
-    """Return the data of four files that are called like MNIST's: the last sixth of the training file validates."""
+    """Return the data of four files named like MNIST's; the last sixth of the training images is the validation set."""
     missing = missing_files(folder)
     if missing:
-        wanted = f"wanted are {', '.join(SUMS)}, plain or .gz"
-        raise InputError(f"{display_path(folder)} has no {' and no '.join(missing)}; {wanted}")
+        raise bad_file(folder, f"has no {' and no '.join(missing)}", f"{', '.join(SUMS)}, plain or .gz")
     train_images, train_labels, test_images, test_labels = (_find(folder, name) or folder / name for name in SUMS)
     rows, rows_test = read_images(train_images), read_images(test_images)
     labels, labels_test = read_labels(train_labels, len(rows)), read_labels(test_labels, len(rows_test))
     if rows.shape[1] != rows_test.shape[1]:
-        has = f"{display_path(test_images)} has images of {rows_test.shape[1]} values"
-        raise InputError(f"{has}; wanted are {rows.shape[1]}, as in {train_images.name}")
+        found = f"has images of {rows_test.shape[1]} values"
+        raise bad_file(test_images, found, f"{rows.shape[1]}, as in {train_images.name}")
     if len(rows) < 2:
-        raise InputError(
-            f"{display_path(train_images)} has 1 image; wanted are 2 or more, one of them to validate with"
-        )
+        raise bad_file(train_images, "has 1 image", "at least 2, one of them for validation")
     kept = len(rows) - max(1, len(rows) // 6)
     return (rows[:kept].T, labels[:kept]), (rows[kept:].T, labels[kept:]), (rows_test.T, labels_test)
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    dotted = name.replace("-idx", ".idx")  # as some archives spell it
-    candidates = (folder / f"{spelt}{suffix}" for suffix in ("", ".gz") for spelt in (name, dotted))
+    dotted = name.replace("-idx", ".idx")  # the spelling of some archives
+    candidates = (folder / f"{spelling}{suffix}" for suffix in ("", ".gz") for spelling in (name, dotted))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _cache() -> Path:
-    import pooch  # 0.1 s
+    import pooch  # takes 0.1 s
 
     return Path(pooch.os_cache("fastbp")) / "mnist"
 
 
 def _download(name: str, folder: Path) -> None:
-    """Put one file into a folder, whole or not at all: pooch moves it there when its sum is right."""
+    """Download one file into a folder, atomically: pooch moves it there after it has checked the sha256."""
     import pooch
 
     reason = ""
     for mirror in MIRRORS:
         try:
             pooch.retrieve(f"{mirror}{name}.gz", f"sha256:{SUMS[name]}", name, folder, downloader=_fetch)
-        except (OSError, ValueError, zlib.error) as error:  # requests' own are OSErrors, a wrong sum a ValueError
+        except (OSError, ValueError, zlib.error) as error:  # requests raises OSErrors; a wrong hash is a ValueError
             reason = f"{mirror}: {one_line(error)}"
         else:
             return
     files = ", ".join(f"{name}.gz" for name in SUMS)
-    raise InputError(
-        f"MNIST could not be downloaded ({reason}); wanted are {files} in {display_path(folder)}, put by hand"
-    )
+    raise InputError(f"MNIST could not be downloaded ({reason}); put {files} into {display_path(folder)} by hand")
 
 
 def _fetch(url: str, path: str, _: Any) -> None:
     import pooch
 
     with open(path, "wb") as file:
-        pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=256)(url, _Unpacking(file), None)
+        pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=256)(url, _Decompressing(file), None)
 
 
-class _Unpacking:
-    """A file that unpacks the gzip written to it, up to a deadline and a size.
+class _Decompressing:
+    """A file that decompresses the gzip data written to it, with a deadline and a limit on its size.
 
-    requests' time-outs end a silence, and not a mirror that sends a byte now and then, or one that never ends. What
-    begins unlike gzip is kept as it is: servers that call gzip an encoding have it unpacked on the way.
+    The time-outs of requests end only silence: not a mirror that sends a byte now and then, nor one that never stops.
+    Data that do not begin like gzip are written unchanged: servers that declare gzip as an encoding have requests
+    decompress them.
     """
 
     def __init__(self, file: Any) -> None:
-        self._file, self._unpacker, self._written = file, zlib.decompressobj(zlib.MAX_WBITS | 16), 0
-        self._packed: bool | None = None
+        self._file, self._decompressor, self._written = file, zlib.decompressobj(zlib.MAX_WBITS | 16), 0
+        self._is_gzip: bool | None = None
         self._deadline = time.monotonic() + DEADLINE
 
-    def write(self, packed: bytes) -> None:
+    def write(self, data: bytes) -> None:
         if time.monotonic() > self._deadline:
-            raise TimeoutError(f"not done after {DEADLINE:g} s")
-        if self._packed is None:
-            self._packed = packed.startswith(GZIP_MAGIC)
-        self._written += self._file.write(self._unpacker.decompress(packed) if self._packed else packed)
+            raise TimeoutError(f"not finished after {DEADLINE:g} s")
+        if self._is_gzip is None:
+            self._is_gzip = data.startswith(GZIP_MAGIC)
+        self._written += self._file.write(self._decompressor.decompress(data) if self._is_gzip else data)
         if self._written > _LARGEST:
             raise ValueError(f"more than {_LARGEST} bytes")
 
     def flush(self) -> None:
-        """Do nothing: pooch flushes after each chunk, and the file is complete only when it is closed."""
+        """Do nothing: pooch flushes after every chunk, but the file is complete only when it is closed."""

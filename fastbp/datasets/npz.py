@@ -1,13 +1,15 @@
-"""Archives of NumPy, as `numpy.savez` writes them, read without `numpy.load`.
+"""NumPy archives (.npz), read in memory bounded by the file's size.
 
-That would allocate whatever an array's header promises, before a byte of it has come; and with a reader that knows no
-objects there is nothing to unpickle, by any setting.
+`numpy.load` allocates the size that an array's header declares before it has read a byte of the array. Here NumPy
+parses the header alone. Its size is compared with the archive's directory, and the buffer grows with the values that
+are read. Objects are refused because of their dtype, so nothing is ever unpickled.
 """
 
-import ast
+import io
 import math
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,50 +21,57 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
-from fastbp.errors import brief, truncate
+from fastbp.errors import brief, one_line, truncate
 from fastbp.files.bounded_reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
-"""Names under which inputs and labels are looked for, in this order."""
+"""Names of inputs and labels, in the order in which they are looked for."""
 
-ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # the second: an archive of nothing
-_WANTED = "is a whole .npz file, as numpy.savez writes it"
+ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # the second: an empty archive
+_EXPECTED = "a complete .npz file, as written by numpy.savez"
 _LONGEST_HEADER = 10_000  # characters: numpy.load's own limit
-_MAGIC = b"\x93NUMPY"
 _NOT_A_ZIP = (EOFError, ValueError, RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
-_NOT_A_LITERAL = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)  # ast.literal_eval's list
-_LITERALS = re.compile(r"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
-"""What a header is made of; of anything else, escapes in texts among it, Python's parser may print warnings."""
+_HEADER_READERS = {  # of each version of the format, with the offset of the header
+    (1, 0): (10, np.lib.format.read_array_header_1_0),
+    (2, 0): (12, np.lib.format.read_array_header_2_0),
+    (3, 0): (12, np.lib.format.read_array_header_2_0),  # differs in the names of fields alone, and fields are refused
+}
+_NOT_A_HEADER = (  # what NumPy's parser and numpy.dtype raise for a hostile header
+    *(ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError),
+    DeprecationWarning,  # of an old name of a dtype, where warnings are errors
+)
+_LITERALS = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
+"""What a header consists of. Python's parser may print warnings about anything else, such as escapes in strings."""
 
 Array = npt.NDArray[Any]
 
 
 def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
-    """Return the arrays of inputs and labels of an archive, the labels being those called `label` if it is given."""
+    """Return the arrays of inputs and labels in an archive; `label`, if given, is the name of the labels."""
     with _opened(path) as archive:
         names = _names(archive)
         pairs = PAIRS if label is None else tuple((x, label) for x in dict.fromkeys(x for x, _ in PAIRS))
         for x, y in pairs:
             if {x, y} <= names.keys():
                 return _read(path, archive, names[x]), _read(path, archive, names[y])
-    wanted = " or ".join(f"{x} and {y}" for x, y in pairs)
-    raise bad_file(path, f"holds {_listed(names)}", f"are inputs and labels called {wanted}")
+    expected = " or ".join(f"{x} and {y}" for x, y in pairs)
+    raise bad_file(path, f"contains {_listed(names)}", f"inputs and labels named {expected}")
 
 
 def npz_inputs(path: Path) -> Array:
-    """Return the array of inputs of an archive: the only one, or the first that is called like inputs."""
+    """Return the array of inputs in an archive: the only array, or the first one with a known name of inputs."""
     with _opened(path) as archive:
         names = _names(archive)
         known = tuple(dict.fromkeys(x for x, _ in PAIRS))
         for x in known if len(names) != 1 else names:
             if x in names:
                 return _read(path, archive, names[x])
-    raise bad_file(path, f"holds {_listed(names)}", f"are inputs called {' or '.join(known)}, or one array alone")
+    raise bad_file(path, f"contains {_listed(names)}", f"inputs named {' or '.join(known)}, or a single array")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    with translate_errors(path, _WANTED, *_NOT_A_ZIP), zipfile.ZipFile(path) as archive:
+    with translate_errors(path, _EXPECTED, *_NOT_A_ZIP), zipfile.ZipFile(path) as archive:
         yield archive
 
 
@@ -71,59 +80,52 @@ def _names(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _listed(names: dict[str, zipfile.ZipInfo]) -> str:
-    display_path = [brief(name) for name in list(names)[:8]]  # of an archive with thousands, enough to recognise it by
-    return (", ".join(display_path) + (", …" if len(names) > len(display_path) else "")) or "no arrays"
+    first = [brief(name) for name in list(names)[:8]]  # an archive may have thousands
+    return (", ".join(first) + (", …" if len(names) > len(first) else "")) or "no arrays"
 
 
 def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise bad_file(
-            path, f"is compressed by method {info.compress_type}", "is numpy.savez or numpy.savez_compressed"
-        )
+        found = f"is compressed by zip method {info.compress_type}"
+        raise bad_file(path, found, "a file written by numpy.savez or numpy.savez_compressed")
     if info.file_size > DEFLATE_LIMIT * (info.compress_size + 1):  # 1: an empty member is 2 bytes of deflate
-        promise = f"promises {info.file_size:,} bytes, more than {info.compress_size:,} compressed ones can hold"
-        raise bad_file(path, promise, _WANTED)
+        found = f"declares {info.file_size:,} bytes, more than {info.compress_size:,} compressed ones can hold"
+        raise bad_file(path, found, _EXPECTED)
     name = brief(info.filename)
+    shape, fortran, dtype, start = _read_header(path, name, archive, info)
+    declared, actual = math.prod(shape) * dtype.itemsize, info.file_size - start
+    if declared != actual:
+        found = f"has {actual:,} bytes in {name}, but the header declares {truncate(f'{declared:,}', 60)}"
+        raise bad_file(path, found, _EXPECTED)
     with archive.open(info) as member:
-        stream = cast(BinaryIO, member)
-        dtype, shape, fortran, length = _read_header(path, name, stream)
-        promised = math.prod(shape) * dtype.itemsize
-        if promised != info.file_size - length:
-            given = f"holds {info.file_size - length:,} bytes in {name}"
-            raise bad_file(path, f"{given}, and its header promises {truncate(f'{promised:,}', 60)}", _WANTED)
-        values = np.frombuffer(read_exact(path, stream, promised, _WANTED), dtype)
+        member.read(start)
+        # Not numpy.lib.format.read_array: it allocates the declared size first, and the directory may lie about it.
+        values = np.frombuffer(read_exact(path, cast(BinaryIO, member), declared, _EXPECTED), dtype)
     return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
 
 
-def _read_header(path: Path, name: str, stream: BinaryIO) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """Return the dtype, the shape, whether it is in Fortran order, and the header's length: numpy.lib.format."""
-    start = stream.read(8)
-    width = {1: 2, 2: 4, 3: 4}.get(start[6] if len(start) == 8 else 0)
-    if start[:6] != _MAGIC or width is None:
-        raise bad_file(path, f"begins {name} with the bytes {start.hex(' ')}", "is an array of NumPy's format")
-    length = int.from_bytes(stream.read(width), "little")
-    text = stream.read(length) if length <= _LONGEST_HEADER else b""
+def _read_header(
+    path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return the shape, whether the array is in Fortran order, the dtype, and the offset of the values."""
+    with archive.open(info) as member:
+        head = member.read(12 + _LONGEST_HEADER)  # 12: the magic string, the version and the header's length
     try:
-        literals = _LITERALS.fullmatch(text.decode("utf-8").strip())
-        header = ast.literal_eval(literals[0] if literals else "")
-        descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
-    except (*_NOT_A_LITERAL, KeyError) as error:
-        raise bad_file(path, f"has no readable header in {name}", "is an array of NumPy's format") from error
-    return _dtype(path, name, descr), _shape(path, name, shape), bool(fortran), 8 + width + length
-
-
-def _dtype(path: Path, name: str, descr: Any) -> np.dtype[Any]:
-    if isinstance(descr, str) and re.fullmatch(r"[<>|=]?(b1|[iu][1248]|f[248])", descr):
-        return np.dtype(descr)
-    objects = ", which are Python objects and never unpickled" if descr in ("O", "|O") else ""
-    raise bad_file(path, f"has values of dtype {brief(descr)} in {name}{objects}", "are real numbers")
-
-
-def _shape(path: Path, name: str, shape: Any) -> tuple[int, ...]:
-    if (
-        isinstance(shape, tuple)
-        and len(shape) <= MOST_DIMENSIONS
-        and all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in shape)
-    ):
-        return shape
-    raise bad_file(path, f"has shape {brief(shape)} in {name}", "are sizes of at least 1")
+        stream = io.BytesIO(head)
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADER_READERS:
+            raise ValueError(f"version {'.'.join(map(str, version))} is unknown")
+        start, read = _HEADER_READERS[version]
+        end = start + int.from_bytes(head[8:start], "little")
+        if not _LITERALS.fullmatch(head, start, end):
+            raise ValueError("not a dictionary of literals")
+        shape, fortran, dtype = read(stream, max_header_size=_LONGEST_HEADER)
+    except _NOT_A_HEADER as error:
+        found = f"has no readable header in {name} ({one_line(error)})"
+        raise bad_file(path, found, "an array in NumPy's format") from error
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        objects = " (Python objects, which are never unpickled)" if dtype.hasobject else ""
+        raise bad_file(path, f"has dtype {truncate(str(dtype), 60)} in {name}{objects}", "real numbers")
+    if len(shape) > MOST_DIMENSIONS or not all(size > 0 and not isinstance(size, bool) for size in shape):
+        raise bad_file(path, f"has shape {brief(shape)} in {name}", "sizes of at least 1")
+    return shape, fortran, dtype, end

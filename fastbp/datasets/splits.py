@@ -1,8 +1,9 @@
-"""Data by name, folder or file, split into training, validation and test."""
+"""Data sets by name, folder or file, split into training, validation and test set."""
 
 import difflib
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,32 +18,57 @@ from fastbp.files.bounded_reading import StrPath, display_path
 _NAMES = ("digits", "mnist")
 
 
-def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
-    """Return (x, labels) three times: to train with, to validate, to test.
+def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, seed: int = 0) -> Splits:
+    """Load a data set, split into training, validation and test set.
 
-    `where` is "digits", the bundled ones: the test is that of `digits(seed=seed)`, and an eighth of the others
-    validates; "mnist" (see `mnist`); a folder with four IDX files called like MNIST's, of whose training images the
-    last sixth validates; or an .npz or .csv file (see `read_examples`, also for `label`), of which a tenth validates
-    and a tenth tests.
+    Parameters
+    ----------
+    where : {"digits", "mnist"}, str or os.PathLike
+        The data set:
 
-    x are columns (n_0, n), of uint8, float32 or float64, and labels int64. Files and the digits are shuffled by `seed`
-    and split in each class alike; a class of fewer than 3 examples is for training alone, so that validation and test
-    may be empty. Folders are not shuffled, and their parts are views of the files, where these are plain bytes. Raises
-    `InputError` for what is none of that.
+        - "digits": the bundled digits. The test set is that of `digits(seed=seed)`, and an eighth of the other digits
+          is the validation set.
+        - "mnist": see `mnist`.
+        - A folder with four IDX files named like those of MNIST. The last sixth of the training images is the
+          validation set.
+        - An .npz or .csv file, see `read_examples`. A tenth is the validation set, and another tenth is the test set.
+    label : str, optional
+        Name of the labels in an .npz or .csv file, see `read_examples`.
+    seed : int, default=0
+        Seed of the shuffle of a file, or of the digits.
 
+    Returns
+    -------
+    (x, labels), (x_validation, labels_validation), (x_test, labels_test) : tuple of tuples of ndarray
+        Inputs x have shape (n_0, n), one example per column, and dtype uint8, float32 or float64. Labels have shape
+        (n,) and dtype int64.
+
+    Raises
+    ------
+    InputError
+        If the data do not exist, cannot be read, or do not fit together.
+
+    Notes
+    -----
+    Files and digits are shuffled and split in equal proportions of each class. Classes with fewer than 3 examples are
+    used for training only, so the validation and test sets may be empty. Folders are not shuffled: their parts are
+    views of the memory-mapped files if these are plain bytes.
+
+    Examples
+    --------
     >>> (x, labels), (x_validation, _), (x_test, _) = load("digits")
     >>> x.shape, x_validation.shape, x_test.shape
     ((64, 1259), (64, 179), (64, 359))
     """
     whole_number("seed", seed, least=0)
     if not isinstance(where, str | os.PathLike):
-        raise InputError(f"data {brief(where)} is no name; valid: {', '.join(_NAMES)}, a file, a folder")
+        raise InputError(f"data must be {', '.join(_NAMES)}, a file or a folder, got {brief(where)}")
     if label is not None and (where in _NAMES or Path(where).is_dir()):
-        given = f"label is {brief(label)}, and data {display_path(where)} have their own"
-        raise InputError(f"{given}; wanted is an .npz or .csv file")
+        given = f"got label {brief(label)} with data {display_path(where)}"
+        raise InputError(f"label must be None unless data are an .npz or .csv file, {given}")
     if where == "digits":
         train, test = digits(seed=seed)
-        kept, validation = _deal(train[1], (1 / 8,), seed)
+        kept, validation = _stratified(train[1], (1 / 8,), seed)
         return _take(train, kept), _take(train, validation), test
     if where == "mnist":
         return mnist()
@@ -56,26 +82,26 @@ def load(where: StrPath, label: str | None = None, seed: int = 0) -> Splits:
             f"data {display_path(path)} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder"
         )
     examples = read_examples(path, label)
-    kept, validation, test_ = _deal(examples[1], (1 / 10, 1 / 10), seed)
+    kept, validation, test_ = _stratified(examples[1], (1 / 10, 1 / 10), seed)
     return _take(examples, kept), _take(examples, validation), _take(examples, test_)
 
 
-def _take(examples: Examples, chosen: npt.NDArray[np.int64]) -> Examples:
+def _take(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
     x, labels = examples
-    return x.T[chosen].T, labels[chosen]
+    return x.T[indices].T, labels[indices]
 
 
-def _deal(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
-    """Return the indices of the examples that are kept and of those of each share, shuffled, in each class alike."""
+def _stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
+    """Return shuffled indices: of the remaining examples, then of each share, taken in proportion from each class."""
     order = np.random.default_rng(seed).permutation(len(labels))
     part = np.zeros(len(labels), np.int8)
     by_class = order[np.argsort(labels[order], kind="stable")]
     _, starts = np.unique(labels[by_class], return_index=True)
     for start, end in zip(starts, np.append(starts[1:], len(labels)), strict=True):
         members = by_class[start:end]
-        as_backend_array = 0
+        taken = 0
         for number, share in enumerate(shares, 1):
             count = max(1, round(share * len(members))) if len(members) > len(shares) else 0
-            part[members[as_backend_array : as_backend_array + count]] = number
-            as_backend_array += count
+            part[members[taken : taken + count]] = number
+            taken += count
     return [order[part[order] == number] for number in range(len(shares) + 1)]

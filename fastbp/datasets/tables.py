@@ -1,4 +1,4 @@
-"""One file of one's own: examples with their labels, or inputs alone."""
+"""Single files of examples: inputs with their labels, or inputs alone."""
 
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,41 @@ from fastbp.datasets.rows_and_labels import Examples, as_labels, as_rows
 from fastbp.errors import InputError, brief
 from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
 
-_WANTED = "is an .npz or .csv file"
+_EXPECTED = "an .npz or .csv file"
 
 
 def read_examples(path: StrPath, label: str | None = None) -> Examples:
-    r"""Return (x, labels) from an .npz or a .csv file.
+    r"""Read inputs and labels from an .npz or a .csv file.
 
-    x has shape (n_0, n), each example contiguous in memory, images flattened in row order; labels are n of int64. An
-    .npz file holds inputs (n, …) and labels (n,) as x and y, x and labels, images and labels, X and y, or data and
-    target; `label` gives the labels another name. A .csv file, in UTF-8, has one example a row; a first row with a
-    field that is no number is one of names, and the label is the column that `label` names, or the last.
+    An .npz file holds inputs (n, …) and labels (n,), named x and y, x and labels, images and labels, X and y, or data
+    and target. A .csv file, in UTF-8, has one example per row. Its first row holds column names if one of its fields is
+    neither empty nor a number.
 
-    uint8 stays uint8, float64 in .npz float64, and all else becomes float32; a .csv file gives uint8 if all its inputs
-    are whole numbers from 0 to 255. Raises `InputError` for what is none of that.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    label : str, optional
+        Name of the labels: an array in an .npz file, or a column of a .csv file. By default, the labels of a .csv file
+        are in its last column.
 
+    Returns
+    -------
+    x : ndarray of shape (n_0, n)
+        Inputs, one example per column, each contiguous in memory; images are flattened row by row. uint8 stays uint8,
+        float64 in .npz stays float64, and other dtypes become float32. A .csv file gives uint8 if all of its inputs are
+        integers from 0 to 255.
+    labels : ndarray of shape (n,), int64
+        The labels.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or has another format, shape or dtype, if it has NaN, infinity, or labels that are not
+        integers >= 0.
+
+    Examples
+    --------
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "flowers.csv")
@@ -39,10 +60,10 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     array([0, 2])
     """
     _check_label(label)
-    path = regular_file(path, _WANTED)
+    path = regular_file(path, _EXPECTED)
     kind = _kind(path)
     if kind == "idx":
-        raise bad_file(path, "is neither .npz nor .csv", "is one file of inputs and labels, or a folder of IDX files")
+        raise bad_file(path, "is neither .npz nor .csv", "one file of inputs and labels, or a folder of IDX files")
     if kind == "npz":
         inputs, given = npz_examples(path, label)
         rows = as_rows(path, inputs)
@@ -53,12 +74,31 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
 
 
 def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
-    r"""Return the inputs x of a file without labels: IDX, .npz or .csv.
+    r"""Read inputs without labels from an IDX, .npz or .csv file.
 
-    x has shape (n_0, n) and dtypes as in `read_examples`; x of a plain IDX file of bytes is a view of the mapped file.
-    An .npz file holds one array, or x, images, X or data, and others are let alone. All columns of a .csv file are
-    inputs, but for the one that `label` names. Raises `InputError` for what is none of that.
+    An .npz file holds a single array, or one named x, images, X or data; other arrays are ignored. All columns of a
+    .csv file are inputs, except the one named `label`.
 
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    label : str, optional
+        Name of a column of a .csv file to leave out.
+
+    Returns
+    -------
+    x : ndarray of shape (n_0, n)
+        Inputs, one example per column, with the dtypes of `read_examples`. For a plain IDX file of bytes, x is a view
+        of the memory-mapped file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or has another format, shape or dtype, or if it has NaN or infinity.
+
+    Examples
+    --------
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "flowers.csv")
@@ -68,7 +108,7 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
            [3.5, 2.9]], dtype=float32)
     """
     _check_label(label)
-    path = regular_file(path, "is an IDX, .npz or .csv file")
+    path = regular_file(path, "an IDX, .npz or .csv file")
     kind = _kind(path)
     if kind == "csv":
         return csv_rows(path, label, last_is_label=False)[0].T
@@ -79,30 +119,28 @@ def read_images(path: StrPath) -> npt.NDArray[Any]:
     """Return the images of an IDX file as rows (n, n_0), or raise `InputError` if it holds labels."""
     images = read_idx(path)
     if images.ndim < 2:
-        raise bad_file(path, f"holds a vector of {len(images)}, as labels are", "are images: two dimensions or more")
+        raise bad_file(path, f"holds a vector of {len(images)} values, like labels", "images: two dimensions or more")
     return as_rows(path, images)
 
 
 def read_labels(path: StrPath, examples: int) -> npt.NDArray[np.int64]:
-    """Return the labels of an IDX file, or raise `InputError` if it holds images, or others than one an example."""
+    """Return the labels of an IDX file, or raise `InputError` if it holds images, or not one label per example."""
     labels = read_idx(path)
     if labels.ndim != 1:
-        raise bad_file(
-            path, f"holds an array of shape {brief(labels.shape)}, as images are", "are labels: one dimension"
-        )
+        raise bad_file(path, f"holds an array of shape {brief(labels.shape)}, like images", "labels: one dimension")
     return as_labels(path, labels, examples)
 
 
 def _check_label(label: str | None) -> None:
     if not (label is None or isinstance(label, str)):
-        raise InputError(f"label is {brief(label)}; wanted is a name")
+        raise InputError(f"label must be the name of an array or a column, got {brief(label)}")
 
 
 def _kind(path: Path) -> str:
-    """Return idx, npz or csv, by the name where it says so, since the errors then say what is wrong with it."""
+    """Return idx, npz or csv. A known suffix decides, so that errors are about the format that the name announces."""
     if path.suffix.lower() in (".npz", ".csv"):
         return path.suffix.lower()[1:]
-    with translate_errors(path, _WANTED), path.open("rb") as file:
+    with translate_errors(path, _EXPECTED), path.open("rb") as file:
         magic = file.read(4)
     if magic in ZIP_MAGIC:
         return "npz"

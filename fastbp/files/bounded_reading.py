@@ -1,4 +1,4 @@
-"""What every reader of files shares: refusals in one line, and memory bounded by the bytes that really come."""
+"""Helpers shared by all readers of data files: one-line errors, and memory bounded by the bytes the file really has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from fastbp.errors import InputError, one_line
 
 StrPath = str | PathLike[str]
 DEFLATE_LIMIT = 1032  # bytes out of one compressed byte, at most: zlib's technical notes, "maximum compression factor"
-_CHUNK = 2**18  # bytes unpacked at a time
+_CHUNK = 2**18  # bytes read at a time
 
 
 def display_path(path: StrPath) -> str:
-    r"""Return a path as it is written in a message of one line.
+    r"""Return a path as text for a one-line message.
 
     >>> display_path("digits.csv"), display_path("two\nlines.csv")
     ('digits.csv', "'two\\nlines.csv'")
@@ -23,46 +23,51 @@ def display_path(path: StrPath) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def bad_file(path: StrPath, found: str, wanted: str) -> InputError:
-    """Return the error that says of a file what was found in it and what is wanted."""
-    return InputError(f"{display_path(path)} {found}; wanted {wanted}")
+def bad_file(path: StrPath, found: str, expected: str) -> InputError:
+    """Return the error for a file: a clause that says what was found, and a noun phrase for what was expected.
+
+    >>> bad_file("digits.csv", "has no rows", "a table of numbers")
+    InputError('digits.csv has no rows; expected a table of numbers')
+    """
+    return InputError(f"{display_path(path)} {found}; expected {expected}")
 
 
-def regular_file(path: StrPath, wanted: str) -> Path:
-    """Return the path of an ordinary file, or raise `InputError`: a pipe or a device would be waited for."""
+def regular_file(path: StrPath, expected: str) -> Path:
+    """Return the path of a regular file, or raise `InputError`: reading a pipe or a device might never end."""
     try:
         path = Path(path)
         if path.is_file():
             return path
-        found = "is a folder" if path.is_dir() else "is no ordinary file" if path.exists() else "does not exist"
-    except (OSError, ValueError, TypeError) as error:  # no permission; a NUL in the name; no path at all
-        found = f"cannot be looked up ({one_line(error)})"
-    raise bad_file(path, found, wanted)
+        found = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+    except (OSError, ValueError, TypeError) as error:  # no permission; a NUL in the name; not a path
+        found = f"cannot be accessed ({one_line(error)})"
+    raise bad_file(path, found, expected)
 
 
 @contextmanager
-def translate_errors(path: StrPath, wanted: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn exceptions of these kinds, of the operating system and of memory into an `InputError` about the file."""
+def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Translate exceptions of these kinds, `OSError` and `MemoryError` into an `InputError` about the file."""
     caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
     try:
         yield
-    except InputError:  # a ValueError itself, and said already
+    except InputError:  # a subclass of ValueError, which may be among the kinds
         raise
     except caught as error:
-        raise bad_file(path, f"cannot be read ({one_line(error)})", wanted) from error
+        raise bad_file(path, f"cannot be read ({one_line(error)})", expected) from error
 
 
-def read_exact(path: StrPath, stream: BinaryIO, size: int, wanted: str) -> bytearray:
-    """Return the `size` bytes that a header promised, or raise `InputError` unless just as many come.
+def read_exact(path: StrPath, stream: BinaryIO, size: int, expected: str) -> bytearray:
+    """Return the `size` bytes that a header declares, or raise `InputError` unless exactly that many follow.
 
-    The buffer grows with what comes: a header that lies costs no memory, and nothing is unpacked beyond its promise.
+    The buffer grows with the bytes that are read. A header that declares too much costs no memory, and nothing beyond
+    the declared size is decompressed.
     """
     data = bytearray()
     while len(data) < size:
         chunk = stream.read(min(_CHUNK, size - len(data)))
         if not chunk:
-            raise bad_file(path, f"ends after {len(data):,} of the {size:,} bytes that its header promises", wanted)
+            raise bad_file(path, f"ends after {len(data):,} of the {size:,} bytes that its header declares", expected)
         data += chunk
-    if stream.read(1):  # at the end it is also here that gzip and zip compare checksums
-        raise bad_file(path, f"holds more than the {size:,} bytes that its header promises", wanted)
+    if stream.read(1):  # reading at the end also makes gzip and zipfile compare checksums
+        raise bad_file(path, f"has more than the {size:,} bytes that its header declares", expected)
     return data

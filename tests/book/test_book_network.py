@@ -1,4 +1,4 @@
-"""fastbp.book.network against a loop over examples, written from the notes: same draws, same lines, same parameters."""
+"""fastbp.book.network against a loop over examples written from the notes: equal draws, lines and parameters."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ SIZES, M, ETA = [64, 30, 10], 10, 3.0
 
 
 class Loop:
-    """The notes' section 5 in plain NumPy, one example at a time; shares nothing with fastbp."""
+    """Section 5 of the notes in plain NumPy, one example at a time; shares no code with fastbp."""
 
     def __init__(self, sizes):
         self.sizes, self.num_layers = sizes, len(sizes)
@@ -76,7 +76,7 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def digits():
-    """The bundled digits in the book's form: pairs of columns, and pairs of a column and a label."""
+    """The bundled digits in the book's format: pairs of columns, and pairs of a column and a label."""
     (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
     return pairs(x, units(labels)), [(c, int(label)) for c, label in zip(columns(x_test), labels_test, strict=True)]
 
@@ -103,7 +103,7 @@ def seed(value=1):
 
 
 def outcome(make, train, capsys):
-    """Return the network, the printed lines, and both generators' states after a training from the same seeds."""
+    """Return the network, the printed lines, and the states of both generators after training from fixed seeds."""
     seed()
     net = make(SIZES)
     capsys.readouterr()
@@ -113,7 +113,7 @@ def outcome(make, train, capsys):
 
 
 def check_same(ours, loop, train, capsys):
-    """Train both and compare all that can be seen; return our network."""
+    """Train both networks and compare everything observable; return ours."""
     net, printed, states = outcome(ours, train, capsys)
     expected, expected_print, expected_states = outcome(loop, train, capsys)
     assert printed == expected_print
@@ -135,13 +135,13 @@ def test_two_epochs_on_real_digits(digits, tested, capsys):
         net.SGD(digits[0], 2, M, ETA, digits[1] if tested else None)
 
     net = check_same(network.Network, Loop, train, capsys)
-    assert net.evaluate(digits[1]) > 200  # of 359: something was learnt
+    assert net.evaluate(digits[1]) > 200  # of 359: the network has learned
     assert isinstance(net.weights, list)
     assert isinstance(net.biases, list)
 
 
 @pytest.mark.parametrize("size", [7, 1, 100, 1000])
-def test_a_short_last_mini_batch(digits, size, capsys):
+def test_a_smaller_last_mini_batch(digits, size, capsys):
     training, tests = few(digits, 100)
     check_same(network.Network, Loop, lambda net: net.SGD(training, 2, size, 0.5, tests), capsys)
 
@@ -156,7 +156,7 @@ def test_zip_objects_and_generators(digits, capsys):
     check_same(network.Network, Loop, train, capsys)
 
 
-def test_the_callers_list_is_left_as_it_is(digits):
+def test_the_callers_list_is_not_changed(digits):
     training, _ = few(digits, 30)
     before = list(training)
     network.Network(SIZES).SGD(training, 1, M, ETA)
@@ -170,7 +170,7 @@ def test_columns_of_any_real_dtype(digits, dtype, capsys):
     check_same(network.Network, Loop, lambda net: net.SGD(training, 2, 8, 0.5, tests), capsys)
 
 
-def test_columns_that_are_views_or_of_several_kinds(digits, capsys):
+def test_columns_that_are_views_or_have_several_dtypes(digits, capsys):
     x = np.hstack([x for x, _ in digits[0][:50]])
     sliced = [(x[:, i : i + 1], y) for i, (_, y) in enumerate(digits[0][:50])]
     mixed = [(x.astype("float32" if i % 2 else "float64"), y) for i, (x, y) in enumerate(sliced)]
@@ -189,7 +189,7 @@ class CrossEntropy:
 
 
 class LabelledCost:
-    """Takes labels for targets, which no matrix of targets would hold."""
+    """Takes labels as targets, which cannot be put into a matrix of targets."""
 
     def cost_derivative(self, output_activations, y):
         return output_activations - np.eye(10)[:, [int(y.sum())]]
@@ -231,7 +231,7 @@ def test_an_override_is_called_where_the_book_calls_it(digits, override, capsys)
     changes_training = override is not Feedforward
     assert changes_training != np.allclose(net.weights[0], plain.weights[0], atol=1e-6)
     if override is Evaluate:
-        assert not np.allclose(net.seen[0], net.seen[1])  # what was read before is not written into
+        assert not np.allclose(net.seen[0], net.seen[1])  # arrays read before are not overwritten
 
 
 @pytest.mark.parametrize("name", ["cost_derivative", "backprop", "update_mini_batch", "feedforward", "evaluate"])
@@ -272,7 +272,7 @@ def test_a_patched_sigmoid_is_used(digits, monkeypatch):
 
 
 def test_reassigned_parameters(digits, capsys):
-    """Whole lists, single entries, other dtypes and orders, plain lists of numbers, tuples."""
+    """Complete lists, single entries, other dtypes and memory orders, plain lists of numbers, tuples."""
     training, tests = few(digits, 50)
 
     def train(net):
@@ -295,7 +295,7 @@ def test_reassigned_parameters(digits, capsys):
     np.testing.assert_allclose(net.biases[0], [[-0.1]])
 
 
-def test_layers_of_other_sizes_can_be_assigned(digits):
+def test_parameters_of_other_sizes_can_be_assigned(digits):
     training, tests = few(digits, 30)
     net, wide = network.Network(SIZES), network.Network([64, 12, 10])
     net.weights, net.biases = wide.weights, wide.biases
@@ -303,7 +303,7 @@ def test_layers_of_other_sizes_can_be_assigned(digits):
     assert [w.shape for w in net.weights] == [(12, 64), (10, 12)]
 
 
-def test_a_subclass_that_starts_from_other_weights(digits, capsys):
+def test_a_subclass_with_other_initial_weights(digits, capsys):
     class Scaled:
         def __init__(self, sizes):
             super().__init__(sizes)
@@ -314,7 +314,7 @@ def test_a_subclass_that_starts_from_other_weights(digits, capsys):
     check_same(ours, loop, lambda net: net.SGD(training, 2, M, ETA, tests), capsys)
 
 
-def test_training_writes_into_no_array_that_was_read_before(digits):
+def test_training_does_not_write_into_arrays_read_before(digits):
     net = network.Network(SIZES)
     read = [*net.weights, *net.biases]
     kept = [array.copy() for array in read]
@@ -338,7 +338,7 @@ def test_copies_and_pickles(digits, copied):
 
 
 @pytest.mark.parametrize("sizes", [[3, 2], [3, 4, 2], [3, 4, 5, 2], [1, 2, 1]])
-def test_methods_alone(sizes, rng, capsys):
+def test_single_methods(sizes, rng, capsys):
     seed()
     net = network.Network(sizes)
     seed()
@@ -369,15 +369,15 @@ def test_sigmoid_and_its_derivative():
     np.testing.assert_allclose(network.sigmoid_prime(z), [[0, 0.19661193324148185, 0.25, 0.19661193324148185, 0]])
 
 
-def test_evaluate_of_more_tests_than_one_part_holds(digits):
+def test_evaluate_with_more_tests_than_one_call_takes(digits):
     net = network.Network(SIZES)
     tests = digits[1] * 13
-    assert len(tests) > mini_batches.TOGETHER
+    assert len(tests) > mini_batches.COLUMNS_PER_CALL
     assert net.evaluate(tests) == 13 * net.evaluate(digits[1])
 
 
-def test_numbers_serve_as_columns_of_one(capsys):
-    """The book broadcasts a number y, and takes a NumPy number x, for one neuron."""
+def test_numbers_are_accepted_as_columns_of_one_row(capsys):
+    """For one neuron, the book broadcasts a number y, and accepts a NumPy number x."""
     data = [(np.array([[0.5]]), 1.0), (np.array([[1.0]]), np.array([0.0]))]
     seed()
     net = network.Network([1, 2, 1])
@@ -425,7 +425,7 @@ def test_wrong_examples_are_refused_and_nothing_changes(data):
 def test_wrong_inputs_of_single_calls_are_refused(x):
     net = network.Network([3, 4, 2])
     for call in (lambda: net.feedforward(x), lambda: net.backprop(x, Y), lambda: net.evaluate([(x, 1)])):
-        with pytest.raises(fastbp.InputError, match=r"wanted is \(3, 1\)"):
+        with pytest.raises(fastbp.InputError, match=r"must have (a column of )?shape \(3, 1\)"):
             call()
 
 
@@ -440,7 +440,7 @@ def test_wrong_labels_are_refused_before_training(label):
     net = network.Network([3, 4, 2])
     before = copy.deepcopy(net)
     for call in (lambda: net.evaluate([(X, 1), (X, label)]), lambda: net.SGD([(X, Y)], 1, 1, 0.5, [(X, label)])):
-        with pytest.raises(fastbp.InputError, match="wanted is one integer"):
+        with pytest.raises(fastbp.InputError, match="must have one integer as its label"):
             call()
     check_parameters(net, before, rtol=0, atol=0)
 
@@ -456,7 +456,7 @@ def wrong_parameters():
 
 
 @pytest.mark.parametrize(("name", "wrong"), list(wrong_parameters()))
-def test_wrong_parameters_are_refused_everywhere(name, wrong):
+def test_wrong_parameters_are_refused_by_every_method(name, wrong):
     net = network.Network([3, 4, 2])
     setattr(net, name, wrong(getattr(net, name)))
     calls = [
@@ -467,11 +467,11 @@ def test_wrong_parameters_are_refused_everywhere(name, wrong):
         lambda: net.evaluate([(X, 0)]),
     ]
     for call in calls:
-        with pytest.raises(ValueError):  # noqa: PT011, NumPy's own words or InputError's
+        with pytest.raises(ValueError):  # noqa: PT011, NumPy's message or that of InputError
             call()
 
 
-def test_bad_mini_batch_sizes_and_data_that_are_not_finite():
+def test_invalid_mini_batch_sizes_and_data_that_are_not_finite_are_refused():
     net = network.Network([3, 4, 2])
     for size in (0, -1, 2.5):
         with pytest.raises(fastbp.InputError, match="mini_batch_size"):
@@ -481,13 +481,13 @@ def test_bad_mini_batch_sizes_and_data_that_are_not_finite():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals between threads")
-def test_ctrl_c_leaves_what_has_been_trained(digits):
+def test_ctrl_c_keeps_what_has_been_trained(digits):
     net = network.Network(SIZES)
-    net.SGD(digits[0][:20], 1, M, ETA)  # so that all is compiled
+    net.SGD(digits[0][:20], 1, M, ETA)  # so that everything is compiled
     before = copy.deepcopy(net)
 
     def press():
-        while (net.weights[0] == before.weights[0]).all():  # not begun
+        while (net.weights[0] == before.weights[0]).all():  # training has not begun
             time.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -516,7 +516,7 @@ print(" ".join(f"{v:.9f}" for p in net.weights + net.biases for v in p.ravel()))
 
 
 @pytest.mark.parametrize("statement", ["from fastbp.book import network", "import fastbp.book.network as network"])
-def test_a_script_of_the_books_runs_with_only_its_import_changed(run_python, tmp_path, statement):
+def test_a_script_of_the_book_runs_with_only_its_import_changed(run_python, tmp_path, statement):
     import inspect
 
     (tmp_path / "network.py").write_text(
@@ -529,7 +529,7 @@ def test_a_script_of_the_books_runs_with_only_its_import_changed(run_python, tmp
     assert ours.stdout == theirs.stdout
 
 
-def test_importing_it_brings_in_nothing_heavy(run_python):
+def test_the_module_imports_no_large_library(run_python):
     source = """
 import sys
 import fastbp.book.network as network

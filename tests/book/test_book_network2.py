@@ -1,4 +1,4 @@
-"""fastbp.book.network2 against a loop over examples: same draws, same lines, same lists, same parameters, to 1e-9."""
+"""fastbp.book.network2 against a loop over examples: equal draws, lines, lists and parameters, to 1e-9."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?|inf|nan")
 
 @pytest.fixture(scope="module")
 def digits():
-    """Bundled digits: 60 pairs of columns to train on, 40 pairs of a column and a label to evaluate on."""
+    """Bundled digits: 60 pairs of columns for training, 40 pairs of a column and a label for evaluation."""
     (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
     return pairs(x, units(labels))[:60], list(zip(columns(x_test), labels_test, strict=True))[:40]
 
@@ -43,14 +43,14 @@ def outcome(module, make, train, capsys):
 
 
 def check_lines(printed, expected):
-    """Compare lines: their words exactly, their numbers with a point to 1e-9."""
+    """Compare lines: words exactly, numbers with a decimal point to 1e-9."""
     assert NUMBER.sub("#", printed) == NUMBER.sub("#", expected)
     numbers = [list(map(float, NUMBER.findall(text))) for text in (printed, expected)]
     np.testing.assert_allclose(*numbers, rtol=1e-9, atol=1e-9)
 
 
 def check_same(make, train, capsys):
-    """Make and train a network of each module; compare all that can be seen; return ours and its lists."""
+    """Make and train a network of each module; compare everything observable; return ours and its lists."""
     net, lists, printed, states = outcome(network2, make, train, capsys)
     loop, expected, expected_print, expected_states = outcome(network2_loop, make, train, capsys)
     assert states == expected_states
@@ -88,7 +88,7 @@ def test_every_set_of_flags(digits, cost, flags, capsys):
     stop=st.integers(0, 2),
 )
 def test_networks_of_any_size(capsys, sizes, n, m, eta, lmbda, large, cost, stop):
-    assume(eta * lmbda < n)  # beyond that weights are not shrunk but thrown over
+    assume(eta * lmbda < n)  # beyond that, weights change their sign instead of shrinking
     rng = np.random.default_rng(n)
     x, labels = rng.random((n, sizes[0], 1)), rng.integers(0, 10, n)
     training = list(zip(x, units(labels).T[:, :, None], strict=True))
@@ -103,7 +103,7 @@ def test_networks_of_any_size(capsys, sizes, n, m, eta, lmbda, large, cost, stop
     check_same(make, lambda net: net.SGD(training, 3, m, eta, lmbda, evaluation, **ALL, early_stopping_n=stop), capsys)
 
 
-def test_zips_generators_and_a_second_training(digits, capsys):
+def test_zip_objects_generators_and_a_second_training(digits, capsys):
     training, evaluation = digits
 
     def train(net):
@@ -115,7 +115,7 @@ def test_zips_generators_and_a_second_training(digits, capsys):
     check_same(lambda module: module.Network(SIZES), train, capsys)
 
 
-def test_lists_that_are_given_and_arrays_that_were_read_stay_as_they_are(digits):
+def test_given_lists_and_arrays_read_before_are_not_changed(digits):
     training = list(digits[0])
     net = network2.Network(SIZES)
     read = [*net.weights, *net.biases]
@@ -142,7 +142,7 @@ def test_early_stopping(digits, patience, monitored, capsys):
 
 
 def test_early_stopping_worked_by_hand(capsys):
-    """Nothing is learnt: the first epoch sets the record, or none does where nothing comes out right."""
+    """Nothing is learned: the first epoch sets the record, or no epoch does if no output is correct."""
     x = np.zeros((1, 1))
     for label, epochs in ((0, 1 + 3), (1, 3)):
         net = network2.Network([1, 2])
@@ -157,7 +157,7 @@ def test_no_examples_and_no_epochs(digits, capsys):
 
 
 @pytest.mark.parametrize("cost", ["CrossEntropyCost", "QuadraticCost"])
-def test_methods_alone(digits, cost):
+def test_single_methods(digits, cost):
     nets = []
     for module in (network2, network2_loop):
         seed()
@@ -182,7 +182,7 @@ def test_methods_alone(digits, cost):
     np.testing.assert_allclose(net.total_cost(evaluation, 3, True), loop.total_cost(evaluation, 3, True), rtol=1e-12)
 
 
-def test_costs_alone(rng):
+def test_costs(rng):
     z = rng.standard_normal((5, 1))
     for name in ("CrossEntropyCost", "QuadraticCost"):
         mine, theirs = getattr(network2, name), getattr(network2_loop, name)
@@ -197,7 +197,7 @@ def test_costs_alone(rng):
 
 
 def test_saturated_outputs(capsys):
-    """Outputs of just 0 and 1, right and wrong: a finite cost however large, as nan_to_num makes it."""
+    """Outputs of exactly 0 and 1, right and wrong, have a finite cost, however large, because of nan_to_num."""
     data = [(np.ones((1, 1)), np.eye(10)[:, [j]]) for j in (0, 1)]
 
     def make(module):
@@ -210,7 +210,7 @@ def test_saturated_outputs(capsys):
 
 
 class Cubic:
-    """A cost of one's own, elementwise."""
+    """A custom cost, elementwise."""
 
     @staticmethod
     def fn(a, y):
@@ -222,7 +222,7 @@ class Cubic:
 
 
 class Softmax:
-    """Looks at all of an example's outputs together, and so at one example at a time; an instance with a state."""
+    """A custom cost that combines all outputs of an example; an instance instead of a class."""
 
     def fn(self, a, y):
         assert a.shape == y.shape == (10, 1)
@@ -234,7 +234,7 @@ class Softmax:
 
 
 def subclasses(module):
-    """Return costs that change one function of the book's."""
+    """Return custom costs, among them subclasses that change one function of the book's."""
 
     class Delta(module.CrossEntropyCost):
         @staticmethod
@@ -250,7 +250,7 @@ def subclasses(module):
 
 
 class Labelled(Cubic):
-    """Takes labels for targets."""
+    """Takes labels as targets."""
 
     @staticmethod
     def delta(z, a, y):
@@ -258,7 +258,7 @@ class Labelled(Cubic):
 
 
 @pytest.mark.parametrize("which", ["own", "instance", "delta", "fn", "labels"])
-def test_a_cost_of_ones_own(digits, which, capsys):
+def test_a_custom_cost(digits, which, capsys):
     training, evaluation = digits
     training = [(x, int(y.argmax())) for x, y in training] if which == "labels" else training
     flags = {} if which == "labels" else ALL
@@ -294,7 +294,7 @@ class Feedforward:
 class Accuracy:
     def accuracy(self, data, convert=False):
         self.weights = [0.5 * w for w in self.weights]
-        return super().accuracy(data[:25], convert)  # the first ones of the order that the list is shuffled into
+        return super().accuracy(data[:25], convert)  # the first examples of the shuffled list
 
 
 class TotalCost:
@@ -361,7 +361,7 @@ def test_patched_functions_are_used(digits, monkeypatch):
     np.testing.assert_allclose(before.total_cost(digits[1], 0.0, convert=True), cost)
 
 
-def test_layers_of_other_sizes_and_lists_of_numbers_can_be_assigned(digits, tmp_path):
+def test_parameters_of_other_sizes_and_lists_of_numbers_can_be_assigned(digits, tmp_path):
     net, wide = network2.Network(SIZES), network2.Network([64, 7, 10])
     net.weights, net.biases = [w.tolist() for w in wide.weights], tuple(wide.biases)
     net.SGD(digits[0], 1, 10, 0.5, 0.0, digits[1], **ALL)
@@ -384,7 +384,7 @@ def test_copies_and_pickles(digits, copied):
 @pytest.mark.parametrize(
     ("writer", "reader"), [(network2, network2), (network2, network2_loop), (network2_loop, network2)]
 )
-def test_files_are_the_books(digits, tmp_path, writer, reader, cost):
+def test_files_have_the_books_format(digits, tmp_path, writer, reader, cost):
     net = writer.Network(SIZES, cost=getattr(writer, cost))
     net.SGD(digits[0], 1, 10, 0.5)
     net.save(str(tmp_path / "net.json"))
@@ -393,7 +393,7 @@ def test_files_are_the_books(digits, tmp_path, writer, reader, cost):
         seed()
         nets.append(module.load(str(tmp_path / "net.json")))
         states.append(np.random.get_state()[1].tolist())  # noqa: NPY002
-    assert states[0] == states[1]  # the book's draws a network before it fills it
+    assert states[0] == states[1]  # the book draws random parameters before it reads those of the file
     assert nets[0].cost is getattr(reader, cost)
     assert nets[0].sizes == SIZES
     check_parameters(nets[0], net, rtol=0, atol=0)
@@ -403,7 +403,7 @@ def test_files_are_the_books(digits, tmp_path, writer, reader, cost):
     assert data["weights"][1] == net.weights[1].tolist()
 
 
-def test_a_cost_of_ones_own_in_a_file(tmp_path, monkeypatch):
+def test_a_custom_cost_in_a_file(tmp_path, monkeypatch):
     for cost, name in ((Cubic, "Cubic"), (Softmax(), "Softmax")):
         network2.Network([2, 1], cost).save(tmp_path / "net")
         refused(rf"{name}.*valid: QuadraticCost, CrossEntropyCost", network2.load, tmp_path / "net")
@@ -431,9 +431,9 @@ HOSTILE = {
     },
     **{f"{key} of another type": document(**{key: 3}) for key in json.loads(document())},
     "unknown cost": document(cost="os"),
-    "cost of the module's": document(cost="Network"),
+    "a class of the module as cost": document(cost="Network"),
     "long cost": document(cost="x" * 10_000),
-    "cost under way": document(cost="__builtins__"),
+    "a dunder name as cost": document(cost="__builtins__"),
     "one layer": document(sizes=[2], weights=[], biases=[]),
     "no layer": document(sizes=[]),
     "other sizes": document(sizes=[3, 1]),
@@ -472,19 +472,19 @@ def test_hostile_json_is_refused(text, tmp_path):
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
 
 
-def test_files_that_are_none(tmp_path):
+def test_invalid_paths_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "absent", "", 3, "a\0b"):
-        refused("cannot load|wanted is the name of a file", network2.load, path)
+        refused("cannot load|path must be the name of a file", network2.load, path)
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+def test_a_file_is_written_atomically(tmp_path):
     net = network2.Network([2, 1])
     path = tmp_path / "net"
     net.save(path)
     before = path.read_bytes()
     net.weights[0][0, 0] = np.nan
     refused("NaN", net.save, path)
-    refused("is no folder", network2.Network([2, 1]).save, tmp_path / "absent" / "net")
+    refused("is not a writable folder", network2.Network([2, 1]).save, tmp_path / "absent" / "net")
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["net"]
 
@@ -533,17 +533,17 @@ def test_wrong_evaluation_data_are_refused_before_training(data):
     check_parameters(net, before, rtol=0, atol=0)
 
 
-def test_other_bad_input():
+def test_other_invalid_arguments_are_refused():
     net = network2.Network([3, 4, 10])
     for size in (0, -1, 2.5):
         refused("mini_batch_size", net.SGD, [(X, Y)], 1, size, 0.5)
     for patience in (-1, 1.5, None):
         refused("early_stopping_n", net.SGD, [(X, Y)], 1, 1, 0.5, evaluation_data=[(X, 1)], early_stopping_n=patience)
-    refused("empty", net.SGD, [], 1, 1, 0.5, monitor_training_cost=True)
+    refused("training_data must contain pairs", net.SGD, [], 1, 1, 0.5, monitor_training_cost=True)
     for flags in ({"early_stopping_n": 1}, {"monitor_evaluation_accuracy": True}):
-        refused("evaluation_data is empty", net.SGD, [(X, Y)], 1, 1, 0.5, **flags)
+        refused("evaluation_data must contain pairs", net.SGD, [(X, Y)], 1, 1, 0.5, **flags)
     refused("empty", net.total_cost, [], 0.1)
-    refused("shape", network2.Network([3, 4]).total_cost, [(X, 1)], 0.1, convert=True)  # of labels: ten outputs
+    refused("shape", network2.Network([3, 4]).total_cost, [(X, 1)], 0.1, convert=True)  # labels need ten outputs
     refused("CrossEntropyCost", network2.Network, [3, 1], cost="quadratic")
     for label in (10, -1, 1.0, "3", [1, 2], True, None, slice(3)):
         refused("must be an integer from 0 to 9, got ", network2.vectorized_result, label)
@@ -617,7 +617,7 @@ print(net.accuracy(test_data), net.total_cost(test_data, 5.0, convert=True), *ne
 OURS = "from fastbp.book import mnist_loader\nfrom fastbp.book import network\nfrom fastbp.book import network2"
 
 
-def test_a_script_of_the_books_runs_with_only_its_three_imports_changed(run_python, tmp_path):
+def test_a_script_of_the_book_runs_with_only_its_three_imports_changed(run_python, tmp_path):
     import gzip
 
     rng = np.random.default_rng(0)
@@ -637,7 +637,7 @@ def test_a_script_of_the_books_runs_with_only_its_three_imports_changed(run_pyth
     check_lines(ours.stdout, theirs.stdout)
 
 
-def test_everything_public_has_a_docstring_and_all_but_load_an_example():
+def test_everything_public_except_load_has_a_docstring_with_an_example():
     methods = [getattr(network2.Network, name) for name in vars(network2.Network) if name[0] != "_"]
     functions = [network2.sigmoid, network2.sigmoid_prime, network2.vectorized_result]
     costs = [

@@ -1,4 +1,4 @@
-"""fastbp.book.mnist_loader: the book's file read without pickle, MNIST's own files, and whatever else is refused."""
+"""fastbp.book.mnist_loader: the book's file, read without pickle, and MNIST's files; everything else is refused."""
 
 import gzip
 import os
@@ -27,10 +27,10 @@ def three_parts(dtype="f4", label="i8", inputs=784):
 
 
 def python_2(array, *, first):
-    """Return the instructions by which Python 2's cPickle, protocol 2, writes an array: by hand, data as str.
+    """Return the opcodes that Python 2's cPickle, protocol 2, writes for an array, with the data as str.
 
-    c: global, q/h: into and out of memory, U/T: str, K/M/J: int, \x85 to \x87: tuples, (…t: a longer one, R: call,
-    b: state, \x89/\x88: False, True. The names of things are written once, and fetched from memory afterwards.
+    c: global, q/h: into and out of the memo, U/T: str, K/M/J: int, \x85 to \x87: tuples, (…t: a longer tuple, R: call,
+    b: state, \x89/\x88: False, True. Globals are written once, and taken from the memo afterwards.
     """
     shape = b"".join(b"J" + struct.pack("<i", n) for n in array.shape) + (b"\x86" if array.ndim == 2 else b"\x85")
     kind = array.dtype.str[1:].encode()
@@ -58,11 +58,11 @@ def python_2_file(parts):
 
 @pytest.fixture
 def file(tmp_path):
-    """Write the bytes of a pickle, gzipped, to a file; return its path."""
+    """Write the bytes of a pickle, compressed by gzip, to a file; return its path."""
 
-    def write(data, pack=gzip.compress):
+    def write(data, compress=gzip.compress):
         path = tmp_path / "mnist.pkl.gz"
-        path.write_bytes(pack(data))
+        path.write_bytes(compress(data))
         return path
 
     return write
@@ -78,31 +78,30 @@ def check_parts(loaded, parts):
         assert y.flags.writeable
 
 
-def test_a_file_of_python_2s(file):
+def test_a_file_written_by_python_2(file):
     parts = three_parts()
     data = python_2_file(parts)
-    theirs = pickle.loads(data, encoding="latin1")  # the judge, of a file of our own
-    check_parts(theirs, parts)
+    check_parts(pickle.loads(data, encoding="latin1"), parts)  # a trusted file, judged by pickle itself
     check_parts(mnist_loader.load_data(file(data)), parts)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["f4", "f8", "u1"])
-def test_files_of_python_3s(file, protocol, dtype):
+def test_files_written_by_python_3(file, protocol, dtype):
     parts = three_parts(dtype)
     check_parts(mnist_loader.load_data(str(file(pickle.dumps(parts, protocol)))), parts)
 
 
 @pytest.mark.parametrize("label", ["u1", ">i4", "f8"])
-def test_other_orders_and_labels(file, label):
+def test_other_byte_orders_memory_orders_and_labels(file, label):
     parts = three_parts(">f4", label)
-    turned = tuple((np.asfortranarray(x), y) for x, y in parts)
+    fortran = tuple((np.asfortranarray(x), y) for x, y in parts)
     expected = [(x.astype(np.float32), y.astype(np.int64)) for x, y in parts]
-    check_parts(mnist_loader.load_data(file(pickle.dumps(turned, 2))), expected)
+    check_parts(mnist_loader.load_data(file(pickle.dumps(fortran, 2))), expected)
 
 
-def test_a_text_as_python_2_prints_it(file):
-    """Protocol 0 of Python 2 writes texts in quotation marks, data among them."""
+def test_strings_written_by_protocol_0_of_python_2(file):
+    """Protocol 0 of Python 2 writes strings, including data, in quotation marks."""
     parts = three_parts("u1", "u1", inputs=2)
     data = python_2_file(parts)
     for array in (array for part in parts for array in part):
@@ -129,7 +128,7 @@ def test_the_wrapper(file):
     assert isinstance(training[0], tuple)
 
 
-def test_where_it_is_looked_for(tmp_path, monkeypatch):
+def test_places_where_the_file_is_looked_for(tmp_path, monkeypatch):
     """../data/mnist.pkl.gz, then mnist.pkl.gz, then MNIST's own files."""
     files, images, labels = four_files()
     for folder in ("src", "data", "idx"):
@@ -156,7 +155,7 @@ def test_mnist_itself(monkeypatch, tmp_path):
     assert [x.shape for x, _ in parts] == [(50_000, 784), (10_000, 784), (10_000, 784)]
     assert parts[0][1][:5].tolist() == [5, 0, 4, 1, 9]
     first = parts[0][0][0]
-    # as the book's file has them, by listings of it that are printed everywhere
+    # the values of the book's file, according to many printed listings of it
     assert first[first > 0][:5].tolist() == [0.01171875, 0.0703125, 0.0703125, 0.0703125, 0.4921875]
     assert {x.dtype for x, _ in parts} == {np.dtype("f4")}
     _, _, test = mnist_loader.load_data_wrapper()
@@ -164,7 +163,7 @@ def test_mnist_itself(monkeypatch, tmp_path):
 
 
 class Calls:
-    """Pickles as a call, as anything can."""
+    """Pickles as a call of any function."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -232,12 +231,12 @@ HOSTILE = {
     "empty": b"",
     "only an end": b".",
     "no end": b"\x80\x02K\x01",
-    "nothing in memory": b"h\x01.",
+    "nothing in the memo": b"h\x01.",
     "nothing on the stack": b"\x86.",
     "no mark": b"K\x01t.",
     "a mark left": b"(K\x01.",
     "two values": b"K\x01K\x02.",
-    "unknown instruction": b"\xff.",
+    "unknown opcode": b"\xff.",
     "more behind": python_2_file(three_parts()) + b"K",
     "a later protocol's frame": b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff.",
     "text as a number": b"Iabc\n.",
@@ -255,13 +254,13 @@ HOSTILE = {
 def test_a_hostile_pickle_is_refused(data, file, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     path = file(data)
-    message = refused(r"mnist\.pkl\.gz .*; wanted ", mnist_loader.load_data, path)
+    message = refused(r"mnist\.pkl\.gz .*; expected ", mnist_loader.load_data, path)
     assert len(message) < 600 + len(str(path))
     assert os.listdir(tmp_path) == ["mnist.pkl.gz"]
 
 
 BOMBS = {
-    "memory far away": b"K\x01r\xff\xff\xff\xff.",
+    "a large memo index": b"K\x01r\xff\xff\xff\xff.",
     "a long str": b"T\xff\xff\xff\x7f.",
     "long bytes": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.",
     "a long bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**62) + b"abc.",
@@ -283,7 +282,7 @@ def test_a_bomb_takes_no_memory(data, file, monkeypatch):
     path = file(data, lambda data: gzip.compress(data, 1))
     tracemalloc.start()
     try:
-        refused("wanted ", mnist_loader.load_data, path)
+        refused("expected ", mnist_loader.load_data, path)
         assert tracemalloc.get_traced_memory()[1] < 6 * 2**23
     finally:
         tracemalloc.stop()
@@ -296,10 +295,10 @@ def test_arrays_beyond_the_limit_are_refused(file, monkeypatch):
     refused(f"more than {held - 1:,} bytes", mnist_loader.load_data, path)
     again = file(pickle.dumps(((X, Y),) * 3, 2))
     monkeypatch.setattr(array_pickles, "_MOST_BYTES", 2 * X.nbytes)
-    refused("again and again", mnist_loader.load_data, again)
+    refused("many times", mnist_loader.load_data, again)
 
 
-def test_files_that_are_none(tmp_path, file):
+def test_damaged_and_missing_files_are_refused(tmp_path, file):
     whole = gzip.compress(python_2_file(three_parts()))
     for data in (
         b"",
@@ -311,7 +310,7 @@ def test_files_that_are_none(tmp_path, file):
     ):
         refused("mnist.pkl.gz", mnist_loader.load_data, file(data, bytes))
     for path in (tmp_path, tmp_path / "absent", "/dev/null", 3, "a\0b"):
-        refused("wanted", mnist_loader.load_data, path)
+        refused("expected", mnist_loader.load_data, path)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -320,7 +319,7 @@ def test_files_that_are_none(tmp_path, file):
     protocol=st.sampled_from([None, 0, 2, 4, 5]),
 )
 def test_damage_is_refused_or_harmless(file, changes, protocol):
-    """Whatever bytes change: arrays of numbers come out, or InputError in one line, and nothing else is raised."""
+    """Whatever bytes change, the result is arrays of numbers or a one-line InputError."""
     parts = three_parts(inputs=2)
     data = bytearray(python_2_file(parts) if protocol is None else pickle.dumps(parts, protocol))
     for place, value in changes:
@@ -361,8 +360,8 @@ def test_damage_is_refused_or_harmless(file, changes, protocol):
         max_size=30,
     ).map(b"".join)
 )
-def test_any_program_of_known_instructions_is_refused(file, program):
-    refused("wanted", mnist_loader.load_data, file(program + b"."))
+def test_any_program_of_known_opcodes_is_refused(file, program):
+    refused("expected", mnist_loader.load_data, file(program + b"."))
 
 
 def test_everything_public_has_a_docstring_and_an_example():

@@ -1,4 +1,4 @@
-"""Anybody's arrays: what they give, where they are copied, that they stay as they are, and what is refused."""
+"""Arrays from any library: equal results, no unnecessary copies, no writes to the data, and errors for other arrays."""
 
 import tempfile
 
@@ -43,13 +43,13 @@ class ByDLPack:
 
 
 class OnGPU:
-    """What another library has on a GPU."""
+    """An array of another library on a GPU."""
 
     def __init__(self, number=0):
         self.number, self.ndim, self.dtype, self.shape = number, 2, np.dtype("float32"), (2, 3)
 
     def __array__(self, dtype=None, copy=None):
-        raise AssertionError("copied from a GPU unasked")
+        raise AssertionError("copied implicitly from a GPU")
 
     def __dlpack_device__(self):
         return 2, self.number
@@ -62,7 +62,7 @@ def read_only(array):
 
 
 def mapped(array):
-    with tempfile.TemporaryFile() as file:  # which the map outlives
+    with tempfile.TemporaryFile() as file:  # the mapping outlives the file
         file.write(array.tobytes())
         file.flush()
         return np.memmap(file, array.dtype, "r", shape=array.shape)
@@ -105,7 +105,7 @@ KINDS = {
     "memoryview": lambda a: memoryview(np.ascontiguousarray(a)),
     "pandas": frame,
     "PyTorch": torch_tensor,
-    "PyTorch, with a history": tensor_with_history,
+    "PyTorch, requires_grad": tensor_with_history,
     "array_api_strict": strict,
     "JAX": jax_array,
 }
@@ -117,7 +117,7 @@ def kind(request):
 
 
 def all_of(net, x, y, labels, weight):
-    """Return whatever a network makes of data, as NumPy's arrays."""
+    """Return the results of all methods of a network on the data, as NumPy arrays."""
     results = [net.feedforward(x), net.feedforward(weight), net.cost(x, y), net.predict(x), net.accuracy(x, labels)]
     results += [net.cost(x, labels), net.accuracy(x, y), *net.backprop(x, y)[1], *net.trace(x, labels).deltas]
     net.update_mini_batch(x, y, 0.5)
@@ -127,15 +127,15 @@ def all_of(net, x, y, labels, weight):
     return [*map(backends.get(net.backend).to_host, (*net.weights, *net.biases)), history.cost, *results]
 
 
-def test_any_kind_of_data_gives_what_numpys_gives_on_any_backend(kind, backend):
+def test_any_kind_of_data_gives_the_results_of_numpy_arrays_on_any_backend(kind, backend):
     vector = np.float32([0.5, 0.25, 0.125])
     results = []
     for make in (np.array, kind):
         net = fastbp.Network([3, 4, 2], backend=backend, rng=0)
         results.append(all_of(net, *map(make, (X, Y, LABELS, vector))))
-    for wanted, given_ in zip(*results, strict=True):
-        assert np.shape(wanted) == np.shape(given_)
-        np.testing.assert_array_equal(np.asarray(wanted), np.asarray(given_))
+    for expected, given_ in zip(*results, strict=True):
+        assert np.shape(expected) == np.shape(given_)
+        np.testing.assert_array_equal(np.asarray(expected), np.asarray(given_))
 
 
 def test_any_kind_of_parameters_can_be_assigned(kind, backend):
@@ -166,11 +166,11 @@ def address(array):
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ("list", "tuple")])
-def test_what_has_memory_is_read_where_it_lies(name):
+def test_arrays_with_memory_are_read_without_a_copy(name):
     given_ = KINDS[name](X)
     where = {
         "PyTorch": lambda: given_.data_ptr(),
-        "PyTorch, with a history": lambda: given_.data_ptr(),
+        "PyTorch, requires_grad": lambda: given_.data_ptr(),
         "JAX": lambda: given_.unsafe_buffer_pointer(),
         "pandas": lambda: address(given_.to_numpy()),
         "array_api_strict": lambda: address(np.from_dlpack(given_)),
@@ -185,8 +185,8 @@ def test_what_has_memory_is_read_where_it_lies(name):
 
 
 @pytest.fixture
-def given_to_code(monkeypatch):
-    """Whatever compiled code is given."""
+def received_by_code(monkeypatch):
+    """Record the arrays that compiled code receives."""
     seen = []
     real = CompiledNumPy.run
 
@@ -199,7 +199,7 @@ def given_to_code(monkeypatch):
 
 
 def arrays_in(value):
-    """Return all arrays in tuples of tuples."""
+    """Return all arrays in nested tuples."""
     if isinstance(value, np.ndarray):
         return [value]
     return [array for part in value for array in arrays_in(part)] if isinstance(value, tuple) else []
@@ -207,39 +207,39 @@ def arrays_in(value):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
 @pytest.mark.parametrize("make", [np.array, read_only, mapped, torch_tensor, strict, jax_array])
-def test_rows_of_a_fitting_dtype_are_trained_on_without_a_copy(make, dtype, given_to_code):
+def test_training_does_not_copy_rows_of_the_right_dtype(make, dtype, received_by_code):
     rows = (200 * RNG.random((20, 3))).astype(dtype)
     given_ = make(rows)
     if make is jax_array and dtype == "float64":
-        pytest.skip("JAX has float32 unless it is told otherwise")
+        pytest.skip("JAX uses float32 by default")
     host = as_numpy("x", given_)
     columns = host.T if make is jax_array else given_.T  # JAX itself copies for .T
     net = fastbp.Network([3, 2], dtype=dtype if dtype != "uint8" else "float32", rng=0)
     net.train(columns, LABELS[np.arange(20) % 8], epochs=1, progress=False)
-    assert any(np.shares_memory(each, host) for each in given_to_code)
-    del given_to_code[:]
+    assert any(np.shares_memory(each, host) for each in received_by_code)
+    del received_by_code[:]
     net.feedforward(columns)
-    in_place = dtype != "uint8" and host.flags.writeable  # a workspace is memory that may be written to
-    assert any(np.shares_memory(each, host) for each in given_to_code) == in_place
+    in_place = dtype != "uint8" and host.flags.writeable  # workspaces must be writable
+    assert any(np.shares_memory(each, host) for each in received_by_code) == in_place
 
 
 @pytest.mark.parametrize("make", [np.array, read_only, mapped, torch_tensor, strict, jax_array, frame])
-def test_estimators_take_rows_of_any_kind_without_a_copy(make, given_to_code):
+def test_estimators_take_rows_of_any_kind_without_a_copy(make, received_by_code):
     estimators = pytest.importorskip("fastbp.estimators")
     x, targets = np.ascontiguousarray(X.T), np.ascontiguousarray(Y.T)
     net = estimators.MLPClassifier((4,), max_iter=3, random_state=0, batch_size=4)
-    net.set_params(n_iter_no_change=1, tol=1.0)  # so that it ends, and warns of nothing
-    wanted = net.fit(x, LABELS, sample_weight=LABELS + 1.0).predict_proba(x)
-    del given_to_code[:]
+    net.set_params(n_iter_no_change=1, tol=1.0)  # so that training ends without a warning
+    expected = net.fit(x, LABELS, sample_weight=LABELS + 1.0).predict_proba(x)
+    del received_by_code[:]
     given_ = make(x)
     host = as_numpy("x", given_)
     columns = [f"pixel {i}" for i in range(3)]
     if make is frame:
         given_.columns = columns
     proba = net.fit(given_, make(LABELS), sample_weight=make(LABELS + 1.0)).predict_proba(given_)
-    if make is not frame:  # which lies column by column
-        assert sum(np.shares_memory(each, host) for each in given_to_code) >= 2
-    np.testing.assert_array_equal(proba, wanted)
+    if make is not frame:  # stored column by column
+        assert sum(np.shares_memory(each, host) for each in received_by_code) >= 2
+    np.testing.assert_array_equal(proba, expected)
     if make is frame:
         assert net.feature_names_in_.tolist() == columns
     regressor = estimators.MLPRegressor((4,), max_iter=3, tol=1.0, n_iter_no_change=1, random_state=0)
@@ -254,7 +254,7 @@ REAL = st.sampled_from(["?", "b", "B", "h", "H", "i", "I", "l", "L", "e", "f", "
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_numbers_of_any_real_dtype_and_strides_are_the_numbers(data):
+def test_any_real_dtype_and_strides_give_equal_results(data):
     dtype = np.dtype(data.draw(REAL))
     numbers = st.booleans() if dtype.kind == "b" else st.integers(0, 100)
     array = data.draw(arrays(dtype, (6, data.draw(st.integers(1, 6))), elements=numbers))
@@ -272,7 +272,7 @@ def test_numbers_of_any_real_dtype_and_strides_are_the_numbers(data):
     arrays(st.sampled_from(["f4", "c8", "U3", "M8[s]", "i4,f4"]), array_shapes(min_dims=0, max_side=3, min_side=0))
     | arrays("O", array_shapes(min_dims=0, max_side=3, min_side=0), elements=st.none() | st.integers() | st.floats())
 )
-def test_any_other_array_is_refused_in_one_line_or_fits(array):
+def test_any_array_is_accepted_or_refused_in_one_line(array):
     net = fastbp.Network([3, 2], rng=0, backend="numpy-plain")
     if (
         array.dtype == np.float32
@@ -300,36 +300,42 @@ def sparse_rows(t):
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch says that these are new
+        warnings.simplefilter("ignore")  # PyTorch warns that these are new
         return t.to_sparse_csr()
 
 
 UNREADABLE = {
-    "complex": (lambda: X + 0j, "NAME has dtype complex64; wanted are real numbers"),
-    "object": (lambda: X.astype(object), "NAME has dtype object; wanted are real numbers"),
-    "text": (lambda: X.astype(str), "NAME has dtype <U32; wanted are real numbers"),
-    "masked": (lambda: np.ma.masked_less(X, 0.5), "NAME is a masked array"),
-    "CSR": (lambda: sparse("csr_matrix"), r"NAME is sparse \(csr_matrix\); wanted is a dense array: NAME.toarray"),
-    "COO": (lambda: sparse("coo_array"), r"NAME is sparse \(coo_array\)"),
-    "iterator": (lambda: iter(X), "NAME has dtype object"),
-    "None": (lambda: None, "NAME has dtype object"),
-    "ragged": (lambda: [[1.0, 2.0], [3.0]], "NAME is no array that NumPy can read: setting an array element"),
-    "GPU": (OnGPU, "NAME is numpy's and on a GPU; wanted is an array on the host, or a network on the same GPU"),
+    "complex": (lambda: X + 0j, "NAME must contain real numbers, got dtype complex64"),
+    "object": (lambda: X.astype(object), "NAME must contain real numbers, got dtype object"),
+    "text": (lambda: X.astype(str), "NAME must contain real numbers, got dtype <U32"),
+    "masked": (lambda: np.ma.masked_less(X, 0.5), "NAME must not be a masked array"),
+    "CSR": (lambda: sparse("csr_matrix"), "NAME must be a dense array, got a sparse csr_matrix; pass NAME.toarray"),
+    "COO": (lambda: sparse("coo_array"), "NAME must be a dense array, got a sparse coo_array"),
+    "iterator": (lambda: iter(X), "NAME must contain real numbers, got dtype object"),
+    "None": (lambda: None, "NAME must contain real numbers, got dtype object"),
+    "ragged": (
+        lambda: [[1.0, 2.0], [3.0]],
+        "NAME must be an array that NumPy can read, got list: setting an array element",
+    ),
+    "GPU": (OnGPU, "NAME must be on the CPU, got a GPU array of numpy; copy it to the CPU, or use a network on"),
     "sparse tensor": (
         tensor(lambda t: t.to_sparse()),
-        "NAME is no array that NumPy can read: can't convert Sparse layout",
+        "NAME must be an array that NumPy can read, got Tensor: can't convert Sparse layout",
     ),
-    "sparse rows": (tensor(sparse_rows), "NAME is no array that NumPy can read: can't convert SparseCsr layout"),
-    "meta": (tensor(lambda t: t.to("meta")), "NAME is no array that NumPy can read: can't convert meta device"),
-    "bfloat16": (tensor(lambda t: t.bfloat16()), "NAME is no array that NumPy can read: .*BFloat16"),
-    "complex tensor": (tensor(lambda t: t + 0j), "NAME has dtype complex64"),
-    "negated lazily": (tensor(lambda t: (t + 1j).conj().imag), "NAME is no array that NumPy can read: .*negative bit"),
-    "JAX bfloat16": (lambda: jax_array(X).astype("bfloat16"), "NAME has dtype bfloat16; wanted are real numbers"),
+    "sparse rows": (tensor(sparse_rows), "NAME must be an array that NumPy can read, .*can't convert SparseCsr layout"),
+    "meta": (tensor(lambda t: t.to("meta")), "NAME must be an array that NumPy can read, .*can't convert meta device"),
+    "bfloat16": (tensor(lambda t: t.bfloat16()), "NAME must be an array that NumPy can read, .*BFloat16"),
+    "complex tensor": (tensor(lambda t: t + 0j), "NAME must contain real numbers, got dtype complex64"),
+    "negated lazily": (
+        tensor(lambda t: (t + 1j).conj().imag),
+        "NAME must be an array that NumPy can read, .*negative bit",
+    ),
+    "JAX bfloat16": (lambda: jax_array(X).astype("bfloat16"), "NAME must contain real numbers, got dtype bfloat16"),
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_cannot_be_read_is_refused_in_one_line(name):
+def test_unreadable_arrays_are_refused_in_one_line(name):
     make, message = UNREADABLE[name]
     given_ = make()
     net = fastbp.Network([3, 2], rng=0)
@@ -346,7 +352,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(name):
 
 
 @pytest.mark.parametrize("name", ["masked", "GPU", "meta", "sparse tensor", "bfloat16", "complex tensor"])
-def test_what_an_estimator_cannot_read_is_refused_in_one_line(name):
+def test_estimators_refuse_unreadable_arrays_in_one_line(name):
     estimators = pytest.importorskip("fastbp.estimators")
     make, message = UNREADABLE[name]
     given_ = make()
@@ -359,67 +365,73 @@ def test_what_an_estimator_cannot_read_is_refused_in_one_line(name):
 
 
 @pytest.mark.parametrize("change", ["to_sparse", "to_meta", "to_complex"])
-def test_tensors_that_pytorchs_backend_cannot_work_on_are_refused(change):
+def test_tensors_that_the_pytorch_backend_cannot_use_are_refused(change):
     t = torch_tensor(X)
     given_, message = {
-        "to_sparse": (t.to_sparse(), "x has layout torch.sparse_coo; wanted is the network's: torch.strided"),
-        "to_meta": (t.to("meta"), "x has device meta; wanted is the network's: cpu"),
-        "to_complex": (t + 0j, "x has dtype torch.complex64; wanted are real numbers"),
+        "to_sparse": (t.to_sparse(), "x must have the layout of the network, torch.strided, got torch.sparse_coo"),
+        "to_meta": (t.to("meta"), "x must have the device of the network, cpu, got meta"),
+        "to_complex": (t + 0j, "x must contain real numbers, got dtype torch.complex64"),
     }[change]
     refused(message, fastbp.Network([3, 2], backend="torch").feedforward, given_)
 
 
-def test_half_precision_is_taken_by_pytorchs_backend_and_numpys():
+def test_half_precision_is_accepted_by_the_backends_torch_and_numpy():
     t = torch_tensor(X)
     for backend, given_ in (("torch", t.bfloat16()), ("torch", t.half()), ("numpy", t.half())):
         net = fastbp.Network([3, 2], backend=backend, rng=0)
         np.testing.assert_array_equal(net.feedforward(given_), net.feedforward(given_.float()))
 
 
-def test_backprop_takes_data_of_any_kind_beside_its_weights(kind):
-    wanted = fastbp.backprop([W], [B], X, Y)
+def test_backprop_accepts_data_of_any_kind(kind):
+    expected = fastbp.backprop([W], [B], X, Y)
     for weights in (np.array, torch_tensor, strict, jax_array) if kind is torch_tensor else (np.array,):
         given_ = fastbp.backprop([weights(W)], [kind(B)], kind(X), kind(Y))
         if weights is not jax_array:
             assert type(given_[1][0]) is type(weights(W))
-        np.testing.assert_allclose(np.asarray(given_[1][0]), wanted[1][0], rtol=1e-5)
-        np.testing.assert_allclose(np.asarray(given_[0][0]), wanted[0][0], rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(given_[1][0]), expected[1][0], rtol=1e-5)
+        np.testing.assert_allclose(np.asarray(given_[0][0]), expected[0][0], rtol=1e-5)
 
 
-def test_gradients_of_arrays_that_cannot_be_written_to_are_numpys():
+def test_gradients_for_immutable_arrays_are_numpy_arrays():
     nabla_b, nabla_w = fastbp.backprop([jax_array(W)], [jax_array(B)], jax_array(X), jax_array(Y))
     assert type(nabla_w[0]) is type(nabla_b[0]) is np.ndarray
-    for given_, wanted in zip((nabla_b, nabla_w), fastbp.backprop([W], [B], X, Y), strict=True):
-        np.testing.assert_array_equal(given_[0], wanted[0])
+    for given_, expected in zip((nabla_b, nabla_w), fastbp.backprop([W], [B], X, Y), strict=True):
+        np.testing.assert_array_equal(given_[0], expected[0])
 
 
-def test_arrays_on_the_host_and_on_a_gpu_are_an_error_that_names_both():
-    class Cupys(OnGPU):
+def test_arrays_on_cpu_and_gpu_are_refused_with_an_error_that_names_both():
+    class CuPyArray(OnGPU):
         device = type("Device", (), {"id": 0})
 
-    Cupys.__module__ = "cupy"
+    CuPyArray.__module__ = "cupy"
     refused(
-        r"weights\[0\] is numpy's, on the host, and x is cupy's, on a GPU; wanted is one place",
+        r"weights\[0\] \(numpy\) is on the CPU and x \(cupy\) is on a GPU; move both to one device",
         fastbp.backprop,
         [W],
         [],
-        Cupys(),
+        CuPyArray(),
         Y,
     )
-    refused(r"weights\[0\] is cupy's, on a GPU, and x is numpy's, on the host", fastbp.backprop, [Cupys()], [], X, Y)
     refused(
-        r"weights\[0\] is cupy's, on a GPU, and biases\[0\] is numpy's",
-        fastbp.backprop,
-        [Cupys()],
-        [B],
-        Cupys(),
-        Cupys(),
+        r"weights\[0\] \(cupy\) is on a GPU and x \(numpy\) is on the CPU", fastbp.backprop, [CuPyArray()], [], X, Y
     )
-    refused(r"weights\[0\] is on GPU 1 and x on GPU 0", fastbp.backprop, [OnGPU(1)], [], OnGPU(), OnGPU())
-    refused("x is cupy's and on a GPU; wanted is an array on the host", fastbp.Network([3, 2]).feedforward, Cupys())
+    refused(
+        r"weights\[0\] \(cupy\) is on a GPU and biases\[0\] \(numpy\) is on the CPU",
+        fastbp.backprop,
+        [CuPyArray()],
+        [B],
+        CuPyArray(),
+        CuPyArray(),
+    )
+    refused(r"weights\[0\] is on GPU 1 and x is on GPU 0", fastbp.backprop, [OnGPU(1)], [], OnGPU(), OnGPU())
+    refused(
+        "x must be on the CPU, got a GPU array of cupy; copy it to the CPU",
+        fastbp.Network([3, 2]).feedforward,
+        CuPyArray(),
+    )
 
 
-def test_arrays_of_the_host_are_given_to_code_to_a_gpu(kind):
+def test_host_arrays_are_uploaded_once_to_a_gpu(kind):
     uploads = []
 
     class GPU(CuPy):
@@ -437,7 +449,7 @@ def test_arrays_of_the_host_are_given_to_code_to_a_gpu(kind):
     np.testing.assert_array_equal(rows, X.T)
 
 
-def test_gradients_are_checked_on_data_of_any_kind(kind):
+def test_gradient_checks_accept_data_of_any_kind(kind):
     net = fastbp.Network([3, 2, 2], "tanh", rng=0)
     assert fastbp.check_gradients(net, kind(X), kind(LABELS)) < 1e-6
     assert fastbp.check_gradients(net, kind(X[:, 0].copy()), kind(LABELS[:1])) < 1e-6

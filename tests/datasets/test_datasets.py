@@ -1,4 +1,4 @@
-"""Data by name, folder or file, split in three."""
+"""Data sets by name, folder or file, split into training, validation and test set."""
 
 import gzip
 import os
@@ -18,7 +18,7 @@ NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 
 def four_files(train=12, test=4, pixels=(3, 2)):
-    """Return images and labels as the four files of MNIST hold them, by name."""
+    """Return the contents of four files named and split like those of MNIST, and all images and labels."""
     images = np.arange((train + test) * 6, dtype="u1").reshape(train + test, *pixels)
     labels = np.arange(train + test) % 3
     parts = [images[:train], labels[:train], images[train:], labels[train:]]
@@ -57,7 +57,7 @@ def test_a_folder_of_four_files(folder, pack, spell):
         assert (x.dtype, given.dtype, x.T.flags.c_contiguous) == (np.uint8, np.int64, True)
 
 
-def test_parts_of_plain_files_are_views_of_the_map(folder):
+def test_parts_of_plain_files_are_views_of_the_mapped_file(folder):
     for x, _ in load(folder(four_files()[0])):
         assert isinstance(x, np.memmap)
         assert x.base is not None
@@ -67,25 +67,28 @@ def test_parts_of_plain_files_are_views_of_the_map(folder):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({NAMES[0]: None}, "has no train-images-idx3-ubyte; wanted are train-images-idx3-ubyte, .*, plain or .gz"),
-        ({NAMES[1]: None, NAMES[3]: None}, "has no train-labels-idx1-ubyte and no t10k-labels-idx1-ubyte; wanted"),
-        ({NAMES[0]: idx(range(12))}, "train-images-idx3-ubyte holds a vector of 12, as labels are; wanted are images"),
-        ({NAMES[1]: idx(np.ones((12, 2)))}, r"train-labels.* holds an array of shape \(12, 2\), as images are; wanted"),
-        ({NAMES[3]: idx(range(3))}, "t10k-labels-idx1-ubyte has 4 examples and 3 labels; wanted is one label each"),
+        ({NAMES[0]: None}, "has no train-images-idx3-ubyte; expected train-images-idx3-ubyte, .*, plain or .gz"),
+        ({NAMES[1]: None, NAMES[3]: None}, "has no train-labels-idx1-ubyte and no t10k-labels-idx1-ubyte; expected"),
+        (
+            {NAMES[0]: idx(range(12))},
+            "train-images-idx3-ubyte holds a vector of 12 values, like labels; expected images",
+        ),
+        ({NAMES[1]: idx(np.ones((12, 2)))}, r"train-labels.* holds an array of shape \(12, 2\), like images; expected"),
+        ({NAMES[3]: idx(range(3))}, "t10k-labels-idx1-ubyte has 4 examples and 3 labels; expected one label per"),
         ({NAMES[3]: idx([0, 1, -1, 0], "i1")}, r"t10k-labels-idx1-ubyte has the label -1 \(example 2\)"),
-        ({NAMES[2]: idx(np.ones((4, 3, 3)))}, "t10k-images.* has images of 9 values; wanted are 6, as in train-images"),
-        ({NAMES[0]: idx(np.ones((1, 6))), NAMES[1]: idx([1])}, "has 1 image; wanted are 2 or more"),
+        ({NAMES[2]: idx(np.ones((4, 3, 3)))}, "t10k-images.* has images of 9 values; expected 6, as in train-images"),
+        ({NAMES[0]: idx(np.ones((1, 6))), NAMES[1]: idx([1])}, "has 1 image; expected at least 2"),
         ({NAMES[0]: b"junk"}, "train-images-idx3-ubyte begins with the bytes 6a 75 6e 6b"),
     ],
 )
-def test_a_folder_whose_files_do_not_fit(folder, changed, message):
+def test_a_folder_whose_files_do_not_fit_together_is_refused(folder, changed, message):
     files = {name: data for name, data in {**four_files()[0], **changed}.items() if data is not None}
     refused(message, load, folder(files))
 
 
-def test_mnist_is_found_where_the_environment_says(folder, monkeypatch):
+def test_mnist_is_found_in_the_folder_that_the_environment_names(folder, monkeypatch):
     monkeypatch.setenv("FASTBP_DATA", str(folder(four_files()[0])))
-    monkeypatch.setattr("fastbp.datasets.mnist_files.MIRRORS", ())  # nothing is to be asked of them
+    monkeypatch.setattr("fastbp.datasets.mnist_files.MIRRORS", ())  # must not be asked
     assert [x.shape for x, _ in load("mnist")] == [(6, 10), (6, 2), (6, 4)]
     assert [x.shape for x, _ in datasets.mnist(folder({}))] == [(6, 10), (6, 2), (6, 4)]
 
@@ -100,7 +103,7 @@ def test_the_books_split_of_mnist():
     assert round((5 * x.mean() + x_validation.mean()) / 6 / 255, 4) == 0.1307  # as tutorials normalise it
 
 
-def test_digits_are_split_in_each_class_and_tested_as_ever():
+def test_digits_are_split_by_class_with_the_same_test_set():
     parts = load("digits")
     (_, labels), (x_test, labels_test) = datasets.digits()
     np.testing.assert_array_equal(parts[2][0], x_test)
@@ -112,7 +115,7 @@ def test_digits_are_split_in_each_class_and_tested_as_ever():
 
 
 @pytest.mark.parametrize("kind", ["npz", "csv"])
-def test_a_file_is_split_in_each_class(tmp_path, kind):
+def test_a_file_is_split_by_class(tmp_path, kind):
     labels = np.repeat([0, 1, 2, 7], [100, 30, 3, 2])
     rows = np.stack([np.arange(135), labels], axis=1)
     path = tmp_path / f"own.{kind}"
@@ -135,23 +138,25 @@ def test_a_file_is_split_in_each_class(tmp_path, kind):
     assert not np.array_equal(parts[0][0], other[0][0])
 
 
-def test_nothing_is_left_to_validate_with_where_classes_are_small(tmp_path):
+def test_the_validation_set_is_empty_if_classes_are_small(tmp_path):
     (tmp_path / "own.csv").write_text("1,0\n2,0\n3,1\n")
     assert [x.shape for x, _ in load(tmp_path / "own.csv")] == [(1, 3), (1, 0), (1, 0)]
 
 
-def test_what_is_no_data(tmp_path):
+def test_other_data_are_refused(tmp_path):
     refused("data mnits does not exist; did you mean 'mnist'. valid: digits, mnist, a file, a folder", load, "mnits")
     refused("has no train-images-idx3-ubyte and no", load, tmp_path)
-    refused("data None is no name; valid: digits, mnist, a file, a folder", load, None)
+    refused("data must be digits, mnist, a file or a folder, got None", load, None)
     refused("seed must be an integer >= 0, got -1", load, "digits", seed=-1)
     for where in ("digits", "mnist", tmp_path):
-        refused("label is 'a', and data .* have their own; wanted is an .npz or .csv file", load, where, label="a")
+        refused(
+            "label must be None unless data are an .npz or .csv file, got label 'a' with data", load, where, label="a"
+        )
     (tmp_path / NAMES[0]).write_bytes(idx(np.ones((2, 2))))
     refused("is neither .npz nor .csv", load, tmp_path / NAMES[0])
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
-        refused("is no ordinary file", load, tmp_path / "pipe")
+        refused("is not a regular file", load, tmp_path / "pipe")
 
 
 MAPPED = """
@@ -173,7 +178,7 @@ print(anonymous() - before, total, parts[0][0].shape[1] + parts[1][0].shape[1])
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RssAnon is Linux's")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="RssAnon exists on Linux only")
 @pytest.mark.slow
 def test_a_mapped_file_of_2_gb_takes_no_memory(folder, tmp_path, run_python):
     examples = 2**31 // 784

@@ -1,4 +1,4 @@
-"""MNIST from mirrors that fail in every way, on the loopback."""
+"""MNIST from mirrors that fail in every way, on the loopback interface."""
 
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ FILES = four_files()[0]
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """Answers by the first part of the path: /good/…, /wrong/…, and so on."""
+    """Answers according to the first part of the path: /good/…, /wrong/…, and so on."""
 
     def do_GET(self):
         _, manner, name = self.path.split("/")
@@ -27,7 +27,7 @@ class Mirror(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         self.send_response(200)
-        if manner == "transcoding":  # Google's storage may unpack on the way, or say that the client is to
+        if manner == "transcoding":  # Google's storage may decompress on the way, or ask the client to
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(packed)))
         self.end_headers()
@@ -63,7 +63,7 @@ class Mirror(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def mirrors(monkeypatch):
-    """Let MNIST be four small files; return a function that names its mirrors, and whether each was asked."""
+    """Replace MNIST by four small files; return a function that sets the mirrors, and returns the server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
     server.daemon_threads = False
     server.asked, server.stopped = [], threading.Event()
@@ -96,20 +96,20 @@ def test_the_first_mirror_is_good(mirrors, tmp_path):
     server = mirrors("good", "absent")
     parts = mnist(tmp_path / "new" / "folder")
     assert_whole(parts, tmp_path / "new" / "folder")
-    assert isinstance(parts[0][0], np.memmap)  # unpacked, to be mapped
+    assert isinstance(parts[0][0], np.memmap)  # decompressed, so that it can be mapped
     assert server.asked == [("good", f"{name}.gz") for name in NAMES]
     mnist(tmp_path / "new" / "folder")
-    assert len(server.asked) == 4  # and not again
+    assert len(server.asked) == 4  # not asked again
 
 
 @pytest.mark.parametrize("manner", ["wrong", "no_gzip", "cut_off", "slow", "absent"])
-def test_a_mirror_that_fails_is_passed_over(mirrors, tmp_path, manner):
+def test_the_next_mirror_is_asked_if_one_fails(mirrors, tmp_path, manner):
     server = mirrors(manner, "good")
     assert_whole(mnist(tmp_path), tmp_path)
     assert server.asked[:2] == [(manner, f"{NAMES[0]}.gz"), ("good", f"{NAMES[0]}.gz")][: len(server.asked)]
 
 
-def test_a_mirror_may_unpack_on_the_way(mirrors, tmp_path):
+def test_a_mirror_may_decompress_on_the_way(mirrors, tmp_path):
     mirrors("transcoding")
     assert_whole(mnist(tmp_path), tmp_path)
 
@@ -123,7 +123,7 @@ def test_a_mirror_that_never_answers_is_passed_over(mirrors, tmp_path, monkeypat
 def test_a_mirror_that_sends_a_byte_now_and_then_meets_a_deadline(mirrors, tmp_path, monkeypatch):
     mirrors("dripping")
     monkeypatch.setattr(mnist_files, "DEADLINE", 0.2)
-    refused("not done after 0.2 s", mnist, tmp_path)
+    refused("not finished after 0.2 s", mnist, tmp_path)
 
 
 def test_a_mirror_that_never_ends_meets_a_limit(mirrors, tmp_path, monkeypatch):
@@ -142,28 +142,28 @@ def test_a_mirror_that_never_ends_meets_a_limit(mirrors, tmp_path, monkeypatch):
         ("absent", "404"),
     ],
 )
-def test_when_all_fail_nothing_is_left_and_the_files_are_named(mirrors, tmp_path, manner, reason):
+def test_if_all_mirrors_fail_no_file_is_left_and_the_error_names_the_files(mirrors, tmp_path, manner, reason):
     mirrors(manner, manner)
-    said = refused(f"^MNIST could not be downloaded .*{manner}/: .*({reason})", mnist, tmp_path)
-    assert said.endswith(f"; wanted are {', '.join(f'{name}.gz' for name in NAMES)} in {tmp_path}, put by hand")
+    error = refused(f"^MNIST could not be downloaded .*{manner}/: .*({reason})", mnist, tmp_path)
+    assert error.endswith(f"; put {', '.join(f'{name}.gz' for name in NAMES)} into {tmp_path} by hand")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_put_by_hand_are_taken(mirrors, tmp_path):
+def test_files_that_are_there_are_not_downloaded(mirrors, tmp_path):
     server = mirrors("good")
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(gzip.compress(FILES[NAMES[0]]))
     mnist(tmp_path)
     assert server.asked == [("good", f"{name}.gz") for name in NAMES[1:]]
 
 
-def test_a_folder_that_cannot_be_made(mirrors, tmp_path):
+def test_a_folder_that_cannot_be_created_is_refused(mirrors, tmp_path):
     mirrors("good")
     (tmp_path / "file").write_text("")
-    refused("MNIST could not be downloaded .*in .*file/mnist, put by hand", mnist, tmp_path / "file" / "mnist")
+    refused("MNIST could not be downloaded .*into .*file/mnist by hand", mnist, tmp_path / "file" / "mnist")
 
 
-def test_the_cache_is_the_users(mirrors, tmp_path, monkeypatch):
+def test_the_default_folder_is_the_users_cache(mirrors, tmp_path, monkeypatch):
     mirrors("good")
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / name)
-    monkeypatch.setenv("FASTBP_DATA", str(tmp_path))  # which has none of the files
+    monkeypatch.setenv("FASTBP_DATA", str(tmp_path))  # without any of the files
     assert_whole(load("mnist"), tmp_path / "fastbp" / "mnist")

@@ -1,4 +1,4 @@
-"""IDX files, mapped or unpacked, and what is refused of them."""
+"""IDX files: mapped or decompressed, and refused if they are damaged."""
 
 import gzip
 import math
@@ -39,7 +39,7 @@ WHOLE = idx(IMAGES)
 
 @pytest.mark.parametrize("dtype", CODES)
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_every_type_comes_back_with_its_shape(file, dtype, pack):
+def test_every_type_is_read_with_its_shape(file, dtype, pack):
     values = read_idx(file(pack(idx(IMAGES - 3 * (dtype != "u1"), dtype))))
     np.testing.assert_array_equal(values, IMAGES - 3 * (dtype != "u1"))
     assert values.dtype == np.dtype(dtype)
@@ -51,14 +51,14 @@ def test_a_plain_file_is_mapped_and_read_only(file):
     assert not values.flags.writeable
 
 
-def test_gzip_is_known_by_its_content(file):
+def test_gzip_is_recognised_by_its_content(file):
     assert isinstance(read_idx(file(WHOLE, "plain.gz")), np.memmap)
     np.testing.assert_array_equal(read_idx(file(gzip.compress(WHOLE), "packed")), IMAGES)
-    members = gzip.compress(WHOLE[:20]) + gzip.compress(WHOLE[20:])  # as `cat a.gz b.gz` makes it
+    members = gzip.compress(WHOLE[:20]) + gzip.compress(WHOLE[20:])  # the result of `cat a.gz b.gz`
     np.testing.assert_array_equal(read_idx(file(members)), IMAGES)
 
 
-def test_inputs_are_columns_each_in_one_place(file):
+def test_inputs_are_contiguous_columns(file):
     x = read_inputs(file(WHOLE))
     assert isinstance(x, np.memmap)
     np.testing.assert_array_equal(x, IMAGES.reshape(4, 6).T)
@@ -72,28 +72,28 @@ def test_inputs_are_columns_each_in_one_place(file):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty; wanted is an IDX file"),
-        (b"\0\0\x08", "begins with the bytes 00 00 08; wanted is an IDX file: 00 00, the type"),
+        (b"", "is empty; expected an IDX file"),
+        (b"\0\0\x08", "begins with the bytes 00 00 08; expected an IDX file: 00 00, the type"),
         (b"\1\0\x08\1\0\0\0\1a", "begins with the bytes 01 00 08 01"),
         (b"\0\0\x0a\1\0\0\0\1a", r"begins with the bytes 00 00 0a 01; .*one of 08, 09, 0b, 0c, 0d, 0e"),
         (b"\x93NUMPY\1\0", "begins with the bytes 93 4e 55 4d"),
-        (b"\0\0\x08\0a", "is an IDX file of 0 dimensions; wanted are 1 to 64"),
-        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "is an IDX file of 255 dimensions"),
+        (b"\0\0\x08\0a", "is an IDX file with 0 dimensions; expected 1 to 64"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "is an IDX file with 255 dimensions"),
         (b"\0\0\x08\3\0\0\0\1\0\0", "ends within its header of 16 bytes"),
-        (b"\0\0\x08\2\0\0\0\0\0\0\0\1", "has size 0 in dimension 0; wanted are sizes of at least 1"),
+        (b"\0\0\x08\2\0\0\0\0\0\0\0\1", "has size 0 in dimension 0; expected sizes of at least 1"),
         (b"\0\0\x08\2\0\0\0\1\xff\xff\xff\xfba", "has size -5 in dimension 1"),
         (b"\0\0\x08\1\x80\0\0\0a", "has size -2147483648 in dimension 0"),
-        (WHOLE[:-1], "holds 39 bytes, and its header promises 40"),
-        (WHOLE + b"a", "holds 41 bytes, and its header promises 40"),
-        (b"\0\0\x0e\2" + b"\x7f\xff\xff\xff" * 2, "its header promises 36,893,488,113,059,364,884"),  # beyond 2⁶⁴
-        (b"\0\0\x0e\x40" + b"\x7f\xff\xff\xff" * 64, "its header promises"),
+        (WHOLE[:-1], "has 39 bytes, but its header declares 40"),
+        (WHOLE + b"a", "has 41 bytes, but its header declares 40"),
+        (b"\0\0\x0e\2" + b"\x7f\xff\xff\xff" * 2, "its header declares 36,893,488,113,059,364,884"),  # beyond 2⁶⁴
+        (b"\0\0\x0e\x40" + b"\x7f\xff\xff\xff" * 64, "its header declares"),
     ],
 )
-def test_what_is_no_whole_idx_file(file, data, message):
+def test_files_that_are_not_complete_idx_files_are_refused(file, data, message):
     refused(message, read_idx, file(data))
     if data:
-        packed = message if "holds" not in message and "promises" not in message else "promise"
-        refused(packed, read_idx, file(gzip.compress(data)))
+        compressed = "declares" if "declares" in message else message
+        refused(compressed, read_idx, file(gzip.compress(data)))
 
 
 PACKED = gzip.compress(WHOLE)
@@ -109,12 +109,12 @@ PACKED = gzip.compress(WHOLE)
         (PACKED[:-8] + b"\0" * 8, "CRC check failed"),
         (b"\x1f\x8b" + WHOLE, "cannot be read"),
         (gzip.compress(b""), "is empty"),
-        (gzip.compress(WHOLE[:-1]), "ends after 23 of the 24 bytes that its header promises"),
-        (gzip.compress(WHOLE + b"a"), "holds more than the 24 bytes that its header promises"),
+        (gzip.compress(WHOLE[:-1]), "ends after 23 of the 24 bytes that its header declares"),
+        (gzip.compress(WHOLE + b"a"), "has more than the 24 bytes that its header declares"),
     ],
 )
-def test_gzip_that_is_damaged(file, data, message):
-    refused(f"values.idx .*{message}.*; wanted is ", read_idx, file(data))
+def test_damaged_gzip_is_refused(file, data, message):
+    refused(f"values.idx .*{message}.*; expected an? ", read_idx, file(data))
 
 
 def peak_of(call, *arguments):
@@ -128,38 +128,38 @@ def peak_of(call, *arguments):
 
 
 @pytest.mark.parametrize("shape", [(2**31 - 1, 2**29), (2**20,), (2**10, 2**10, 2**10)])
-def test_a_header_that_lies_costs_no_memory(file, shape):
+def test_a_header_that_declares_too_much_costs_no_memory(file, shape):
     header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
     for data in (header + b"few", gzip.compress(header + b"few"), gzip.compress(header + os.urandom(2**15))):
-        assert peak_of(refused, "promises", read_idx, file(data)) < 2**20
+        assert peak_of(refused, "declares", read_idx, file(data)) < 2**20
     assert math.prod(shape) >= 2**20
 
 
-def test_a_bomb_is_left_as_soon_as_it_is_known(file):
+def test_a_decompression_bomb_is_not_read_to_its_end(file):
     data = gzip.compress(WHOLE + bytes(2**26))
-    assert peak_of(refused, "holds more than", read_idx, file(data)) < 2**20
+    assert peak_of(refused, "has more than", read_idx, file(data)) < 2**20
 
 
-def test_no_ordinary_file(tmp_path):
-    refused("nowhere does not exist; wanted is a whole IDX file", read_idx, tmp_path / "nowhere")
+def test_paths_that_are_not_regular_files_are_refused(tmp_path):
+    refused("nowhere does not exist; expected a complete IDX file", read_idx, tmp_path / "nowhere")
     refused("is a folder", read_idx, tmp_path)
-    refused("3 cannot be looked up", read_idx, 3)
-    refused("cannot be looked up|does not exist", read_idx, "a\0b")
-    refused("is no ordinary file", read_idx, os.devnull)
+    refused("3 cannot be accessed", read_idx, 3)
+    refused("cannot be accessed|does not exist", read_idx, "a\0b")
+    refused("is not a regular file", read_idx, os.devnull)
     refused(r"'two\\nlines' does not exist", read_idx, "two\nlines")
     if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe")  # would be waited for without end
-        refused("is no ordinary file", read_idx, tmp_path / "pipe")
+        os.mkfifo(tmp_path / "pipe")  # reading it would never end
+        refused("is not a regular file", read_idx, tmp_path / "pipe")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(file):
+def test_a_file_without_permission_to_read_is_refused(file):
     path = file(WHOLE)
     path.chmod(0)
     refused("cannot be read .*Permission", read_idx, path)
 
 
-def test_inputs_that_are_not_finite(file):
+def test_inputs_that_are_not_finite_are_refused(file):
     path = file(idx([[0, 1], [2, math.nan]], ">f4"))
-    refused(r"holds nan \(example 1, input 1\); wanted are finite numbers", read_inputs, path)
+    refused(r"contains nan \(example 1, input 1\); expected finite numbers", read_inputs, path)
     refused("has inputs of shape", read_inputs, file(idx([1, 2, 3])))

@@ -1,4 +1,4 @@
-"""Training and testing on a mapped file: larger than what may be held of it in memory, and changed meanwhile."""
+"""Training and testing on memory-mapped files that are larger than the memory used, or that change meanwhile."""
 
 import os
 import struct
@@ -55,7 +55,7 @@ def idx(path, seed=0):
 
 
 def train(folder, meanwhile=None, **options):
-    """Train on the mapped file "images", and validate on the mapped file "held"."""
+    """Train on the mapped file "images", with the mapped file "held" for validation."""
     images, held = (fastbp.datasets.read_idx(folder / name).reshape(N, -1).T for name in ("images", "held"))
     labels = np.arange(N) % 3
     net = fastbp.Network([SIDE * SIDE, 3], rng=0, input_scale=1 / 255)
@@ -81,9 +81,9 @@ for name in ("images", "held"):
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a mapped file can be cut short on POSIX systems alone")
-def test_a_mapped_file_that_is_cut_short_ends_training_with_a_sound_checkpoint(tmp_path, run_python):
-    """In a process of its own, which reading past the end would kill."""
+@pytest.mark.skipif(os.name != "posix", reason="a mapped file can be truncated on POSIX systems only")
+def test_truncating_a_mapped_file_ends_training_with_a_valid_checkpoint(tmp_path, run_python):
+    """In a separate process, because reading past the end would kill it."""
     path = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])
     done = run_python(CUT, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
@@ -91,13 +91,13 @@ def test_a_mapped_file_that_is_cut_short_ends_training_with_a_sound_checkpoint(t
     for name, line in zip(("images", "held"), done.stdout.splitlines(), strict=True):
         assert f"{name}' {cut}" in line
         folder = tmp_path / name
-        assert read_tensors(folder / "run", "checkpoint", 1)[1]["epoch"] == 3  # two are over
+        assert read_tensors(folder / "run", "checkpoint", 1)[1]["epoch"] == 3  # two epochs are complete
         idx(folder / "images"), idx(folder / "held", 1)
         whole, _ = train(folder, checkpoint=None)
         np.testing.assert_array_equal(train(folder, resume=True)[0].weights[0], whole.weights[0])
 
 
-def test_a_mapped_file_that_is_written_to_ends_training(tmp_path):
+def test_writing_to_a_mapped_file_ends_training(tmp_path):
     idx(tmp_path / "images"), idx(tmp_path / "held", 1)
     refused(
         "images' was changed while training read from it; restore the file",
@@ -106,9 +106,9 @@ def test_a_mapped_file_that_is_written_to_ends_training(tmp_path):
     assert read_tensors(tmp_path / "run", "checkpoint", 1)[1]["epoch"] == 3
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows keeps a mapped file from being replaced")
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not allow replacing a mapped file")
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
-def test_a_mapped_file_that_is_replaced_or_deleted_stays_as_it_was(how, tmp_path):
+def test_replacing_or_deleting_a_mapped_file_does_not_change_its_data(how, tmp_path):
     idx(tmp_path / "images"), idx(tmp_path / "held", 1), idx(tmp_path / "other", 2)
 
     def meanwhile():
@@ -122,7 +122,7 @@ def test_a_mapped_file_that_is_replaced_or_deleted_stays_as_it_was(how, tmp_path
     np.testing.assert_array_equal(net.weights[0], train(tmp_path, checkpoint=None)[0].weights[0])
 
 
-def test_maps_are_found_behind_views_and_a_map_that_is_written_to_has_its_size_looked_at_alone(tmp_path):
+def test_mappings_behind_views_are_found_and_only_the_size_of_writable_ones_is_checked(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(bytes(8192))
     read, written = np.memmap(path, "u1", "r"), np.memmap(path, "u1", "r+")

@@ -1,4 +1,4 @@
-"""Files of every format with bytes changed, cut off or added: read, or refused in one line, in little memory."""
+"""Files of every format with bytes changed, deleted or added are read, or refused in one line, in little memory."""
 
 import gzip
 import io
@@ -40,10 +40,10 @@ NUMBERS = [0, 1, 2**7, 2**8 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**60, 2**64 - 1]
 
 @st.composite
 def mutations(draw, data):
-    """Return bytes with some replaced, inserted, dropped or repeated, or with a number of 1 to 8 bytes in them."""
+    """Return bytes with some replaced, inserted, deleted or repeated, or with a number of 1 to 8 bytes inserted."""
     mutated = bytearray(data)
     for _ in range(draw(st.integers(1, 4))):
-        # half of the time near the start or the end, where headers and directories are
+        # in half of the cases near the start or the end, where headers and directories are
         place = draw(st.one_of(st.integers(0, len(mutated)), st.integers(0, min(200, len(mutated)))))
         place = len(mutated) - place if draw(st.booleans()) else place
         width = draw(st.integers(0, 8))
@@ -66,7 +66,7 @@ def mutations(draw, data):
 
 
 def read_or_refuse(call, *arguments):
-    """Return what a call does, or None if it refuses in one line; fail if it takes much memory."""
+    """Return the result of a call, or None if it raises a one-line InputError; fail if it takes much memory."""
     path, result, message = arguments[0], None, ""
     tracemalloc.start()
     try:
@@ -108,7 +108,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, name, data):
 @given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode),
                          st.text('0123456789.,;-+e"\n\r \ufeffan', max_size=300).map(str.encode)))  # fmt: skip
 @pytest.mark.parametrize("name", ["csv", "npz", "idx", "unknown"])
-def test_bytes_of_no_format(tmp_path, name, content):
+def test_bytes_without_a_format(tmp_path, name, content):
     path = tmp_path / f"some.{name}"
     path.write_bytes(content)
     for call in (read_idx, read_inputs, read_examples):
@@ -135,7 +135,7 @@ def test_any_header_of_an_array(tmp_path, header):
 )
 def test_mutated_files_of_every_format(count, seed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = fuzz_files.run(count, seed)
+    counts = fuzz_files.run(count, seed)
     for kind in fuzz_files.SEEDS:
-        assert told[kind, "refused"] > 0
-        assert told[kind, "accepted"] + told[kind, "refused"] >= count // len(fuzz_files.SEEDS)
+        assert counts[kind, "refused"] > 0
+        assert counts[kind, "accepted"] + counts[kind, "refused"] >= count // len(fuzz_files.SEEDS)

@@ -1,4 +1,4 @@
-"""Small files made to take much memory: read or refused within the bounds that docs/architecture.md states."""
+"""Small files made to take much memory are read or refused within the bounds stated in docs/architecture.md."""
 
 import gzip
 import json
@@ -31,14 +31,14 @@ def described(text):
 
 
 def directory(members):
-    """Return an .npz archive of nothing but its directory, in which there are so many members."""
+    """Return an .npz archive that consists of its directory only, with this many members."""
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"x"
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, members, members, members * len(entry), 0, 0)
     return entry * members + end
 
 
 def layers_without_tensors():
-    """Return a model whose description is in order, and of thousands of layers that are not there."""
+    """Return a model with a valid description of thousands of layers whose tensors are missing."""
     _, described = split(SEEDS["model"][0])
     return joined({}, described | {"sizes": [1] * 3001, "activations": ["relu"] * 3000})
 
@@ -78,7 +78,7 @@ BOMBS = {
 
 
 def peak_of(kind, path):
-    """Return the most memory that any reader of this kind of file takes; each reads it, or refuses it in one line."""
+    """Return the largest memory peak of the readers of this kind of file; each reads it, or refuses it in one line."""
     peaks = []
     for reader in READERS[kind]:
         message = ""
@@ -104,7 +104,7 @@ def test_memory_is_at_most_fifty_times_the_file(tmp_path, kind, name):
 
 
 def sparse(path, start, size):
-    """Write a file of so many bytes, of which the disk holds the first few."""
+    """Write a sparse file of `size` bytes that begins with `start`."""
     with open(path, "wb") as file:
         file.write(start)
         file.truncate(size)
@@ -114,13 +114,13 @@ def sparse(path, start, size):
 @pytest.mark.parametrize(
     ("kind", "start", "size", "message"),
     [
-        ("book.json", b"", 2**28 + 1, "has 268,435,457 bytes; wanted are at most 268,435,456"),
-        ("bench.json", b"", 2**22 + 1, "has 4,194,305 bytes; wanted are at most 4,194,304"),
-        ("model", struct.pack("<Q", 2**22 + 1) + b"{", 2**23, "header has 4,194,305 bytes; wanted are at most 4,194,"),
-        ("checkpoint", struct.pack("<Q", 2**40) + b"{", 2**41, "header has 1,099,511,627,776 bytes; wanted"),
+        ("book.json", b"", 2**28 + 1, "has 268,435,457 bytes, more than the maximum of 268,435,456"),
+        ("bench.json", b"", 2**22 + 1, "has 4,194,305 bytes, more than the maximum of 4,194,304"),
+        ("model", struct.pack("<Q", 2**22 + 1) + b"{", 2**23, "header has 4,194,305 bytes, more than the maximum of"),
+        ("checkpoint", struct.pack("<Q", 2**40) + b"{", 2**41, "header has 1,099,511,627,776 bytes, more than"),
     ],
 )
-def test_what_is_larger_than_any_honest_file_is_refused_before_it_is_read(tmp_path, kind, start, size, message):
+def test_a_file_above_the_limit_is_refused_before_it_is_read(tmp_path, kind, start, size, message):
     path = sparse(tmp_path / "large", start, size)
     tracemalloc.start()
     try:
@@ -130,36 +130,36 @@ def test_what_is_larger_than_any_honest_file_is_refused_before_it_is_read(tmp_pa
         tracemalloc.stop()
 
 
-def test_a_file_that_memory_cannot_hold(tmp_path):
+def test_a_file_larger_than_memory_is_refused(tmp_path):
     whole = SEEDS["model"][0]
     path = sparse(tmp_path / "net", whole, 2**42)
-    refused("takes more memory than there is|cut short or damaged", fastbp.load, path)
+    refused("not enough memory|truncated or damaged", fastbp.load, path)
 
 
-def test_a_row_of_more_characters_than_any_honest_one_is_refused(tmp_path, monkeypatch):
+def test_a_row_above_the_limit_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "wide.csv"
     path.write_text("1,2\n" + "1," * 500 + "1\n")
     monkeypatch.setattr(csv_files, "_LONGEST_ROW", 1000)
-    refused("has more than 1,000 characters in line 2; wanted", read_inputs, path)
+    refused("line 2 has more than 1,000 characters; expected", read_inputs, path)
     path.write_text("1," * 499 + "1\n")
     assert read_inputs(path).shape == (500, 1)
 
 
-def test_wide_rows_are_not_parsed_all_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv_files, "_MOST_TOGETHER", 2**16)
+def test_wide_rows_are_parsed_in_several_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "_CHUNK_CHARACTERS", 2**16)
     path = tmp_path / "wide.csv"
     path.write_text(("1," * 5000 + "1\n") * 100)
     assert peak_of("csv", path) < 6 * path.stat().st_size + 50 * 2**16
 
 
-# The book's pickle, whose content is unpacked
+# The book's pickle, whose content is compressed
 
 
 def text(size, data):
     return b"X" + struct.pack("<I", size) + data
 
 
-UNPACKED = {
+CONTENTS = {
     "a text of ASCII and one character": text(20 * N + 4, b"a" * 20 * N + ASTRAL.encode()) + b".",
     "the same in one line": b"V" + b"a" * 20 * N + b"\\U0001f600\n.",
     "an integer": b"\x8b" + struct.pack("<i", 4 * N) + b"\1" * 4 * N + b".",
@@ -173,23 +173,23 @@ UNPACKED = {
 }
 
 
-@pytest.mark.parametrize("name", UNPACKED)
-def test_a_pickle_takes_at_most_four_times_what_it_unpacks_to(tmp_path, name):
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_pickle_takes_at_most_four_times_its_decompressed_size(tmp_path, name):
     path = tmp_path / "bomb.pkl.gz"
-    path.write_bytes(gzip.compress(UNPACKED[name]))
+    path.write_bytes(gzip.compress(CONTENTS[name]))
     peak_of("pkl.gz", path)
-    assert peak_of("pkl.gz", path) < 4 * len(UNPACKED[name]) + 2**19
+    assert peak_of("pkl.gz", path) < 4 * len(CONTENTS[name]) + 2**19
 
 
-def test_integers_of_a_pickle_have_at_most_64_bits(tmp_path):
+def test_integers_in_a_pickle_have_at_most_64_bits(tmp_path):
     path = tmp_path / "mnist.pkl.gz"
     path.write_bytes(gzip.compress(b"\x8a\xff" + b"\1" * 255 + b"."))
-    refused("has an integer of 2,033 bits; wanted", array_pickles.read_three_pairs, path)
+    refused("has an integer of 2,033 bits; expected", array_pickles.read_three_pairs, path)
     path.write_bytes(gzip.compress(b"\x8b" + struct.pack("<i", 5) + b"\1" * 5 + b"."))
-    refused("has the instruction LONG4; wanted", array_pickles.read_three_pairs, path)
+    refused("has the opcode LONG4; expected", array_pickles.read_three_pairs, path)
 
 
-def test_what_deflate_packs_takes_little_beside_the_arrays_themselves(tmp_path):
+def test_a_compressed_archive_takes_little_memory_beside_its_arrays(tmp_path):
     path = tmp_path / "zeros.npz"
     rows = np.zeros((1000, 1000), np.uint8)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:

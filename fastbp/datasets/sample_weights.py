@@ -1,0 +1,78 @@
+"""Weights of examples: `sample_weight` and `class_weight`, checked and multiplied."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.datasets.foreign_arrays import as_backend_array
+from fastbp.errors import InputError, brief, finite_number
+from fastbp.operations import Plan
+
+Array = Any
+
+
+def as_weights(
+    sample_weight: Array, class_weight: Any, classes: npt.NDArray[np.int64] | None, examples: int, plan: Plan
+) -> npt.NDArray[Any]:
+    """Return the weights of the examples as a matrix (1, examples), or (0, examples) if all of them weigh the same.
+
+    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights, 1 for classes that
+    it leaves out, or is "balanced": n / (number of classes · examples of the class). If both are given, they are
+    multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
+    """
+    if sample_weight is None and class_weight is None:
+        return np.empty((0, examples), plan.dtype)
+    weights = np.ones(examples)
+    if sample_weight is not None:
+        given = as_backend_array("sample_weight", sample_weight, plan.backend)
+        given = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
+        if given.shape != (examples,):
+            raise InputError(f"sample_weight must have shape ({examples},), one weight per example, got {given.shape}")
+        weights *= given
+    if class_weight is not None:
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
+            weights *= _class_weights(class_weight, classes, plan.sizes[-1])
+    names = {"sample_weight": sample_weight, "class_weight": class_weight}
+    name = " times ".join(name for name, given in names.items() if given is not None)
+    _check(name, weights, plan.dtype)
+    return weights[None, :]
+
+
+def _check(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
+    """Raise `InputError` for invalid weights, and for those that a dtype would round to infinity, 0 or a subnormal."""
+    invalid = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if invalid.size:
+        example = invalid[0]
+        raise InputError(f"{name} must be finite and not negative, got {weights[example]:g} (example {example})")
+    if not weights.any():
+        raise InputError(f"{name} must be positive for at least one example, got only zeros")
+    limits = np.finfo(dtype)
+    low, high = float(limits.smallest_normal), float(limits.max)
+    invalid = np.flatnonzero((weights > 0) & ((weights < low) | (weights > high)))
+    if invalid.size:
+        example = invalid[0]
+        raise InputError(
+            f"{name} must be 0, or from {low:.3g} to {high:.3g} for a network in {dtype}, "
+            f"got {weights[example]:g} (example {example})"
+        )
+
+
+def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[Any]:
+    """Return the weight of each example by its class."""
+    if classes is None:
+        raise InputError("class_weight needs targets that are classes: integer labels or unit columns")
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        present = np.bincount(classes, minlength=count)
+        each = len(classes) / (np.count_nonzero(present) * np.maximum(present, 1))
+    elif isinstance(class_weight, Mapping):
+        unknown = [key for key in class_weight if key not in range(count)]
+        if unknown:
+            raise InputError(f"class_weight must have classes from 0 to {count - 1}, got {brief(unknown[0])}")
+        each = np.array(
+            [finite_number(f"class_weight[{c}]", class_weight.get(c, 1.0), positive=False) for c in range(count)]
+        )
+    else:
+        raise InputError(f"class_weight must be 'balanced' or a dict of classes and weights, got {brief(class_weight)}")
+    return np.asarray(each[classes])
