@@ -27,7 +27,7 @@ from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.history import Epoch, History
 from fastbp.training.progress import watching
-from fastbp.training.setup import Options, in_use, prepare
+from fastbp.training.setup import Options, checkpoint_lock, prepare
 
 Array = Any
 DTypeName = Literal["float32", "float64"]
@@ -406,9 +406,9 @@ class Network:
             seeded=self._seeded,
             callback=None if callback is None else self._with_assigned_parameters(callback),
         )
-        with in_use(checkpoint):
+        with checkpoint_lock(checkpoint):
             run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
-            with watching(progress, run.examples_in_all) as watcher:
+            with watching(progress, run.total_examples) as watcher:
                 return run.begin(watcher=watcher)
 
     @_on_backend_device

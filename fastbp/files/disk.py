@@ -1,4 +1,4 @@
-"""What systems do differently when a file is to survive a crash, or to replace another."""
+"""Differences between operating systems in flushing a file to the disk and in replacing another file."""
 
 import errno
 import os
@@ -9,16 +9,16 @@ if sys.platform != "win32":
     import fcntl
 
 _WINDOWS = os.name == "nt"
-_TRIES, _PAUSE = 20, 0.05  # a second in all: virus scanners and indexers open what was just written
+_TRIES, _PAUSE = 20, 0.05  # one second in total: virus scanners and indexers open files that were just written
 
 
 def flush_to_disk(descriptor: int) -> None:
-    """Return when a file's content is on the disk: on macOS `fsync` leaves it in the disk's own memory."""
+    """Flush a file to the disk, on macOS also from the disk's write cache, which `fsync` does not flush there."""
     full = None if _WINDOWS else getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
         try:
             fcntl.fcntl(descriptor, full)
-        except OSError as error:  # network file systems and some external disks know no such flush
+        except OSError as error:  # network file systems and some external disks do not support it
             if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
                 raise
         else:
@@ -27,9 +27,9 @@ def flush_to_disk(descriptor: int) -> None:
 
 
 def replace_file(draft: str, target: str) -> None:
-    """Move a file to another's place; on Windows, try again for a second while the other is open somewhere.
+    """Replace `target` with `draft`; on Windows, retry for one second while another process has the target open.
 
-    Windows replaces no file that is open without `FILE_SHARE_DELETE`, or mapped.
+    Windows does not replace files that are mapped, or open without `FILE_SHARE_DELETE`.
     """
     for left in reversed(range(_TRIES)):
         try:

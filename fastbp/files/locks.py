@@ -1,4 +1,4 @@
-"""Locks on files, which end with the process that holds them, however it ends."""
+"""File locks, which the system releases when the process that holds them ends, however it ends."""
 
 import os
 import socket
@@ -16,17 +16,17 @@ except ImportError:  # Windows
 
 AVAILABLE = fcntl is not None
 _held: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
-"""Lock files, which a forked child closes: otherwise they would stay locked as long as it lives."""
+"""Open lock files. A forked child closes its copies, which would keep the locks for as long as it lives."""
 
 
 def lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file until it is closed; return False if another holds the lock and `wait` is False.
+    """Lock an open file until it is closed; return False if it is already locked and `wait` is False.
 
-    Each opening of a file counts on its own, so two threads of one process exclude each other as well. Raises `OSError`
-    where the system or the file system has no locks.
+    A lock belongs to one opening of the file, so two threads of a process exclude each other as well. Raises `OSError`
+    if the system or the file system has no locks.
     """
     if fcntl is None:
-        raise OSError("this system has no locks on files")
+        raise OSError("this system has no file locks")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -35,7 +35,7 @@ def lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def is_at(descriptor: int, path: str) -> bool:
-    """Return whether an open file is the one that a path now names."""
+    """Return whether a path still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -44,10 +44,10 @@ def is_at(descriptor: int, path: str) -> bool:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the lock on `path` + ".lock" within the block, or raise `InputError` that names the process which holds it.
+    """Hold a lock on the file `path` + ".lock" within the block, or raise `InputError` if another process holds it.
 
-    The file says which process made it, and is removed at the end. One that a killed process left is taken over. Where
-    the system or the file system has no locks, another run is not noticed.
+    The lock file contains the name of its process, for that error, and is removed at the end. A lock file that a killed
+    process left is taken over. If the system or the file system has no locks, other processes are not noticed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(folder + "/run"):
@@ -55,21 +55,21 @@ def locked(path: str) -> Iterator[None]:
     ['run.lock']
     """
     name = path + ".lock"
-    with _acquired(name, path) as file:
+    with _acquire(name, path) as file:
         _held.add(file)
         try:
             yield
         finally:
-            with suppress(OSError, ValueError):  # ValueError: closed, in a child that was forked within the block
+            with suppress(OSError, ValueError):  # ValueError: closed in a child that was forked within the block
                 if is_at(file.fileno(), name):
                     os.unlink(name)
 
 
-def _acquired(name: str, path: str) -> FileIO:
-    """Return the lock file, locked and with this process's number in it."""
+def _acquire(name: str, path: str) -> FileIO:
+    """Create the lock file, lock it, write this process's name to it, and return it."""
     while True:
         try:
-            file = FileIO(name, "r+", opener=_opened)
+            file = FileIO(name, "r+", opener=_open)
         except OSError as error:
             raise InputError(f"cannot write {name!r}: {error.strerror or error}; nothing was changed") from error
         try:
@@ -79,7 +79,7 @@ def _acquired(name: str, path: str) -> FileIO:
                     raise InputError(
                         f"checkpoint {path!r} is in use by {holder}; wait until that run ends, or use another path"
                     )
-            if is_at(file.fileno(), name):  # else the last holder removed it just before it was locked
+            if is_at(file.fileno(), name):  # otherwise the last holder removed it just before it was locked
                 with suppress(OSError):  # a full disk
                     file.truncate(0)
                     file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
@@ -90,15 +90,15 @@ def _acquired(name: str, path: str) -> FileIO:
         file.close()
 
 
-def _opened(name: str, flags: int) -> int:
+def _open(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
 
 
-def _after_fork() -> None:
+def _close_after_fork() -> None:
     for file in list(_held):
         with suppress(OSError):
             file.close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_close_after_fork)

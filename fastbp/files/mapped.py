@@ -1,4 +1,4 @@
-"""Data in memory-mapped files, which another process can cut short or change while they are read."""
+"""Checks of memory-mapped data files, which other processes may truncate or change while training reads them."""
 
 import mmap
 import os
@@ -13,7 +13,7 @@ Array = Any
 
 
 class MappedFile(NamedTuple):
-    """A mapped file as it was found: its map and size; of a read-only map also its path and what `os.stat` says."""
+    """A mapped file: its map, its size and path, and for a read-only map what `os.stat` returned, each when found."""
 
     map: mmap.mmap
     size: int
@@ -22,7 +22,7 @@ class MappedFile(NamedTuple):
 
 
 def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
-    """Return the files that NumPy arrays, or what they are views of, are mapped from.
+    """Return the files that are mapped by NumPy arrays, or by the arrays that they are views of.
 
     >>> mapped_files([np.ones(3)])
     []
@@ -33,7 +33,7 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
         while isinstance(array, (np.ndarray, memoryview)):
             if isinstance(array, np.memmap) and array.filename is not None:
                 path = str(array.filename)
-                # A map that may be written to can change the file's time itself, whenever the system writes it back.
+                # A writable map may change the modification time itself, whenever the system writes it back.
                 found = _found(path) if array.mode in ("r", "c") else None
             array = array.base if isinstance(array, np.ndarray) else array.obj
         if isinstance(array, mmap.mmap):
@@ -42,11 +42,11 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
 
 
 def check_unchanged(files: Iterable[MappedFile]) -> None:
-    """Raise `InputError` if a mapped file has become shorter, or a read-only one was written to.
+    """Raise `InputError` if a mapped file has become shorter, or if a read-only one was written to.
 
-    Reading a page that is no longer in the file ends the process (SIGBUS on POSIX systems), which no program can
-    prevent: this notices a change in time only if it is called between the change and the next reading. A file that
-    was replaced by another of its name stays mapped as it was.
+    Reading a page that is no longer in the file ends the process (SIGBUS on POSIX systems), which a program cannot
+    prevent: a change is noticed in time only if this is called between the change and the next read. If another file
+    was moved to the path, the old one stays mapped, and there is no error.
     """
     for file in files:
         size, now = _size(file.map), None if file.found is None else _found(file.path)
@@ -64,7 +64,7 @@ def check_unchanged(files: Iterable[MappedFile]) -> None:
 def _size(map: mmap.mmap) -> int:
     try:
         return map.size()
-    except (OSError, ValueError):  # of no file, or of one that the map keeps no descriptor of
+    except (OSError, ValueError):  # a map without a file, or one that keeps no descriptor of it
         return len(map)
 
 

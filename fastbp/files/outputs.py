@@ -1,4 +1,4 @@
-"""What a command prints and writes, any of which may fail: a disk may be full, the reader of a pipe may have gone."""
+"""The outputs of a command, each of which may fail: a disk may be full, or the reader of a pipe may have exited."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from typing import Any
 from fastbp.errors import InputError
 
 FAILED, STOPPED, CLOSED = 2, 130, 141
-"""Exit codes: an output or the command failed; Ctrl-C; standard output is a pipe that nothing reads any more.
+"""Exit codes: an output or the command failed; Ctrl-C; standard output is a pipe whose reader has exited.
 
-The last two are those of processes that SIGINT and SIGPIPE end, 128 more than the number of the signal.
+The last two are those of processes that are ended by SIGINT and SIGPIPE: 128 plus the number of the signal.
 """
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to; `code` is the exit code that follows from it."""
+    """Standard output cannot be written to; `code` is the exit code for this."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class OutputError(Exception):
 
 
 def print_line(text: str, end: str = "\n") -> None:
-    """Print text on standard output and flush it; raises `OutputError` if that fails.
+    """Print text on standard output and flush it; raise `OutputError` if that fails.
 
     >>> print_line("hello")
     hello
@@ -34,20 +34,20 @@ def print_line(text: str, end: str = "\n") -> None:
     try:
         print(text, end=end, flush=True)
     except BrokenPipeError as error:
-        raise OutputError("standard output is closed at its other end", CLOSED) from error
+        raise OutputError("cannot write to standard output: its reader has exited", CLOSED) from error
     except (OSError, ValueError) as error:  # ValueError: a closed file, or an encoding that lacks a character
         raise OutputError(f"cannot write to standard output: {_reason(error)}", FAILED) from error
 
 
 def warn(text: str) -> None:
-    """Print a line on standard error, or nothing where that fails."""
+    """Print a line on standard error; ignore failures."""
     BestEffortStream(sys.stderr).write(f"{text}\n")
 
 
 class BestEffortStream:
-    """A text stream, or None, whose writes never fail: after the first that does, nothing more is written.
+    """A wrapper of a text stream, or of None, that ignores failures: after the first one, nothing more is written.
 
-    For progress and the like, without which the work goes on.
+    For progress and other output without which the work continues.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -70,9 +70,9 @@ class BestEffortStream:
 
 
 class Outputs:
-    """The outputs of one command: each is attempted, whatever happened to those before it.
+    """The outputs of one command. Each one is attempted, even if earlier ones failed.
 
-    A failure is reported on standard error. `code` is the exit code so far.
+    Failures are reported on standard error. `code` is the exit code so far.
     """
 
     def __init__(self) -> None:
@@ -80,27 +80,27 @@ class Outputs:
         self._printing = True
 
     def attempt(self, what: str, make: Callable[..., Any], *arguments: Any) -> bool:
-        """Call a function that makes an output; report an exception, and return whether there was none.
+        """Call a function that produces an output; report an exception; return whether the call succeeded.
 
-        `what` completes "cannot", for exceptions whose message is not meant for a user.
+        `what` completes the sentence "cannot …", for exceptions whose message is not meant for users.
         """
         try:
             make(*arguments)
         except (InputError, OutputError) as error:
             self.failed(error)
-        except Exception as error:  # whatever matplotlib raises, say, costs its own output only
+        except Exception as error:  # an exception of matplotlib, say, must not affect the other outputs
             self.failed(InputError(f"cannot {what}: {_reason(error)}"))
         else:
             return True
         return False
 
     def print(self, text: str) -> None:
-        """Print text on standard output, unless that failed before."""
+        """Print text on standard output, unless printing has failed before."""
         if self._printing:
             self._printing = self.attempt("print", print_line, text)
 
     def failed(self, error: Exception) -> None:
-        """Report an error in one line; one of a pipe that was closed is not worth a line."""
+        """Report an error in one line, except that the reader of a pipe has exited, which is not an error."""
         if isinstance(error, OutputError) and error.code == CLOSED:
             self.code = self.code or CLOSED
         else:
@@ -108,22 +108,22 @@ class Outputs:
             warn(f"fastbp: {' '.join(str(error).split())}")
 
     def stopped(self) -> None:
-        """Record that Ctrl-C has ended the work; the exit code of a failure takes precedence."""
+        """Record that Ctrl-C ended the work; the exit code of a failure takes precedence."""
         if self.code != FAILED:
             self.code = STOPPED
 
 
 def discard_unwritten() -> None:
-    """Drop what standard output and error still hold and cannot write; for the end of a process.
+    """Discard the content of the buffers of standard output and error if it cannot be written; called before exiting.
 
-    The interpreter flushes both as it exits, and would report the failure once more, with an exit code of its own.
+    Otherwise the interpreter, which flushes both on exit, would report the failure again and change the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            with suppress(OSError, ValueError):  # of streams that are no files, and of closed ones
+            with suppress(OSError, ValueError):  # streams that are not files, and closed ones
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

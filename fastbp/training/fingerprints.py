@@ -1,6 +1,6 @@
-"""Fingerprints of what decides a run of training: data, schedule, formulas, generator.
+"""Fingerprints of the data, schedule, formulas and generator of a training run, by which a checkpoint identifies it.
 
-They are short texts, equal in every process and on every device for equal content.
+A fingerprint is a short text. Equal content has equal fingerprints in every process and on every device.
 """
 
 import copy
@@ -22,23 +22,23 @@ from fastbp_kernels.specialize import global_names
 
 Array = Any
 HASHED_WHOLE = 2**26
-"""Bytes of an array that are all hashed; of a larger one as many, in blocks that are spread evenly over it."""
+"""Arrays of up to this number of bytes are hashed completely; larger ones as a sample of this size."""
 
 PYTHON = str(sys.implementation.cache_tag)
-"""The version of Python whose code a fingerprint of formulas is made of: another one has other code for the same."""
+"""The version of Python. Fingerprints of formulas depend on it, since versions compile a function differently."""
 
-_BLOCK = 2**16  # bytes of each of those blocks, or one example if that has more
-_PIECE = 2**20  # bytes brought to the host at a time
-_MOST_EPOCHS = 10_000
-_NEVER_CHANGES = {"PCG64": "inc", "PCG64DXSM": "inc", "Philox": "key"}
+_BLOCK = 2**16  # bytes in each block of a sample, or one example if that is larger
+_PIECE = 2**20  # bytes copied to the host at a time
+_MOST_EPOCHS = 10_000  # in which a schedule is evaluated
+_CONSTANT_PART = {"PCG64": "inc", "PCG64DXSM": "inc", "Philox": "key"}  # of the state of a generator
 
 
 def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> str:
     """Return the fingerprint of a matrix with one example per row: shape, dtype, and a hash of the values.
 
-    The hash does not depend on the layout in memory, nor on the device. Up to `HASHED_WHOLE` bytes it covers all
-    values; of a larger array a sample of that size, in blocks spread evenly from the first example to the last, so
-    that time and memory are bounded, and a change between the blocks is missed.
+    The hash depends neither on the memory layout nor on the device. It covers all values of arrays of up to
+    `HASHED_WHOLE` bytes. Of a larger array it covers a sample of that size, in blocks spread evenly from the first
+    example to the last: time and memory are bounded, but a change between the blocks is not detected.
 
     >>> ones = np.ones((3, 2), "float32")
     >>> of_examples(ones, np.asarray) == of_examples(np.asfortranarray(ones), np.asarray)
@@ -61,9 +61,10 @@ def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> st
 
 
 def of_schedule(schedule: Schedule, epochs: int) -> str:
-    """Return the fingerprint of a schedule over so many epochs: of the η it returns, whatever kind of callable it is.
+    """Return the fingerprint of a schedule: of the η that it returns for each epoch, whatever kind of callable it is.
 
-    Of more than 10,000 epochs as many are asked for, evenly spread. An object is copied before it is called.
+    If there are more than 10,000 epochs, it is called for 10,000 of them, evenly spread. The schedule is copied first,
+    so that one with a state of its own is not changed by the calls.
 
     >>> of_schedule(lambda epoch, epochs: 0.5, 3) == of_schedule(lambda epoch, epochs: 1 / 2, 3)
     True
@@ -71,14 +72,14 @@ def of_schedule(schedule: Schedule, epochs: int) -> str:
     schedule, etas = _copied(schedule), []
     for epoch in np.unique(np.linspace(1, epochs, min(epochs, _MOST_EPOCHS)).astype(np.int64)).tolist():
         try:
-            etas.append(f"{eta_of(schedule, epoch, epochs):.9g}")  # math.cos may differ in its last digits
-        except Exception as error:  # training raises it if it comes to that epoch
+            etas.append(f"{eta_of(schedule, epoch, epochs):.9g}")  # the last digits of math.cos may differ
+        except Exception as error:  # training will raise it if it reaches that epoch
             etas.append(type(error).__name__)
     return _hash(" ".join(etas))
 
 
 def of_formulas(plan: Plan) -> dict[str, str]:
-    """Return the fingerprints of a plan's activations and cost, by name, without those that come with fastbp."""
+    """Return the fingerprints of a plan's activations and cost, by name, except those that are part of fastbp."""
     cost = plan.formulas.output.cost_function
     own: dict[str, tuple[Any, Any]]
     own = {
@@ -92,7 +93,9 @@ def of_formulas(plan: Plan) -> dict[str, str]:
 
 
 def of_generator(state: Mapping[str, Any]) -> str:
-    """Return the part of a generator's state that its seed decides and that never changes, or "" if it has none.
+    """Return the part of a generator's state that its seed determines and that drawing does not change, or "".
+
+    Generators without such a part have the fingerprint "".
 
     >>> drawn, other = np.random.default_rng(0), np.random.default_rng(1)
     >>> before = of_generator(drawn.bit_generator.state)
@@ -100,19 +103,22 @@ def of_generator(state: Mapping[str, Any]) -> str:
     >>> before == of_generator(drawn.bit_generator.state) != of_generator(other.bit_generator.state)
     True
     """
-    name = _NEVER_CHANGES.get(state["bit_generator"])
+    name = _CONSTANT_PART.get(state["bit_generator"])
     return "" if name is None else str(np.asarray(state["state"][name]).tolist())
 
 
 def _copied(schedule: Schedule) -> Schedule:
-    """Return a schedule whose calls do not change the one given, where that can be had without copying its data."""
+    """Return a shallow copy of a schedule; for a method, one that is bound to a copy of its object."""
     if isinstance(schedule, MethodType):
         return MethodType(schedule.__func__, copy.copy(schedule.__self__))
     return copy.copy(schedule)
 
 
 def _content(value: Any, callers: tuple[Any, ...]) -> str:
-    """Return a text of what a function computes by: code, constants, and the content of all that it reads."""
+    """Return a text that describes what a function computes: its code, its constants, and all that it reads.
+
+    `callers` are the functions whose description is under way; a recursive call is described by its name.
+    """
     if isinstance(value, CodeType):
         return f"{value.co_code.hex()} {value.co_names} {_content(value.co_consts, callers)}"
     if isinstance(value, FunctionType):

@@ -1,4 +1,4 @@
-"""What a run of training needs, made ready: everything that can be refused is refused here, before anything changes."""
+"""Setting up a training run: all arguments are checked here, before the network or any file is changed."""
 
 import copy
 import dataclasses
@@ -21,7 +21,7 @@ from fastbp.datasets.inputs import (
     take_columns,
 )
 from fastbp.datasets.sample_weights import as_weights
-from fastbp.errors import InputError, finite_number, number_between, whole_number
+from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.bounded_reading import StrPath
 from fastbp.files.locks import locked
@@ -34,11 +34,12 @@ from fastbp.training import checkpoints, fingerprints, inference, loop
 from fastbp.training.history import Epoch, History
 
 Array = Any
+Indices = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What `Network.train` was asked for beside the examples, see there; and whether the network was given a seed."""
+    """The arguments of `Network.train` other than the examples, and whether the network was created with a seed."""
 
     epochs: int
     mini_batch_size: int
@@ -60,110 +61,119 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Training that only has to be begun: `examples_in_all` over all epochs, and `begin`, which takes a watcher."""
+    """A training run that is ready to start.
 
-    examples_in_all: int
+    `total_examples` is the number of examples over all epochs; `begin(watcher=...)` trains and returns the history.
+    """
+
+    total_examples: int
     begin: Callable[..., History]
 
 
 def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Array, options: Options) -> Run:
-    """Return a run of training of parameters, in place, on columns x with targets y; raises `InputError`."""
+    """Return a run that trains parameters in place on columns x with targets y; raise `InputError` for bad arguments.
+
+    If `options` ask for it, the state of a checkpoint is restored.
+    """
     inputs = as_columns("x", x, plan.sizes[0], plan)
     n = int(inputs.shape[1])
     targets = as_targets(y, n, plan)
     classes = classes_of_units(targets, plan)
     weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan)
-    drawn = copy.deepcopy(rng)  # from which to draw until nothing can be refused any more
-    resuming = _goes_on(options)
+    copied_rng = copy.deepcopy(rng)  # drawn from until all arguments have been checked
+    resuming = _resumes(options)
     if resuming and options.checkpoint is not None:
-        checkpoints.rewind(options.checkpoint, drawn)
-    initial_rng_state = drawn.bit_generator.state
-    chosen, held = _held_out(options.validation, inputs, targets, classes, drawn)
-    settings = _settings(options, len(chosen))
-    held = None if held is None else _checked_pair(held, plan)
-    validate = None if held is None else _validation(held, plan, p)
+        checkpoints.rewind(options.checkpoint, copied_rng)
+    initial_rng_state = copied_rng.bit_generator.state
+    training_indices, validation = _split(options.validation, inputs, targets, classes, copied_rng)
+    settings = _settings(options, len(training_indices))
+    validation = None if validation is None else _checked_pair(validation, plan)
+    validate = None if validation is None else _validation_function(validation, plan, p)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
     rows, source = example_rows(inputs, plan, keep_bytes=True)
     examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
     state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
-    file = None
+    checkpoint = None
     if options.checkpoint is not None:
-        data = _fingerprints(examples, held, options.validation, plan)
+        data = _fingerprints(examples, validation, options.validation, plan)
         seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
-        file = checkpoints.Checkpoint(options.checkpoint, plan, settings, n, drawn, initial_rng_state, data, seed)
+        checkpoint = checkpoints.Checkpoint(
+            options.checkpoint, plan, settings, n, copied_rng, initial_rng_state, data, seed
+        )
         if resuming:
-            file.read(p, state, anyway=options.resume_anyway)
-    mapped = mapped_files([examples.x, examples.y, *(held or ())])
-    rng.bit_generator.state = drawn.bit_generator.state
+            checkpoint.read(p, state, anyway=options.resume_anyway)
+    mapped = mapped_files([examples.x, examples.y, *(validation or ())])
+    rng.bit_generator.state = copied_rng.bit_generator.state
     begin = functools.partial(
-        loop.train, plan, p, examples, source, chosen, settings, state, rng,
+        loop.train, plan, p, examples, source, training_indices, settings, state, rng,
         validate=validate, callback=options.callback,
-        checkpoint=None if file is None else functools.partial(file.write, p),
+        checkpoint=None if checkpoint is None else functools.partial(checkpoint.write, p),
         check_data=functools.partial(check_unchanged, mapped) if mapped else None,
     )  # fmt: skip
-    return Run(settings.epochs * len(chosen), begin)
+    return Run(settings.epochs * len(training_indices), begin)
 
 
-def in_use(checkpoint: StrPath | None) -> AbstractContextManager[None]:
-    """Return a context that keeps other runs from a checkpoint's file; raises `InputError` if one is using it."""
+def checkpoint_lock(checkpoint: StrPath | None) -> AbstractContextManager[None]:
+    """Return a context that locks a checkpoint file; entering it raises `InputError` if another run uses the file."""
     return nullcontext() if checkpoint is None else locked(check_target(checkpoint))
 
 
-def _goes_on(options: Options) -> bool:
-    """Return whether training goes on from a checkpoint; raises `InputError` before work that could not be kept."""
+def _resumes(options: Options) -> bool:
+    """Return whether a checkpoint is resumed; raise `InputError` if the options conflict or it cannot be written."""
     resume = options.resume or options.resume_anyway
     if options.checkpoint is None:
         if resume:
-            raise InputError("resume wants a checkpoint to go on from: checkpoint='run.safetensors'")
+            raise InputError("resume needs a checkpoint; pass checkpoint='run.safetensors', say")
         return False
     if resume and options.overwrite:
-        raise InputError("resume and overwrite exclude each other; pass one of them")
+        raise InputError("resume and overwrite cannot be combined; pass one of them")
     check_target(options.checkpoint)
-    there = checkpoints.is_there(options.checkpoint)
-    if there and not resume and not options.overwrite:
+    exists = checkpoints.is_there(options.checkpoint)
+    if exists and not resume and not options.overwrite:
         raise InputError(
             f"checkpoint {os.fspath(options.checkpoint)!r} exists; pass resume=True (--resume) to continue its run, "
             "overwrite=True (--overwrite) to replace it, or another path"
         )
-    return there and resume
+    return exists and resume
 
 
-def _fingerprints(examples: Examples, held: tuple[Array, Array] | None, given: Any, plan: Plan) -> dict[str, str]:
-    """Return the fingerprints of all data that a run reads, by the names of the arguments they came by."""
+def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validation: Any, plan: Plan) -> dict[str, str]:
+    """Return the fingerprints of all data of a run, by the names of the arguments that they were passed in."""
 
     def of(rows: Array) -> str:
         return fingerprints.of_examples(rows, np.asarray if isinstance(rows, np.ndarray) else plan.backend.to_host)
 
-    validation = "none"
-    if isinstance(given, Real):
-        validation = f"{float(given)} of the examples"
-    elif held is not None:
-        validation = f"{of(held[0].T)} {of(held[1].T)}"
+    text = "none"
+    if isinstance(validation, Real):
+        text = f"{float(validation)} of the examples"
+    elif pair is not None:
+        text = f"{of(pair[0].T)} {of(pair[1].T)}"
     return {
         "x": of(examples.x),
         "y": of(examples.y),
         "sample_weight or class_weight": of(examples.s),
-        "validation": validation,
+        "validation": text,
     }
 
 
-def _held_out(
-    validation: Any, x: Array, y: Array, classes: npt.NDArray[np.int64] | None, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], tuple[Array, Array] | None]:
-    """Return the indices of the examples to train on, and the columns and targets to validate with, if any."""
+def _split(
+    validation: Any, x: Array, y: Array, classes: Indices | None, rng: np.random.Generator
+) -> tuple[Indices, tuple[Array, Array] | None]:
+    """Return the indices of the training examples, and the validation columns and targets, not yet checked, or None."""
     n = int(x.shape[1])
     if not isinstance(validation, Real) or isinstance(validation, bool):
         return np.arange(n), validation
-    chosen, indices = hold_out(number_between("validation", validation, 0.0, 1.0), classes, n, rng)
-    return chosen, (take_columns(x, indices), take_columns(y, indices))
+    training, held_out = hold_out(number_between("validation", validation, 0.0, 1.0), classes, n, rng)
+    return training, (take_columns(x, held_out), take_columns(y, held_out))
 
 
 def _checked_pair(pair: Any, plan: Plan) -> tuple[Array, Array]:
-    """Return the columns and the targets of validation data, checked like those to train on."""
+    """Return the columns and the targets of validation data, checked like the training data."""
     try:
         x, y = pair
     except (TypeError, ValueError) as error:
-        raise InputError("validation is no pair; wanted is (x, y), or a fraction between 0 and 1") from error
+        given = brief(pair)
+        raise InputError(f"validation must be a pair (x, y) or a fraction between 0 and 1, got {given}") from error
     try:
         inputs = as_columns("x", x, plan.sizes[0], plan)
         return inputs, as_targets(y, inputs.shape[1], plan)
@@ -171,7 +181,8 @@ def _checked_pair(pair: Any, plan: Plan) -> tuple[Array, Array]:
         raise InputError(f"validation: {error}") from error
 
 
-def _validation(pair: tuple[Array, Array], plan: Plan, p: Parameters) -> loop.Validation:
+def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -> loop.Validation:
+    """Return a function that returns the cost and, if the targets are classes, the accuracy on validation data."""
     inputs, targets = pair
     labels = classes_of_units(targets, plan)
 
@@ -183,8 +194,9 @@ def _validation(pair: tuple[Array, Array], plan: Plan, p: Parameters) -> loop.Va
 
 
 def _settings(options: Options, examples: int) -> loop.Settings:
+    """Return the checked settings of training on a number of examples."""
     if options.patience is not None and options.validation is None:
-        raise InputError("patience wants validation to watch: a pair (x, y), or a fraction like 0.1")
+        raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
     optimizer, epochs = optimizer_of(options.optimizer, options.momentum), whole_number("epochs", options.epochs)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)

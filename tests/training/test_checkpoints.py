@@ -101,7 +101,7 @@ def test_an_existing_checkpoint_is_replaced_only_on_request(tmp_path):
     refused(
         r"checkpoint '.*run' exists; pass resume=True \(--resume\) to continue its run, overwrite=True", train, path
     )
-    refused("resume and overwrite exclude each other", train, path, resume=True, overwrite=True)
+    refused("resume and overwrite cannot be combined", train, path, resume=True, overwrite=True)
     assert path.read_bytes() == kept
     assert_same(train(path, overwrite=True), train())
 
@@ -243,7 +243,7 @@ def test_invalid_checkpoint_arguments_are_refused_before_training(tmp_path):
     net = fastbp.Network([6, 5, 3], rng=1)
     with pytest.raises(fastbp.InputError, match="cannot write '/nowhere/run'"):
         net.train(*data(), checkpoint="/nowhere/run", progress=False)
-    with pytest.raises(fastbp.InputError, match="resume wants a checkpoint to go on from"):
+    with pytest.raises(fastbp.InputError, match="resume needs a checkpoint; pass checkpoint="):
         net.train(*data(), resume=True, progress=False)
     own = fastbp.Activation("own", lambda z: z, lambda z, a: 1.0)
     other = dataclasses.replace(own, name="tanh")
