@@ -1,4 +1,4 @@
-"""What the suites share: examples, and backends, of which those that cannot be used are skipped with the reason."""
+"""Fixtures of the suites: the examples, and the backends. A backend that cannot be used is skipped, with the reason."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from benchmarks.mnist import EXAMPLES, Rows, training_rows
 from fastbp import backends
 
-FEW = 1_000  # examples where nothing is timed, and all that is asked is whether it runs
+FEW = 1_000  # examples with --benchmark-disable, which only checks that the suites run
 BACKENDS = ("numpy", "numpy-plain", "cupy")
 
 
 @pytest.fixture(scope="session")
 def data(request) -> Rows:
-    """MNIST's training part or the like of it; little of it with --benchmark-disable."""
+    """MNIST's training part, or random images; only a few of them with --benchmark-disable."""
     rows = training_rows()
     count = FEW if request.config.getoption("benchmark_disable") else EXAMPLES
     return Rows(rows.images[:count], rows.labels[:count], rows.source)

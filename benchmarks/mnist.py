@@ -1,4 +1,4 @@
-"""The examples that benchmarks train on: MNIST's 50,000, or synthetic ones of the same form."""
+"""The examples of the benchmarks: MNIST, or random images of the same size."""
 
 import os
 from pathlib import Path
@@ -12,20 +12,30 @@ EXAMPLES = 50_000
 
 
 class Rows(NamedTuple):
-    """Images, uint8, one a row; their labels; and what they are, in words."""
+    """Images, uint8, one per row, their labels, and a description of the data."""
 
     images: Any
     labels: Any
     source: str
 
 
-def training_rows() -> Rows:
-    """Return MNIST's training part if its files are in the folder FASTBP_DATA or its folder `mnist`; never download."""
+def mnist_parts() -> list[Rows] | None:
+    """Return MNIST's training, validation and test part, or None without its files; nothing is downloaded.
+
+    The four IDX files, gzipped or not, are looked for in the folder FASTBP_DATA and in its folder `mnist`.
+    """
     named = os.environ.get("FASTBP_DATA")
     for folder in [Path(named), Path(named) / "mnist"] if named else []:
         if not missing_files(folder):
-            (x, labels), *_ = split_folder(folder)
-            return Rows(np.ascontiguousarray(x.T), labels, "MNIST")
+            return [Rows(np.ascontiguousarray(x.T), labels, "MNIST") for x, labels in split_folder(folder)]
+    return None
+
+
+def training_rows() -> Rows:
+    """Return MNIST's training part, or as many random images without its files."""
+    if parts := mnist_parts():
+        return parts[0]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (EXAMPLES, 784), np.uint8)
-    return Rows(images, rng.integers(0, 10, EXAMPLES), "synthetic (FASTBP_DATA names no folder with MNIST)")
+    source = "random images of MNIST's size; FASTBP_DATA is not a folder with MNIST"
+    return Rows(images, rng.integers(0, 10, EXAMPLES), source)

@@ -1,4 +1,4 @@
-"""The nets and mini-batches that are timed, and their mini-batches made ready on a backend."""
+"""The networks and mini-batch sizes that are timed, and the preparation of mini-batches on a backend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from benchmarks.mnist import Rows
 from benchmarks.peers import parameters
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
+from fastbp.bench.grid import name_of
 from fastbp.operations import Backend, Examples, Plan, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of
@@ -18,32 +19,32 @@ NETS = [((784, 30, 10), 10), ((784, 100, 10), 10), ((784, 800, 10), 100), ((784,
 
 
 def name(net: tuple[Sequence[int], int]) -> str:
-    """Return how a net and its mini-batch are called.
+    """Return the name of a network with its mini-batch size.
 
     >>> name(NETS[0])
     '784-30-10 × 10'
     """
-    return f"{'-'.join(map(str, net[0]))} × {net[1]}"
+    return f"{name_of(net[0])} × {net[1]}"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A network and its examples on a backend: nothing but the equations is left to be done."""
+class PreparedTraining:
+    """A network and its examples on a backend, so that only the equations remain to be run."""
 
     plan: Plan
     arguments: tuple[Any, ...]
-    transferred: int  # bytes of examples that went to the backend
+    transferred: int  # bytes of the examples, sent to the backend
 
     def train(self) -> None:
-        """Train on all mini-batches once, and be done when this returns."""
+        """Train on all mini-batches once, and wait for the backend to finish."""
         *_, order, _, m, _ = self.arguments
         with uninterrupted(), self.plan.backend.worker_context(self.plan, "uint8", m, len(order)):
             self.plan.backend.run(equations.train_mini_batches, *self.arguments)
             self.plan.backend.synchronize()
 
 
-def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str, backend: Backend) -> Ready:
-    """Return `count` mini-batches of m of the data, ready to be trained on."""
+def prepare(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str, backend: Backend) -> PreparedTraining:
+    """Prepare the training on the first `count` mini-batches of m examples, in random order."""
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend, input_scale=1 / 255)
     weights, biases = parameters(sizes, dtype)
     p = as_parameters(checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan), plan)
@@ -59,4 +60,4 @@ def made_ready(sizes: Sequence[int], m: int, data: Rows, count: int, dtype: str,
     ws = WorkspacePool(plan, operations, m).workspace(m)
     examples = Examples(x, y, s, plan.input_scale)
     arguments = (operations, p, new_optimizer_state(plan), ws, examples, backend.upload(order), step, m, total)
-    return Ready(plan, arguments, sum(array.nbytes for array in host))
+    return PreparedTraining(plan, arguments, sum(array.nbytes for array in host))

@@ -1,10 +1,12 @@
-"""What fastbp is timed against: the same network, trained by others, each in the way its users are told to write it.
+"""The peers that fastbp is timed against: the same network, trained as the documentation of other libraries does it.
 
-Every peer takes a network over (`begin`), trains it for an epoch (`epoch`: shuffle, gather of mini-batches, gradient,
-descent) and gives it back. Its gradient is what one epoch of one mini-batch takes from the parameters, over η: so what
-is checked is the code that is timed. All minimise the mean of ½‖y − a‖² over a mini-batch with sigmoids in every layer,
-but for scikit-learn, which has that loss for regression alone and no sigmoid after it: it has sigmoids, softmax at the
-output and the log-likelihood cost. The matrix products are the same. Peers that are not installed say so.
+A peer copies the parameters of a network (`begin`), trains for one epoch (`epoch`: shuffle, gather of mini-batches,
+gradient, descent) and returns the parameters. Its gradient is computed from the change of the parameters in one epoch
+of one mini-batch, divided by η. So the code that is checked is the code that is timed.
+
+All peers minimise the mean of ½‖y − a‖² over a mini-batch, with sigmoids in every layer, except scikit-learn. It has
+that loss only for regression, without a sigmoid at the output, and therefore uses softmax at the output and the
+log-likelihood cost. Its matrix products are the same. `missing` tells whether a peer is not installed.
 """
 
 import random
@@ -22,53 +24,50 @@ from benchmarks.book import OneByOne
 
 Array = Any
 Arrays = list[Any]
-TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # of the largest element of each array of the gradient
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # relative to the largest element of each array of the gradient
 
 
 class Peer(ABC):
-    """Another way to train the network; lists of layers as everywhere, examples one a row, `y` their unit rows."""
+    """A way to train a network. `x` has one example per row, and `y` the unit vector of its label."""
 
     name: str
     package: str | None = None
-    activations: tuple[str, str] = ("sigmoid", "sigmoid")  # of the hidden layers, and of the last
+    activations: tuple[str, str] = ("sigmoid", "sigmoid")  # of the hidden layers and of the last layer
     cost = "quadratic"
     dtype = "float32"
-    largest_net = 10**9  # weights, above which an epoch takes too long to be of use
+    largest_net = 10**9  # number of weights above which an epoch takes too long
 
     def missing(self) -> str | None:
-        """Return why it cannot be used, or None."""
+        """Return why the peer cannot be used, or None."""
         if self.package is None or find_spec(self.package.replace("scikit-learn", "sklearn")):
             return None
         return f"not installed: pip install {self.package}"
 
     def version(self) -> str:
-        """Return what it is, with its version."""
+        """Return the name and the version of the package."""
         return f"NumPy {np.__version__}" if self.package is None else f"{self.package} {version(self.package)}"
 
     @abstractmethod
     def begin(self, weights: Arrays, biases: Arrays, x: Array, y: Array, m: int, eta: float) -> None:
-        """Take over parameters and examples, which are copied where they are written to."""
+        """Set the parameters and the examples. What is written to is copied."""
 
     @abstractmethod
     def epoch(self) -> None:
-        """Train for one epoch, and be done when it returns."""
+        """Train for one epoch, and wait until it is complete."""
 
     @abstractmethod
     def parameters(self) -> tuple[Arrays, Arrays]:
-        """Return weights and biases."""
+        """Return the weights and the biases."""
 
     def seconds(self) -> float:
-        """Return how long an epoch takes."""
+        """Train for one epoch; return the seconds."""
         start = time.perf_counter()
         self.epoch()
         return time.perf_counter() - start
 
     def gradient(self, weights: Arrays, biases: Arrays, x: Array, y: Array) -> tuple[Arrays, Arrays]:
-        """Return (nabla_b, nabla_w), summed over the examples, of which it makes one mini-batch.
-
-        η is so large that the step, and not what it is taken from, decides how the difference is rounded.
-        """
-        eta = 1e3
+        """Return (nabla_b, nabla_w), summed over the examples, which form one mini-batch."""
+        eta = 1e3  # so large that the rounding error of the difference comes from the step, not from the parameters
         self.begin(weights, biases, x, y, len(x), eta)
         self.epoch()
         after_w, after_b = self.parameters()
@@ -77,24 +76,24 @@ class Peer(ABC):
         return [(b - np.asarray(a)) * scale for b, a in zip(biases, after_b, strict=True)], nabla_w
 
     def check(self, weights: Arrays, biases: Arrays, x: Array, y: Array) -> None:
-        """Raise ValueError unless its gradient is, to rounding, what `fastbp.backprop` computes in float64."""
-        found = self.gradient(weights, biases, x, y)
+        """Raise ValueError unless the gradient equals that of `fastbp.backprop` in float64, up to rounding."""
+        gradient = self.gradient(weights, biases, x, y)
         wide = [[np.asarray(p, np.float64) for p in arrays] for arrays in (weights, biases)]
         hidden, last = self.activations
         activations = [hidden] * (len(weights) - 1) + [last]
-        wanted = fastbp.backprop(
+        expected = fastbp.backprop(
             *wide, x.T.astype(np.float64), y.T.astype(np.float64), activations=activations, cost=self.cost
         )
-        for one, other in zip([*found[0], *found[1]], [*wanted[0], *wanted[1]], strict=True):
-            off = np.abs(one.reshape(other.shape) - other).max() / np.abs(other).max()
-            if not off <= TOLERANCE[self.dtype]:
-                raise ValueError(f"its gradient is not the same: off by {off:.1e} of the largest element")
+        for one, other in zip([*gradient[0], *gradient[1]], [*expected[0], *expected[1]], strict=True):
+            error = np.abs(one.reshape(other.shape) - other).max() / np.abs(other).max()
+            if not error <= TOLERANCE[self.dtype]:
+                raise ValueError(f"its gradient differs by {error:.1e} of the largest element")
 
 
 class Fastbp(Peer):
-    """fastbp itself: what is timed is an epoch of `Network.train`, shuffle, gather and cost included.
+    """fastbp: an epoch of `Network.train` is timed, with shuffle, gather and cost.
 
-    The data are checked once a run, before its first epoch, and that is not part of it.
+    The data are checked once per call, before the first epoch, and this is not part of the time.
     """
 
     package = "fastbp"
@@ -125,7 +124,7 @@ def _sigmoid(z: Array) -> Array:
 
 
 class MatrixForm(Peer):
-    """The notes' algorithm in matrix form, as NumPy's expressions."""
+    """The algorithm of the notes in matrix form, as NumPy expressions."""
 
     name = "NumPy, matrix form"
 
@@ -157,7 +156,7 @@ class MatrixForm(Peer):
 
 
 class LoopOverExamples(OneByOne, Peer):
-    """The book's way: one example at a time, float64, pairs of columns."""
+    """The algorithm of the book: one example at a time, in float64, with examples as pairs of columns."""
 
     name, dtype, largest_net = "loop over examples", "float64", 100_000
 
@@ -179,7 +178,7 @@ class LoopOverExamples(OneByOne, Peer):
 
 
 class ScikitLearn(Peer):
-    """`MLPClassifier.partial_fit`, which is one epoch of its SGD; logistic, and softmax at the output."""
+    """`MLPClassifier.partial_fit`, one epoch of SGD with logistic activations and softmax at the output."""
 
     name = package = "scikit-learn"
     activations, cost = ("sigmoid", "softmax"), "log-likelihood"
@@ -192,7 +191,7 @@ class ScikitLearn(Peer):
             learning_rate_init=eta, momentum=0.0, nesterovs_momentum=False, random_state=0,
         )  # fmt: skip
         self.x, self.labels = x, y.argmax(axis=1)
-        self.net.partial_fit(x[:m], self.labels[:m], classes=np.arange(y.shape[1]))  # which makes its arrays
+        self.net.partial_fit(x[:m], self.labels[:m], classes=np.arange(y.shape[1]))  # allocates its arrays
         for own, w in zip(self.net.coefs_, weights, strict=True):
             own[...] = w.T
         for own, b in zip(self.net.intercepts_, biases, strict=True):
@@ -206,7 +205,7 @@ class ScikitLearn(Peer):
 
 
 class Torch(Peer):
-    """PyTorch on the CPU: autograd, `torch.optim.SGD`, a mini-batch an index into a permutation."""
+    """PyTorch on the CPU: autograd, `torch.optim.SGD`, mini-batches by indexing with parts of a permutation."""
 
     name, package = "PyTorch, eager", "torch"
 
@@ -221,9 +220,9 @@ class Torch(Peer):
         self.net = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Sigmoid())))
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=eta)
-        self.loss = self.made()
+        self.loss = self.make_loss()
 
-    def made(self) -> Any:
+    def make_loss(self) -> Any:
         """Return the function that computes the loss of a mini-batch."""
         net = self.net
         return lambda x, y: 0.5 * (net(x) - y).square().sum() / len(x)
@@ -239,17 +238,17 @@ class Torch(Peer):
 
 
 class CompiledTorch(Torch):
-    """The same, with the loss and its gradient by `torch.compile`."""
+    """The same, with the loss and its gradient compiled by `torch.compile`."""
 
     name = "PyTorch, compiled"
 
-    def made(self) -> Any:
-        self.torch._dynamo.reset()  # of the networks before, which count as recompilations
-        return self.torch.compile(super().made(), dynamic=False)
+    def make_loss(self) -> Any:
+        self.torch._dynamo.reset()  # networks compiled before count against the limit of recompilations
+        return self.torch.compile(super().make_loss(), dynamic=False)
 
 
 class Jax(Peer):
-    """JAX on the CPU: an epoch is one jitted `lax.scan` over its mini-batches, into parameters that are donated."""
+    """JAX on the CPU: an epoch is one jitted `lax.scan` over its mini-batches, with donated parameters."""
 
     name, package = "JAX, jit + scan", "jax"
 
@@ -260,11 +259,11 @@ class Jax(Peer):
         with jax.default_device(self.device):
             self.p = [(jax.numpy.array(w), jax.numpy.array(b.ravel())) for w, b in zip(weights, biases, strict=True)]
             self.x, self.y = jax.numpy.array(x), jax.numpy.array(y)
-        self.rng, self.trained = np.random.default_rng(0), _jitted_epoch(m, eta)
+        self.rng, self.train_epoch = np.random.default_rng(0), _jitted_epoch(m, eta)
 
     def epoch(self) -> None:
         order = self.rng.permutation(len(self.x)).astype(np.int32)
-        self.p = self.trained(self.p, self.x, self.y, order)
+        self.p = self.train_epoch(self.p, self.x, self.y, order)
         self.p[0][0].block_until_ready()
 
     def parameters(self) -> tuple[Arrays, Arrays]:
@@ -296,7 +295,7 @@ PEERS: tuple[type[Peer], ...] = (MatrixForm, LoopOverExamples, ScikitLearn, Torc
 
 
 def parameters(sizes: Sequence[int], dtype: str) -> tuple[Arrays, Arrays]:
-    """Return weights from N(0, 1/n_in) and biases from N(0, 1), shapes (n_l, n_{l−1}) and (n_l, 1)."""
+    """Return weights from N(0, 1/n_in), of shape (n_l, n_{l−1}), and biases from N(0, 1), of shape (n_l, 1)."""
     rng = np.random.default_rng(0)
     layers = zip(sizes[1:], sizes[:-1], strict=True)
     weights = [(rng.standard_normal(shape) / np.sqrt(shape[1])).astype(dtype) for shape in layers]

@@ -1,9 +1,10 @@
-"""Seconds from the start of a process to the end of its first mini-batch, with a warm cache and with a cold one.
+"""Start-up time: from the start of a process to the end of its first mini-batch, with a warm and with a cold cache.
 
     python -m benchmarks.startup
 
-Also what the import of fastbp takes beyond NumPy's. The clock of the machine is read before the process starts and, in
-it, at the end; each figure is the median of seven processes, the cold ones each with a cache folder of its own.
+The time to import fastbp, without that to import NumPy, is printed too. The system clock is read before the process
+starts, and at the end of the process. Each figure is the median of seven processes. For a cold start, each process has
+a new, empty cache folder.
 """
 
 import os
@@ -24,7 +25,10 @@ ROUNDS = 7
 
 
 def run(source: str, cache: str | None = None) -> float:
-    """Return how long a process takes to the end of its source, with Numba's cache in a folder."""
+    """Return the seconds that a process takes, from its start to the end of its source.
+
+    `cache` is the folder of Numba's cache.
+    """
     environment = os.environ if cache is None else {**os.environ, "NUMBA_CACHE_DIR": cache}
     command = [sys.executable, "-c", f"{source}\nimport time\nprint(time.time())"]
     start = time.time()
@@ -34,15 +38,16 @@ def run(source: str, cache: str | None = None) -> float:
 
 def main() -> None:
     imports = {name: statistics.median(run(f"import {name}") for _ in range(ROUNDS)) for name in ("numpy", "fastbp")}
-    print(f"import fastbp: {1e3 * (imports['fastbp'] - imports['numpy']):.0f} ms beyond NumPy's")
+    print(f"import fastbp: {1e3 * (imports['fastbp'] - imports['numpy']):.0f} ms more than NumPy")
     with tempfile.TemporaryDirectory() as warm:
         run(FIRST_MINI_BATCH, warm)
-        print(f"first mini-batch, warm: {statistics.median(run(FIRST_MINI_BATCH, warm) for _ in range(ROUNDS)):.2f} s")
+        seconds = statistics.median(run(FIRST_MINI_BATCH, warm) for _ in range(ROUNDS))
+        print(f"first mini-batch, warm cache: {seconds:.2f} s")
     cold = []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as empty:
             cold.append(run(FIRST_MINI_BATCH, empty))
-    print(f"first mini-batch, cold: {statistics.median(cold):.2f} s")
+    print(f"first mini-batch, cold cache: {statistics.median(cold):.2f} s")
 
 
 if __name__ == "__main__":

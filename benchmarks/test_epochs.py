@@ -1,17 +1,18 @@
-"""An epoch of training: fastbp by backend, the floor, and the peers, all checked to compute the same gradient first."""
+"""An epoch of training: fastbp on each backend, its floor, and peers that compute the same gradient."""
 
 import numpy as np
 import pytest
 
 from benchmarks import peers
-from benchmarks.floor import Floor
 from benchmarks.nets import NETS, name
+from fastbp import backends
+from fastbp.bench.floor import make_floor
 
 ROUNDS = 5
 
 
 def timed(benchmark, group, peer, net, data):
-    """Check a peer's gradient, then time its epochs."""
+    """Check the gradient of a peer, then time its epochs."""
     sizes, m = net
     benchmark.group = group
     benchmark.extra_info["version"] = peer.version()
@@ -29,13 +30,14 @@ def test_epoch(benchmark, net, data, dtype, backend):
 
 
 @pytest.mark.parametrize("net", NETS, ids=name)
-def test_epoch_of_bare_products(benchmark, net, data, dtype):
+def test_floor_of_an_epoch(benchmark, net, data, dtype):
     benchmark.group = f"epoch, {name(net)}, {dtype}"
-    floor = Floor(*net, data.images / np.dtype(dtype).type(255))
-    benchmark.pedantic(floor.epoch, rounds=ROUNDS, warmup_rounds=1)
+    sizes, m = net
+    floor = make_floor(backends.get("numpy"), sizes, dtype, data.images / np.dtype(dtype).type(255), m)
+    benchmark.pedantic(floor, rounds=ROUNDS, warmup_rounds=1)
 
 
-@pytest.mark.filterwarnings("default")  # others' warnings are theirs
+@pytest.mark.filterwarnings("default")  # other libraries may warn
 @pytest.mark.parametrize("kind", peers.PEERS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("net", NETS, ids=name)
 def test_epoch_of_peer(benchmark, net, data, kind):

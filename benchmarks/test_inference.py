@@ -1,37 +1,38 @@
-"""Inference on all examples: the outputs, the classes, and the bare products of feeding forward."""
+"""Inference on all examples: the outputs, the classes, and the floor, the matrix products of feedforward alone."""
 
 import numpy as np
 import pytest
 
 import fastbp
-from benchmarks.floor import Floor
 from benchmarks.nets import NETS
+from fastbp.bench.floor import make_floor
+from fastbp.bench.grid import name_of
 from fastbp.training import inference
 
 ROUNDS = 5
 SIZES = [sizes for sizes, _ in NETS if sizes != (784, 100, 10)]
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "-".join(map(str, sizes)))
-@pytest.mark.parametrize("what", ["feedforward", "predict", "bare products"])
+@pytest.mark.parametrize("sizes", SIZES, ids=name_of)
+@pytest.mark.parametrize("what", ["feedforward", "predict", "floor"])
 def test_inference(benchmark, sizes, what, data, dtype, backend):
     x = data.images / np.dtype(dtype).type(255)
-    benchmark.group = f"inference, {'-'.join(map(str, sizes))}, {dtype}"
+    benchmark.group = f"inference, {name_of(sizes)}, {dtype}"
     benchmark.extra_info["examples"] = len(x)
     net = fastbp.Network(sizes, dtype=dtype, backend=backend, rng=0)
-    if what == "bare products":
+    if what == "floor":
         if backend.name != "numpy":
-            pytest.skip("the floor is the CPU's")
-        floor = Floor(sizes, inference.batch_size(sizes, len(x)), x)
-        benchmark.pedantic(floor.forward, rounds=ROUNDS, warmup_rounds=1)
+            pytest.skip("only the floor of the CPU is timed")
+        floor = make_floor(backend, sizes, dtype, x, inference.batch_size(sizes, len(x)), forward_only=True)
+        benchmark.pedantic(floor, rounds=ROUNDS, warmup_rounds=1)
         return
     columns = backend.upload(x).T
     benchmark.extra_info["transferred_bytes"] = x.nbytes
 
     def infer():
-        found = getattr(net, what)(columns)
+        output = getattr(net, what)(columns)
         backend.synchronize()
-        return found
+        return output
 
-    found = benchmark.pedantic(infer, rounds=ROUNDS, warmup_rounds=1)
-    assert found.shape == ((10, len(x)) if what == "feedforward" else (len(x),))
+    output = benchmark.pedantic(infer, rounds=ROUNDS, warmup_rounds=1)
+    assert output.shape == ((10, len(x)) if what == "feedforward" else (len(x),))

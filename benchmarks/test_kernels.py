@@ -1,7 +1,7 @@
-"""The element-wise kernels, in ns an element: compiled, as NumPy's expressions, and `scipy.special.expit`.
+"""The element-wise kernels in ns per element: compiled, as NumPy expressions, and `scipy.special.expit`.
 
-Both are the operations of a backend, carried out twenty times by one call of the backend's, so that the call itself
-does not show.
+The kernels are operations of a backend. One call of the backend runs an operation twenty times, so that the time of the
+call itself is negligible.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastbp.costs import output_rule, quadratic
 from fastbp.operations import Formulas
 from fastbp.optimizers import Adam
 
-SHAPE = (256, 1024)  # 1 MB in float32: in the cache of one core
+SHAPE = (256, 1024)  # 1 MB in float32, which fits into the cache of one core
 TIMES = 20
 
 
@@ -36,7 +36,7 @@ def twenty_gathers(operation, x, indices, out):
         operation(x, indices, 0.00392156862745098, out)
 
 
-def twenty_moves(operation, nabla, first, second, w):
+def twenty_optimizer_steps(operation, nabla, first, second, w):
     for _ in range(20):
         operation(0.001, 0.0, 0.9, 0.999, 1e-8, nabla, first, second, w)
 
@@ -48,7 +48,7 @@ def timed(benchmark, what, dtype, run):
     benchmark.group = f"kernel {what}, {dtype}"
     benchmark.pedantic(run, rounds=15, warmup_rounds=1)
     if benchmark.stats is not None:
-        benchmark.extra_info["ns_an_element"] = benchmark.stats.stats.median * 1e9 / (TIMES * SHAPE[0] * SHAPE[1])
+        benchmark.extra_info["ns_per_element"] = benchmark.stats.stats.median * 1e9 / (TIMES * SHAPE[0] * SHAPE[1])
 
 
 def operations(backend, dtype, name):
@@ -58,7 +58,7 @@ def operations(backend, dtype, name):
 
 
 def blocks(rng, backend, dtype, count):
-    """Return blocks as the backend's operations take them."""
+    """Return random blocks in the form that the backend's operations take."""
     hosts = [rng.random(SHAPE).astype(dtype) for _ in range(count)]
     arrays = [backend.empty(SHAPE, dtype) for _ in hosts]
     for array, host in zip(arrays, hosts, strict=True):
@@ -126,7 +126,7 @@ def test_gather(benchmark, backend, dtype, rng):
     timed(benchmark, "gather of uint8", dtype, run)
 
 
-def test_move(benchmark, backend, dtype, rng):
+def test_optimizer_step(benchmark, backend, dtype, rng):
     matrices = [
         backend.columns(block) if backend.name != "numpy" else block for block in blocks(rng, backend, dtype, 4)
     ]
@@ -134,7 +134,7 @@ def test_move(benchmark, backend, dtype, rng):
         benchmark,
         "Adam",
         dtype,
-        repeat(backend, twenty_moves, operations(backend, dtype, "sigmoid").optimizer_step, *matrices),
+        repeat(backend, twenty_optimizer_steps, operations(backend, dtype, "sigmoid").optimizer_step, *matrices),
     )
 
 

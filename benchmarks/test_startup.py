@@ -1,4 +1,4 @@
-"""Starting: what the import of fastbp takes beyond NumPy's, and a process up to its first mini-batch."""
+"""Start-up: the import of NumPy and of fastbp, and a process up to the end of its first mini-batch."""
 
 import pytest
 

@@ -1,12 +1,12 @@
-"""Steps of training, by backend: 2,000 examples in mini-batches, all that is needed being there already."""
+"""Steps of training on each backend: 2,000 examples in mini-batches, with all data already on the backend."""
 
 import time
 
 import pytest
 
-from benchmarks.nets import NETS, made_ready, name
+from benchmarks.nets import NETS, name, prepare
 
-EXAMPLES = 2_000  # by mini-batches: a call from Python, which takes a tenth of a millisecond, is shared by many steps
+EXAMPLES = 2_000  # so that many steps share the 0.1 ms of a call from Python
 
 
 @pytest.mark.parametrize("net", NETS, ids=name)
@@ -14,13 +14,13 @@ def test_steps(benchmark, net, data, dtype, backend):
     sizes, m = net
     benchmark.group = f"steps, {name(net)}, {dtype}"
     start = time.perf_counter()
-    ready = made_ready(sizes, m, data, max(1, min(EXAMPLES, len(data.images)) // m), dtype, backend)
+    training = prepare(sizes, m, data, max(1, min(EXAMPLES, len(data.images)) // m), dtype, backend)
     backend.synchronize()
     benchmark.extra_info.update(
-        steps=len(ready.arguments[5]) // m,
-        examples=len(ready.arguments[5]),
-        transferred_bytes=ready.transferred,
+        steps=len(training.arguments[5]) // m,
+        examples=len(training.arguments[5]),
+        transferred_bytes=training.transferred,
         transfer_and_setup_seconds=time.perf_counter() - start,
     )
-    benchmark.pedantic(ready.train, rounds=9, warmup_rounds=1)
-    assert 0 < backend.read_cost_total(ready.arguments[-1]) < float("inf")
+    benchmark.pedantic(training.train, rounds=9, warmup_rounds=1)
+    assert 0 < backend.read_cost_total(training.arguments[-1]) < float("inf")

@@ -1,4 +1,4 @@
-"""What goes between host and backend, apart from all else: examples on their way in, parameters on their way out."""
+"""Transfers alone: examples from the host to the GPU, and parameters back."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Backends with a clock of their own: what they compute is plain NumPy's, what it takes goes by a model."""
+"""Stand-ins for backends: they compute with plain NumPy, and their clock follows a model of the machine."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from fastbp.operations import LayerOperations
 
 
 class Modelled(ArrayAPI):
-    """Every operation takes its launch, products their multiplications, copies and transfers their bytes."""
+    """Adds to its clock a launch per operation, and the time of the arithmetic of products and the bytes of copies."""
 
     def __init__(self, name, launch, rate, copies, link=None):
         super().__init__(name, np)
@@ -50,13 +50,13 @@ class Modelled(ArrayAPI):
         return super().to_host(array)
 
 
-def contender(backend, where=ON_CPU, free=2**40):
+def candidate(backend, where=ON_CPU, free=2**40):
     return Candidate(backend.name, backend, backend, where, f"model of {where}", lambda: free, backend.clock)
 
 
 def cpu(kind=Modelled, name="slow-numbers"):
-    return contender(kind(name, launch=1e-6, rate=1e9, copies=1e10))
+    return candidate(kind(name, launch=1e-6, rate=1e9, copies=1e10))
 
 
 def gpu(kind=Modelled, free=2**40):
-    return contender(kind("stand-in", launch=20e-6, rate=1e12, copies=1e12, link=1e10), "stand-in", free)
+    return candidate(kind("stand-in", launch=20e-6, rate=1e12, copies=1e12, link=1e10), "stand-in", free)

@@ -1,1 +1,1 @@
-"""`fastbp bench`: how fast this machine is, how near to that fastbp comes, and from where on a GPU is worth it."""
+"""`fastbp bench`: the speed of training on each backend, compared with what the machine can do."""

@@ -1,4 +1,4 @@
-"""Who is measured: backends, the machine that each runs on, and what there is of its memory."""
+"""The candidates of a benchmark: backends, the CPU or GPU that each runs on, and its free memory."""
 
 import os
 import platform
@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from fastbp import backends
+from fastbp.backends import BackendName
 from fastbp.bench.grid import Point, bytes_of
 from fastbp.bench.timing import Clock
 from fastbp.errors import InputError
@@ -21,9 +23,10 @@ ON_CPU = "CPU"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend that is measured, and the one whose bare products are its floor.
+    """A backend to be measured, and the backend whose matrix products are its floor.
 
-    `where` it runs is "CPU" or the GPU's backend; there are the device's name and its free memory.
+    `where` is "CPU", or the name of the GPU's backend. `device` is the name of the CPU or GPU, and `free_bytes` returns
+    its free memory.
     """
 
     name: str
@@ -36,44 +39,47 @@ class Candidate:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether what it works on has to be sent there."""
+        """Whether its data have to be sent to a GPU."""
         return self.where != ON_CPU
 
 
 def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str | None]:
-    """Return the backends of these names, or all there are: compiled, plain, and CuPy's; and why no GPU is among those.
+    """Return the candidates of these names and None, or, without names, all available ones and why there is no GPU.
 
-    Raises `InputError` for a name that is unknown, or of what cannot be used.
+    All are the compiled backend, plain NumPy, and CuPy if there is a GPU; the reason is None if there is one. Raises
+    `InputError` for a name that is unknown, or of a backend that cannot be used.
 
-    >>> [contender.name for contender in choose_candidates(["numpy-plain"])[0]]
+    >>> [candidate.name for candidate in choose_candidates(["numpy-plain"])[0]]
     ['numpy-plain']
     """
     reason = None
     if not names:
         reason = backends.available()["cupy"]
         names = ("numpy", "numpy-plain") if reason else ("numpy", "numpy-plain", "cupy")
-    return [_contender(backend) for backend in dict.fromkeys(map(backends.get, names))], reason
+    chosen = dict.fromkeys(backends.get(cast(BackendName, name)) for name in names)
+    return [_candidate(backend) for backend in chosen], reason
 
 
-def check_memory(points: Sequence[Point], dtype: str, among: Sequence[Candidate]) -> None:
-    """Raise `InputError`, with the estimate, for the first point that does not fit where its backends run."""
-    sharing = {ON_CPU: 1, **Counter(contender.where for contender in among)}  # data are made on the CPU in any case
-    free = {ON_CPU: memory(), **{contender.where: contender.free_bytes() for contender in among}}
+def check_memory(points: Sequence[Point], dtype: str, candidates: Sequence[Candidate]) -> None:
+    """Raise `InputError`, with an estimate, for the first point of the grid that does not fit into memory."""
+    # Candidates on one device hold their data at the same time. The data are always made on the CPU.
+    sharing = {ON_CPU: 1, **Counter(candidate.where for candidate in candidates)}
+    free = {ON_CPU: available_memory(), **{candidate.where: candidate.free_bytes() for candidate in candidates}}
     for point in points:
         for where, count in sharing.items():
             needed = count * bytes_of(point, dtype)
             if needed > free[where]:
                 raise InputError(
-                    f"{point.name} × {point.m} in {dtype} takes an estimated {needed / 2**30:,.1f} GiB of memory "
-                    f"({where}), where {free[where] / 2**30:,.1f} GiB are free; wanted are smaller --sizes or "
-                    "--mini-batch-size, or one --backend at a time"
+                    f"{point} in {dtype} needs an estimated {needed / 2**30:,.1f} GiB of memory ({where}), but "
+                    f"{free[where] / 2**30:,.1f} GiB are free; choose smaller --sizes or --mini-batch-size, or one "
+                    "--backend at a time"
                 )
 
 
-def processor() -> str:
-    """Return the processor's name, as the system has it.
+def cpu_name() -> str:
+    """Return the name of the CPU as the operating system reports it.
 
-    >>> processor() != ""
+    >>> cpu_name() != ""
     True
     """
     with suppress(OSError):
@@ -82,23 +88,23 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int:
-    """Return how many processors this process may use."""
+def cpu_count() -> int:
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> int:
-    """Return the bytes of memory that the system could still give, or has, where it tells no more than that."""
+def available_memory() -> int:
+    """Return the bytes of available memory, or of all memory where the operating system reports no more than that."""
     with suppress(OSError):
         if found := re.search(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="utf-8"), re.M):
             return 1024 * int(found[1])
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
 
 
-def _contender(backend: Backend) -> Candidate:
+def _candidate(backend: Backend) -> Candidate:
     name = backend.name
     if name.startswith("cupy"):
         gpu = backend.device  # type: ignore[attr-defined]
         return Candidate(name, backend, backend, name, gpu.description(), gpu.free_bytes)
     floor = backends.get("numpy") if backend.kind == "numpy" else backend
-    return Candidate(name, backend, floor, ON_CPU, f"{processor()}, {cores()} cores", memory)
+    return Candidate(name, backend, floor, ON_CPU, f"{cpu_name()}, {cpu_count()} cores", available_memory)

@@ -1,4 +1,4 @@
-"""Pictures of a bench: throughput against mini-batch size, and the share of the peak; matplotlib, the extra `plot`."""
+"""Charts of a benchmark: throughput and share of the peak rate. They need matplotlib, the extra `plot`."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -7,19 +7,19 @@ from typing import Any
 
 from fastbp.bench.grid import flops_per_example
 from fastbp.bench.results import Measurement, Results
-from fastbp.files.tensors import write_whole
+from fastbp.files.atomic import write_atomically
 from fastbp.plots.learning_curves import check_picture
 
-# Of Okabe and Ito, which the colour-blind tell apart; lines and markers tell them apart in grey.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles and markers differ too, for greyscale.
 _STYLES = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
 Style = tuple[str, str, str]
 
 
 def save_chart(results: Results, path: str | Path) -> None:
-    """Draw each backend's throughput and share of the peak, two panels a network; save PNG or SVG, whole or not."""
+    """Plot throughput and share of the peak rate against mini-batch size for each network; save as PNG or SVG."""
     path = check_picture(path)
     figure = _figure(results)
-    with write_whole(path) as file:
+    with write_atomically(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
 
 
@@ -45,44 +45,46 @@ def _figure(results: Results) -> Any:
         measured = [m for m in results.measurements if m.sizes == nets[i]]
         above.set(title=measured[0].net, yscale="log", ylabel="" if column else "examples/s")
         below.set(xlabel="mini-batch size", ylabel="" if column else "share of peak")
-        _throughput(above, measured, styles)
-        _share(below, measured, results, styles)
+        _plot_throughput(above, measured, styles)
+        _plot_share_of_peak(below, measured, results, styles)
     for row in axes[1::2]:
-        row[0].set_ylim(bottom=0.0)  # of all its panels, after all their lines
+        row[0].set_ylim(bottom=0.0)  # for all its panels, when all lines have been drawn
     handles = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
     return figure
 
 
-def _throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:
-    """Draw examples/s, the quartiles as bars, and what the bare products alone would allow."""
+def _plot_throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:
+    """Draw examples per second with quartiles as bars, and those that the matrix products alone would allow."""
     for where in dict.fromkeys(m.where for m in measured):
-        backend, of_first = next(pair for pair in _by_backend(measured) if pair[1][0].where == where)
-        floors = [m.examples / m.floor_seconds.median for m in of_first]
-        sizes = [m.mini_batch_size for m in of_first]
-        axes.plot(sizes, floors, color=styles[backend][0], linewidth=5, alpha=0.3, label=f"bare products, {where}")
+        backend, first = next(pair for pair in _by_backend(measured) if pair[1][0].where == where)
+        floors = [m.examples / m.floor_seconds.median for m in first]
+        sizes = [m.mini_batch_size for m in first]
+        axes.plot(
+            sizes, floors, color=styles[backend][0], linewidth=5, alpha=0.3, label=f"matrix products alone, {where}"
+        )
     for backend, of_backend in _by_backend(measured):
         sizes = [m.mini_batch_size for m in of_backend]
-        _line(axes, sizes, [m.examples_per_second for m in of_backend], backend, styles)
+        _plot_line(axes, sizes, [m.examples_per_second for m in of_backend], backend, styles)
         low, high = ([m.examples / getattr(m.epoch_seconds, end) for m in of_backend] for end in ("high", "low"))
         axes.vlines(sizes, low, high, color=styles[backend][0])
-    _of_sizes(axes, measured)
+    _format_batch_axis(axes, measured)
 
 
-def _share(axes: Any, measured: list[Measurement], results: Results, styles: dict[str, Style]) -> None:
-    """Draw the rate of the products over the best there is."""
+def _plot_share_of_peak(axes: Any, measured: list[Measurement], results: Results, styles: dict[str, Style]) -> None:
+    """Draw the rate of the matrix products as a share of the peak rate."""
     from matplotlib.ticker import PercentFormatter
 
     for backend, of_backend in _by_backend(measured):
         peak = results.peak(of_backend[0].where)
         if peak is not None:
             shares = [m.flops_per_second / peak for m in of_backend]
-            _line(axes, [m.mini_batch_size for m in of_backend], shares, backend, styles)
+            _plot_line(axes, [m.mini_batch_size for m in of_backend], shares, backend, styles)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _of_sizes(axes, measured)
+    _format_batch_axis(axes, measured)
 
 
-def _line(axes: Any, sizes: list[int], values: list[float], backend: str, styles: dict[str, Style]) -> None:
+def _plot_line(axes: Any, sizes: list[int], values: list[float], backend: str, styles: dict[str, Style]) -> None:
     color, line, marker = styles[backend]
     axes.plot(sizes, values, color=color, linestyle=line, marker=marker, markersize=5, label=backend)
 
@@ -92,8 +94,8 @@ def _by_backend(measured: list[Measurement]) -> Iterator[tuple[str, list[Measure
         yield backend, sorted((m for m in measured if m.backend == backend), key=lambda m: m.mini_batch_size)
 
 
-def _of_sizes(axes: Any, measured: list[Measurement]) -> None:
-    """Mark the mini-batch sizes that were measured."""
+def _format_batch_axis(axes: Any, measured: list[Measurement]) -> None:
+    """Use a logarithmic axis with ticks at the mini-batch sizes that were measured."""
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""From where on a GPU wins: the mini-batch size, or the network, from which its epochs take less time."""
+"""The crossover: the mini-batch size, or the network, from which a GPU trains faster than the CPU."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastbp.bench.timing import Spread
 
 @dataclass(frozen=True)
 class Pair:
-    """The same work by both: `at` a mini-batch size or a network, the best CPU's seconds and a GPU's."""
+    """The seconds of the same epoch on the CPU's fastest backend and on a GPU, at a mini-batch size or network `at`."""
 
     at: str
     cpu: Spread
@@ -20,7 +20,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Crossover:
-    """From where on the GPU wins, or None; all it wins at, and where the two are too close to call."""
+    """Where the GPU starts to win, if it does, all places where it wins, and those that are too close to call."""
 
     start: str | None
     wins: tuple[str, ...]
@@ -29,19 +29,19 @@ class Crossover:
 
     def __str__(self) -> str:
         if self.start is None:
-            said = f"wins at {', '.join(self.wins)} and not beyond" if self.wins else "wins nowhere"
+            text = f"wins at {', '.join(self.wins)} and not beyond" if self.wins else "wins nowhere"
         else:
-            said = "wins throughout" if self.start == self.measured[0] else f"wins from {self.start} on"
+            text = "wins throughout" if self.start == self.measured[0] else f"wins from {self.start} on"
             if early := self.wins[: self.wins.index(self.start)]:
-                said += f", and at {', '.join(early)}"
-        return said + (f"; too close to call at {', '.join(self.ties)}" if self.ties else "")
+                text += f", and at {', '.join(early)}"
+        return text + (f"; too close to call at {', '.join(self.ties)}" if self.ties else "")
 
 
 def crossover(pairs: Sequence[Pair]) -> Crossover:
-    """Return from where on the GPU wins: the first win after which it does not lose again.
+    """Return where the GPU starts to win: the first win after which it does not lose again.
 
-    A win or a loss is one beyond the noise, that is, the quartiles of the two do not overlap; anything else is a tie,
-    which is named and decides nothing.
+    A win or a loss must exceed the noise: the quartile ranges of the two do not overlap. Everything else is a tie,
+    which is reported and has no influence on the start.
 
     >>> at = lambda m, cpu, gpu: Pair(m, Spread(cpu, 0.9 * cpu, 1.1 * cpu, 5), Spread(gpu, 0.9 * gpu, 1.1 * gpu, 5))
     >>> str(crossover([at("10", 1.0, 3.0), at("100", 1.0, 1.1), at("1000", 1.0, 0.2)]))
@@ -56,20 +56,23 @@ def crossover(pairs: Sequence[Pair]) -> Crossover:
 
 
 def crossovers(results: Results) -> Iterator[tuple[str, str, Crossover]]:
-    """Yield each GPU's backend, what was held fixed, and the crossover: over mini-batch sizes, then over networks."""
+    """Yield each GPU's backend, what is held fixed, and the crossover.
+
+    First, over mini-batch sizes for each network; then over networks for each mini-batch size.
+    """
     on_cpu = results.fastest_on_cpu()
     for backend in dict.fromkeys(m.backend for m in results.measurements if m.where != ON_CPU):
         both = [m for m in results.measurements if m.backend == backend and m.point in on_cpu]
-        for net in dict.fromkeys(m.net for m in sorted(both, key=_work)):
+        for net in dict.fromkeys(m.net for m in sorted(both, key=_flops)):
             row = sorted((m for m in both if m.net == net), key=lambda m: m.mini_batch_size)
             pairs = [Pair(f"{m.mini_batch_size:,}", on_cpu[m.point], m.epoch_seconds) for m in row]
             yield backend, net, crossover(pairs)
         for size in sorted({m.mini_batch_size for m in both}):
-            column = sorted((m for m in both if m.mini_batch_size == size), key=_work)
+            column = sorted((m for m in both if m.mini_batch_size == size), key=_flops)
             if len(column) > 1:
                 pairs = [Pair(m.net, on_cpu[m.point], m.epoch_seconds) for m in column]
                 yield backend, f"mini-batches of {size:,}", crossover(pairs)
 
 
-def _work(measurement: Measurement) -> int:
+def _flops(measurement: Measurement) -> int:
     return flops_per_example(measurement.sizes)

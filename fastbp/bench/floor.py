@@ -1,6 +1,7 @@
-"""The floor: what the bare matrix products of training take, of the same shapes, by the same BLAS, and nothing else.
+"""The floor: the time of the matrix products alone, a lower bound for the time of training and of inference.
 
-alpha is not 0, for which BLAS would return at once; there is no gather, rows come as they lie.
+The products have the shapes of the network's own, use the same BLAS, and take the rows in order. Nothing else is
+computed: examples are not gathered, and z takes the place of a, which has its shape.
 """
 
 from collections.abc import Callable
@@ -11,75 +12,112 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.operations import Backend, Operations, Parameters, Workspace, WorkspacePool
+from fastbp.operations import Backend, Operations, Parameters, Plan, Workspace, WorkspacePool
 from fastbp.parameters import plan_of
 
 Array = Any
 
 
-def products(ops: Operations, p: Parameters, ws: Workspace, mini_batches: Array) -> None:
-    """Carry out the products of (1), (BP2) and (BP4) for one mini-batch after another; z stands in for a."""
-    for i in range(mini_batches.shape[0]):
-        x = mini_batches[i, ...]
-        ops.matmul(p.weights[0], x, ws.zs[0])
-        for l in range(1, len(p.weights)):
-            ops.matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
-        for l in range(len(p.weights) - 2, -1, -1):
-            ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
-        ops.add_outer(-1e-9, ws.deltas[0], x, 1.0, p.weights[0])
-        for l in range(1, len(p.weights)):
-            ops.add_outer(-1e-9, ws.deltas[l], ws.zs[l - 1], 1.0, p.weights[l])
+def make_floor(
+    backend: Backend, sizes: tuple[int, ...], dtype: str, x: npt.NDArray[Any], m: int, *, forward_only: bool = False
+) -> Callable[[], None]:
+    """Return a function that computes the products of an epoch, or of feedforward alone, on all rows of x.
 
-
-def floor_of(backend: Backend, sizes: tuple[int, ...], dtype: str, rows: npt.NDArray[Any]) -> Callable[[], None]:
-    """Return the products for rows of shape (mini-batches, m, n_0), ready to be called.
-
-    Compiled ones are BLAS's alone, without the tiles that fastbp multiplies a few columns by.
+    x has shape (n, n_0) and is used in mini-batches of m rows, the last of which may be shorter. The compiled backend
+    calls BLAS for every product, also where training uses fastbp's own products of small matrices.
     """
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend)
-    operations = plan.operations("uint8")  # those of training, so that nothing more has to be compiled
-    mini_batches: Array = rows
+    operations = plan.operations("uint8")  # as training has them, so that nothing else has to be compiled
     if backend.name == "numpy":
         with uninterrupted():
-            operations = operations._replace(matmul=_bare_affine(dtype), add_outer=_bare_add_outer(dtype))
-    else:
-        mini_batches = backend.xp.permute_dims(plan.copied(rows), (0, 2, 1))
+            operations = operations._replace(**_blas_products(dtype))
+    n_full = len(x) // m
+    last = len(x) - n_full * m or m  # a workspace must not be empty, even if no mini-batch uses it
+    full_batches = _mini_batches(plan, x[: n_full * m], m)
+    short_batches = _mini_batches(plan, x[n_full * m :], last)  # one or none
     rng = np.random.default_rng(0)
     shapes = zip(sizes[1:], sizes[:-1], strict=True)
-    weights = tuple(plan.copied(rng.standard_normal(shape) * shape[1] ** -0.5) for shape in shapes)
+    weights = tuple(plan.array(rng.standard_normal(shape) * shape[1] ** -0.5) for shape in shapes)
     p = Parameters(weights, tuple(backend.columns(plan.block(0, 1)) for _ in weights))
-    ws = WorkspacePool(plan, operations, rows.shape[1]).workspace(rows.shape[1])
-    for delta in ws.deltas:
+    pool = WorkspacePool(plan, operations, m)
+    full, short = pool.workspace(m), pool.workspace(last)
+    for delta in full.deltas:
         delta[...] = 1e-3
-    return lambda: backend.run(products, operations, p, ws, mini_batches)
+    equation = forward_products if forward_only else epoch_products
+    return lambda: backend.run(equation, operations, p, full, short, full_batches, short_batches)
+
+
+def epoch_products(
+    ops: Operations, p: Parameters, full: Workspace, short: Workspace, full_batches: Array, short_batches: Array
+) -> None:
+    """Compute the products of feedforward, (BP2) and (BP4) for one mini-batch after another."""
+    for i in range(full_batches.shape[0]):
+        _multiply_forward(ops, p, full, full_batches[i, ...])
+        _multiply_backward(ops, p, full, full_batches[i, ...])
+    for i in range(short_batches.shape[0]):
+        _multiply_forward(ops, p, short, short_batches[i, ...])
+        _multiply_backward(ops, p, short, short_batches[i, ...])
+
+
+def forward_products(
+    ops: Operations, p: Parameters, full: Workspace, short: Workspace, full_batches: Array, short_batches: Array
+) -> None:
+    """Compute the products of feedforward for one mini-batch after another."""
+    for i in range(full_batches.shape[0]):
+        _multiply_forward(ops, p, full, full_batches[i, ...])
+    for i in range(short_batches.shape[0]):
+        _multiply_forward(ops, p, short, short_batches[i, ...])
+
+
+def _multiply_forward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
+    """Compute zˡ = Wˡ zˡ⁻¹ of each layer."""
+    ops.matmul(p.weights[0], x, ws.zs[0])
+    for l in range(1, len(p.weights)):
+        ops.matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
+
+
+def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
+    """Compute (Wˡ⁺¹)ᵀ δˡ⁺¹ down to the second layer, and Wˡ + α δˡ (zˡ⁻¹)ᵀ of each layer.
+
+    α is not 0, because BLAS would return at once.
+    """
+    for l in range(len(p.weights) - 2, -1, -1):
+        ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
+    ops.add_outer(-1e-9, ws.deltas[0], x, 1.0, p.weights[0])
+    for l in range(1, len(p.weights)):
+        ops.add_outer(-1e-9, ws.deltas[l], ws.zs[l - 1], 1.0, p.weights[l])
+
+
+def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
+    """Return rows as mini-batches of m examples, each in the form that the backend's operations take."""
+    batches = rows.reshape(-1, m, rows.shape[1])
+    if plan.backend.name == "numpy":
+        return batches
+    return plan.backend.xp.permute_dims(plan.array(batches), (0, 2, 1))
 
 
 @cache
-def _bare_affine(dtype: str) -> Any:
+def _blas_products(dtype: str) -> dict[str, Any]:
+    """Return the operations that are matrix products, compiled as calls of BLAS."""
     from numba import types
 
     from fastbp_kernels.cpu import blas
     from fastbp_kernels.cpu.jit_cache import compiled_kernel
 
     product = blas.whole_product(dtype)
+    block = types.Array(getattr(types, dtype), 2, "C")
 
-    def kernel(w: Any, a: Any, z: Any) -> None:
+    def matmul(w: Any, a: Any, z: Any) -> None:
         product(blas.TRANSPOSED, blas.AS_IT_IS, w.shape[1], 1.0, w, a, 0.0, z)
 
-    return compiled_kernel(kernel, types.void(*[types.Array(getattr(types, dtype), 2, "C")] * 3))
+    def matmul_transposed(w: Any, delta: Any, out: Any) -> None:
+        product(blas.AS_IT_IS, blas.AS_IT_IS, w.shape[0], 1.0, w, delta, 0.0, out)
 
-
-@cache
-def _bare_add_outer(dtype: str) -> Any:
-    from numba import types
-
-    from fastbp_kernels.cpu import blas
-    from fastbp_kernels.cpu.jit_cache import compiled_kernel
-
-    product = blas.whole_product(dtype)
-
-    def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
+    def add_outer(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
         product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
-    block = types.Array(getattr(types, dtype), 2, "C")
-    return compiled_kernel(kernel, types.void(types.float64, block, block, types.float64, block))
+    return {
+        "matmul": compiled_kernel(matmul, types.void(block, block, block)),
+        "matmul_transposed": compiled_kernel(matmul_transposed, types.void(block, block, block)),
+        "add_outer": compiled_kernel(add_outer, types.void(types.float64, block, block, types.float64, block)),
+    }

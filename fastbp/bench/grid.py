@@ -1,4 +1,4 @@
-"""What is measured: networks × mini-batch sizes, with how much effort each; and whether it fits into memory."""
+"""The grid that is measured: networks, mini-batch sizes, the number of repeats, and an estimate of the memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastbp.bench.timing import PAUSE
 from fastbp.errors import InputError, brief, whole_number
 
 _DEEP = ((784, 1024, 1024, 10), (784, 2048, 2048, 2048, 10))
@@ -14,76 +15,93 @@ _WIDTHS = (30, 100, 300, 1024)
 
 @dataclass(frozen=True)
 class Point:
-    """A network and a mini-batch size, to be trained on n examples in either of the dtypes."""
+    """A point of the grid: a network and a mini-batch size m, measured on n examples."""
 
     sizes: tuple[int, ...]
     m: int
     n: int
 
-    @property
-    def name(self) -> str:
-        """The layers, as they are written."""
-        return name_of(self.sizes)
+    def __str__(self) -> str:
+        return f"{name_of(self.sizes)} × {self.m}"
 
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How much to measure, and how often.
+    """What to measure, and how often.
 
-    Networks and mini-batch sizes; an epoch of about `flops`, of at most `examples`; rounds for `seconds` a point, but
-    `least` at the least and `most` at the most; before each floor and epoch a `pause` of seconds, for threads of what
-    was timed before, OpenBLAS's say, look for work a while. The machine: squares of at most `side` are multiplied,
-    `copied` bytes are copied.
+    Attributes
+    ----------
+    nets, mini_batch_sizes : tuple
+        The grid, where the user does not give another one.
+    epoch_flops : float
+        Floating-point operations in the products of one epoch, approximately. It determines the number of examples.
+    max_examples : int
+        Upper bound of the number of examples.
+    seconds : float
+        Time for the rounds of one point of the grid.
+    min_rounds, max_rounds : int
+        Bounds of the number of rounds, whatever time they take.
+    max_side : int
+        Upper bound of the size of the square matrices whose product gives the peak rate of the machine.
+    copy_bytes : int
+        Size of the array whose copy gives the memory bandwidth.
+    pause : float
+        Seconds to wait before each floor and each epoch, in which idle threads stop polling.
     """
 
     nets: tuple[tuple[int, ...], ...]
     mini_batch_sizes: tuple[int, ...]
-    flops: float
-    examples: int
+    epoch_flops: float
+    max_examples: int
     seconds: float
-    least: int
-    most: int
-    side: int = 8192
-    copied: int = 2**27  # several times the caches
+    min_rounds: int
+    max_rounds: int
+    max_side: int = 8192
+    copy_bytes: int = 2**27  # several times the size of the caches
     pause: float = 0.0
 
 
 QUICK = BenchSettings(
     tuple((784, width, 10) for width in (30, 256, 1024)), (10, 100, 1000),
-    flops=2e9, examples=10_000, seconds=1.0, least=3, most=9, pause=0.1,
+    epoch_flops=2e9, max_examples=10_000, seconds=1.0, min_rounds=3, max_rounds=9, pause=PAUSE,
 )  # fmt: skip
 FULL = BenchSettings(
     (*((784, width, 10) for width in _WIDTHS), *_DEEP), (10, 32, 100, 320, 1000, 3200),
-    flops=4e10, examples=50_000, seconds=8.0, least=5, most=15, pause=0.1,
+    epoch_flops=4e10, max_examples=50_000, seconds=8.0, min_rounds=5, max_rounds=15, pause=PAUSE,
 )  # fmt: skip
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """Return the sizes of a network's layers; raises `InputError`.
+    """Return the sizes of a network's layers from their text; raises `InputError`.
 
     >>> parse_sizes("784-30-10")
     (784, 30, 10)
     """
     parts = text.split("-")
     if len(parts) < 2 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
-        raise InputError(f"--sizes is {brief(text)}; wanted are whole numbers with '-' between, like 784-30-10")
+        raise InputError(f"--sizes must be two or more integers joined by '-', like 784-30-10, got {brief(text)}")
     return tuple(whole_number(f"--sizes {text}: layer {l}", int(part)) for l, part in enumerate(parts, 1))
 
 
 def points(
-    effort: BenchSettings, nets: Sequence[tuple[int, ...]] = (), mini_batch_sizes: Sequence[int] = ()
+    settings: BenchSettings, nets: Sequence[tuple[int, ...]] = (), mini_batch_sizes: Sequence[int] = ()
 ) -> list[Point]:
-    """Return the grid, smaller networks and mini-batches first; what is given takes the place of the effort's own."""
-    sizes_of_batches = [whole_number("--mini-batch-size", m) for m in mini_batch_sizes] or effort.mini_batch_sizes
+    """Return the points of the grid, smaller networks and mini-batches first.
+
+    Networks and mini-batch sizes that are given replace those of the settings.
+    """
+    batch_sizes = [whole_number("--mini-batch-size", m) for m in mini_batch_sizes] or settings.mini_batch_sizes
     return [
-        Point(sizes, m, _examples(sizes, m, effort))
-        for sizes in sorted(set(nets or effort.nets), key=flops_per_example)
-        for m in sorted(set(sizes_of_batches))
+        Point(sizes, m, _example_count(sizes, m, settings))
+        for sizes in sorted(set(nets or settings.nets), key=flops_per_example)
+        for m in sorted(set(batch_sizes))
     ]
 
 
 def flops_per_example(sizes: Sequence[int]) -> int:
-    """Return the operations of an example's products: 2 a weight forward, 2 for its gradient, 2 back but in layer 1.
+    """Return the floating-point operations in the products of one training example.
+
+    Each weight takes 2 in feedforward, 2 for its gradient and, except in the first layer of weights, 2 in (BP2).
 
     >>> flops_per_example([784, 30, 10])  # 4 · 784 · 30 + 6 · 30 · 10
     95880
@@ -93,10 +111,10 @@ def flops_per_example(sizes: Sequence[int]) -> int:
 
 
 def bytes_of(point: Point, dtype: str) -> int:
-    """Return an estimate of the memory that a point takes on one backend.
+    """Return an estimate of the memory that one backend needs for a point of the grid.
 
-    Examples as bytes and, for the bare products, as numbers. Weights of both, and a gradient with its temporaries, once
-    in float64 to compare with. Of a mini-batch z, a, δ and another temporary.
+    It counts the examples as bytes and, for the floor, as numbers; the weights of training and of the floor, and a
+    gradient with its temporaries, once in float64 for comparison; and z, a, δ and a temporary of one mini-batch.
     """
     item, inputs = np.dtype(dtype).itemsize, point.sizes[0]
     weights = sum(n * k for k, n in pairwise(point.sizes))
@@ -105,7 +123,7 @@ def bytes_of(point: Point, dtype: str) -> int:
 
 
 def name_of(sizes: Sequence[int]) -> str:
-    """Return the layers of a network as they are written.
+    """Return the sizes of a network's layers as one text.
 
     >>> name_of((784, 30, 10))
     '784-30-10'
@@ -113,7 +131,7 @@ def name_of(sizes: Sequence[int]) -> str:
     return "-".join(map(str, sizes))
 
 
-def _examples(sizes: Sequence[int], m: int, effort: BenchSettings) -> int:
-    """Return a multiple of m: what the effort allows, and three mini-batches at the least."""
-    wanted = min(effort.flops / flops_per_example(sizes), effort.examples)
-    return m * max(3, round(wanted / m))
+def _example_count(sizes: Sequence[int], m: int, settings: BenchSettings) -> int:
+    """Return a multiple of m within the bounds of the settings, but at least three mini-batches."""
+    n = min(settings.epoch_flops / flops_per_example(sizes), settings.max_examples)
+    return m * max(3, round(n / m))

@@ -1,4 +1,4 @@
-"""What a bench says: the machines, a table, the crossovers, what failed."""
+"""The text report of a benchmark: the machines, a table, the crossovers and the failures."""
 
 from collections.abc import Iterator
 
@@ -8,36 +8,39 @@ from fastbp.bench.results import Machine, Measurement, Results
 from fastbp.bench.timing import Spread
 from fastbp.errors import plural
 
-_COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "to plain", "to CPU")
+_COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "vs plain", "vs CPU")
 _WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
 _LEGEND = """\
-Medians, ± half the distance of the quartiles.
-step: one mini-batch of m, asked for from Python and waited for.
-examples/s: of whole epochs, shuffle and gather included.
-of floor: the time of the bare products by BLAS, on a GPU by cuBLAS, over that of the epoch.
-of peak: GFLOP/s over the best rate of a large square product.
-to plain: times as fast as plain NumPy expressions. to CPU: as the CPU's fastest backend."""
+Medians, ± half the interquartile range.
+step: update for one mini-batch of m examples, from the call in Python to its end.
+examples/s: training examples per second in whole epochs, with shuffling.
+of floor: time of the matrix products alone (BLAS; cuBLAS on a GPU), as a share
+  of the time of the epoch. It is a lower bound, unless fastbp's own products of
+  small matrices are faster than BLAS (more than 100%).
+of peak: GFLOP/s, as a share of the best rate of a large square product.
+vs plain: speedup over plain NumPy. vs CPU: over the CPU's fastest backend."""
 
 
 def report(results: Results) -> str:
-    """Return all that is to be said; the table is a network's name and 96 characters wide."""
-    lines = [line for machine in results.machines for line in _of_machine(machine)]
+    """Return the report. The table is 96 characters wide, plus the longest name of a network."""
+    lines = [line for machine in results.machines for line in _machine_lines(machine)]
     if results.no_gpu is not None:
-        lines.append(f"no GPU answered: {results.no_gpu}")
+        lines.append(f"no usable GPU: {results.no_gpu}")
     lines += ["", *_table(results), "", _LEGEND, ""] if results.measurements else []
     lines += _transfers(results)
     lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
-    lines += [f"{failure.backend} failed at {failure.what}: {failure.why}" for failure in results.failures]
+    lines += [f"{failure.backend} failed while measuring {failure.what}: {failure.why}" for failure in results.failures]
     return "\n".join(lines).rstrip("\n")
 
 
-def _of_machine(machine: Machine) -> Iterator[str]:
+def _machine_lines(machine: Machine) -> Iterator[str]:
     rates = " and ".join(f"{rate / 1e9:,.0f} in {dtype}" for dtype, rate in machine.gemm_flops_per_second.items())
     yield f"{machine.where}: {machine.device}"
-    yield f"  products, GFLOP/s: {rates}; copies: {machine.copy_bytes_per_second / 1e9:,.1f} GB/s"
+    yield f"  matrix products, GFLOP/s: {rates}; copies: {machine.copy_bytes_per_second / 1e9:,.1f} GB/s"
     launch, to, back = machine.launch_seconds, machine.to_device_bytes_per_second, machine.from_device_bytes_per_second
     if launch is not None and to is not None and back is not None:
-        yield f"  a launch: {_time(launch.median)}; transfers: {to / 1e9:.1f} GB/s there, {back / 1e9:.1f} GB/s back"
+        transfers = f"{to / 1e9:.1f} GB/s to it, {back / 1e9:.1f} GB/s back"
+        yield f"  kernel launch: {_time(launch.median)}; transfers: {transfers}"
 
 
 def _table(results: Results) -> Iterator[str]:
@@ -60,14 +63,14 @@ def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
         f"{m.mini_batch_size:,}",
         m.backend,
         _time(m.step_seconds.median),
-        _noise(m.step_seconds),
+        _half_range(m.step_seconds),
         f"{m.examples_per_second:,.0f}",
-        _noise(m.epoch_seconds),
+        _half_range(m.epoch_seconds),
         f"{m.flops_per_second / 1e9:,.1f}",
         f"{m.floor_seconds.median / m.epoch_seconds.median:.0%}",
         "–" if peak is None else f"{m.flops_per_second / peak:.0%}",
-        _times(plain, m.epoch_seconds),
-        "–" if m.where == ON_CPU else _times(cpu, m.epoch_seconds),
+        _speedup(plain, m.epoch_seconds),
+        "–" if m.where == ON_CPU else _speedup(cpu, m.epoch_seconds),
     )
 
 
@@ -79,24 +82,22 @@ def _line(first: str, cells: tuple[str, ...]) -> str:
 
 
 def _transfers(results: Results) -> Iterator[str]:
-    """Yield a line for each network on each GPU, of the point with the most examples: the file has them all."""
+    """Yield a line for each network on each GPU, for the point with the most examples. The file has all of them."""
     for backend, net in dict.fromkeys((m.backend, m.net) for m in results.measurements if m.transfers is not None):
         points = [m for m in results.measurements if (m.backend, m.net) == (backend, net)]
         m = max(points, key=lambda m: m.examples)
         if (sent := m.transfers) is not None:
-            data = (
-                f"{m.examples:,} examples are {_bytes(sent.data_bytes)}, sent once in {_time(sent.data_seconds.median)}"
-            )
-            there, back = _bytes(sent.epoch_bytes_to_device), _bytes(sent.epoch_bytes_from_device)
+            data = f"{m.examples:,} examples ({_bytes(sent.data_bytes)}) sent once in {_time(sent.data_seconds.median)}"
+            to, back = _bytes(sent.epoch_bytes_to_device), _bytes(sent.epoch_bytes_from_device)
             count = plural(sent.epoch_transfers, "transfer")
-            yield f"{backend} on {net}: {data}; an epoch {there} there, {back} back, {count}"
+            yield f"{backend} on {net}: {data}; per epoch {to} sent, {back} back, {count}"
 
 
-def _noise(seconds: Spread) -> str:
+def _half_range(seconds: Spread) -> str:
     return f"±{(seconds.high - seconds.low) / 2 / seconds.median:.0%}"
 
 
-def _times(other: Spread | None, own: Spread) -> str:
+def _speedup(other: Spread | None, own: Spread) -> str:
     if other is None:
         return "–"
     ratio = other.median / own.median

@@ -1,4 +1,4 @@
-"""What was measured, as one file of JSON: written whole or not at all, and read back with nothing taken on trust."""
+"""The results of a benchmark, and their JSON file, whose content is checked when it is read."""
 
 import dataclasses
 import json
@@ -11,15 +11,17 @@ from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.grid import flops_per_example, name_of
 from fastbp.bench.timing import Spread
 from fastbp.errors import InputError, brief
-from fastbp.files.tensors import StrPath, json_object, open_regular, read_bounded, reading, write_whole
+from fastbp.files.atomic import write_atomically
+from fastbp.files.bounded_reading import StrPath
+from fastbp.files.reading import json_object, open_regular, read_bounded, reading
 
 KIND, VERSION = "fastbp-bench", 1
-_LARGEST = 2**22  # bytes: some 3,000 measurements; whatever is in them, reading takes at most 50 times as much memory
+_MAX_BYTES = 2**22  # about 3,000 measurements; reading takes at most 50 times as much memory, whatever they contain
 
 
 @dataclass(frozen=True)
 class Transfers:
-    """What went to a device and back: data once, with the seconds that took; then in each epoch."""
+    """Transfers to a GPU and back: the data, sent once, and the seconds that took; then those of each epoch."""
 
     data_bytes: int
     data_seconds: Spread
@@ -30,7 +32,10 @@ class Transfers:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the CPU, or a GPU, can do. A launch is one of many that are waited for together; the CPU has none."""
+    """The peak rates of the CPU or of a GPU.
+
+    A kernel launch is timed as one of many in a row. The CPU has none, and no transfers.
+    """
 
     where: str
     device: str
@@ -43,10 +48,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A backend on a network and a mini-batch size.
+    """The timings of one backend on one network and mini-batch size.
 
-    A step is one mini-batch, asked for from Python and waited for; an epoch n examples as `Network.train` goes through
-    them, shuffled; the floor the bare products of an epoch.
+    A step is the update for one mini-batch, from the call in Python until it is complete. An epoch is one of
+    `Network.train`: all examples, shuffled. The floor is the time of the epoch's matrix products alone.
     """
 
     backend: str
@@ -61,28 +66,28 @@ class Measurement:
 
     @property
     def net(self) -> str:
-        """The layers, as they are written."""
+        """The sizes of the layers, as one text."""
         return name_of(self.sizes)
 
     @property
     def point(self) -> tuple[str, int]:
-        """The network and the mini-batch size, which several backends share."""
+        """The network and the mini-batch size: a point of the grid, which several backends share."""
         return self.net, self.mini_batch_size
 
     @property
     def examples_per_second(self) -> float:
-        """Examples trained on in a second."""
+        """Training examples per second, in whole epochs."""
         return self.examples / self.epoch_seconds.median
 
     @property
     def flops_per_second(self) -> float:
-        """Operations of the products in a second, of which the rest of an epoch needs none to speak of."""
+        """Floating-point operations per second in the matrix products; those of the rest of an epoch are negligible."""
         return flops_per_example(self.sizes) * self.examples_per_second
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A backend that could not do something, and why."""
+    """A backend that failed, what was being measured, and why it failed."""
 
     backend: str
     what: str
@@ -91,7 +96,7 @@ class Failure:
 
 @dataclass
 class Results:
-    """A run: when, how and on what, and what came of it; `complete` unless it was stopped. Units are in the names."""
+    """A run of the benchmark. It is `complete` unless it was stopped. Names end in the unit."""
 
     date: str
     command: str
@@ -107,7 +112,7 @@ class Results:
     failures: list[Failure] = field(default_factory=list)
 
     def fastest_on_cpu(self) -> dict[tuple[str, int], Spread]:
-        """Return the seconds of an epoch of the CPU's fastest backend at each point."""
+        """Return the seconds per epoch of the CPU's fastest backend at each point of the grid."""
         fastest: dict[tuple[str, int], Spread] = {}
         for m in self.measurements:
             if m.where == ON_CPU and (m.point not in fastest or m.epoch_seconds.median < fastest[m.point].median):
@@ -115,53 +120,53 @@ class Results:
         return fastest
 
     def peak(self, where: str) -> float | None:
-        """Return the best rate of products in the run's dtype, or None if that was not reached."""
+        """Return the peak rate of matrix products in the dtype of the run, or None if it was not measured."""
         rates = [machine.gemm_flops_per_second.get(self.dtype) for machine in self.machines if machine.where == where]
         return rates[0] if rates else None
 
 
 def write_results(path: StrPath, results: Results) -> None:
-    """Write results to a file, whole or not at all."""
+    """Write results to a file, atomically."""
     text = json.dumps({"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}, indent=1, ensure_ascii=False)
-    with write_whole(path) as file:
-        file.write(text.encode(errors="backslashreplace") + b"\n")  # of a path that is not UTF-8, JSON's own escapes
+    with write_atomically(path) as file:
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # escapes for a path that is not UTF-8
 
 
 def read_results(path: StrPath) -> Results:
-    """Return the results in a file; raises `InputError`, one line, for any that `write_results` did not write."""
+    """Return the results in a file, or raise `InputError` for any file that `write_results` did not write."""
     with reading(path), open_regular(path) as file:
-        content = json_object("content", read_bounded(file, _LARGEST))
+        content = json_object("content", read_bounded(file, _MAX_BYTES))
         if content.pop("kind", None) != KIND:
-            raise InputError("it holds no results of a bench; wanted is what `fastbp bench --json` writes")
+            raise InputError("it does not hold benchmark results; expected a file that `fastbp bench --json` wrote")
         if content.pop("version", None) != VERSION:
-            raise InputError(f"its results are of another version; this fastbp reads version {VERSION}")
-        results: Results = _as_type(Results, content, "content")
+            raise InputError(f"its results have another version; this fastbp reads version {VERSION}")
+        results: Results = _decode(Results, content, "content")
         for measured in results.measurements:
             if len(measured.sizes) < 2 or not all((*measured.sizes, measured.mini_batch_size, measured.examples)):
                 given = f"{brief(measured.sizes)} × {measured.mini_batch_size}"
-                raise InputError(f"its measurements are damaged: {given}")
+                raise InputError(f"its measurements are damaged: layer sizes and counts must be positive, got {given}")
         return results
 
 
-def _as_type(wanted: Any, value: Any, name: str) -> Any:
-    """Return a value of JSON as a type, field by field, or raise `InputError` with the name of what is not of it."""
-    if get_origin(wanted) is UnionType:  # T | None
-        return None if value is None else _as_type(get_args(wanted)[0], value, name)
-    if dataclasses.is_dataclass(wanted):
-        hints = get_type_hints(wanted)
+def _decode(expected: Any, value: Any, name: str) -> Any:
+    """Return a JSON value and all that it contains as the expected type; raises `InputError` with the field's name."""
+    if get_origin(expected) is UnionType:  # T | None
+        return None if value is None else _decode(get_args(expected)[0], value, name)
+    if dataclasses.is_dataclass(expected):
+        hints = get_type_hints(expected)
         if not isinstance(value, dict) or value.keys() != hints.keys():
-            raise InputError(f"its {name} is damaged: wanted are {', '.join(hints)}")
-        return wanted(**{key: _as_type(hint, value[key], key) for key, hint in hints.items()})  # type: ignore[operator]
-    if (kind := get_origin(wanted)) in (list, tuple) and isinstance(value, list):
-        return kind(_as_type(get_args(wanted)[0], entry, name) for entry in value)
+            raise InputError(f"its {name} is damaged: expected an object with the keys {', '.join(hints)}")
+        return expected(**{key: _decode(hint, value[key], key) for key, hint in hints.items()})  # type: ignore[operator]
+    if (kind := get_origin(expected)) in (list, tuple) and isinstance(value, list):
+        return kind(_decode(get_args(expected)[0], entry, name) for entry in value)
     if kind is dict and isinstance(value, dict):
-        return {key: _as_type(get_args(wanted)[1], entry, name) for key, entry in value.items()}
-    if wanted is float and type(value) in (int, float) and 0 < value <= sys.float_info.max:  # NaN is not
+        return {key: _decode(get_args(expected)[1], entry, name) for key, entry in value.items()}
+    if expected is float and type(value) in (int, float) and 0 < value <= sys.float_info.max:  # false for NaN
         return float(value)
-    if wanted is int and type(value) is int and 0 <= value < 2**63:
+    if expected is int and type(value) is int and 0 <= value < 2**63:
         return value
-    if wanted is str and type(value) is str:
+    if expected is str and type(value) is str:
         return value.encode(errors="backslashreplace").decode()  # a lone surrogate could not be printed
-    if wanted is bool and type(value) is bool:
+    if expected is bool and type(value) is bool:
         return value
     raise InputError(f"its {name} is damaged: {brief(value)}")

@@ -1,4 +1,4 @@
-"""A bench from beginning to end: what can be refused is refused first; what was measured is kept, come what may."""
+"""Run `fastbp bench`: check all arguments, measure, save, report and draw."""
 
 import datetime
 import shlex
@@ -7,54 +7,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastbp.backends.environment import information
-from fastbp.bench import candidates, grid
-from fastbp.bench.candidates import Candidate
+from fastbp.bench import grid
+from fastbp.bench.candidates import (
+    Candidate,
+    available_memory,
+    check_memory,
+    choose_candidates,
+    cpu_count,
+    cpu_name,
+)
 from fastbp.bench.charts import save_chart
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.measure import measure
 from fastbp.bench.report import report
 from fastbp.bench.results import Results, read_results, write_results
 from fastbp.errors import plural
+from fastbp.files.atomic import check_target
+from fastbp.files.bounded_reading import StrPath
 from fastbp.files.outputs import Outputs, warn
-from fastbp.files.tensors import StrPath, check_target
 from fastbp.parameters import dtype_name
 from fastbp.plots.learning_curves import check_picture
 from fastbp.training.progress import stages
 
 
 def bench(
-    effort: BenchSettings, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
-    json: StrPath | None, plot: Path | None, among: Sequence[Candidate] | None = None,
+    settings: BenchSettings, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
+    json: StrPath | None, plot: Path | None, candidates: Sequence[Candidate] | None = None,
 ) -> int:  # fmt: skip
-    """Measure, write files and print; return the exit code.
+    """Measure, write the files and print the report; return the exit code.
 
-    That is 0, 1 if nothing could be measured, 2 if an output failed, 130 after Ctrl-C, or 141 if nothing reads standard
-    output any more. The results are saved first, and no output that fails keeps the others from being made.
+    The exit code is 0, or 1 if nothing could be measured, 2 if an output failed, 130 after Ctrl-C, and 141 if standard
+    output is a pipe that is no longer read. Arguments are checked before anything is measured. The results are saved
+    first, and an output that fails does not prevent the others.
 
-    `among` takes the place of the backends of those names.
+    `candidates` replaces the backends with the given names.
     """
-    points = grid.points(effort, [grid.parse_sizes(text) for text in nets], mini_batch_sizes)
+    points = grid.points(settings, [grid.parse_sizes(text) for text in nets], mini_batch_sizes)
     dtype = dtype_name(dtype)
     no_gpu = None
-    if among is None:
-        among, no_gpu = candidates.choose_candidates(names)
-    candidates.check_memory(points, dtype, among)
+    if candidates is None:
+        candidates, no_gpu = choose_candidates(names)
+    check_memory(points, dtype, candidates)
     _check_files(json, plot)
-    results = _begun(dtype, no_gpu)
-    backends = ", ".join(contender.name for contender in among)
+    results = _new_results(dtype, no_gpu)
+    backends = ", ".join(candidate.name for candidate in candidates)
     outputs = Outputs()
     outputs.print(f"{plural(len(points), 'point')} in {dtype} on {backends}")
     if outputs.code and json is None and plot is None:
-        return outputs.code  # nothing would be left of what was measured
+        return outputs.code  # the results could be neither printed nor saved
     try:
-        with stages(len(points) + len({contender.where for contender in among})) as tell:
-            measure(among, points, effort, results, tell)
-        saved = _saved(results, json, outputs)
+        with stages(len(points) + len({candidate.where for candidate in candidates})) as report_stage:
+            measure(candidates, points, settings, results, report_stage)
+        saved = _save(results, json, outputs)
     except KeyboardInterrupt:
         outputs.stopped()
         done = len({m.point for m in results.measurements})
         warn(f"stopped by Ctrl-C: {done} of {plural(len(points), 'point')} measured")
-        saved = _saved(results, json, outputs)
+        saved = _save(results, json, outputs)
     outputs.print(report(results))
     if saved:
         outputs.print(f"results in {json}")
@@ -62,20 +71,22 @@ def bench(
     return outputs.code or (0 if results.measurements else 1)
 
 
-def show_again(source: StrPath, plot: Path | None) -> int:
-    """Print, and draw, the results of an earlier bench; return the exit code, as `bench` does."""
+def show_saved_results(source: StrPath, plot: Path | None) -> int:
+    """Print and draw the results of an earlier benchmark; return the exit code, as `bench` does."""
     results = read_results(source)
     _check_files(None, plot)
-    said = "" if results.complete else ", stopped before its end"
+    stopped = "" if results.complete else ", stopped before its end"
     outputs = Outputs()
-    outputs.print(f"measured {results.date} on {results.processor}, {results.cores} cores, by {results.command}{said}")
+    outputs.print(
+        f"measured {results.date} on {results.processor}, {results.cores} cores, with {results.command}{stopped}"
+    )
     outputs.print(report(results))
     _draw(results, plot, outputs)
     return outputs.code
 
 
-def _saved(results: Results, json: StrPath | None, outputs: Outputs) -> bool:
-    """Save results if that was asked for, and return whether it was done."""
+def _save(results: Results, json: StrPath | None, outputs: Outputs) -> bool:
+    """Save the results if a file is given; return whether they were saved."""
     return json is not None and outputs.attempt("save the results", write_results, json, results)
 
 
@@ -91,14 +102,14 @@ def _check_files(json: StrPath | None, plot: Path | None) -> None:
         check_picture(plot)
 
 
-def _begun(dtype: str, no_gpu: str | None) -> Results:
+def _new_results(dtype: str, no_gpu: str | None) -> Results:
     return Results(
         date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         command=shlex.join(["fastbp", *sys.argv[1:]]),
         dtype=dtype,
-        processor=candidates.processor(),
-        cores=candidates.cores(),
-        memory_bytes=candidates.memory(),
-        information={name: said for name, said in information().items() if name != "compiled code"},
+        processor=cpu_name(),
+        cores=cpu_count(),
+        memory_bytes=available_memory(),
+        information={name: text for name, text in information().items() if name != "compiled code"},
         no_gpu=no_gpu,
     )

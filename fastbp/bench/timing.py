@@ -1,4 +1,4 @@
-"""How a piece of work is timed: by its backend's clock, waited for, many times over; the median with its quartiles."""
+"""Timing: the clock of a backend, the median of repeated measurements, and its quartiles."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -7,13 +7,15 @@ from typing import Any
 
 from fastbp.operations import Backend
 
+PAUSE = 0.1  # seconds before a measurement, in which idle threads stop polling; those of OpenBLAS poll for 0.05 s
+
 Clock = Callable[[], float]
-"""Returns seconds, from a moment of its own on."""
+"""Returns seconds since a moment that is fixed for the clock."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of so many repeats, in seconds, and the quartiles, between which half of them lie."""
+    """The median of repeated measurements and their lower and upper quartiles. Times are in seconds."""
 
     median: float
     low: float
@@ -21,7 +23,7 @@ class Spread:
     repeats: int
 
     def below(self, other: "Spread") -> bool:
-        """Return whether this is less beyond the noise: its upper quartile below the other's lower.
+        """Return whether this is clearly smaller: its upper quartile is below the other's lower quartile.
 
         >>> Spread(1.0, 0.9, 1.1, 5).below(Spread(1.3, 1.2, 1.4, 5))
         True
@@ -30,7 +32,7 @@ class Spread:
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """Return the median and the quartiles of samples.
+    """Return the median and the quartiles of the samples.
 
     >>> spread([4.0, 1.0, 2.0, 3.0, 10.0])
     Spread(median=3.0, low=2.0, high=4.0, repeats=5)
@@ -42,7 +44,9 @@ def spread(samples: Sequence[float]) -> Spread:
 
 
 def timed(backend: Backend, clock: Clock, work: Callable[[], Any]) -> float:
-    """Return the seconds that work takes, whatever the backend had still to do done before, and all of its own after.
+    """Return the seconds that `work` takes.
+
+    Work that the backend had queued before is completed first and not counted. All that `work` queues is counted.
 
     >>> from fastbp import backends
     >>> ticks = iter([1.0, 3.5])

@@ -1,1 +1,1 @@
-"""Plots, with matplotlib (the extra `plot`). They take values, such as a `History`, and know no `Network`."""
+"""Plots of values such as a `History`. They need matplotlib, the extra `plot`, and do not depend on `Network`."""

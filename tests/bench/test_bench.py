@@ -1,4 +1,4 @@
-"""`fastbp bench`: its logic on made-up timings, all of it on backends with a clock of their own, once for real."""
+"""Tests of `fastbp bench`: the logic on made-up timings, everything on stand-ins with a model clock, and real runs."""
 
 import dataclasses
 import errno
@@ -12,7 +12,7 @@ import sys
 from itertools import pairwise
 
 import pytest
-from bench_stand_ins import Modelled, contender, cpu, gpu
+from bench_stand_ins import Modelled, candidate, cpu, gpu
 from commands import FASTBP
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,13 +29,15 @@ from fastbp.cli import fastbp
 from fastbp.errors import InputError
 
 NETS, BATCHES = ["20-8-5", "20-64-5"], [10, 100, 1000]
-TINY = BenchSettings((), (), flops=1e4, examples=50, seconds=0.0, least=3, most=3, side=64, copied=2**16)
+TINY = BenchSettings(
+    (), (), epoch_flops=1e4, max_examples=50, seconds=0.0, min_rounds=3, max_rounds=3, max_side=64, copy_bytes=2**16
+)
 
 
-def bench(among, folder=None, nets=NETS, batches=BATCHES, dtype="float64"):
-    """Return the exit code and the results, which have been through a file."""
+def bench(candidates, folder=None, nets=NETS, batches=BATCHES, dtype="float64"):
+    """Run a benchmark; return the exit code and the results as read from the file."""
     path = None if folder is None else folder / "out.json"
-    code = run.bench(TINY, [], dtype, nets, batches, path, None, among)
+    code = run.bench(TINY, [], dtype, nets, batches, path, None, candidates)
     return code, None if path is None else read_results(path)
 
 
@@ -55,7 +57,7 @@ def pairs(cpu_seconds, gpu_seconds, noise=0.0):
     return [Pair(str(i), took(c, noise), took(g, noise)) for i, (c, g) in enumerate(both)]
 
 
-# ---- what is said of timings
+# ---- evaluation of timings
 
 
 @pytest.mark.parametrize(
@@ -72,13 +74,13 @@ def pairs(cpu_seconds, gpu_seconds, noise=0.0):
         ([1.0, 0.5, 0.5, 0.5], 0.1, "wins from 1 on; too close to call at 0"),
     ],
 )
-def test_the_crossover_of_made_up_timings(gpu_seconds, noise, said):
+def test_crossover_of_made_up_timings(gpu_seconds, noise, said):
     assert str(crossover(pairs([1.0] * 4, gpu_seconds, noise))) == said
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8), st.floats(0.0, 0.3), st.randoms())
-def test_the_crossover_of_ratios_that_only_fall_is_the_first_clear_win(ratios, noise, random):
-    """However fast the whole, and whatever the noise: a start is a win beyond it, and nothing after is a loss."""
+def test_crossover_of_decreasing_ratios_is_the_first_clear_win(ratios, noise, random):
+    """Whatever the speed and the noise: the start is a win that exceeds the noise, and no loss follows."""
     ratios.sort(reverse=True)
     scale = [random.uniform(0.1, 10.0) for _ in ratios]
     found = crossover(pairs(scale, [s * r for s, r in zip(scale, ratios, strict=True)], noise))
@@ -100,22 +102,22 @@ def test_every_point_is_a_win_a_loss_or_a_tie(timings):
         assert not [at for at in losses if int(at) > int(found.start)]
 
 
-def test_a_spread_is_the_median_and_the_quartiles():
+def test_spread_is_the_median_and_the_quartiles():
     assert spread([5.0, 1.0, 3.0, 2.0, 4.0]) == Spread(3.0, 2.0, 4.0, 5)
     assert spread([7.0]) == Spread(7.0, 7.0, 7.0, 1)
 
 
-def test_operations_are_those_of_the_products():
+def test_flops_per_example_are_those_of_the_products():
     sizes = [7, 5, 3, 2]
-    products = [2 * n * k for k, n in pairwise(sizes)]  # one of each forward, one for the gradient, back but in layer 1
+    products = [2 * n * k for k, n in pairwise(sizes)]  # forward, gradient, and backward except in layer 1
     assert grid.flops_per_example(sizes) == 2 * sum(products) + sum(products[1:])
 
 
-# ---- the whole of it, by the model's clock
+# ---- complete runs with the model clock
 
 
-def test_times_are_those_of_the_model(results):
-    """15 launches a step of two layers with biases: 3 gathers, 2 + 1 + 2 products, 2 σ, 1 δ, 1 σ′, 2 b, 1 cost."""
+def test_times_agree_with_the_model(results):
+    """A step of two layers with biases has 15 launches: 3 gathers, 2 + 1 + 2 products, 2 σ, 1 δ, 1 σ′, 2 b, 1 cost."""
     for m in results.measurements:
         launch, rate, link = (1e-6, 1e9, None) if m.where == "CPU" else (20e-6, 1e12, 1e10)
         inputs, hidden, outputs = m.sizes
@@ -129,7 +131,7 @@ def test_times_are_those_of_the_model(results):
         assert m.step_seconds.low == pytest.approx(m.step_seconds.high)
 
 
-def test_machines_are_those_of_the_model(results):
+def test_peak_rates_agree_with_the_model(results):
     on_cpu, on_gpu = results.machines
     assert on_cpu.gemm_flops_per_second["float64"] == pytest.approx(4 * 64**3 / (2e-6 + 4 * 64**3 / 1e9))
     assert on_gpu.gemm_flops_per_second["float32"] == pytest.approx(4 * 64**3 / (40e-6 + 4 * 64**3 / 1e12))
@@ -139,11 +141,11 @@ def test_machines_are_those_of_the_model(results):
     assert on_gpu.to_device_bytes_per_second == on_gpu.from_device_bytes_per_second == pytest.approx(1e10)
 
 
-def test_the_crossover_is_where_the_model_has_it(results):
-    """285 µs of launches more, against 0.999 ns less an operation: 2.9e5 operations a mini-batch."""
+def test_crossover_agrees_with_the_model(results):
+    """A step needs 285 µs more on the GPU, and an operation 0.999 ns less: break-even at 2.9e5 operations per step."""
     said = {fixed: str(found) for backend, fixed, found in crossovers(results) if backend == "stand-in"}
     assert said == {
-        "20-8-5": "wins from 1,000 on",  # 880 operations an example
+        "20-8-5": "wins from 1,000 on",  # 880 operations per example
         "20-64-5": "wins from 100 on",  # 7,040
         "mini-batches of 10": "wins nowhere",
         "mini-batches of 100": "wins from 20-64-5 on",
@@ -152,21 +154,21 @@ def test_the_crossover_is_where_the_model_has_it(results):
     assert "stand-in on 20-64-5: the GPU wins from 100 on" in report(results).splitlines()
 
 
-def test_transfers_are_counted_apart(results):
+def test_transfers_are_counted(results):
     for m in results.measurements:
         if m.where == "CPU":
             assert m.transfers is None
             continue
         n, inputs, outputs = m.examples, m.sizes[0], m.sizes[-1]
-        assert m.transfers.data_bytes == n * inputs + n * outputs * 8  # bytes as bytes
+        assert m.transfers.data_bytes == n * inputs + n * outputs * 8  # the inputs stay bytes
         assert m.transfers.data_seconds.median == pytest.approx(m.transfers.data_bytes / 1e10)
         assert m.transfers.epoch_bytes_to_device == 8 * n
         assert m.transfers.epoch_transfers == 1
     assert "back, 1 transfer\n" in report(results)
 
 
-def test_a_row_of_the_table_is_what_one_works_out_by_hand(results):
-    """20-8-5 × 10: 880 operations an example, a step 15 + 8.8 µs, its products 5 + 8.8 µs; on the GPU 300.0088 µs."""
+def test_rows_of_the_table_against_a_calculation_by_hand(results):
+    """20-8-5 × 10: 880 operations per example, 15 + 8.8 µs per step, products 5 + 8.8 µs; on the GPU 300.0088 µs."""
     lines = report(results).splitlines()
     on_cpu = next(line for line in lines if line.startswith("20-8-5 "))
     words = on_cpu.split()
@@ -179,7 +181,7 @@ def test_a_row_of_the_table_is_what_one_works_out_by_hand(results):
     assert max(map(len, lines)) <= 110
 
 
-def test_plain_numpy_is_what_the_others_are_compared_with(tmp_path):
+def test_speedups_over_plain_numpy_and_over_the_cpu(tmp_path):
     _, results = bench([cpu(name="numpy-plain"), gpu()], tmp_path, ["20-64-5"], [1000])
     assert [line.split()[-2:] for line in report(results).splitlines() if "±0%" in line] == [
         ["1×", "–"],
@@ -187,7 +189,7 @@ def test_plain_numpy_is_what_the_others_are_compared_with(tmp_path):
     ]
 
 
-def test_all_that_was_measured_comes_back_from_the_file(results, tmp_path):
+def test_results_round_trip_through_the_file(results, tmp_path):
     write_results(tmp_path / "again.json", results)
     assert read_results(tmp_path / "again.json") == results
     assert results.complete
@@ -196,7 +198,7 @@ def test_all_that_was_measured_comes_back_from_the_file(results, tmp_path):
     assert {"NumPy", "Numba", "BLAS", "Python", "fastbp"} <= set(written["information"])
     assert written["processor"]
     assert written["cores"] >= 1
-    assert "compiled code" not in written["information"]  # a folder of somebody's home
+    assert "compiled code" not in written["information"]  # a folder in the user's home
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -215,33 +217,38 @@ def test_the_chart_shows_what_was_measured(results):
     panels = {panel.get_title(): {line.get_label(): line for line in panel.get_lines()} for panel in axes}
     for sizes in ((20, 8, 5), (20, 64, 5)):
         lines = panels["-".join(map(str, sizes))]
-        assert set(lines) == {"slow-numbers", "stand-in", "bare products, CPU", "bare products, stand-in"}
+        assert set(lines) == {
+            "slow-numbers",
+            "stand-in",
+            "matrix products alone, CPU",
+            "matrix products alone, stand-in",
+        }
         on_gpu = [m for m in results.measurements if m.sizes == sizes and m.backend == "stand-in"]
         assert lines["stand-in"].get_xdata().tolist() == BATCHES
         assert lines["stand-in"].get_ydata() == pytest.approx([m.examples_per_second for m in on_gpu])
-    looks = [(line.get_linestyle(), line.get_marker()) for name, line in lines.items() if not name.startswith("bare")]
-    assert len(set(looks)) == len(looks)  # apart without colour
+    looks = [(line.get_linestyle(), line.get_marker()) for name, line in lines.items() if not name.startswith("matrix")]
+    assert len(set(looks)) == len(looks)  # distinguishable without colour
     shares = axes[2].get_lines()[1].get_ydata()
     wanted = [m.flops_per_second / results.peak("stand-in") for m in results.measurements if m.backend == "stand-in"]
     assert shares == pytest.approx(wanted[:3])
 
 
 @pytest.mark.cuda
-def test_the_cuda_backend_goes_through_all_of_it_on_a_stand_in(tmp_path):
-    """Whatever it asks of its device takes a µs: launches, products, memory, transfers and waiting."""
+def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
+    """Each call of the device takes 1 µs: launches, products, memory, transfers and synchronization."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
     from gpu_stand_in import StandIn
 
     backend = StandIn()
-    clock = lambda: 1e-6 * len(backend.device.asked)
-    among = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
-    small = dataclasses.replace(TINY, flops=2e3, examples=8, side=4, copied=2**8)
-    assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, among) == 0
+    clock = lambda: 1e-6 * len(backend.device.calls)
+    candidates = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    small = dataclasses.replace(TINY, epoch_flops=2e3, max_examples=8, max_side=4, copy_bytes=2**8)
+    assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, candidates) == 0
     results = read_results(tmp_path / "out.json")
     (machine,), (m,) = results.machines, results.measurements
-    assert machine.launch_seconds.median == pytest.approx(1.01e-6)  # with the waiting at the end of a hundred
+    assert machine.launch_seconds.median == pytest.approx(1.01e-6)  # with one synchronization per hundred
     assert m.examples == 12
-    assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches, and waiting
+    assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches and a synchronization
     assert m.floor_seconds.median == pytest.approx((5 * 3 + 1) * 1e-6)
     sent = m.transfers
     assert sent.data_bytes == 12 * 6 + 12 * 3 * 4
@@ -249,7 +256,7 @@ def test_the_cuda_backend_goes_through_all_of_it_on_a_stand_in(tmp_path):
     assert sent.epoch_bytes_to_device == 8 * 12 + sent.epoch_bytes_from_device
 
 
-# ---- what goes wrong
+# ---- failures
 
 
 class Failing(Modelled):
@@ -267,14 +274,14 @@ class Failing(Modelled):
 
 
 class Wrong(Modelled):
-    """Has the gradient of one layer wrong by a tenth."""
+    """Computes the gradient of one layer with an error of a tenth."""
 
     def gemm(self, alpha, a, b, beta, c):
         super().gemm(1.1 * alpha if c.shape == (8, 20) else alpha, a, b, beta, c)
 
 
 class Stopped(Modelled):
-    """Is stopped by Ctrl-C as it comes to mini-batches of 1,000."""
+    """Raises KeyboardInterrupt at mini-batches of 1,000."""
 
     def operations(self, *arguments, **options):
         operations = super().operations(*arguments, **options)
@@ -294,24 +301,27 @@ def test_a_backend_that_fails_is_reported_and_the_others_are_measured(tmp_path, 
     assert [(m.backend, m.mini_batch_size) for m in results.measurements] == [
         ("slow-numbers", 10), ("stand-in", 10), ("slow-numbers", 100), ("slow-numbers", 1000), ("stand-in", 1000),
     ]  # fmt: skip
-    assert "stand-in failed at 20-8-5 × 100: RuntimeError: out of memory\n" in capsys.readouterr().out
+    assert "stand-in failed while measuring 20-8-5 × 100: RuntimeError: out of memory\n" in capsys.readouterr().out
 
 
-def test_a_backend_that_fails_at_all_is_left_out(tmp_path, capsys):
+def test_a_backend_that_fails_everywhere_is_left_out(tmp_path, capsys):
     class Broken(Modelled):
         def operations(self, *arguments, **options):
             raise RuntimeError("no")
 
     code, results = bench([cpu(Broken, "broken"), cpu(), gpu(Broken)], tmp_path, ["20-8-5"], [10])
     assert (code, len(results.machines), len(results.measurements)) == (0, 1, 1)
-    assert "stand-in failed at the machine: RuntimeError: no" in capsys.readouterr().out
+    assert "stand-in failed while measuring the machine: RuntimeError: no" in capsys.readouterr().out
     assert bench([gpu(Broken)], None, ["20-8-5"], [10])[0] == 1  # nothing could be measured
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_backend_that_computes_something_else_is_not_timed(dtype, capsys):
+def test_a_backend_with_a_wrong_gradient_is_not_timed(dtype, capsys):
     assert bench([gpu(Wrong)], None, ["20-8-5"], [10], dtype)[0] == 1
-    assert "stand-in failed at 20-8-5 × 10: its gradient is not that of plain" in capsys.readouterr().out
+    assert (
+        "stand-in failed while measuring 20-8-5 × 10: its gradient does not agree with that of plain"
+        in capsys.readouterr().out
+    )
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys):
@@ -325,11 +335,11 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, capsys):
     assert "stopped by Ctrl-C: 2 of 3 points measured" in said.err
     assert len([line for line in said.out.splitlines() if "±" in line and "%" in line]) == 4
     assert picture.read_bytes().startswith(b"\x89PNG")
-    run.show_again(path, None)
+    run.show_saved_results(path, None)
     assert "stopped before its end" in capsys.readouterr().out
 
 
-def test_ctrl_c_before_anything_was_measured_still_ends_well(tmp_path, capsys):
+def test_ctrl_c_before_the_first_measurement(tmp_path, capsys):
     code = run.bench(TINY, [], "float64", NETS[:1], [1000], tmp_path / "o.json", tmp_path / "o.png", [gpu(Stopped)])
     assert code == 130
     assert "stopped by Ctrl-C: 0 of 1 point measured" in capsys.readouterr().err
@@ -369,7 +379,7 @@ def test_a_closed_standard_output_loses_no_file(tmp_path, monkeypatch, capsys):
     assert files(tmp_path) == (141, ["out.json", "out.svg"])
     assert len(read_results(tmp_path / "out.json").measurements) == 2
     assert "fastbp:" not in capsys.readouterr().err
-    assert run.show_again(tmp_path / "out.json", None) == 141
+    assert run.show_saved_results(tmp_path / "out.json", None) == 141
 
 
 def test_nothing_is_measured_for_a_closed_standard_output(nothing_is_measured, monkeypatch):
@@ -377,7 +387,7 @@ def test_nothing_is_measured_for_a_closed_standard_output(nothing_is_measured, m
     assert run.bench(TINY, [], "float64", NETS, BATCHES, None, None, [cpu()]) == 141
 
 
-def test_charts_that_cannot_be_drawn_cost_nothing_else(tmp_path, monkeypatch, capsys):
+def test_charts_that_cannot_be_drawn_do_not_prevent_other_outputs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "save_chart", raising(ZeroDivisionError("in matplotlib")))
     assert files(tmp_path) == (2, ["out.json"])
     said = capsys.readouterr()
@@ -424,9 +434,9 @@ def test_a_path_that_is_not_utf_8_loses_no_results(tmp_path, monkeypatch):
     try:
         open(path, "x").close()
     except (OSError, UnicodeError):
-        pytest.skip("this system has no such names of files")
+        pytest.skip("this system does not allow such file names")
     monkeypatch.setattr(sys, "argv", ["fastbp", "bench", "--json", path])
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))  # as `main` has it
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"))  # as in `main`
     assert run.bench(TINY, [], "float64", NETS[:1], BATCHES[:1], path, None, [cpu()]) == 0
     printable = path.encode(errors="backslashreplace").decode()
     assert read_results(path).command == f"fastbp bench --json '{printable}'"
@@ -438,18 +448,18 @@ def nothing_is_measured(monkeypatch):
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_what_cannot_be_done_is_said_before_anything_is_measured(tmp_path):
+def test_bad_arguments_are_refused_before_anything_is_measured(tmp_path):
     go = lambda **options: run.bench(**{
-        "effort": TINY, "names": [], "dtype": "float32", "nets": NETS, "mini_batch_sizes": [10], "json": None,
-        "plot": None, "among": [cpu()], **options,
+        "settings": TINY, "names": [], "dtype": "float32", "nets": NETS, "mini_batch_sizes": [10], "json": None,
+        "plot": None, "candidates": [cpu()], **options,
     })  # fmt: skip
     refused("cannot write '/nowhere/at/all.json'", go, json="/nowhere/at/all.json")
     refused("cannot write '/nowhere/at/all.png'", go, plot="/nowhere/at/all.png")
-    refused("valid endings: .png, .svg", go, plot=tmp_path / "chart.gif")
-    refused("unknown backend 'nunpy'; did you mean 'numpy'?", go, names=["numpy", "nunpy"], among=None)
-    refused("dtype is 'float16'; valid: float32, float64", go, dtype="float16")
+    refused("must end with .png or .svg", go, plot=tmp_path / "chart.gif")
+    refused("unknown backend 'nunpy'; did you mean 'numpy'?", go, names=["numpy", "nunpy"], candidates=None)
+    refused("dtype must be float32 or float64, got 'float16'", go, dtype="float16")
     for sizes in ("784", "784-", "a-b", "784,30", "-3-4", "٣-٤", "1" * 20 + "-2"):
-        refused("wanted are whole numbers with '-' between, like 784-30-10", go, nets=[sizes])
+        refused("must be two or more integers joined by '-', like 784-30-10", go, nets=[sizes])
     refused("--sizes 784-0-10: layer 2 must be an integer >= 1, got 0", go, nets=["784-0-10"])
     refused("--mini-batch-size must be an integer >= 1, got 0", go, mini_batch_sizes=[0])
     assert os.listdir(tmp_path) == []
@@ -457,16 +467,16 @@ def test_what_cannot_be_done_is_said_before_anything_is_measured(tmp_path):
 
 @pytest.mark.usefixtures("nothing_is_measured")
 def test_a_grid_that_does_not_fit_is_refused_with_the_estimate():
-    big = {"effort": TINY, "names": [], "dtype": "float32", "json": None, "plot": None}
-    message = r"8-65536-65536-2 × 10 in float32 takes an estimated 128\.\d GiB of memory \(stand-in\), where 80.0 GiB"
+    big = {"settings": TINY, "names": [], "dtype": "float32", "json": None, "plot": None}
+    message = r"8-65536-65536-2 × 10 in float32 needs an estimated 128\.\d GiB of memory \(stand-in\), but 80.0 GiB"
     one = [cpu(), gpu(free=80 * 2**30)]
-    refused(message, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], among=one, **big)
-    half = "takes an estimated 256.* GiB of memory"  # two at once
-    two = [contender(Modelled(name, 1e-6, 1e9, 1e9), free=80 * 2**30) for name in ("a", "b")]
-    refused(half, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], among=two, **big)
+    refused(message, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], candidates=one, **big)
+    half = "needs an estimated 256.* GiB of memory"  # two at once
+    two = [candidate(Modelled(name, 1e-6, 1e9, 1e9), free=80 * 2**30) for name in ("a", "b")]
+    refused(half, run.bench, nets=["8-65536-65536-2"], mini_batch_sizes=[10], candidates=two, **big)
 
 
-def test_files_of_others_are_refused_in_one_line(results, tmp_path):
+def test_files_of_other_kinds_are_refused_in_one_line(results, tmp_path):
     path = tmp_path / "other.json"
     for content in (b"", b"[]", b"{}", b"\x80\x04N.", b'{"kind": "else"}', b"[" * 100_000, b'{"kind": "fastbp-bench"}'):
         path.write_bytes(content)
@@ -480,13 +490,13 @@ def test_files_of_others_are_refused_in_one_line(results, tmp_path):
 
 
 def places(value, *path):
-    """Yield where each value within a value of JSON stands."""
+    """Yield the path of each value in a JSON value."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield (*path, key)
         yield from places(inner, *path, key)
 
 
-def test_files_that_were_changed_are_refused_wherever_it_was(results, tmp_path):
+def test_files_with_any_changed_value_are_refused(results, tmp_path):
     path = tmp_path / "changed.json"
     write_results(path, dataclasses.replace(results, measurements=results.measurements[-1:]))
     whole = path.read_text()
@@ -518,13 +528,13 @@ def test_a_text_that_cannot_be_printed_is_read_with_its_escapes(results, tmp_pat
     write_results(path, results)
     changed = json.loads(path.read_text())
     path.write_text(json.dumps({**changed, "no_gpu": "\ud800"}))
-    assert report(read_results(path)).encode().count(b"no GPU answered: \\ud800") == 1
+    assert report(read_results(path)).encode().count(b"no usable GPU: \\ud800") == 1
 
 
-# ---- for real
+# ---- real backends
 
 
-def test_without_a_gpu_both_of_numpys_are_taken_and_the_reason_is_said(monkeypatch):
+def test_without_a_gpu_both_numpy_backends_are_measured_and_the_reason_is_given(monkeypatch):
     from fastbp import backends
 
     monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers"})
@@ -545,13 +555,13 @@ def test_the_command_from_beginning_to_end(tmp_path):
     assert results.command == f"fastbp {arguments}"
     assert {"numpy", "numpy-plain"} <= {m.backend for m in results.measurements}
     again = subprocess.run([*FASTBP, "bench", "--from", "out.json"], capture_output=True, text=True, cwd=tmp_path)
-    table = done.stdout.splitlines()[1:-2]  # after what is measured, before the files
+    table = done.stdout.splitlines()[1:-2]  # without the first line and the names of the files
     assert again.stdout.splitlines()[1:] == table
 
 
 @pytest.mark.parametrize("option", [["--quick"], ["--dtype", "float32"], ["--sizes", "2-2"], ["--json", "again.json"]])
-def test_nothing_is_measured_beside_results_that_are_shown(option):
-    with pytest.raises(InputError, match="--from shows results as they are"):
+def test_from_cannot_be_combined_with_options_that_measure(option):
+    with pytest.raises(InputError, match="--from shows saved results"):
         fastbp.main(["bench", "--from", "out.json", *option], standalone_mode=False)
 
 
