@@ -1,4 +1,4 @@
-"""docs/migrating.md: each program before the change and after it, run here, and what comes out compared."""
+"""docs/migrating.md: run each program before and after the change, and compare the results."""
 
 import gzip
 import pickle
@@ -19,8 +19,8 @@ SECTIONS = {
 }
 
 
-def run(section, capsys, also=()):
-    """Run a section's programs, each after what is given; return the variables and lines before, and those after."""
+def run(section, capsys):
+    """Run a section's programs, each after the "Given" code; return variables and printed lines, "Before" first."""
     programs = SECTIONS[section]
     given = [code for label, code in programs if label == "Given"]
     (before,) = (code for label, code in programs if label == "Before")
@@ -28,23 +28,23 @@ def run(section, capsys, also=()):
     then = [code for label, code in programs if label == "Then"]
     results = []
     for code in (before, *afters):
-        names = {}
-        for each in (*given, code, *(then if code is afters[-1] else ())):
-            if each in then:
-                results.append((dict(names), capsys.readouterr().out))
-            exec(compile(each, section, "exec"), names)
-        results.append((names, capsys.readouterr().out))
+        variables = {}
+        for program in (*given, code, *(then if code is afters[-1] else ())):
+            if program in then:
+                results.append((dict(variables), capsys.readouterr().out))
+            exec(compile(program, section, "exec"), variables)
+        results.append((variables, capsys.readouterr().out))
     return results
 
 
-def close(actual, wanted, **tolerance):
-    for a, w in zip(actual, wanted, strict=True):
-        np.testing.assert_allclose(a, w, **{"rtol": 1e-9, "atol": 1e-12, **tolerance})
+def close(actual, expected, **tolerance):
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, **{"rtol": 1e-9, "atol": 1e-12, **tolerance})
 
 
-def test_every_program_of_the_page_is_in_a_section_that_is_run():
+def test_every_program_of_the_page_is_in_a_tested_section():
     assert sum(len(programs) for programs in SECTIONS.values()) == PAGE.count("```python")
-    tested = {"From the book", "From scikit-learn", "From a loop of NumPy's", "From PyTorch"}
+    tested = {"From the book", "From scikit-learn", "From a NumPy loop", "From PyTorch"}
     assert set(SECTIONS) == tested
 
 
@@ -70,10 +70,10 @@ def test_from_the_book(tmp_path, monkeypatch, capsys):
     for j in range(20):
         column = parts[2][0][j].reshape(784, 1).astype(float)
         close([then["net"].feedforward(column)], [trained.feedforward(column)])
-    right = sum(
+    correct = sum(
         trained.feedforward(row.reshape(784, 1)).argmax() == label for row, label in zip(*parts[2], strict=True)
     )
-    assert float(accuracy) == right / 20
+    assert float(accuracy) == correct / 20
 
 
 def test_from_scikit_learn(capsys):
@@ -82,18 +82,18 @@ def test_from_scikit_learn(capsys):
     assert type(before["model"]).__module__.startswith("sklearn.")
     assert lines == same_lines
     close(after["model"].coefs_, before["model"].coefs_, rtol=1e-6, atol=1e-8)
-    close(after["model"].loss_curve_, before["model"].loss_curve_, rtol=1e-3)  # of the L2 term: see MLPClassifier
+    close(after["model"].loss_curve_, before["model"].loss_curve_, rtol=1e-3)  # the L2 term differs: see MLPClassifier
     assert after["model"].n_iter_ == before["model"].n_iter_ < 200
     assert float(score) > 0.9
     assert then["net"].accuracy(then["X_test"].T / 16, then["y_test"]) == float(score)
 
 
-def test_from_a_loop_of_numpys(capsys):
-    (before, _), (by_backprop, _), (by_network, _) = run("From a loop of NumPy's", capsys)
-    for after in (by_backprop, by_network):
+def test_from_a_numpy_loop(capsys):
+    (before, _), (with_backprop, _), (with_network, _) = run("From a NumPy loop", capsys)
+    for after in (with_backprop, with_network):
         close(after["weights"], before["weights"])
         close(after["biases"], before["biases"])
-    assert by_network["net"].accuracy(before["x"], before["y"]) > 0.8
+    assert with_network["net"].accuracy(before["x"], before["y"]) > 0.8
 
 
 def test_from_pytorch(capsys):

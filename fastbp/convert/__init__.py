@@ -1,8 +1,9 @@
-"""Networks of others as fastbp's, and back: the book's files, scikit-learn's estimators, PyTorch's state dicts.
+"""Convert networks of other programs to a `Network` and back.
 
-Predictions agree to rounding, and training goes on with the same cost. What the other side has no word for is refused.
-`training_to_sklearn` and `training_from_sklearn` translate how to train; the book's η, λ and n mean what
-`Network.train`'s do.
+The formats are the files of the book's `network2`, scikit-learn's estimators and PyTorch's state dicts. Predictions
+agree to rounding, and training can continue with the same cost. A network that the target cannot represent raises
+`InputError`. `training_to_sklearn` and `training_from_sklearn` convert the training options. The book's options need
+no conversion: its η, λ and n are those of `Network.train`.
 """
 
 from fastbp.convert.book import from_book, to_book

@@ -1,9 +1,9 @@
-"""What the classifier and the regressor have in common: made by scikit-learn's names, checked, fitted, fed forward."""
+"""The base class of the estimators: parameters, checks of the input, fitting and prediction."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,25 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastbp import backends
 from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError
-from fastbp.estimators.epochs import Examples, Rows, outputs, parameters_of
-from fastbp.estimators.fitting import Loop
-from fastbp.estimators.hyperparameters import ACTIVATIONS, check_parameters, hidden_layers
+from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
+from fastbp.estimators.fitting import TrainingLoop
+from fastbp.estimators.hyperparameters import (
+    ACTIVATIONS,
+    HiddenActivation,
+    LearningRate,
+    Solver,
+    check_parameters,
+    hidden_layers,
+)
 from fastbp.operations import Plan
 from fastbp.parameters import plan_of
 
 Array = npt.NDArray[Any]
-_FLOATS = (np.float64, np.float32)  # float32 stays, everything else becomes float64
+_FLOATS = (np.float64, np.float32)  # float32 is kept, every other dtype is converted to float64
 
 
-class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
-    """A fully connected network with scikit-learn's habits; what it is for, its subclasses say."""
+class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
+    """A fully connected network as a scikit-learn estimator; the base class of the classifier and the regressor."""
 
     coefs_: list[Array]
     intercepts_: list[Array]
@@ -33,20 +40,20 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: HiddenActivation | Sequence[HiddenActivation] = "relu",
         *,
-        solver: str = "adam",
+        solver: Solver = "adam",
         alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool | int = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -56,7 +63,7 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
-        backend: Any = None,
+        backend: backends.BackendLike | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -84,64 +91,67 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def _cost(self, out_activation: str) -> str:
-        """Return fastbp's name of the cost that goes with an output activation."""
+        """Return fastbp's name of the cost for an output activation."""
 
     @abstractmethod
     def _loss(self, cost: float) -> float:
-        """Return what scikit-learn calls the loss, L2 aside, where C is the average of C_x."""
+        """Return scikit-learn's loss, without its L2 term, for the average of C_x."""
 
     @abstractmethod
-    def _groups(self, y: Array) -> Array | None:
-        """Return which group each example is of, for a split with a share of each; None where any split will do."""
+    def _stratify_labels(self, y: Array) -> Array | None:
+        """Return the class of each example for a stratified split, or None for a plain random split."""
 
     @abstractmethod
-    def _score_of(self, y: Array, a: Array, w: Array | None) -> float:
-        """Return how good outputs a are for targets y, both (n, n_L): what early stopping watches."""
+    def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
+        """Return the score that early stopping maximizes, for targets y and outputs a, both (n, n_L)."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
-    def _is_new(self, *, partial: bool) -> bool:
-        """Return whether training begins with parameters to be drawn, and not with those there are."""
+    def _starts_fresh(self, *, partial: bool) -> bool:
+        """Return whether training starts with new random parameters, not with the present ones."""
         return not hasattr(self, "coefs_") or not (partial or self.warm_start)
 
-    def _checked(self, x: Any, y: Any, *, partial: bool, **options: Any) -> tuple[Rows, Array]:
-        """Return rows and targets that scikit-learn has checked, after a check of the estimator's own parameters."""
+    def _check_input(self, x: Any, y: Any, *, partial: bool, **options: Any) -> tuple[Rows, Array]:
+        """Check the estimator's parameters, rows and targets; return rows and targets as scikit-learn's checks do."""
         check_parameters(self.get_params(deep=False))
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
         checked: tuple[Rows, Array] = validate_data(
-            self, _readable("X", x), _readable("y", y), reset=self._is_new(partial=partial), **options
+            self, _as_numpy("X", x), _as_numpy("y", y), reset=self._starts_fresh(partial=partial), **options
         )
         return checked
 
-    def _fit(self, examples: Examples, out_activation: str, *, partial: bool) -> None:
-        """Train on checked examples; if `partial`, for one epoch, which goes on from where the last one ended."""
+    def _fit(self, dataset: Dataset, out_activation: str, *, partial: bool) -> None:
+        """Train on checked examples: to the end, or, if `partial`, for one more epoch."""
         if partial and self.early_stopping:
-            raise InputError("early_stopping is True; wanted is False with partial_fit, which is one epoch")
-        new, rng = self._is_new(partial=partial), check_random_state(self.random_state)
-        if not new and out_activation != self.out_activation_:
-            raise InputError(f"y wants {out_activation} outputs, and the network has {self.out_activation_}")
+            raise InputError("early_stopping must be False for partial_fit, which trains for one epoch, got True")
+        fresh, rng = self._starts_fresh(partial=partial), check_random_state(self.random_state)
+        if not fresh and out_activation != self.out_activation_:
+            raise InputError(
+                f"y must be targets for {self.out_activation_} outputs, as in the first fit, "
+                f"got targets for {out_activation} outputs"
+            )
         layers, names = hidden_layers(self.hidden_layer_sizes, self.activation)
-        sizes = [examples.x.shape[1], *layers, examples.y.shape[1]]
-        plan = self._plan(sizes, names, out_activation, examples.x.dtype)
-        coefs, intercepts = _drawn(sizes, names, rng) if new else (self.coefs_, self.intercepts_)
+        sizes = [dataset.x.shape[1], *layers, dataset.y.shape[1]]
+        plan = self._plan(sizes, names, out_activation, dataset.x.dtype)
+        coefs, intercepts = _initial_parameters(sizes, names, rng) if fresh else (self.coefs_, self.intercepts_)
         p = parameters_of(coefs, intercepts, plan, copied=True)
-        if new:
+        if fresh:
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
-        if new or (self.validation_scores_ is not None) != bool(self.early_stopping):
-            self._watch_anew()
-        loop = Loop(self, plan, p, examples, rng, partial=partial)
+        if fresh or (self.validation_scores_ is not None) != bool(self.early_stopping):
+            self._reset_history()
+        loop = TrainingLoop(self, plan, p, dataset, rng, partial=partial)
         self.coefs_, self.intercepts_ = loop.run(1 if partial else self.max_iter)
 
-    def _watch_anew(self) -> None:
-        """Forget the figures of earlier epochs."""
+    def _reset_history(self) -> None:
+        """Forget the losses and scores of earlier epochs."""
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_loss_ = None if self.early_stopping else math.inf
         self.best_validation_score_ = -math.inf if self.early_stopping else None
-        self._waited = 0
+        self._waited = 0  # epochs in a row without improvement
 
     def _plan(self, sizes: Sequence[int], names: Sequence[str], out_activation: str, dtype: npt.DTypeLike) -> Plan:
         activations = [ACTIVATIONS.get(name, name) for name in (*names, out_activation)]
@@ -149,37 +159,48 @@ class Perceptron(BaseEstimator, ABC):  # type: ignore[misc]
         return plan_of(sizes, activations, self._cost(out_activation), bias=True, dtype=dtype, backend=backend)
 
     def _outputs(self, x: Any) -> Array:
-        """Return aᴸ, shape (n, n_L), for rows that are checked here, by `coefs_` and `intercepts_` as they now are."""
+        """Check the rows of x; return aᴸ for each, shape (n, n_L), from the present `coefs_` and `intercepts_`."""
         check_is_fitted(self, "coefs_")
-        rows = validate_data(self, _readable("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+        rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
         names = [self.activation] * (len(sizes) - 2) if isinstance(self.activation, str) else self.activation
         plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)
         return outputs(plan, parameters_of(self.coefs_, self.intercepts_, plan, copied=False), rows)
 
 
-def checked_weights(sample_weight: Any, x: Rows) -> Array | None:
-    """Return the weights of examples, (n,), or None for none; raises `InputError` for negative ones, or all zero."""
+def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
+    """Return the weights of the examples, shape (n,), or None if there are none.
+
+    Raises `InputError` if a weight is negative, or all are zero.
+    """
     if sample_weight is None:
         return None
     w = check_array(
-        _readable("sample_weight", sample_weight), ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+        _as_numpy("sample_weight", sample_weight), ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
     if w.shape != (x.shape[0],):
-        raise InputError(f"sample_weight has shape {w.shape}; wanted is one weight an example: ({x.shape[0]},)")
-    if (w < 0).any() or not w.any():
-        raise InputError("sample_weight is negative somewhere, or zero everywhere; wanted are weights of 0 or more")
+        raise InputError(f"sample_weight must have shape ({x.shape[0]},), one weight per example, got shape {w.shape}")
+    if (w < 0).any():
+        raise InputError(f"sample_weight must not be negative, got {w.min():g} (example {w.argmin()})")
+    if not w.any():
+        raise InputError("sample_weight must be positive for at least one example, got only zeros")
     return np.asarray(w)
 
 
-def _readable(name: str, values: Any) -> Any:
-    """Return another library's array as NumPy's, the same memory; all else as it is, for scikit-learn to check."""
+def _as_numpy(name: str, values: Any) -> Any:
+    """Return an array of another library as a NumPy array, without a copy; scikit-learn checks everything else."""
     foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
     return as_numpy(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
 
 
-def _drawn(sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState) -> tuple[list[Array], list[Array]]:
-    """Return coefs and intercepts of U(−r, r) for r² = 6/(n_in + n_out), or 2/… with logistic: Glorot, Bengio 2010."""
+def _initial_parameters(
+    sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState
+) -> tuple[list[Array], list[Array]]:
+    """Return random coefs and intercepts from U(−r, r).
+
+    r² is 2/(n_in + n_out) for "logistic" and 6/(n_in + n_out) for the other activations. The output layer counts as
+    having the last hidden layer's activation, as in scikit-learn. Glorot and Bengio 2010.
+    """
     coefs, intercepts = [], []
     for n_in, n_out, name in zip(sizes[:-1], sizes[1:], [*names, names[-1] if names else "identity"], strict=True):
         r = math.sqrt((2.0 if name == "logistic" else 6.0) / (n_in + n_out))

@@ -1,4 +1,4 @@
-"""Epoch after epoch of an estimator's fit, and the rules by which it ends."""
+"""One fit of an estimator: its epochs, and the rules that end training."""
 
 import math
 import warnings
@@ -10,131 +10,127 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import shuffle
 
-from fastbp.errors import DivergedError, InputError
-from fastbp.estimators.epochs import Epochs, Examples, coefs_and_intercepts, outputs
+from fastbp.errors import DivergedError, InputError, plural
+from fastbp.estimators.epochs import Dataset, EpochTrainer, Indices, coefs_and_intercepts, outputs
 from fastbp.operations import Parameters, Plan
 from fastbp.optimizers import SGD, Adam, Optimizer
 
 Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
-_SMALLEST_ETA = 1e-6  # at which learning_rate="adaptive" ends, as scikit-learn's does
+_SMALLEST_ETA = 1e-6  # learning_rate="adaptive" stops when η is this small, as in scikit-learn
 
 
-class Loop:
-    """One fit of an estimator: its examples, in an order that is drawn anew each epoch, and what is watched.
+class TrainingLoop:
+    """One fit of an estimator, with the examples in a new random order in each epoch.
 
-    The figures go into the estimator's attributes; parameters `p` are trained in place.
+    Losses and scores are written to the estimator's attributes. The parameters `p` are trained in place.
     """
 
     def __init__(
-        self, estimator: Any, plan: Plan, p: Parameters, examples: Examples, rng: np.random.RandomState, *,
+        self, estimator: Any, plan: Plan, p: Parameters, dataset: Dataset, rng: np.random.RandomState, *,
         partial: bool,
     ) -> None:  # fmt: skip
         self._estimator, self._plan, self._p, self._rng, self._partial = estimator, plan, p, rng, partial
-        self._order, self._held = _split(estimator, examples, rng)
+        self._order, self._held_out = _split(estimator, dataset, rng)
         self._m = _mini_batch_size(estimator.batch_size, len(self._order))
-        with np.errstate(over="ignore"):  # an infinite mean is refused below
-            scale = 1.0 if examples.w is None else float(examples.w[self._order].mean())
-        if not math.isfinite(scale):
-            raise InputError("sample_weight has an infinite sum; the sum of the weights must be finite")
-        if scale == 0.0 or (self._held is not None and self._held.w is not None and not self._held.w.any()):
-            raise InputError("sample_weight is zero for all examples to train on, or for all held out; wanted are some")
-        if examples.w is not None:
-            examples = Examples(examples.x, examples.y, examples.w / scale)
+        scale = _mean_weight(dataset, self._order, self._held_out)
+        if dataset.w is not None:
+            dataset = dataset._replace(w=dataset.w / scale)
         self._alpha = estimator.alpha / scale
-        memory = getattr(estimator, "_memory", None) if partial else None
-        if memory is None:
+        snapshot = getattr(estimator, "_memory", None) if partial else None
+        if snapshot is None:
             estimator._eta = float(estimator.learning_rate_init)
-        self._epochs = Epochs(plan, p, examples, self._m, _optimizer(estimator), self._alpha, memory)
+        self._trainer = EpochTrainer(plan, p, dataset, self._m, _optimizer(estimator), self._alpha, snapshot)
         self._squares = self._sum_of_squares()
 
     def run(self, epochs: int) -> tuple[list[Array], list[Array]]:
-        """Train for so many epochs, or until it helps no more; return coefs and intercepts, the best if some are held.
+        """Train for at most `epochs` epochs; return coefs and intercepts, with early stopping those of the best epoch.
 
         Ctrl-C ends training with a warning, as in scikit-learn. Raises `DivergedError`.
         """
         estimator = self._estimator
         estimator.n_iter_ = 0
-        best = None if self._held is None else coefs_and_intercepts(self._p, self._plan)
+        best = None if self._held_out is None else coefs_and_intercepts(self._p, self._plan)
         try:
             while estimator.n_iter_ < epochs:
-                self._epoch()
+                self._run_epoch()
                 if self._improved() and best is not None:
                     best = coefs_and_intercepts(self._p, self._plan)
-                if self._is_over():
+                if self._should_stop():
                     break
             else:
                 if not self._partial:
                     warnings.warn(
-                        f"max_iter={epochs} epochs are over and training had not converged by tol={estimator.tol:g}",
+                        f"training reached max_iter={epochs} epochs without converging (tol={estimator.tol:g})",
                         ConvergenceWarning,
                         stacklevel=5,
                     )
         except KeyboardInterrupt:
-            warnings.warn("training was interrupted, and ends with its last whole mini-batch", stacklevel=5)
-        estimator._memory = self._epochs.memory()
+            warnings.warn("training was interrupted after a complete mini-batch", stacklevel=5)
+        estimator._memory = self._trainer.snapshot()
         return best or coefs_and_intercepts(self._p, self._plan)
 
-    def _epoch(self) -> None:
-        """Train for an epoch and write its loss down."""
+    def _run_epoch(self) -> None:
+        """Train for one epoch and record its loss."""
         estimator, n, before = self._estimator, len(self._order), self._squares
         if estimator.shuffle:
             self._order = shuffle(self._order, random_state=self._rng)
         try:
-            cost = self._epochs.run(self._order, estimator._eta) / n
+            cost = self._trainer.run_epoch(self._order, estimator._eta) / n
         except DivergedError:
-            cost = math.nan  # to be said in the estimators' words
+            cost = math.nan  # raised again below, with a message that names the estimator's parameters
         self._squares = self._sum_of_squares()
         if not math.isfinite(cost + self._squares):
             raise DivergedError(
-                f"the loss is no longer finite in epoch {estimator.n_iter_ + 1}: fit again with a smaller "
-                f"learning_rate_init (now {estimator.learning_rate_init:g}), or with X scaled, by StandardScaler say"
+                f"the loss is no longer finite in epoch {estimator.n_iter_ + 1}; fit again with a smaller "
+                f"learning_rate_init (now {estimator.learning_rate_init:g}), or scale X, for example with "
+                "StandardScaler"
             )
-        count = math.ceil(n / self._m)
-        squares = before + (self._squares - before) * (count - 1) / (2 * count)  # their mean, if they went straight
-        estimator.loss_ = estimator._loss(cost) + 0.5 * self._alpha * squares * count / n
+        batches = math.ceil(n / self._m)
+        # The mean of ‖W‖² over the starts of the mini-batches, if it changed linearly during the epoch.
+        squares = before + (self._squares - before) * (batches - 1) / (2 * batches)
+        estimator.loss_ = estimator._loss(cost) + 0.5 * self._alpha * squares * batches / n
         estimator.loss_curve_.append(estimator.loss_)
         estimator.n_iter_ += 1
         estimator.t_ += n
-        self._say(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        self._print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
         if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
             estimator._eta = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
 
     def _improved(self) -> bool:
-        """Return whether this epoch is the best so far; count those in a row that are not better by `tol`."""
-        estimator, held = self._estimator, self._held
-        if held is None:
-            figure, best = -estimator.loss_, -estimator.best_loss_
+        """Return whether this epoch is the best so far; count the consecutive epochs that did not improve by `tol`."""
+        estimator, held_out = self._estimator, self._held_out
+        if held_out is None:
+            score, best = -estimator.loss_, -estimator.best_loss_
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
         else:
-            figure = estimator._score_of(held.y, outputs(self._plan, self._p, held.x), held.w)
+            score = estimator._validation_score(held_out.y, outputs(self._plan, self._p, held_out.x), held_out.w)
             best = estimator.best_validation_score_
-            estimator.validation_scores_.append(figure)
-            estimator.best_validation_score_ = max(best, figure)
-            self._say(f"Validation score: {figure:f}")
-        estimator._waited = estimator._waited + 1 if figure < best + estimator.tol else 0
-        return bool(figure > best)
+            estimator.validation_scores_.append(score)
+            estimator.best_validation_score_ = max(best, score)
+            self._print(f"Validation score: {score:f}")
+        estimator._waited = estimator._waited + 1 if score < best + estimator.tol else 0
+        return bool(score > best)
 
-    def _is_over(self) -> bool:
-        """Return whether there were too many epochs in a row without improvement, at the lowest η there may be."""
+    def _should_stop(self) -> bool:
+        """Return whether too many epochs in a row brought no improvement; "adaptive" lowers η first."""
         estimator = self._estimator
         if estimator._waited <= estimator.n_iter_no_change:
             return False
-        watched = "training loss" if self._held is None else "validation score"
-        said = f"No better {watched} by tol={estimator.tol:g} in {estimator.n_iter_no_change} epochs"
+        watched = "Training loss" if self._held_out is None else "Validation score"
+        reason = f"{watched} did not improve by tol={estimator.tol:g} in {estimator.n_iter_no_change} epochs"
         if estimator.solver == "sgd" and estimator.learning_rate == "adaptive" and estimator._eta > _SMALLEST_ETA:
             estimator._eta, estimator._waited = estimator._eta / 5.0, 0
-            self._say(f"{said}: learning rate {estimator._eta:g}")
+            self._print(f"{reason}; setting the learning rate to {estimator._eta:g}")
             return False
-        self._say(f"{said}: stopping")
+        self._print(f"{reason}; stopping")
         return True
 
     def _sum_of_squares(self) -> float:
-        """Return Σ ‖W‖²."""
+        """Return Σ ‖W‖² over all layers."""
         with np.errstate(all="ignore"):
             return sum(float(self._plan.backend.xp.sum(w * w)) for w in self._p.weights)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._estimator.verbose:
             print(line)
 
@@ -149,23 +145,45 @@ def _mini_batch_size(batch_size: Any, n: int) -> int:
     if batch_size == "auto":
         return min(200, n)
     if batch_size > n:
-        warnings.warn(f"batch_size={batch_size} is more than the {n} examples: all of them are one batch", stacklevel=6)
+        warnings.warn(
+            f"batch_size={batch_size} is more than the {n} training examples; all of them form one mini-batch",
+            stacklevel=6,
+        )
     return int(min(batch_size, n))
 
 
-def _split(estimator: Any, examples: Examples, rng: np.random.RandomState) -> tuple[Indices, Examples | None]:
-    """Return the indices of the examples to train on, and the examples held out, if any."""
-    n = examples.x.shape[0]
+def _mean_weight(dataset: Dataset, training: Indices, held_out: Dataset | None) -> float:
+    """Return the mean weight of the training examples, 1 if there are no weights.
+
+    Raises `InputError` if it is infinite, or if all examples to train on, or all held out, have weight 0.
+    """
+    if dataset.w is None:
+        return 1.0
+    with np.errstate(over="ignore"):
+        mean = float(dataset.w[training].mean())
+    if not math.isfinite(mean):
+        raise InputError("sample_weight must have a finite sum, got weights whose sum overflows")
+    if mean == 0.0:
+        raise InputError("sample_weight must be positive for at least one training example, got only zeros")
+    if held_out is not None and held_out.w is not None and not held_out.w.any():
+        raise InputError("sample_weight must be positive for at least one held-out example, got only zeros")
+    return mean
+
+
+def _split(estimator: Any, dataset: Dataset, rng: np.random.RandomState) -> tuple[Indices, Dataset | None]:
+    """Return the indices of the training examples, and the held-out examples, or None without early stopping."""
+    n = dataset.x.shape[0]
     everything, fraction = np.arange(n), estimator.validation_fraction
     if not estimator.early_stopping:
         return everything, None
     held_out = math.ceil(fraction * n)
     if not 2 <= held_out < n:
-        raise InputError(f"validation_fraction is {fraction:g}, {held_out} of {n} examples; wanted are 2 to {n - 1}")
-    groups = estimator._groups(examples.y)
-    if groups is not None:
-        sizes = np.unique(groups, return_counts=True)[1]
-        if sizes.min() < 2 or len(sizes) > min(held_out, n - held_out):
-            groups = None  # some class is too small to be in both parts
-    chosen, held = train_test_split(everything, test_size=fraction, random_state=rng, stratify=groups)
-    return chosen, examples.of(held)
+        given = f"{fraction:g}, which holds out {held_out}"
+        raise InputError(f"validation_fraction must hold out 2 to {n - 1} of {plural(n, 'example')}, got {given}")
+    labels = estimator._stratify_labels(dataset.y)
+    if labels is not None:
+        counts = np.unique(labels, return_counts=True)[1]
+        if counts.min() < 2 or len(counts) > min(held_out, n - held_out):
+            labels = None  # a class is too small to be in both parts
+    chosen, held = train_test_split(everything, test_size=fraction, random_state=rng, stratify=labels)
+    return chosen, dataset.take(held)

@@ -1,27 +1,31 @@
-"""What an estimator was made with, checked when it is fitted: scikit-learn's names, fastbp's words of refusal."""
+"""The parameters of the estimators: their types, and checks of their values when an estimator is fitted.
+
+Names are scikit-learn's; error messages are in fastbp's form.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, Literal, get_args
 
-from fastbp.errors import InputError, brief, choose, finite_number, number_between, whole_number
+from fastbp.errors import InputError, brief, choose, finite_number, number_between, plural, whole_number
+
+HiddenActivation = Literal["identity", "logistic", "tanh", "relu"]
+Solver = Literal["sgd", "adam"]
+LearningRate = Literal["constant", "invscaling", "adaptive"]
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""What scikit-learn calls an activation, and what fastbp does."""
-
-SOLVERS = dict.fromkeys(("sgd", "adam"))
-SCHEDULES = dict.fromkeys(("constant", "invscaling", "adaptive"))
+"""fastbp's name of each activation, by scikit-learn's name."""
 
 
-def check_parameters(given: Mapping[str, Any]) -> None:
-    """Raise `InputError` for the first of an estimator's parameters, all but its layers, that cannot be used.
+def check_parameters(params: Mapping[str, Any]) -> None:
+    """Raise `InputError` for the first invalid parameter of an estimator; the hidden layers are not checked here.
 
     >>> check_parameters({"max_iter": 0})
     Traceback (most recent call last):
-    fastbp.errors.InputError: max_iter is 0; wanted is a whole number of at least 1
+    fastbp.errors.InputError: max_iter must be an integer >= 1, got 0
     """
-    for name, value in given.items():
+    for name, value in params.items():
         if name in _CHECKS:
             _CHECKS[name](name, value)
 
@@ -34,75 +38,78 @@ def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
     """
     listed = list(sizes) if hasattr(sizes, "__iter__") and not isinstance(sizes, (str, bytes)) else [sizes]
     layers = [whole_number("hidden_layer_sizes", n) for n in listed]
-    names = [activation] * len(layers) if isinstance(activation, str) else _listed(activation)
-    for name in [activation] if isinstance(activation, str) else names:
-        choose("activation", name, ACTIVATIONS)
-    if len(names) != len(layers):
-        raise InputError(f"activation names {len(names)}, and the hidden layers are {len(layers)}; wanted is one each")
-    return layers, names
-
-
-def _listed(activation: Any) -> list[Any]:
+    if isinstance(activation, str):
+        choose("activation", activation, ACTIVATIONS)  # also if there are no hidden layers
+        return layers, [activation] * len(layers)
     if not isinstance(activation, (list, tuple)):
         raise InputError(
-            f"activation is {brief(activation)}; wanted is a name, or a list of one a hidden layer; "
-            f"valid: {', '.join(ACTIVATIONS)}"
+            "activation must be a name or a list with one name per hidden layer, "
+            f"got {brief(activation)}; valid names: {', '.join(ACTIVATIONS)}"
         )
-    return list(activation)
+    for name in activation:
+        choose("activation", name, ACTIVATIONS)
+    if len(activation) != len(layers):
+        given = f"{plural(len(activation), 'name')} for {plural(len(layers), 'hidden layer')}"
+        raise InputError(f"activation must have one name per hidden layer, got {given}")
+    return layers, list(activation)
 
 
-def _solver(name: str, value: Any) -> None:
+def _check_solver(name: str, value: Any) -> None:
     if value == "lbfgs":
-        raise InputError("solver is 'lbfgs', which does not go by mini-batches; valid: sgd, adam")
-    choose(name, value, SOLVERS)
+        raise InputError("solver must be 'sgd' or 'adam', got 'lbfgs', which does not train on mini-batches")
+    choose(name, value, dict.fromkeys(get_args(Solver)))
 
 
-def _batch_size(name: str, value: Any) -> None:
+def _check_learning_rate(name: str, value: Any) -> None:
+    choose(name, value, dict.fromkeys(get_args(LearningRate)))
+
+
+def _check_batch_size(name: str, value: Any) -> None:
     if not (isinstance(value, str) and value == "auto"):
-        try:
-            whole_number(name, value)
-        except InputError as error:
-            raise InputError(f"{error}, or 'auto'") from None
+        _check_whole_number_or("'auto'", name, value)
 
 
-def _patience(name: str, value: Any) -> None:
+def _check_patience(name: str, value: Any) -> None:
     if not (isinstance(value, Real) and value == math.inf):
+        _check_whole_number_or("inf", name, value)
+
+
+def _check_whole_number_or(alternative: str, name: str, value: Any) -> None:
+    try:
         whole_number(name, value)
+    except InputError:
+        raise InputError(f"{name} must be an integer >= 1 or {alternative}, got {brief(value)}") from None
 
 
-def _schedule(name: str, value: Any) -> None:
-    choose(name, value, SCHEDULES)
-
-
-def _positive(name: str, value: Any) -> None:
+def _check_positive(name: str, value: Any) -> None:
     finite_number(name, value, positive=True)
 
 
-def _not_negative(name: str, value: Any) -> None:
+def _check_not_negative(name: str, value: Any) -> None:
     finite_number(name, value, positive=False)
 
 
-def _fraction(name: str, value: Any) -> None:
+def _check_fraction(name: str, value: Any) -> None:
     number_between(name, value, 0.0, 1.0)
 
 
-def _decay(name: str, value: Any) -> None:
+def _check_decay(name: str, value: Any) -> None:
     number_between(name, value, 0.0, 1.0, low_included=True)
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "solver": _solver,
-    "alpha": _not_negative,
-    "batch_size": _batch_size,
-    "learning_rate": _schedule,
-    "learning_rate_init": _positive,
-    "power_t": _not_negative,
+    "solver": _check_solver,
+    "alpha": _check_not_negative,
+    "batch_size": _check_batch_size,
+    "learning_rate": _check_learning_rate,
+    "learning_rate_init": _check_positive,
+    "power_t": _check_not_negative,
     "max_iter": whole_number,
-    "tol": _not_negative,
-    "momentum": _decay,
-    "validation_fraction": _fraction,
-    "beta_1": _decay,
-    "beta_2": _decay,
-    "epsilon": _positive,
-    "n_iter_no_change": _patience,
+    "tol": _check_not_negative,
+    "momentum": _check_decay,
+    "validation_fraction": _check_fraction,
+    "beta_1": _check_decay,
+    "beta_2": _check_decay,
+    "epsilon": _check_positive,
+    "n_iter_no_change": _check_patience,
 }

@@ -1,4 +1,4 @@
-"""MLPRegressor: columns of real numbers, by a squared error."""
+"""`MLPRegressor`: one or several real-valued targets, with the quadratic cost."""
 
 from typing import Any
 
@@ -7,23 +7,121 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from fastbp.estimators.base import Perceptron, checked_weights
-from fastbp.estimators.epochs import Examples
+from fastbp.estimators.base import BaseMLP, check_sample_weight
+from fastbp.estimators.epochs import Dataset
 
 Array = npt.NDArray[Any]
 
 
-class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
-    """A network for real numbers: scikit-learn's `MLPRegressor`, trained by fastbp, rows as examples.
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """A neural network for regression: scikit-learn's `MLPRegressor`, trained by fastbp.
 
-    The cost is C_x = ½ ‖y − a‖² of an identity output layer. With L2 each mini-batch of m examples lowers
-    C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². Of several outputs C_x is the sum, here and in scikit-learn, whose `loss_` is
-    nevertheless the mean over the outputs; so is this one, that the two can be compared, and its gradient is that of
+    Each mini-batch of m examples takes a step that lowers C = (1/m) Σ C_x + (α/2m) Σ ‖W‖², with the quadratic cost
+    C_x = ½ ‖y − a‖² and an identity output layer.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
+        hidden layers.
+    activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
+        Activation function of all hidden layers, or one for each of them. "logistic" is fastbp's "sigmoid".
+    solver : {"sgd", "adam"}, default="adam"
+        Optimizer: stochastic gradient descent, with momentum if `momentum` > 0, or Adam.
+    alpha : float, default=0.0001
+        Strength α of the L2 regularization, see the formula above. Biases are not regularized.
+    batch_size : int or "auto", default="auto"
+        Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
+        η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
+        would stop for lack of improvement, and stops when η is 1e-6 or less.
+    learning_rate_init : float, default=0.001
+        Initial learning rate η.
+    power_t : float, default=0.5
+        Exponent of "invscaling".
+    max_iter : int, default=200
+        Largest number of epochs in one call of `fit`.
+    shuffle : bool, default=True
+        Whether to put the training examples in a new random order in each epoch.
+    random_state : int, numpy.random.RandomState or None, default=None
+        Source of the initial parameters, the held-out examples and the order of the examples. An int makes repeated
+        calls give the same result.
+    tol : float, default=1e-4
+        Smallest change of the training loss, or of the validation score with `early_stopping`, that counts as an
+        improvement.
+    verbose : bool or int, default=False
+        Whether to print the loss, and with `early_stopping` the validation score, of each epoch.
+    warm_start : bool, default=False
+        Whether `fit` starts from the present parameters instead of new random ones.
+    momentum : float, default=0.9
+        Momentum μ of "sgd", 0 ≤ μ < 1.
+    nesterovs_momentum : bool, default=True
+        Whether "sgd" uses Nesterov's form of momentum.
+    early_stopping : bool, default=False
+        Whether to hold out part of the examples, stop when the score on them no longer improves, and return to the
+        parameters of the best epoch.
+    validation_fraction : float, default=0.1
+        Fraction of the examples that `early_stopping` holds out, between 0 and 1.
+    beta_1 : float, default=0.9
+        Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
+    beta_2 : float, default=0.999
+        Decay rate β₂ of Adam's second moment, 0 ≤ β₂ < 1.
+    epsilon : float, default=1e-8
+        Constant ε in the denominator of Adam's step.
+    n_iter_no_change : int or math.inf, default=10
+        Training stops after more than this number of epochs in a row without an improvement of at least `tol`.
+    backend : str, array module or None, default=None
+        Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
+        None is the current backend.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weight matrix of each layer. Predictions use the present `coefs_` and `intercepts_`, so you can assign others.
+    intercepts_ : list of ndarray of shape (n_out,)
+        Biases of each layer.
+    loss_ : float
+        Training loss of the last epoch, L2 term included.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    best_loss_ : float or None
+        Smallest training loss; None with `early_stopping`.
+    validation_scores_ : list of float or None
+        R² score of the held-out examples after each epoch; None without `early_stopping`.
+    best_validation_score_ : float or None
+        Largest validation score; None without `early_stopping`.
+    n_iter_ : int
+        Number of epochs of the last call of `fit` or `partial_fit`.
+    t_ : int
+        Number of examples used for training so far, each counted once per epoch.
+    n_layers_ : int
+        Number of layers, the input and output layers included.
+    n_outputs_ : int
+        Number of outputs.
+    out_activation_ : str
+        Activation function of the output layer: "identity".
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    MLPClassifier : The same network for classes. Its notes list the differences from scikit-learn.
+    fastbp.convert.from_sklearn : Turn a fitted estimator into a `fastbp.Network`.
+
+    Notes
+    -----
+    With several outputs, C_x is the sum over the outputs, here and in scikit-learn. scikit-learn's `loss_` is
+    nevertheless the mean over the outputs, and so is this one, so that the two can be compared. The gradient is that of
     ½ ‖y − a‖², not that of `loss_`.
 
-    For parameters, attributes and what is meant otherwise than in scikit-learn see `MLPClassifier`; there is no
-    `class_weight` here, and the one loss is "squared_error".
+    Differences from scikit-learn: the only loss is "squared_error", so there is no parameter `loss`. All other
+    differences are those of `MLPClassifier`.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> X = np.linspace(-1.0, 1.0, 100)[:, None]
     >>> net = MLPRegressor((20,), batch_size=10, learning_rate_init=0.01, random_state=0).fit(X, X[:, 0] ** 2)
@@ -32,26 +130,89 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
-        """Train on rows X (n, n_features) with targets y, (n,) or (n, n_outputs); return self.
+        """Train on X and y, from new random parameters, or from the present ones with `warm_start`.
 
-        It begins with fresh parameters, or with `warm_start` with those there are; see `MLPClassifier.fit`.
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, n_features)
+            The examples, one per row.
+        y : array-like of shape (n,) or (n, n_outputs)
+            The targets.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each example, 0 or more. A weight of 2 is the same as having the example twice in a mini-batch.
 
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid. `fastbp.InputError` is a ValueError.
+        fastbp.DivergedError
+            If the loss is no longer finite.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            If training reached `max_iter` epochs without converging.
+        UserWarning
+            If Ctrl-C ended training, or `batch_size` is more than the number of training examples.
+
+        Examples
+        --------
         >>> MLPRegressor((3,), tol=0.1, random_state=0).fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 0.0]]).n_outputs_
         2
         """
-        return self._trained(X, y, sample_weight, partial=False)
+        return self._train(X, y, sample_weight, partial=False)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
-        """Train for one epoch on more examples, the optimizer going on from where it was; return self.
+        """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, n_features)
+            The examples, one per row.
+        y : array-like of shape (n,) or (n, n_outputs)
+            The targets.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each example, 0 or more.
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            Like `fit`, and with `early_stopping=True`.
+        fastbp.DivergedError
+            If the loss is no longer finite.
+
+        Examples
+        --------
         >>> MLPRegressor((3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).t_
         2
         """
-        return self._trained(X, y, sample_weight, partial=True)
+        return self._train(X, y, sample_weight, partial=True)
 
     def predict(self, X: Any) -> Array:
-        """Return the outputs, (n,) where there is one an example, else (n, n_outputs).
+        """Return the predicted targets of each row.
 
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, n_features)
+            The examples, one per row.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_outputs)
+            The outputs of the network, in the dtype of training. With one output the shape is (n,).
+
+        Examples
+        --------
         >>> MLPRegressor((3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).predict([[0.5]]).shape
         (1,)
         """
@@ -63,10 +224,10 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
-    def _trained(self, x: Any, y: Any, sample_weight: Any, *, partial: bool) -> "MLPRegressor":
-        rows, targets = self._checked(x, y, partial=partial, y_numeric=True)
+    def _train(self, x: Any, y: Any, sample_weight: Any, *, partial: bool) -> "MLPRegressor":
+        rows, targets = self._check_input(x, y, partial=partial, y_numeric=True)
         columns = np.ascontiguousarray(targets.reshape(len(targets), -1), rows.dtype)
-        self._fit(Examples(rows, columns, checked_weights(sample_weight, rows)), "identity", partial=partial)
+        self._fit(Dataset(rows, columns, check_sample_weight(sample_weight, rows)), "identity", partial=partial)
         return self
 
     def _cost(self, out_activation: str) -> str:
@@ -75,8 +236,8 @@ class MLPRegressor(RegressorMixin, Perceptron):  # type: ignore[misc]
     def _loss(self, cost: float) -> float:
         return cost / int(self.n_outputs_)
 
-    def _groups(self, y: Array) -> Array | None:
+    def _stratify_labels(self, y: Array) -> Array | None:
         return None
 
-    def _score_of(self, y: Array, a: Array, w: Array | None) -> float:
+    def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
         return float(r2_score(y, a, sample_weight=w))

@@ -1,4 +1,4 @@
-"""fastbp.convert: others predict what the network does, train on alike, and are refused where they cannot be said."""
+"""fastbp.convert: converted networks predict and train alike; what a format cannot represent is refused."""
 
 import json
 
@@ -21,7 +21,7 @@ BOTH = pytest.mark.parametrize("library", [theirs, ours], ids=["scikit-learn", "
 HIDDEN = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 OUTPUTS = [("softmax", "log-likelihood", 3), ("softmax", "log-likelihood", 2), ("sigmoid", "cross-entropy", 1)]
 OUTPUTS += [("sigmoid", "cross-entropy", 4), ("identity", "quadratic", 1), ("identity", "quadratic", 3)]
-PLAIN = "numpy-plain"  # of which nothing is compiled, for each depth anew
+PLAIN = "numpy-plain"  # needs no compilation, which "numpy" needs for each depth
 X = np.random.default_rng(0).random((5, 40))
 ROUNDING = {"float64": {"rtol": 1e-12, "atol": 1e-14}, "float32": {"rtol": 1e-5, "atol": 1e-6}}
 
@@ -44,8 +44,8 @@ networks = st.builds(
 )
 
 
-def close(actual, wanted, dtype):
-    np.testing.assert_allclose(np.asarray(actual), np.asarray(wanted), **ROUNDING[dtype])
+def close(actual, expected, dtype):
+    np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), **ROUNDING[dtype])
 
 
 def estimator_for(net, library):
@@ -54,7 +54,7 @@ def estimator_for(net, library):
 
 
 def outputs_of(estimator):
-    """Return aᴸ of X, as columns, in the words of scikit-learn."""
+    """Return the predictions of an estimator for X, as columns like aᴸ."""
     if hasattr(estimator, "predict_proba"):
         return estimator.predict_proba(X.T).T
     return np.reshape(estimator.predict(X.T), (X.shape[1], -1)).T
@@ -70,8 +70,8 @@ def test_to_scikit_learn_and_back(library, net):
     close(outputs_of(estimator), proba, net.dtype)
     if len(proba) > 1 and estimator.out_activation_ != "identity":
         several = estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1
-        wanted = (a > 0.5).T if several else proba.argmax(axis=0)
-        np.testing.assert_array_equal(estimator.predict(X.T), wanted)
+        expected = (a > 0.5).T if several else proba.argmax(axis=0)
+        np.testing.assert_array_equal(estimator.predict(X.T), expected)
     back = convert.from_sklearn(estimator, backend=PLAIN)
     close(back.feedforward(X), a[1:] if net.activations[-1].name == "softmax" and len(a) == 2 else a, net.dtype)
     assert (back.dtype, back.input_scale) == (net.dtype, 1.0)
@@ -101,7 +101,7 @@ def test_from_a_fitted_estimator(library, target):
 
 
 @BOTH
-def test_classes_have_their_names(library):
+def test_predictions_are_the_given_classes(library):
     for outputs, classes in ((3, ["a", "b", "c"]), (2, [-1, 1])):
         net = fastbp.Network([5, outputs], "softmax", "log-likelihood", rng=0)
         model = convert.to_sklearn(net, library.MLPClassifier(), classes=classes)
@@ -112,8 +112,8 @@ def test_classes_have_their_names(library):
 @BOTH
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam"])
 @pytest.mark.parametrize("way", ["to", "from"])
-def test_training_goes_on_alike(library, optimizer, way):
-    # Forty times the same example: then every draw of mini-batches is as good as any other, and α = λ m/n shows.
+def test_training_continues_alike(library, optimizer, way):
+    # All forty examples are the same, so the order does not matter, and a wrong α = λ m/n would show.
     x, label = np.repeat(X[:, :1], 40, axis=1), np.ones(40, int)
     options = {"epochs": 4, "mini_batch_size": 8, "eta": 0.05, "lmbda": 3.0, "optimizer": optimizer}
     net = fastbp.Network([5, 4, 3], ["tanh", "softmax"], "log-likelihood", dtype="float64", rng=0)
@@ -131,19 +131,19 @@ def test_training_goes_on_alike(library, optimizer, way):
     assert len(made.loss_curve_) == 4
 
 
-def test_how_to_train_is_translated_there_and_back():
+def test_training_options_are_converted_to_scikit_learn_and_back():
     options = {"epochs": 7, "mini_batch_size": 20, "eta": 0.25, "lmbda": 2.5, "optimizer": fastbp.optimizers.SGD(0.5)}
     there = convert.training_to_sklearn(1000, **options)
     assert there["alpha"] == 2.5 * 20 / 1000
     for library in (theirs, ours):
         assert convert.training_from_sklearn(library.MLPClassifier(**there), 1000) == options
-    wanted = {"epochs": 200, "mini_batch_size": 200, "eta": 0.001, "optimizer": fastbp.optimizers.Adam()}
-    assert convert.training_from_sklearn(theirs.MLPRegressor(), 1000) == wanted | {"lmbda": 0.0001 * 1000 / 200}
+    expected = {"epochs": 200, "mini_batch_size": 200, "eta": 0.001, "optimizer": fastbp.optimizers.Adam()}
+    assert convert.training_from_sklearn(theirs.MLPRegressor(), 1000) == expected | {"lmbda": 0.0001 * 1000 / 200}
     assert convert.training_from_sklearn(theirs.MLPRegressor(batch_size=50), 20)["mini_batch_size"] == 20
 
 
 @BOTH
-def test_training_with_warm_start_begins_from_the_network(library):
+def test_warm_start_continues_from_the_network(library):
     net = fastbp.Network([5, 4, 3], ["relu", "softmax"], "log-likelihood", dtype="float64", rng=0)
     given_ = library.MLPClassifier(learning_rate_init=1e-9, warm_start=True, max_iter=3, tol=1.0, n_iter_no_change=1)
     model = convert.to_sklearn(net, given_)
@@ -153,7 +153,7 @@ def test_training_with_warm_start_begins_from_the_network(library):
     assert not hasattr(given_, "coefs_")
 
 
-def test_every_layer_may_have_an_activation_of_its_own_but_in_scikit_learns_own():
+def test_only_fastbps_estimators_can_have_different_hidden_activations():
     net = fastbp.Network([5, 4, 3, 2], ["tanh", "relu", "identity"], dtype="float64", rng=0)
     close(outputs_of(convert.to_sklearn(net, ours.MLPRegressor())), net.feedforward(X), "float64")
     refused("MLPRegressor: The 'activation' parameter", convert.to_sklearn, net, theirs.MLPRegressor())
@@ -185,7 +185,7 @@ def test_to_the_book_and_back(tmp_path_factory, net):
     assert (back.dtype, back.sizes, back.cost_function) == ("float64", net.sizes, net.cost_function)
 
 
-def test_the_books_training_goes_on_alike(tmp_path, capsys):
+def test_the_books_training_continues_alike(tmp_path, capsys):
     book = network2.Network([5, 4, 2])
     book.save(tmp_path / "net")
     net = convert.from_book(tmp_path / "net")
@@ -228,10 +228,10 @@ def test_to_pytorch_and_back(sizes, names, dtype, scale, bias):
         close(back.feedforward(X), outputs, dtype)
     before = model[0].weight.detach().clone()
     back.update_mini_batch(X, np.zeros((sizes[-1], 40)), 0.5)
-    assert torch.equal(model[0].weight, before)  # the network has memory of its own
+    assert torch.equal(model[0].weight, before)  # the network has its own memory
 
 
-def test_layers_are_taken_in_the_order_of_their_numbers_or_as_they_come():
+def test_layers_are_sorted_by_number_or_kept_in_the_order_of_the_dict():
     def dict_of(*names):
         rng = np.random.default_rng(0)
         return {name: rng.standard_normal((3, 3)) for name in names}
@@ -256,66 +256,71 @@ def linear(**changes):
 
 
 HOSTILE_DICTS = [
-    (linear(**{"0_weight": np.ones((4, 5, 3, 3))}), r"0.weight has shape \(4, 5, 3, 3\); wanted is a matrix"),
-    (linear(**{"0_weight": np.ones(4)}), r"0.weight has shape \(4,\); wanted is a matrix"),
-    (linear(**{"0_weight": np.ones((4, 0))}), r"0.weight has shape \(4, 0\); wanted is a matrix"),
-    (linear(**{"2_weight": np.ones((3, 7))}), "0.weight makes 4 outputs, and 2.weight takes 7"),
-    (linear(**{"0_weight": np.full((4, 5), np.nan)}), "0.weight holds NaN or infinity"),
-    (linear(**{"2_bias": np.full(3, np.inf)}), "2.bias holds NaN or infinity"),
-    (linear(**{"2_bias": np.ones(2)}), r"2.bias has shape \(2,\); wanted is \(3,\)"),
-    (linear(**{"2_bias": 1.0}), r"2.bias has shape \(\); wanted is \(3,\)"),
-    (linear(**{"0_weight": np.full((4, 5), "a")}), "0.weight has dtype <U1; wanted are real numbers"),
-    (linear(**{"0_weight": [[1.0], [2.0, 3.0]]}), "0.weight is no array that NumPy can read"),
+    (linear(**{"0_weight": np.ones((4, 5, 3, 3))}), r"0.weight must be a matrix .* got shape \(4, 5, 3, 3\)"),
+    (linear(**{"0_weight": np.ones(4)}), r"0.weight must be a matrix .* got shape \(4,\)"),
+    (linear(**{"0_weight": np.ones((4, 0))}), r"0.weight must be a matrix .* got shape \(4, 0\)"),
+    (linear(**{"2_weight": np.ones((3, 7))}), "2.weight must take 4 inputs, the outputs of 0.weight, got 7"),
+    (linear(**{"0_weight": np.full((4, 5), np.nan)}), "0.weight must be finite, got NaN or infinity"),
+    (linear(**{"2_bias": np.full(3, np.inf)}), "2.bias must be finite, got NaN or infinity"),
+    (linear(**{"2_bias": np.ones(2)}), r"2.bias must have shape \(3,\), got \(2,\)"),
+    (linear(**{"2_bias": 1.0}), r"2.bias must have shape \(3,\), got \(\)"),
+    (linear(**{"0_weight": np.full((4, 5), "a")}), "0.weight must contain real numbers, got dtype <U1"),
+    (linear(**{"0_weight": [[1.0], [2.0, 3.0]]}), "0.weight must be an array that NumPy can read"),
     (linear(**{"0_weight": np.broadcast_to(1.0, (4, 2**40))}), "take 32,768 GiB of weights in float64"),
     (
         linear(**{"2_bias": None}),
-        "state_dict has weights of 2 layers and biases of 1; wanted are biases of all or none",
+        "all biases or none, got weights of 2 and biases of 1 of 2 layers",
     ),
-    (linear(**{"2_weight": None}), "state_dict has weights of 1 layers and biases of 2"),
+    (linear(**{"2_weight": None}), "the weight of every layer, .* got weights of 1 and biases of 2 of 2 layers"),
     (
         linear(**{"1_running_mean": np.ones(4)}),
-        "state_dict has '1.running_mean'; wanted are weights and",
+        "state_dict must contain only weights and biases of linear layers, got '1.running_mean'",
     ),
-    ({3: np.ones((2, 2))}, "state_dict has '3'"),
-    ({"lineweight": np.ones((2, 2))}, "state_dict has 'lineweight'"),
-    ({}, "there are no weights; wanted is one matrix or more"),
-    ([np.ones((2, 2))], "state_dict is of list; wanted is a dict, as of model.state_dict"),
+    ({3: np.ones((2, 2))}, "state_dict must contain only weights and biases of linear layers, got '3'"),
+    ({"lineweight": np.ones((2, 2))}, "linear layers, got 'lineweight'"),
+    ({}, "weights must contain at least one matrix, got none"),
+    ([np.ones((2, 2))], "state_dict must be a dict, got list; pass model.state_dict"),
 ]
 
 
 @pytest.mark.parametrize(("state_dict", "message"), HOSTILE_DICTS)
-def test_state_dicts_that_make_no_network_are_refused(state_dict, message):
+def test_invalid_state_dicts_are_refused(state_dict, message):
     refused(message, convert.from_torch, state_dict, "sigmoid", "quadratic")
 
 
-def test_what_goes_beside_a_state_dict_is_refused_as_everywhere():
+def test_invalid_activations_and_costs_are_refused():
     refused("unknown activation 'Sigmoid'", convert.from_torch, linear(), "Sigmoid", "quadratic")
     refused("unknown cost 'mse'", convert.from_torch, linear(), "sigmoid", "mse")
-    refused("3 activations for 2 layers", convert.from_torch, linear(), ["tanh"] * 3, "quadratic")
     refused(
-        "cost 'quadratic' does not go with 'softmax'", convert.from_torch, linear(), ["tanh", "softmax"], "quadratic"
+        "activations must be a list of 2, .* got a list of 3", convert.from_torch, linear(), ["tanh"] * 3, "quadratic"
+    )
+    refused(
+        "cost 'quadratic' cannot be used with 'softmax'", convert.from_torch, linear(), ["tanh", "softmax"], "quadratic"
     )
 
 
-def test_pytorch_that_is_not_there_is_said(monkeypatch):
+def test_without_pytorch_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     refused("not installed: pip install torch", convert.to_torch, fastbp.Network([2, 1]))
 
 
 HOSTILE_ATTRIBUTES = [
-    ({"coefs_": [np.ones((5, 4)), np.ones((7, 3))]}, r"coefs_\[0\] makes 4 outputs, and coefs_\[1\] takes 7"),
-    ({"coefs_": [np.ones((5, 4))]}, "coefs_ are 1 and intercepts_ 2"),
-    ({"coefs_": [], "intercepts_": []}, "coefs_ are 0 and intercepts_ 0; wanted is one of each a layer"),
-    ({"coefs_": None}, "MLPClassifier is no fitted network"),
-    ({"coefs_": [np.full((5, 4), np.nan), np.ones((4, 3))]}, r"coefs_\[0\] holds NaN"),
-    ({"coefs_": [np.ones((5, 4), object), np.ones((4, 3))]}, r"coefs_\[0\] has dtype object"),
-    ({"coefs_": [np.ones(5), np.ones((4, 3))]}, r"coefs_\[0\] has shape \(5,\)"),
+    (
+        {"coefs_": [np.ones((5, 4)), np.ones((7, 3))]},
+        r"coefs_\[1\] must take 4 inputs, the outputs of coefs_\[0\], got 7",
+    ),
+    ({"coefs_": [np.ones((5, 4))]}, "coefs_ and intercepts_ must each have one array per layer, got 1 and 2"),
+    ({"coefs_": [], "intercepts_": []}, "one array per layer, got 0 and 0"),
+    ({"coefs_": None}, "must be a fitted MLPClassifier .* got MLPClassifier without lists coefs_ and intercepts_"),
+    ({"coefs_": [np.full((5, 4), np.nan), np.ones((4, 3))]}, r"coefs_\[0\] must be finite, got NaN"),
+    ({"coefs_": [np.ones((5, 4), object), np.ones((4, 3))]}, r"coefs_\[0\] must contain real numbers, got dtype obj"),
+    ({"coefs_": [np.ones(5), np.ones((4, 3))]}, r"coefs_\[0\] must be a matrix .* got shape \(5,\)"),
     ({"coefs_": [np.broadcast_to(1.0, (2**40, 4)), np.ones((4, 3))]}, "GiB of weights in float64"),
-    ({"intercepts_": [np.ones(3), np.ones(3)]}, r"intercepts_\[0\] has shape \(3,\); wanted is \(4,\)"),
-    ({"intercepts_": [np.ones(4), np.full(3, np.inf)]}, r"intercepts_\[1\] holds NaN or infinity"),
+    ({"intercepts_": [np.ones(3), np.ones(3)]}, r"intercepts_\[0\] must have shape \(4,\), got \(3,\)"),
+    ({"intercepts_": [np.ones(4), np.full(3, np.inf)]}, r"intercepts_\[1\] must be finite, got NaN or infinity"),
     ({"out_activation_": "exp"}, "unknown out_activation_ 'exp'; valid: softmax, logistic, identity"),
     ({"activation": "gelu"}, "unknown activation 'gelu'; did you mean 'relu'"),
-    ({"activation": ["relu", "tanh"]}, "3 activations for 2 layers"),
+    ({"activation": ["relu", "tanh"]}, "activations must be a list of 2, .* got a list of 3"),
     ({"activation": None}, "unknown activation None"),
     ({"activation": 3}, "unknown activation 3"),
 ]
@@ -323,7 +328,7 @@ HOSTILE_ATTRIBUTES = [
 
 @BOTH
 @pytest.mark.parametrize(("attributes", "message"), HOSTILE_ATTRIBUTES)
-def test_estimators_that_are_no_network_are_refused(library, attributes, message):
+def test_estimators_with_invalid_attributes_are_refused(library, attributes, message):
     net = fastbp.Network([5, 4, 3], ["relu", "softmax"], "log-likelihood", rng=0)
     estimator = convert.to_sklearn(net, library.MLPClassifier())
     for name, value in attributes.items():
@@ -331,19 +336,24 @@ def test_estimators_that_are_no_network_are_refused(library, attributes, message
     refused(message, convert.from_sklearn, estimator)
 
 
-def test_what_is_no_estimator_of_this_kind_is_refused():
+def test_other_objects_and_unfitted_estimators_are_refused():
     from sklearn.linear_model import LogisticRegression
 
     net = fastbp.Network([5, 3], "softmax", "log-likelihood", rng=0)
-    refused("MLPClassifier is no fitted network", convert.from_sklearn, theirs.MLPClassifier())
-    refused("LogisticRegression is no fitted network", convert.from_sklearn, LogisticRegression())
-    refused("estimator is LogisticRegression.*; wanted is an MLP", convert.to_sklearn, net, LogisticRegression())
-    refused("estimator is None", convert.to_sklearn, net, None)
+    refused("got MLPClassifier without lists coefs_ and intercepts_", convert.from_sklearn, theirs.MLPClassifier())
+    refused("got LogisticRegression without lists coefs_ and intercepts_", convert.from_sklearn, LogisticRegression())
+    refused(
+        r"estimator must be an MLPClassifier\(\) .* got LogisticRegression",
+        convert.to_sklearn,
+        net,
+        LogisticRegression(),
+    )
+    refused("estimator must be .* got None", convert.to_sklearn, net, None)
     poisson = theirs.MLPRegressor(loss="poisson")
-    refused("loss is 'poisson'; wanted is 'squared_error'", convert.to_sklearn, net, poisson)
+    refused("loss must be 'squared_error', fastbp's quadratic cost, got 'poisson'", convert.to_sklearn, net, poisson)
     for way in (convert.to_torch, lambda other: convert.to_book(other, "net")):
-        refused("net is of dict; wanted is a fastbp.Network", way, {})
-    refused("estimator is 3; wanted is an MLP", convert.training_from_sklearn, 3, 10)
+        refused("net must be a fastbp.Network, got dict", way, {})
+    refused("estimator must be an MLPClassifier or MLPRegressor, got 3", convert.training_from_sklearn, 3, 10)
 
 
 @BOTH
@@ -355,60 +365,74 @@ def test_what_is_no_estimator_of_this_kind_is_refused():
             "sigmoid",
             "quadratic",
             {},
-            "outputs are sigmoid with quadratic; those of MLPClassifier are soft",
+            "last layer of net must be softmax with .* for MLPClassifier, got sigmoid with quadratic",
         ),
-        ([5, 3], "identity", "quadratic", {}, "outputs are identity with quadratic; those of MLPClassifier"),
-        ([5, 3], "relu", "quadratic", {}, "outputs are relu with quadratic; those of MLPClassifier"),
+        ([5, 3], "identity", "quadratic", {}, "for MLPClassifier, got identity with quadratic"),
+        ([5, 3], "relu", "quadratic", {}, "for MLPClassifier, got relu with quadratic"),
         (
             [5, 4, 3],
             ["softplus", "softmax"],
             "log-likelihood",
             {},
-            "an activation 'softplus'; scikit-learn's are",
+            "among identity, sigmoid, tanh, relu for scikit-learn, got 'softplus'",
         ),
-        ([5, 3], "softmax", "log-likelihood", {"bias": False}, "no biases; those of MLPClassifier have them"),
+        (
+            [5, 3],
+            "softmax",
+            "log-likelihood",
+            {"bias": False},
+            "net must have biases for MLPClassifier, got a network with bias=False",
+        ),
     ],
 )
-def test_networks_that_no_estimator_can_be_are_refused(library, sizes, activations, cost, options, message):
+def test_networks_that_an_estimator_cannot_represent_are_refused(library, sizes, activations, cost, options, message):
     net = fastbp.Network(sizes, activations, cost, **options)
     refused(message, convert.to_sklearn, net, library.MLPClassifier())
     net = fastbp.Network([5, 3], "identity", "sum-squared")
-    refused("those of MLPRegressor are identity with quadratic", convert.to_sklearn, net, library.MLPRegressor())
+    refused(
+        "must be identity with quadratic for MLPRegressor, got identity with sum-squared",
+        convert.to_sklearn,
+        net,
+        library.MLPRegressor(),
+    )
 
 
 @pytest.mark.parametrize(
     ("output", "classes", "message"),
     [
-        (OUTPUTS[0], ["a", "b"], r"classes are \['a', 'b'\]; wanted are 3, sorted"),
-        (OUTPUTS[0], ["a", "c", "b"], "wanted are 3, sorted"),
-        (OUTPUTS[0], ["a", "b", "b"], "wanted are 3, sorted"),
-        (OUTPUTS[0], 3, "classes are 3; wanted are 3, sorted"),
-        (OUTPUTS[2], ["a"], "wanted are 2, sorted"),
-        (OUTPUTS[3], [0, 1, 2, 3], "wanted is None: these outputs are no classes"),
-        (OUTPUTS[5], [0, 1, 2], "wanted is None: these outputs are no classes"),
+        (OUTPUTS[0], ["a", "b"], r"classes must be 3 values in ascending order, got \['a', 'b'\]"),
+        (OUTPUTS[0], ["a", "c", "b"], "3 values in ascending order"),
+        (OUTPUTS[0], ["a", "b", "b"], "3 values in ascending order"),
+        (OUTPUTS[0], 3, "classes must be 3 values in ascending order, got 3"),
+        (OUTPUTS[2], ["a"], "classes must be 2 values in ascending order"),
+        (OUTPUTS[3], [0, 1, 2, 3], "classes must be None for a regressor or several sigmoid outputs"),
+        (OUTPUTS[5], [0, 1, 2], "classes must be None for a regressor or several sigmoid outputs"),
     ],
 )
-def test_classes_that_outputs_cannot_stand_for_are_refused(output, classes, message):
+def test_invalid_classes_are_refused(output, classes, message):
     net = fastbp.Network([5, output[2]], output[0], output[1])
     refused(message, convert.to_sklearn, net, estimator_for(net, ours), classes=classes)
 
 
-def test_own_formulas_by_known_names_are_refused(tmp_path):
+def test_user_formulas_with_the_name_of_a_built_in_are_refused(tmp_path):
     mine = fastbp.Activation("sigmoid", lambda z: 0.5 * z, lambda z, a: 0.5 + 0.0 * a, outputs=(0.0, 1.0))
     net = fastbp.Network([5, 4, 3], [mine, "sigmoid"], "cross-entropy", backend="numpy-plain")
-    refused("an activation 'sigmoid'; scikit-learn's", convert.to_sklearn, net, ours.MLPClassifier())
-    refused("an activation 'sigmoid'; the book's", convert.to_book, net, tmp_path / "net")
+    refused("for scikit-learn, got 'sigmoid'", convert.to_sklearn, net, ours.MLPClassifier())
+    refused("for the book's format, got 'sigmoid'", convert.to_book, net, tmp_path / "net")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"activations": ["tanh", "sigmoid"]}, "an activation 'tanh'; the book's have sigmoid in every layer"),
-        ({"cost": "sum-squared"}, "the cost 'sum-squared'; the book's are quadratic, cross-entropy"),
-        ({"bias": False}, "no biases; the book's have them in every layer"),
+        (
+            {"activations": ["tanh", "sigmoid"]},
+            "net must have sigmoid activations in all layers for the book's format, got 'tanh'",
+        ),
+        ({"cost": "sum-squared"}, "the cost quadratic or cross-entropy for the book's format, got 'sum-squared'"),
+        ({"bias": False}, "net must have biases for the book's format, got a network with bias=False"),
     ],
 )
-def test_networks_that_the_book_has_not_are_refused(options, message, tmp_path):
+def test_networks_that_the_books_format_cannot_represent_are_refused(options, message, tmp_path):
     refused(message, convert.to_book, fastbp.Network([5, 4, 3], **options), tmp_path / "net")
     assert not list(tmp_path.iterdir())
 
@@ -424,9 +448,9 @@ def book_file(**changes):
         (book_file(cost="Mine"), "unknown cost 'Mine'; .*valid: QuadraticCost, CrossEntropyCost"),
         (book_file(cost="os.system" * 1000), "unknown cost 'os.systemos"),
         (book_file(weights=[[[0.5, float("nan")]]]), "NaN"),
-        (book_file(weights=[[[0.5], [0.25]]]), r"weights\[0\] has shape \(2, 1\); wanted is \(1, 2\)"),
+        (book_file(weights=[[[0.5], [0.25]]]), r"weights\[0\] must have shape \(1, 2\), got \(2, 1\)"),
         (book_file(sizes=[2**31 - 1, 2**31 - 1]), "GiB of weights"),
-        (book_file(sizes=[2, 10**30]), "its sizes are"),
+        (book_file(sizes=[2, 10**30]), "its sizes must be"),
         (book_file()[:-9], "JSON"),
     ],
 )
@@ -438,16 +462,19 @@ def test_hostile_files_of_the_book_are_refused(text, message, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "solver is 'lbfgs', which Network.train has not; valid: sgd, adam"),
-        ({"solver": "sgd", "learning_rate": "adaptive"}, "learning_rate is 'adaptive', .*; valid: constant"),
-        ({"shuffle": False}, "shuffle is False, which Network.train has not; valid: True"),
+        ({"solver": "lbfgs"}, "solver must be 'sgd' or 'adam' for Network.train, got 'lbfgs'"),
+        (
+            {"solver": "sgd", "learning_rate": "adaptive"},
+            "learning_rate must be 'constant' for Network.train, got 'adaptive'",
+        ),
+        ({"shuffle": False}, "shuffle must be True for Network.train, got False"),
         ({"alpha": float("nan")}, "alpha must be a number >= 0, got nan"),
-        ({"alpha": -1.0}, "alpha is -1.0"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"solver": "sgd", "momentum": 1.0}, "momentum is 1.0"),
+        ({"alpha": -1.0}, "alpha must be a number >= 0, got -1.0"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"solver": "sgd", "momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
     ],
 )
-def test_training_that_cannot_be_translated_is_refused(options, message):
+def test_estimator_parameters_without_an_equivalent_are_refused(options, message):
     refused(message, convert.training_from_sklearn, theirs.MLPClassifier(**options), 100)
 
 
@@ -457,9 +484,9 @@ def test_training_that_cannot_be_translated_is_refused(options, message):
         ({"eta": fastbp.schedules.Cosine(0.5)}, r"eta must be a positive number, got Cosine\(eta=0.5\)"),
         ({"optimizer": "lbfgs"}, "unknown optimizer 'lbfgs'"),
         ({"mini_batch_size": 200}, "mini_batch_size must be an integer from 1 to 100, got 200"),
-        ({"lmbda": float("inf")}, "lmbda is inf"),
-        ({"epochs": 0}, "epochs is 0"),
+        ({"lmbda": float("inf")}, "lmbda must be a number >= 0, got inf"),
+        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
     ],
 )
-def test_training_that_scikit_learn_has_not_is_refused(options, message):
+def test_training_options_without_an_equivalent_are_refused(options, message):
     refused(message, convert.training_to_sklearn, 100, **options)

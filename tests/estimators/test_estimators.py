@@ -1,4 +1,6 @@
-"""The estimators against scikit-learn's own: from the same random_state the same parameters, but for what is meant."""
+"""The estimators against scikit-learn's: the same random_state gives the same parameters, apart from the documented
+differences.
+"""
 
 import numpy as np
 import pytest
@@ -37,13 +39,13 @@ def examples(target, n=103, dtype=np.float64):
 
 
 def small(target, kinds=(MLPClassifier, MLPRegressor), **options):
-    """Return an estimator of a small network for targets."""
+    """Return an estimator with a small network for the given kind of targets."""
     options = {"hidden_layer_sizes": (9,), "random_state": 3, "batch_size": 20, "max_iter": 4} | options
     return kinds[target.startswith("number")](**options)
 
 
 def pair(target, **options):
-    """Return our estimator and theirs."""
+    """Return fastbp's estimator and scikit-learn's."""
     return small(target, **options), small(target, (TheirClassifier, TheirRegressor), **options)
 
 
@@ -55,13 +57,15 @@ def assert_same_parameters(ours, theirs, tolerance=1e-9):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_parameters_loss_and_predictions_are_scikit_learns(solver, target):
+def test_parameters_loss_and_predictions_match_scikit_learn(solver, target):
     x, y = examples(target)
     ours, theirs = pair(target, learning_rate_init=0.03, alpha=0.1, **SOLVERS[solver])
     ours.fit(x, y)
     theirs.fit(x, y)
     assert_same_parameters(ours, theirs)
-    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-2)  # ‖W‖² is taken to go straight
+    np.testing.assert_allclose(
+        ours.loss_curve_, theirs.loss_curve_, rtol=1e-2
+    )  # fastbp assumes that ‖W‖² changes linearly
     for name in ("n_iter_", "t_", "n_layers_", "n_outputs_", "out_activation_", "n_features_in_"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.score(x, y) == pytest.approx(theirs.score(x, y))
@@ -76,13 +80,13 @@ def test_parameters_loss_and_predictions_are_scikit_learns(solver, target):
 
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"alpha": 3.0, "batch_size": "auto"}], ids=str)
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_loss_is_scikit_learns_without_l2_or_with_one_mini_batch(options, target):
+def test_the_loss_matches_scikit_learn_without_l2_or_with_one_mini_batch(options, target):
     ours, theirs = (net.fit(*examples(target)) for net in pair(target, **options))
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
     assert ours.best_loss_ == min(ours.loss_curve_)
 
 
-def test_one_epoch_in_the_order_given_is_scikit_learns_from_parameters_that_are_assigned(rng):
+def test_one_unshuffled_epoch_from_assigned_parameters_matches_scikit_learn(rng):
     x, y = examples("three classes")
     ours, theirs = pair("three classes", max_iter=1, warm_start=True, shuffle=False, **SOLVERS["plain"])
     coefs, intercepts = [rng.standard_normal((6, 9)), rng.standard_normal((9, 3))], [np.zeros(9), np.ones(3)]
@@ -108,9 +112,9 @@ def test_one_epoch_in_the_order_given_is_scikit_learns_from_parameters_that_are_
         {"max_iter": 300, "learning_rate_init": 0.1, "tol": 1e-2},
         {"random_state": np.random.RandomState(8)},
     ],
-    ids=lambda options: "random_state" if "random_state" in options else str(options),  # whose text is an address
+    ids=lambda options: "random_state" if "random_state" in options else str(options),  # its str contains an address
 )  # fmt: skip
-def test_options_mean_what_they_mean_in_scikit_learn(options):
+def test_options_match_scikit_learn(options):
     import copy
 
     x, y = examples("two classes")
@@ -129,7 +133,7 @@ def test_options_mean_what_they_mean_in_scikit_learn(options):
         assert ours.best_loss_ == pytest.approx(min(theirs.loss_curve_), rel=1e-3)
 
 
-def test_partial_fit_and_warm_start_go_on_as_in_scikit_learn():
+def test_partial_fit_and_warm_start_continue_as_in_scikit_learn():
     x, y = examples("three classes")
     ours, theirs = pair("three classes", shuffle=False)
     for net in (ours, theirs):
@@ -142,7 +146,7 @@ def test_partial_fit_and_warm_start_go_on_as_in_scikit_learn():
         assert (net.n_iter_, net.t_, len(net.loss_curve_)) == (2, 4 * len(x), 4)
 
 
-def test_partial_fit_after_fit_keeps_what_the_optimizer_remembers():
+def test_partial_fit_after_fit_keeps_the_optimizer_state():
     x, y = examples("number")
     ours, theirs = pair("number")
     for net in (ours, theirs):
@@ -150,7 +154,7 @@ def test_partial_fit_after_fit_keeps_what_the_optimizer_remembers():
     assert_same_parameters(ours, theirs)
 
 
-def test_a_layer_may_have_an_activation_of_its_own():
+def test_each_hidden_layer_can_have_a_different_activation():
     x, y = examples("three classes")
     one = small("three classes", hidden_layer_sizes=(8, 5), activation="tanh")
     listed = small("three classes", hidden_layer_sizes=(8, 5), activation=["tanh", "tanh"])
@@ -164,7 +168,7 @@ def test_a_layer_may_have_an_activation_of_its_own():
 
 @pytest.mark.parametrize("target", ["three classes", "labels", "numbers"])
 @pytest.mark.parametrize("solver", ["nesterov", "adam"])
-def test_a_weight_of_two_is_an_example_twice(solver, target):
+def test_a_weight_of_two_equals_having_the_example_twice(solver, target):
     x, y = examples(target, n=40)
     counts = np.arange(40) % 3
     options = {"batch_size": 200, "alpha": 0.5, "shuffle": False, "max_iter": 20, **SOLVERS[solver]}
@@ -179,7 +183,7 @@ def test_a_weight_of_two_is_an_example_twice(solver, target):
     )
 
 
-def test_class_weights_are_weights_of_examples():
+def test_class_weights_equal_the_corresponding_example_weights():
     x, y = examples("three classes")
     each = {0: 1.0, 10: 3.0, 20: 0.5}
     by_class = small("three classes", class_weight=each)
@@ -194,7 +198,7 @@ def test_class_weights_are_weights_of_examples():
 
 @pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array])
 @pytest.mark.parametrize("target", ["three classes", "numbers"])
-def test_sparse_rows_are_trained_on_like_dense_ones(container, target):
+def test_sparse_rows_give_the_same_result_as_dense_rows(container, target):
     x, y = examples(target)
     x[np.abs(x) < 1.0] = 0.0
     dense = small(target, early_stopping=True, max_iter=6)
@@ -206,7 +210,7 @@ def test_sparse_rows_are_trained_on_like_dense_ones(container, target):
     np.testing.assert_allclose(rows.predict(container(x)), dense.predict(x), atol=1e-12)
 
 
-def test_sparse_rows_are_never_dense_all_together(monkeypatch):
+def test_sparse_rows_are_made_dense_one_mini_batch_at_a_time(monkeypatch):
     rng = np.random.default_rng(0)
     x = sparse.csr_array((rng.random(6000), (rng.integers(0, 3000, 6000), rng.integers(0, 2000, 6000))), (3000, 2000))
     made = []
@@ -221,7 +225,7 @@ def test_sparse_rows_are_never_dense_all_together(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_dtype_follows_x(dtype, target):
+def test_float32_is_kept_and_other_dtypes_become_float64(dtype, target):
     x, y = examples(target, dtype=dtype)
     ours = small(target)
     ours.fit(x, y)
@@ -234,7 +238,7 @@ def test_the_dtype_follows_x(dtype, target):
 
 
 @pytest.mark.parametrize("name", ["numpy-plain", "array_api_strict"])
-def test_a_backend_of_ones_own_gives_the_same(name):
+def test_other_backends_give_the_same_result(name):
     x, y = examples("three classes")
     plain = small("three classes", backend=name, max_iter=2)
     compiled = small("three classes", max_iter=2)
@@ -244,15 +248,15 @@ def test_a_backend_of_ones_own_gives_the_same(name):
         np.testing.assert_allclose(compiled.predict_proba(x), plain.predict_proba(x), atol=1e-12)
 
 
-def test_predictions_are_made_by_the_coefs_there_are():
+def test_predictions_use_assigned_coefs():
     net = MLPRegressor((), max_iter=1, random_state=0).fit([[0.0, 1.0], [2.0, 3.0]], [0.0, 1.0])
     net.coefs_, net.intercepts_ = [np.array([[2.0], [3.0]])], [np.array([1.0])]
     assert net.predict([[10.0, 100.0]]).tolist() == [321.0]
     net.coefs_ = [np.ones((3, 1))]
-    refused(r"weights\[0\] has shape \(1, 3\); wanted is \(1, 2\)", net.predict, [[10.0, 100.0]])
+    refused(r"weights\[0\] must have shape \(1, 2\), got \(1, 3\)", net.predict, [[10.0, 100.0]])
 
 
-def test_the_data_are_not_written_to():
+def test_input_arrays_are_not_changed():
     x, y = examples("number")
     frozen, w = x.copy(order="F"), np.linspace(0, 1, len(x))
     for array in (frozen, y, w):
@@ -262,7 +266,7 @@ def test_the_data_are_not_written_to():
     np.testing.assert_array_equal(frozen, x)
 
 
-def test_early_stopping_puts_the_best_parameters_back_and_shares_out_the_classes():
+def test_early_stopping_restores_the_best_parameters_and_stratifies():
     x, y = examples("three classes", n=60)
     net = small("three classes", early_stopping=True, max_iter=30, n_iter_no_change=4, validation_fraction=0.5)
     w = np.where(y == 0, 0.5, 2.0)
@@ -271,28 +275,31 @@ def test_early_stopping_puts_the_best_parameters_back_and_shares_out_the_classes
     best = 1 + int(np.argmax(net.validation_scores_))
     again = small("three classes", early_stopping=True, max_iter=best, n_iter_no_change=4, validation_fraction=0.5)
     assert_same_parameters(again.fit(x, y, sample_weight=w), net, tolerance=0)
-    rare = np.where(np.arange(60) == 7, 99, y)  # of which there is one: no split can have a share of it
+    rare = np.where(np.arange(60) == 7, 99, y)  # one example of class 99: it cannot be in both parts
     assert 99 in net.fit(x, rare).classes_
 
 
-def test_training_says_how_it_goes_and_what_ended_it(capsys):
+def test_verbose_prints_losses_scores_and_the_reason_for_stopping(capsys):
     x, y = examples("two classes")
     MLPClassifier((3,), max_iter=400, tol=0.1, verbose=True, early_stopping=True, random_state=0).fit(x, y)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Iteration 1, loss = 0.")
     assert lines[1].startswith("Validation score: ")
-    assert lines[-1] == "No better validation score by tol=0.1 in 10 epochs: stopping"
+    assert lines[-1] == "Validation score did not improve by tol=0.1 in 10 epochs; stopping"
     MLPClassifier((3,), "relu", solver="sgd", learning_rate="adaptive", tol=9.0, verbose=1, max_iter=99).fit(x, y)
-    assert "No better training loss by tol=9 in 10 epochs: learning rate 0.0002" in capsys.readouterr().out
+    assert (
+        "Training loss did not improve by tol=9 in 10 epochs; setting the learning rate to 0.0002"
+        in capsys.readouterr().out
+    )
 
 
-def test_one_class_is_learned_and_no_other_is_likely():
+def test_a_single_class_is_predicted_with_one_column_of_probabilities():
     net = MLPClassifier((3,), max_iter=2).fit([[0.0], [1.0]], ["a", "a"])
     assert net.predict([[5.0]]).tolist() == ["a"]
     assert net.predict_proba([[5.0]]).shape == (1, 1)
 
 
-def test_ctrl_c_ends_training_with_what_there_is(monkeypatch):
+def test_ctrl_c_ends_training_and_keeps_the_parameters(monkeypatch):
     x, y = examples("number")
     net = small("number", max_iter=50)
 
@@ -301,10 +308,10 @@ def test_ctrl_c_ends_training_with_what_there_is(monkeypatch):
             raise KeyboardInterrupt
         return run(self, order, eta)
 
-    from fastbp.estimators.epochs import Epochs
+    from fastbp.estimators.epochs import EpochTrainer
 
-    run = Epochs.run
-    monkeypatch.setattr(Epochs, "run", interrupt)
+    run = EpochTrainer.run_epoch
+    monkeypatch.setattr(EpochTrainer, "run_epoch", interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         net.fit(x, y)
     monkeypatch.undo()
@@ -315,62 +322,82 @@ def test_ctrl_c_ends_training_with_what_there_is(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "solver is 'lbfgs', which does not go by mini-batches; valid: sgd, adam"),
+        ({"solver": "lbfgs"}, "solver must be 'sgd' or 'adam', got 'lbfgs', which does not train on mini-batches"),
         ({"solver": "adams"}, "did you mean 'adam'"),
         ({"activation": "sigmoid"}, "valid: identity, logistic, tanh, relu"),
-        ({"activation": ["relu", "relu"]}, "activation names 2, and the hidden layers are 1"),
-        ({"activation": None}, "activation is None; wanted is a name, or a list"),
+        ({"activation": ["relu", "relu"]}, "one name per hidden layer, got 2 names for 1 hidden layer"),
+        ({"activation": None}, "activation must be a name or a list .* got None; valid names: id"),
         ({"hidden_layer_sizes": (5, 0)}, "hidden_layer_sizes must be an integer >= 1, got 0"),
-        ({"hidden_layer_sizes": "big"}, "hidden_layer_sizes is 'big'"),
+        ({"hidden_layer_sizes": "big"}, "hidden_layer_sizes must be an integer >= 1, got 'big'"),
         ({"alpha": -1.0}, "alpha must be a number >= 0, got -1.0"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0, or 'auto'"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1 or 'auto', got 0"),
         ({"learning_rate": "cosine"}, "valid: constant, invscaling, adaptive"),
-        ({"learning_rate_init": 0}, "learning_rate_init is 0"),
-        ({"power_t": "1"}, "power_t is '1'"),
-        ({"max_iter": 1.5}, "max_iter is 1.5"),
-        ({"tol": float("nan")}, "tol is nan"),
-        ({"momentum": 1.0}, "momentum is 1.0"),
-        ({"early_stopping": True, "validation_fraction": 0.01}, "validation_fraction is 0.01, 1 of 20 examples"),
-        ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
-        ({"beta_1": 1.0}, "beta_1 is 1.0"),
-        ({"epsilon": 0.0}, "epsilon is 0.0"),
-        ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
+        ({"learning_rate_init": 0}, "learning_rate_init must be a positive number, got 0"),
+        ({"power_t": "1"}, "power_t must be a number >= 0, got '1'"),
+        ({"max_iter": 1.5}, "max_iter must be an integer >= 1, got 1.5"),
+        ({"tol": float("nan")}, "tol must be a number >= 0, got nan"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "must hold out 2 to 19 of 20 examples, got 0.01"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be between 0 and 1, got 1.0"),
+        ({"beta_1": 1.0}, "beta_1 must be at least 0 and below 1, got 1.0"),
+        ({"epsilon": 0.0}, "epsilon must be a positive number, got 0.0"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change must be an integer >= 1 or inf, got 0"),
         ({"backend": "nump"}, "did you mean 'numpy'"),
     ],
     ids=str,
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_parameters_that_cannot_be_used_are_refused(kind, options, message):
+def test_invalid_parameters_are_refused(kind, options, message):
     net = kind(**{"hidden_layer_sizes": (5,), "max_iter": 1} | options)
     refused(message, net.fit, np.ones((20, 2)), np.arange(20) % 2)
     with pytest.raises(NotFittedError):
         net.predict(np.ones((20, 2)))
 
 
-def test_examples_that_cannot_be_used_are_refused():
+def test_invalid_examples_are_refused():
     x, y = np.ones((6, 2)), np.array([0, 1, 2, 0, 1, 2])
     net = MLPClassifier((3,), max_iter=1)
-    refused("sample_weight has shape", net.fit, x, y, sample_weight=np.ones(5))
-    refused("negative somewhere", net.fit, x, y, sample_weight=[1, 1, 1, 1, 1, -1])
-    refused("zero everywhere", net.fit, x, y, sample_weight=np.zeros(6))
-    refused("columns of classes", net.fit, x, np.stack([y, y], axis=1))
-    refused("classes is None", net.partial_fit, x, y)
-    refused(r"y has 2 \(example 2\); valid classes are \[0, 1\]", net.partial_fit, x, y, classes=[0, 1])
+    refused(
+        r"sample_weight must have shape \(6,\), one weight per example, got shape \(5,\)",
+        net.fit,
+        x,
+        y,
+        sample_weight=np.ones(5),
+    )
+    refused(
+        r"sample_weight must not be negative, got -1 \(example 5\)", net.fit, x, y, sample_weight=[1, 1, 1, 1, 1, -1]
+    )
+    refused("positive for at least one example, got only zeros", net.fit, x, y, sample_weight=np.zeros(6))
+    refused("y must have one class per example, or columns of 0 and 1", net.fit, x, np.stack([y, y], axis=1))
+    refused("classes must list all classes in the first call of partial_fit, got None", net.partial_fit, x, y)
+    refused(
+        r"y must contain only the known classes \[0, 1\], got 2 \(example 2\)", net.partial_fit, x, y, classes=[0, 1]
+    )
     net.set_params(class_weight="balanced")
-    refused("class_weight is 'balanced'", net.partial_fit, x, y, classes=[0, 1, 2])
+    refused(
+        "class_weight must be a dict or None for partial_fit, got 'balanced'", net.partial_fit, x, y, classes=[0, 1, 2]
+    )
     net.set_params(class_weight=None).fit(x, y)
-    refused(r"classes are \[0, 1\]; wanted are those before", net.partial_fit, x, y, classes=[0, 1])
-    refused("early_stopping is True", net.set_params(early_stopping=True).partial_fit, x, y)
+    refused(
+        r"classes must be those of the first call, \[0, 1, 2\], got \[0, 1\]", net.partial_fit, x, y, classes=[0, 1]
+    )
+    refused("early_stopping must be False for partial_fit", net.set_params(early_stopping=True).partial_fit, x, y)
     net.set_params(warm_start=False, validation_fraction=0.5)
-    refused("zero for all examples to train on, or for all held out", net.fit, x, y, sample_weight=[0, 1, 0, 0, 0, 0])
-    refused("sample_weight has an infinite sum", net.fit, x, y, sample_weight=[1e308] * 6)
+    refused(
+        "positive for at least one (training|held-out) example, got only zeros",
+        net.fit,
+        x,
+        y,
+        sample_weight=[0, 1, 0, 0, 0, 0],
+    )
+    refused("sample_weight must have a finite sum", net.fit, x, y, sample_weight=[1e308] * 6)
     net.set_params(early_stopping=False, warm_start=True)
-    refused("valid classes are", net.fit, x, y + 1)
-    refused("y wants logistic outputs", net.fit, x, np.eye(3, dtype=int)[y] | np.eye(3, dtype=int)[::-1][y])
+    refused("y must contain only the known classes", net.fit, x, y + 1)
+    refused("got targets for logistic outputs", net.fit, x, np.eye(3, dtype=int)[y] | np.eye(3, dtype=int)[::-1][y])
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_divergence_is_said_in_one_line(kind):
+def test_divergence_raises_a_one_line_error(kind):
     x, y = examples("two classes")
     net = kind((5,), solver="sgd", learning_rate_init=1e200, max_iter=5)
     with pytest.raises(fastbp.DivergedError, match=r"smaller learning_rate_init \(now 1e\+200\)"):

@@ -1,6 +1,8 @@
-"""The estimators among scikit-learn's tools: its own checks, none excepted; pipelines, searches, frames, pickles."""
+"""The estimators with scikit-learn's tools: all of its estimator checks, pipelines, searches, data frames, pickles."""
 
+import inspect
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -41,14 +43,29 @@ def digits():
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(MLPClassifier, TheirClassifier), (MLPRegressor, TheirRegressor)])
-def test_names_and_defaults_are_scikit_learns(ours, theirs):
-    given, wanted = ours().get_params(), theirs().get_params()
-    assert {name: wanted[name] for name in given if name in wanted} == {n: given[n] for n in given if n in wanted}
-    assert given.keys() - wanted.keys() <= {"backend", "class_weight"}
-    assert wanted.keys() - given.keys() <= {"max_fun", "loss"}
+def test_names_and_defaults_match_scikit_learn(ours, theirs):
+    our_params, their_params = ours().get_params(), theirs().get_params()
+    both = our_params.keys() & their_params.keys()
+    assert {name: our_params[name] for name in both} == {name: their_params[name] for name in both}
+    assert our_params.keys() - both <= {"backend", "class_weight"}
+    assert their_params.keys() - both <= {"max_fun", "loss"}
 
 
-def test_a_search_in_two_processes_over_a_pipeline_finds_what_it_finds_in_one(digits):
+def documented(kind):
+    """Return the entry of each parameter in the docstring of an estimator."""
+    section = re.search(r"Parameters\n-+\n(.*?)\n\nAttributes\n", inspect.getdoc(kind), re.DOTALL)[1]
+    entries = re.split(r"\n(?=\S)", section)
+    return {entry.partition(" : ")[0]: entry for entry in entries}
+
+
+def test_the_docstrings_describe_each_parameter_alike():
+    classifier, regressor = documented(MLPClassifier), documented(MLPRegressor)
+    assert classifier.keys() == MLPClassifier().get_params().keys()
+    assert regressor.keys() == MLPRegressor().get_params().keys()
+    assert {name: classifier[name] for name in regressor} == regressor
+
+
+def test_a_grid_search_in_two_processes_finds_the_same_as_in_one(digits):
     pipeline = make_pipeline(StandardScaler(), MLPClassifier((10,), max_iter=5, random_state=0))
     grid = {"mlpclassifier__alpha": [1e-4, 10.0], "mlpclassifier__solver": ["adam", "sgd"]}
     one, two = (GridSearchCV(pipeline, grid, cv=2, n_jobs=n).fit(*digits) for n in (1, 2))
@@ -56,14 +73,14 @@ def test_a_search_in_two_processes_over_a_pipeline_finds_what_it_finds_in_one(di
     assert two.best_estimator_.predict(digits[0]).shape == (300,)
 
 
-def test_scores_by_cross_validation(digits):
+def test_cross_validation(digits):
     scores = cross_val_score(MLPClassifier((20,), learning_rate_init=0.01, max_iter=30, random_state=0), *digits, cv=3)
     assert scores.min() > 0.7
     proba = cross_val_predict(MLPClassifier((5,), max_iter=2), *digits, cv=2, method="predict_proba")
     np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_clones_copies_and_pickles_go_on_as_the_estimator_does(digits, tmp_path):
+def test_pickled_copies_continue_training_as_the_estimator_does(digits, tmp_path):
     net = MLPClassifier((10,), max_iter=3, random_state=0).fit(*digits)
     joblib.dump(net, tmp_path / "net.joblib")
     assert clone(net).get_params() == net.get_params()
@@ -74,10 +91,18 @@ def test_clones_copies_and_pickles_go_on_as_the_estimator_does(digits, tmp_path)
     for copy in copies:
         np.testing.assert_array_equal(copy.predict_proba(digits[0]), proba)
         copy.partial_fit(*digits)
-        np.testing.assert_array_equal(copy.coefs_[0], net.coefs_[0])  # the optimizer's moments came along
+        np.testing.assert_array_equal(copy.coefs_[0], net.coefs_[0])  # the pickle contains the optimizer's moments
 
 
-def test_frames_are_known_by_their_columns():
+def test_pickles_with_the_older_name_of_the_optimizer_snapshot_can_be_loaded(digits):
+    net = MLPClassifier((10,), max_iter=1, random_state=0).fit(*digits)
+    pickled = pickle.dumps(net, protocol=0)
+    assert pickled.count(b"epochs\nOptimizerSnapshot\n") == 1
+    older = pickle.loads(pickled.replace(b"epochs\nOptimizerSnapshot\n", b"epochs\nMemory\n"))
+    np.testing.assert_array_equal(older.partial_fit(*digits).coefs_[0], net.partial_fit(*digits).coefs_[0])
+
+
+def test_data_frames_and_feature_names():
     frame = pd.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "kind": ["x", "y", "x", "y"]})
     y = pd.Series(["low", "low", "high", "high"])
     columns = ColumnTransformer([("kind", OneHotEncoder(), ["kind"])], remainder="passthrough")
@@ -89,13 +114,13 @@ def test_frames_are_known_by_their_columns():
         alone.predict(frame[["size"]].rename(columns={"size": "length"}))
 
 
-def test_an_estimator_for_each_output(digits):
+def test_multi_output_classifier(digits):
     x, labels = digits
     nets = MultiOutputClassifier(MLPClassifier((5,), max_iter=2)).fit(x, np.stack([labels, labels % 2], axis=1))
     assert nets.predict(x).shape == (300, 2)
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(run_python):
+def test_without_scikit_learn_the_error_says_what_to_install(run_python):
     source = """
 import sys
 sys.modules["sklearn"] = None
@@ -105,5 +130,5 @@ except ImportError as error:
     print(error)
 """
     done = run_python(source)
-    wanted = "fastbp.estimators needs scikit-learn 1.6 or later: pip install 'fastbp[sklearn]'\n"
-    assert done.stdout == wanted, done.stderr
+    expected = "fastbp.estimators needs scikit-learn 1.6 or later: pip install 'fastbp[sklearn]'\n"
+    assert done.stdout == expected, done.stderr

@@ -1,0 +1,66 @@
+"""Weights and biases of a `Network` as plain arrays on the host, and a `Network` from such arrays."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.activations import Activation, ActivationName
+from fastbp.costs import Cost, CostName
+from fastbp.datasets.foreign_arrays import as_numpy
+from fastbp.errors import InputError
+from fastbp.network import DTypeName, Network
+
+Array = npt.NDArray[Any]
+
+
+def host_parameters(net: Network) -> tuple[list[Array], list[Array]]:
+    """Return copies of Wˡ (n_l, n_{l−1}) and bˡ (n_l,) on the host; W¹ is multiplied by the network's input scale.
+
+    >>> weights, biases = host_parameters(Network([2, 3, 1], rng=0))
+    >>> [w.shape for w in weights], [b.shape for b in biases]
+    ([(3, 2), (1, 3)], [(3,), (1,)])
+    """
+    if not isinstance(net, Network):
+        raise InputError(f"net must be a fastbp.Network, got {type(net).__name__}")
+    host = net.to("numpy")
+    first, *others = host.weights
+    return [np.asarray(first * net.input_scale, net.dtype), *others], [b[:, 0] for b in host.biases]
+
+
+def network_from_arrays(
+    weights: Mapping[str, Any],
+    biases: Mapping[str, Any],
+    activations: ActivationName | Activation | Sequence[ActivationName | Activation],
+    cost: CostName | Cost,
+    backend: Any,
+    rng: Any,
+) -> Network:
+    """Return a network with matrices Wˡ (n_l, n_{l−1}) and vectors bˡ (n_l,), given by the names to use in messages.
+
+    Without biases the network has none. Its dtype is float64 if one of the W has that dtype, else float32. Raises
+    `InputError` for arrays that do not form a network.
+    """
+    if not weights:
+        raise InputError("weights must contain at least one matrix, got none")
+    ws = [as_numpy(name, w) for name, w in weights.items()]
+    for name, w in zip(weights, ws, strict=True):
+        if w.ndim != 2 or 0 in w.shape:
+            raise InputError(f"{name} must be a matrix with at least one row and one column, got shape {w.shape}")
+    for (before, w), (name, after) in pairwise(zip(weights, ws, strict=True)):
+        if w.shape[0] != after.shape[1]:
+            raise InputError(f"{name} must take {w.shape[0]} inputs, the outputs of {before}, got {after.shape[1]}")
+    bs = [as_numpy(name, b) for name, b in biases.items()]
+    for (name, b), w in zip(zip(biases, bs, strict=True), ws, strict=False):
+        if b.shape != (w.shape[0],):
+            raise InputError(f"{name} must have shape {(w.shape[0],)}, got {b.shape}")
+    sizes = [ws[0].shape[1], *(w.shape[0] for w in ws)]
+    dtype: DTypeName = "float64" if any(w.dtype == np.float64 for w in ws) else "float32"
+    net = Network(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend, rng=rng)
+    for name, array in zip((*weights, *biases), (*ws, *bs), strict=True):
+        if not np.isfinite(array).all():  # last, since Network has now refused arrays that do not fit into memory
+            raise InputError(f"{name} must be finite, got NaN or infinity")
+    net.weights, net.biases = ws, [b[:, None] for b in bs]
+    return net
