@@ -1,4 +1,4 @@
-"""What cannot be used is refused in one line that says what was given and what is wanted, and nothing is changed."""
+"""Bad input raises an error of one line that says what must hold and what was given, and nothing is changed."""
 
 import math
 import re
@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 import fastbp
 
 X, Y = np.linspace(0, 1, 12).reshape(3, 4), np.eye(2, 4)
-
-
-def refused(message, call, *arguments, **options):
-    """Assert that a call raises InputError with one line that has a message in it."""
-    with pytest.raises(fastbp.InputError, match=message) as raised:
-        call(*arguments, **options)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +46,16 @@ def test_sizes(sizes, message):
             "unknown activation 'sigmiod'; did you mean 'sigmoid'. valid: sigmoid, tanh, relu",
         ),
         ({"activations": ["tanh"]}, "activations must be a list of 2, .* got a list of 1"),
-        ({"activations": ["tanh"] * 3}, "3 activations for 2 layers"),
-        ({"activations": 3}, "activations is 3; wanted is a name"),
+        ({"activations": ["tanh"] * 3}, "activations must be a list of 2, .* got a list of 3"),
+        ({"activations": 3}, "activations must be a name, an Activation, or a list of them, got 3"),
         ({"activations": [None, "tanh"]}, "unknown activation None; valid: sigmoid"),
         ({"activations": ["softmax", "sigmoid"]}, "softmax must be in the last layer only, got it in layer 2"),
         ({"activations": "softmax", "cost": "log-likelihood"}, "softmax must be in the last layer only"),
         ({"cost": "quadratics"}, "unknown cost 'quadratics'; did you mean 'quadratic'. valid: quadratic, sum-squared"),
-        ({"cost": "log-likelihood"}, "'log-likelihood' cannot be used with 'sigmoid' .*activations for this cost: softmax$"),
+        (
+            {"cost": "log-likelihood"},
+            "'log-likelihood' cannot be used with 'sigmoid' .*activations for this cost: softmax$",
+        ),
         ({"cost": "cross-entropy", "activations": "relu"}, "'cross-entropy' cannot be used with 'relu' .*: sigmoid$"),
         ({"cost": "cross-entropy", "activations": ["tanh", "softmax"]}, "costs for this activation: log-likelihood;"),
         ({"cost": "quadratic", "activations": ["tanh", "softmax"]}, "costs for this activation: log-likelihood;"),
@@ -130,11 +127,12 @@ def test_targets(y, message):
     refused(message, net.update_mini_batch, X, y, 0.1)
 
 
-def test_targets_outside_what_the_cost_allows():
+def test_targets_outside_the_range_of_the_cost():
     net = fastbp.Network([3, 2], cost="cross-entropy")
     refused("y must be from 0 to 1 for the cost 'cross-entropy', got targets from -1 to 0", net.cost, X, Y - 1)
     net = fastbp.Network([3, 2], "softmax", "log-likelihood")
-    refused("columns of y must sum to 1 for the cost 'log-likelihood', got sums from 0 to 1", net.train, X, Y, mini_batch_size=1)
+    message = "columns of y must sum to 1 for the cost 'log-likelihood', got sums from 0 to 1"
+    refused(message, net.train, X, Y, mini_batch_size=1)
 
 
 @pytest.mark.parametrize(
@@ -142,33 +140,33 @@ def test_targets_outside_what_the_cost_allows():
     [
         ({"eta": 0}, "eta must be a positive number, got 0"),
         ({"eta": -1.0}, "eta must be a positive number, got -1.0"),
-        ({"eta": math.nan}, "eta is nan"),
-        ({"eta": math.inf}, "eta is inf"),
-        ({"eta": "3"}, "eta is '3'"),
-        ({"eta": 10**400}, "eta is 1000"),
+        ({"eta": math.nan}, "eta must be a positive number, got nan"),
+        ({"eta": math.inf}, "eta must be a positive number, got inf"),
+        ({"eta": "3"}, "eta must be a positive number, got '3'"),
+        ({"eta": 10**400}, "eta must be a positive number, got 1000"),
         ({"lmbda": -0.1}, "lmbda must be a number >= 0, got -0.1"),
-        ({"lmbda": math.nan}, "lmbda is nan"),
+        ({"lmbda": math.nan}, "lmbda must be a number >= 0, got nan"),
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
-        ({"epochs": -3}, "epochs is -3"),
-        ({"epochs": 2.5}, "epochs is 2.5"),
-        ({"epochs": math.inf}, "epochs is inf"),
+        ({"epochs": -3}, "epochs must be an integer >= 1, got -3"),
+        ({"epochs": 2.5}, "epochs must be an integer >= 1, got 2.5"),
+        ({"epochs": math.inf}, "epochs must be an integer >= 1, got inf"),
         ({"mini_batch_size": 0}, "mini_batch_size must be an integer from 1 to 4, got 0"),
-        ({"mini_batch_size": -1}, "mini_batch_size is -1"),
+        ({"mini_batch_size": -1}, "mini_batch_size must be an integer from 1 to 4, got -1"),
         ({"mini_batch_size": 5}, "mini_batch_size must be an integer from 1 to 4, got 5"),
-        ({"mini_batch_size": 1.5}, "mini_batch_size is 1.5"),
-        ({"validation": X}, r"validation is no pair; wanted is \(x, y\)"),
-        ({"validation": (X, Y[:, :2])}, "validation: x has 4 columns and y has 2"),
+        ({"mini_batch_size": 1.5}, "mini_batch_size must be an integer from 1 to 4, got 1.5"),
+        ({"validation": X}, r"validation must be a pair \(x, y\) or a fraction"),
+        ({"validation": (X, Y[:, :2])}, "validation: y must have one column per example: x has 4 columns, y has 2"),
         ({"callback": 3}, "callback must be a function of an Epoch, got 3"),
     ],
 )
-def test_options_of_training_are_refused_before_anything_is_changed(options, message):
+def test_bad_training_options_change_nothing(options, message):
     net = fastbp.Network([3, 2], rng=0)
     kept = net.weights[0].copy()
     refused(message, net.train, X, Y, **{"mini_batch_size": 2, "progress": False, **options})
     np.testing.assert_array_equal(net.weights[0], kept)
 
 
-def test_training_on_numbers_that_only_look_whole():
+def test_numpy_numbers_are_valid_options():
     net = fastbp.Network([3, 2], rng=0)
     net.train(X, Y, epochs=np.int64(1), mini_batch_size=np.int32(2), eta=np.float32(0.5), lmbda=0, progress=False)
 
@@ -181,7 +179,7 @@ def test_training_on_numbers_that_only_look_whole():
         ([np.ones((4, 3)), np.ones((2, 4), complex)], r"weights\[1\] must contain real numbers, got dtype complex128"),
         ([np.ones((4, 3)), np.full((2, 4), math.nan)], r"weights\[1\] must be finite in float32, got NaN"),
         ([np.ones((4, 3)), np.full((2, 4), 1e300)], r"weights\[1\] must be finite .* or a number that overflows"),
-        ([np.ones((4, 3)), [[1.0], [2.0, 3.0]]], r"weights\[1\] is no array"),
+        ([np.ones((4, 3)), [[1.0], [2.0, 3.0]]], r"weights\[1\] must be an array that NumPy can read, got list"),
         ([np.ones((4, 3)), None], r"weights\[1\] must contain real numbers, got dtype object"),
         (3, "weights must be a list of arrays, got 3"),
     ],
@@ -192,7 +190,7 @@ def test_assigned_weights(weights, message):
     refused(message, setattr, net, "weights", weights)
     assert net.weights is kept
     if isinstance(weights, list):
-        net.weights[:] = weights  # past the setter: found at the next use
+        net.weights[:] = weights  # bypasses the setter; checked at the next use
         refused(message, net.feedforward, X)
 
 
@@ -200,7 +198,7 @@ def test_assigned_biases():
     net = fastbp.Network([3, 2])
     refused(r"biases\[0\] must have shape \(2, 1\), got \(2,\)", setattr, net, "biases", [np.ones(2)])
     without = fastbp.Network([3, 2], bias=False)
-    refused(r"1 array of biases; wanted is none", setattr, without, "biases", [np.ones((2, 1))])
+    refused(r"biases must be an empty list \(.*\), got 1 array", setattr, without, "biases", [np.ones((2, 1))])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +215,7 @@ def test_assigned_biases():
         (([np.ones((2, 3))], [np.ones((3, 1))], X, Y), r"biases\[0\] must have shape \(2, 1\), got \(3, 1\)"),
     ],
 )
-def test_backprop_of_ones_own_parameters(arguments, message):
+def test_backprop_with_given_parameters(arguments, message):
     refused(message, fastbp.backprop, *arguments)
 
 
@@ -257,7 +255,7 @@ class Unprintable:
 
 
 @pytest.mark.parametrize("value", [*LONG.values(), Unprintable()], ids=[*LONG, "unprintable"])
-def test_a_message_shows_some_sixty_characters_of_a_value(value):
+def test_messages_abridge_long_values(value):
     net = fastbp.Network([3, 2], rng=0, backend="numpy-plain")
     for call, options in (
         (fastbp.Network, {"sizes": value}),
@@ -278,10 +276,10 @@ def test_a_message_shows_some_sixty_characters_of_a_value(value):
         assert len(str(raised.value)) < 300
 
 
-def test_no_message_shows_a_value_by_its_whole_repr():
-    """Those that do show names of fastbp's own, a path, or a network."""
-    paths = {"path", "folder", "_name(path)", "str(path)", "file.path", "planted", "os.fspath(options.checkpoint)"}
-    short = {"net", "name", "near[0]", "backend.name", "namespace.__name__"} | paths
+def test_messages_do_not_show_the_full_repr_of_a_value():
+    """Only names that fastbp defines, paths and networks may be shown with `!r`."""
+    paths = {"path", "folder", "path_name(path)", "file.path", "foreign_link", "os.fspath(options.checkpoint)"}
+    short = {"net", "name", "near[0]", "backend.name", "exact", "namespace.__name__"} | paths
     for path in Path(fastbp.__file__).parent.rglob("*.py"):
         shown = set(re.findall(r"\{([^{}]*)!r\}", path.read_text(encoding="utf-8")))
         assert shown <= short, f"{path}: {shown - short}; fastbp.errors.brief cuts the repr of a value"

@@ -1,15 +1,14 @@
 """NumPy archives (.npz), read in memory bounded by the file's size.
 
 `numpy.load` allocates the size that an array's header declares before it has read a byte of the array. Here NumPy
-parses the header alone. Its size is compared with the archive's directory, and the buffer grows with the values that
-are read. Objects are refused because of their dtype, so nothing is ever unpickled.
+parses the header alone. The declared size is compared with the archive's directory, and the buffer grows with the bytes
+that are read. Objects are refused because of their dtype, so nothing is ever unpickled.
 """
 
 import io
 import math
 import re
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -36,10 +35,6 @@ _HEADER_READERS = {  # of each version of the format, with the offset of the hea
     (2, 0): (12, np.lib.format.read_array_header_2_0),
     (3, 0): (12, np.lib.format.read_array_header_2_0),  # differs in the names of fields alone, and fields are refused
 }
-_NOT_A_HEADER = (  # what NumPy's parser and numpy.dtype raise for a hostile header
-    *(ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError),
-    DeprecationWarning,  # of an old name of a dtype, where warnings are errors
-)
 _LITERALS = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
 """What a header consists of. Python's parser may print warnings about anything else, such as escapes in strings."""
 
@@ -120,7 +115,7 @@ def _read_header(
         if not _LITERALS.fullmatch(head, start, end):
             raise ValueError("not a dictionary of literals")
         shape, fortran, dtype = read(stream, max_header_size=_LONGEST_HEADER)
-    except _NOT_A_HEADER as error:
+    except Exception as error:  # NumPy raises many kinds for hostile headers: IndexError, TokenError, RecursionError …
         found = f"has no readable header in {name} ({one_line(error)})"
         raise bad_file(path, found, "an array in NumPy's format") from error
     if dtype.kind not in "biuf" or dtype.itemsize > 8:

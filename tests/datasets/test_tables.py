@@ -199,7 +199,7 @@ def test_damaged_npz_is_refused(file, data, message):
 def test_npz_that_declares_more_than_it_has_costs_no_memory(file):
     header = array_file(HEADER.format("|u1", f"({2**30}, 1)"))
     lying = bytearray(archive(zipfile.ZIP_DEFLATED, x=header + bytes(2**10), y=Y))
-    place = lying.index(b"PK\1\2") + 24  # the unpacked size of x in the directory
+    place = lying.index(b"PK\1\2") + 24  # the decompressed size of x in the directory
     lying[place : place + 4] = (2**30 + len(header)).to_bytes(4, "little")
     assert peak_of(refused, "declares", read_examples, file(bytes(lying), "table.npz")) < 2**20
 

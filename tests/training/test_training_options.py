@@ -1,4 +1,4 @@
-"""What people expect of training, against loops over examples: momentum, weights, schedules, patience."""
+"""Options of training, against loops over examples: momentum, L2, weights, schedules, validation, patience."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def network(backend="numpy", **options):
 
 
 def loop(x, y, epochs, etas, lmbda=0.0, momentum=0.0, s=None):
-    """Train as the book's chapter 3 says, example by example, from the same start in the same orders."""
+    """Train by chapter 3 of the book, example by example, from the same start in the same orders; return costs too."""
     net = network()
     weights, biases, rng = [w.copy() for w in net.weights], [b.copy() for b in net.biases], net._rng
     targets = np.eye(2)[y].T
@@ -74,7 +74,7 @@ def test_sample_weights(data, backend):
 
 
 @pytest.mark.parametrize("output", [("sigmoid", "cross-entropy"), ("softmax", "log-likelihood")])
-def test_a_weight_of_two_is_the_example_twice(data, output, backend):
+def test_a_weight_of_two_equals_the_example_twice(data, output, backend):
     x, y = data[0][:, :3], data[1][:3]
     net, twice = (fastbp.Network([3, 2], *output, dtype="float64", rng=1, backend=backend) for _ in range(2))
     net.train(x, y, epochs=1, mini_batch_size=3, eta=0.4, sample_weight=[1, 2, 1], progress=False)
@@ -85,7 +85,7 @@ def test_a_weight_of_two_is_the_example_twice(data, output, backend):
 
 
 @pytest.mark.parametrize("targets", ["labels", "columns"])
-def test_class_weights_are_weights_of_their_examples(data, targets):
+def test_class_weights_equal_weights_of_the_examples(data, targets):
     x, y = data
     given = y if targets == "labels" else np.eye(2)[y].T
     count = np.bincount(y)
@@ -96,7 +96,7 @@ def test_class_weights_are_weights_of_their_examples(data, targets):
         assert_same(nets[0], [*nets[1].weights, *nets[1].biases])
 
 
-def test_a_schedule_gives_each_epoch_its_eta(data):
+def test_a_schedule_sets_eta_in_each_epoch(data):
     for schedule, etas in (
         (schedules.Step(0.8, every=2, factor=0.25), [0.8, 0.8, 0.2, 0.2]),
         (schedules.Cosine(0.8), [schedules.Cosine(0.8)(epoch, 4) for epoch in (1, 2, 3, 4)]),
@@ -107,7 +107,7 @@ def test_a_schedule_gives_each_epoch_its_eta(data):
         assert_same(net, loop(*data, 4, etas)[0])
 
 
-def test_a_fraction_held_out_is_of_each_class_and_not_trained_on():
+def test_a_held_out_fraction_is_stratified_and_not_trained_on():
     rng = np.random.default_rng(0)
     x, y = rng.random((3, 100)), np.repeat([0, 1], [80, 20])
     seen = []
@@ -119,7 +119,7 @@ def test_a_fraction_held_out_is_of_each_class_and_not_trained_on():
     chosen, held = hold_out(0.2, y, 100, np.random.default_rng(1))
     assert np.bincount(y[held]).tolist() == [16, 4]
     assert sorted([*chosen, *held]) == list(range(100))
-    poisoned = network()  # what is held out may be anything, for training never sees it
+    poisoned = network()  # held-out examples may have any value, since training does not use them
     _, held = hold_out(0.2, y, 100, _rng_after_parameters())
     moved = x.copy()
     moved[:, held] = 77.0
@@ -131,7 +131,7 @@ def _rng_after_parameters():
     return network()._rng
 
 
-def test_patience_ends_training_and_puts_the_best_parameters_back(backend):
+def test_patience_ends_training_and_restores_the_best_parameters(backend):
     """The validation accuracy is best early on, since its labels are the opposite of the training labels."""
     rng = np.random.default_rng(0)
     x, y = rng.random((3, 60)), (rng.random(60) > 0.5).astype(int)
@@ -155,7 +155,7 @@ def test_patience_ends_training_and_puts_the_best_parameters_back(backend):
         np.testing.assert_array_equal(a, b)
 
 
-def test_patience_without_classes_watches_the_cost():
+def test_patience_without_classes_monitors_the_cost():
     rng = np.random.default_rng(0)
     x, y = rng.random((3, 40)), rng.random((2, 40))
     net = fastbp.Network([3, 2], "identity", rng=0)
@@ -164,7 +164,7 @@ def test_patience_without_classes_watches_the_cost():
     assert net.cost(x, 1 - y) == pytest.approx(min(history.validation_cost), rel=1e-6)
 
 
-def test_an_input_scale_multiplies_every_input_on_its_way_in(backend):
+def test_input_scale_multiplies_every_input(backend):
     pixels = np.random.default_rng(0).integers(0, 256, (3, N)).astype(np.uint8)
     y = np.arange(N) % 2
     net, plain = network(backend, input_scale=1 / 255), network(backend)
@@ -184,25 +184,25 @@ def test_an_input_scale_multiplies_every_input_on_its_way_in(backend):
     [
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
         ({"momentum": -0.1}, "momentum must be at least 0 and below 1, got -0.1"),
-        ({"momentum": "high"}, "momentum is 'high'"),
+        ({"momentum": "high"}, "momentum must be at least 0 and below 1, got 'high'"),
         ({"patience": 0, "validation": 0.5}, "patience must be an integer >= 1, got 0"),
-        ({"patience": 3}, "patience wants validation to watch"),
+        ({"patience": 3}, "patience needs validation data; pass validation"),
         ({"validation": 0.0}, "validation must be between 0 and 1, got 0.0"),
         ({"validation": 1.5}, "validation must be between 0 and 1, got 1.5"),
-        ({"validation": 0.01}, "validation is 0.01; of 11 examples that leaves none to train on or hold out"),
+        ({"validation": 0.01}, "validation must leave at least one example to train on and one to .*, got 0.01 of 11"),
         ({"validation": 0.5, "mini_batch_size": 8}, "mini_batch_size must be an integer from 1 to .*, got 8"),
-        ({"sample_weight": np.ones(10)}, r"sample_weight has shape \(10,\); wanted is one weight an example: \(11,\)"),
-        ({"sample_weight": -np.ones(11)}, "weights of examples are negative, not finite, or all zero"),
-        ({"sample_weight": np.zeros(11)}, "weights of examples are negative, not finite, or all zero"),
-        ({"sample_weight": np.full(11, np.nan)}, "weights of examples are negative, not finite, or all zero"),
-        ({"class_weight": "balance"}, "class_weight is 'balance'; wanted is 'balanced' or a dict"),
-        ({"class_weight": {2: 1.0}}, "class_weight has 2; valid: 0 to 1"),
+        ({"sample_weight": np.ones(10)}, r"sample_weight must have shape \(11,\), one weight per example, got \(10,\)"),
+        ({"sample_weight": -np.ones(11)}, "sample_weight must be finite and not negative, got -1"),
+        ({"sample_weight": np.zeros(11)}, "sample_weight must be positive for at least one example, got only zeros"),
+        ({"sample_weight": np.full(11, np.nan)}, "sample_weight must be finite and not negative, got nan"),
+        ({"class_weight": "balance"}, "class_weight must be 'balanced' or a dict of classes .*, got 'balance'"),
+        ({"class_weight": {2: 1.0}}, "class_weight must have classes from 0 to 1, got 2"),
         ({"class_weight": {0: "heavy"}}, r"class_weight\[0\] must be a number >= 0, got 'heavy'"),
         ({"eta": lambda epoch, epochs: -1.0}, "eta must be a positive number, got -1.0 from the schedule"),
         ({"eta": schedules.Cosine}, r"eta must be a number or a schedule, got the class Cosine; pass Cosine\(3.0\)"),
     ],
 )
-def test_what_is_refused_changes_neither_parameters_nor_generator(options, message, data):
+def test_bad_options_change_neither_parameters_nor_generator(options, message, data):
     net = network()
     kept, state = net.weights[0].copy(), net._rng.bit_generator.state
     with pytest.raises(fastbp.InputError, match=message):
@@ -214,39 +214,42 @@ def test_what_is_refused_changes_neither_parameters_nor_generator(options, messa
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"sample_weight": [1.0] * 7 + [1e300] * 4}, r"sample_weight is 1e\+300 for example 7; weights must be 0, or"),
-        ({"sample_weight": [1e-60] * N}, r"sample_weight is 1e-60 .* 0, or from 1.18e-38 to 3.4e\+38 .* in float32"),
-        ({"sample_weight": [1e-40] * N}, "sample_weight is 1e-40 for example 0"),  # float32 has 16 bits left for it
-        ({"class_weight": {0: 1e300, 1: 1e300}}, r"class_weight is 1e\+300 for example 0"),
+        ({"sample_weight": [1.0] * 7 + [1e300] * 4}, r"sample_weight must be 0, or from .*, got 1e\+300 \(example 7\)"),
+        ({"sample_weight": [1e-60] * N}, r"must be 0, or from 1.18e-38 to 3.4e\+38 .* in float32, got 1e-60"),
+        ({"sample_weight": [1e-40] * N}, r"sample_weight must be 0, .*, got 1e-40 \(example 0\)"),  # a subnormal
+        ({"class_weight": {0: 1e300, 1: 1e300}}, r"class_weight must be 0, .*, got 1e\+300 \(example 0\)"),
         (
             {"sample_weight": [1e30] * N, "class_weight": {0: 1e30, 1: 1e30}},
-            "sample_weight times class_weight is 1e.60",
+            "sample_weight times class_weight must be 0, .*, got 1e.60",
         ),
-        ({"sample_weight": [1e200] * N, "class_weight": {0: 1e200, 1: 1e200}}, "negative, not finite, or all zero"),
+        (
+            {"sample_weight": [1e200] * N, "class_weight": {0: 1e200, 1: 1e200}},
+            "sample_weight times class_weight must be finite and not negative, got inf",
+        ),
     ],
 )
-def test_weights_that_the_dtype_cannot_hold_are_refused_by_name(weights, message, data):
+def test_weights_outside_the_range_of_the_dtype_are_refused(weights, message, data):
     net = fastbp.Network([3, 4, 2], rng=0)
     with pytest.raises(fastbp.InputError, match=message):
         net.train(data[0], np.arange(N) % 2, epochs=1, mini_batch_size=M, progress=False, **weights)
 
 
-def test_class_weights_want_classes(data):
+def test_class_weights_need_classes(data):
     net = network()
-    with pytest.raises(fastbp.InputError, match="class_weight wants targets that are classes"):
+    with pytest.raises(fastbp.InputError, match="class_weight needs targets that are classes"):
         net.train(data[0], np.full((2, N), 0.5), class_weight="balanced", progress=False)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: schedules.Step(0.0), "eta is 0.0"),
-        (lambda: schedules.Step(1.0, every=0), "every is 0"),
-        (lambda: schedules.Step(1.0, factor=-1), "factor is -1"),
-        (lambda: schedules.Cosine(float("nan")), "eta is nan"),
+        (lambda: schedules.Step(0.0), "eta must be a positive number, got 0.0"),
+        (lambda: schedules.Step(1.0, every=0), "every must be an integer >= 1, got 0"),
+        (lambda: schedules.Step(1.0, factor=-1), "factor must be a positive number, got -1"),
+        (lambda: schedules.Cosine(float("nan")), "eta must be a positive number, got nan"),
         (lambda: fastbp.Network([2, 2], input_scale=0), "input_scale must be a positive number, got 0"),
     ],
 )
-def test_schedules_and_scale_refuse_what_makes_no_sense(make, message):
+def test_invalid_schedules_and_input_scales(make, message):
     with pytest.raises(fastbp.InputError, match=message):
         make()
