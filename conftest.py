@@ -1,4 +1,4 @@
-"""Set-up for the whole test run: what is collected from the packages, and how `pytest -n 2` shares the tests out."""
+"""Configuration of the test run: files that are not collected, and how `pytest -n 2` distributes the tests."""
 
 from importlib.util import find_spec
 
@@ -6,14 +6,14 @@ import pytest
 
 collect_ignore = []
 if find_spec("numba_cuda") is None:  # without numba-cuda, the examples of the CUDA kernels cannot run
-    collect_ignore += ["kernels/fastbp_kernels/cuda/kernels.py", "kernels/fastbp_kernels/cuda/listing.py"]
+    collect_ignore += ["kernels/fastbp_kernels/cuda"]
 
-THREADED = {f"tests/backends/test_{name}.py" for name in ("forks", "halves", "interrupts", "threads")}
+THREADED = {f"tests/backends/test_{name}.py" for name in ("forks", "interrupts", "threads", "work_sharing")}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Give each file to one worker, which compiles and loads its kernels once; tests of threads all to the same one."""
+    """Give each file to one worker, which compiles and loads its kernels once; all tests of threads go to the same."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):

@@ -3,9 +3,9 @@ import signal
 import subprocess
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before BLAS is loaded, here and in processes that tests start
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one BLAS thread a worker: threads that wait for work spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one BLAS thread per worker: idle BLAS threads spin
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
@@ -14,7 +14,7 @@ from commands import PYTHON
 
 
 def pytest_make_parametrize_id(val):
-    """Name no test after the bytes of a file: a gzip's hold the time, and the workers of `-n 2` must agree on names."""
+    """Do not use bytes as test ids: gzip files contain the time, and the workers of `-n 2` must agree on the ids."""
     return "bytes" if isinstance(val, bytes) else None
 
 
@@ -25,7 +25,7 @@ def rng():
 
 @pytest.fixture(params=["numpy", "numpy-plain", "array_api_strict", "torch"])
 def backend(request):
-    """Every backend that is installed, by name."""
+    """Return the name of a backend. A test with this fixture runs on every backend that needs no GPU."""
     if request.param == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed")
     return request.param
@@ -33,11 +33,11 @@ def backend(request):
 
 @pytest.fixture
 def run_python(tmp_path):
-    """Run a script in a process of its own, in a folder of its own; return the finished process."""
+    """Return a function that runs a script in a new process in a temporary folder, and returns that process."""
 
     def run(source, *arguments, name="script.py", timeout=600, **environment):
         script = tmp_path / name
-        if not script.exists() or script.read_text(encoding="utf-8") != source:  # Numba's cache goes by its time
+        if not script.exists() or script.read_text(encoding="utf-8") != source:  # Numba's cache depends on its time
             script.write_text(source, encoding="utf-8")
         command = [*PYTHON, str(script), *arguments]
         merged = {**os.environ, **environment}
@@ -48,9 +48,7 @@ def run_python(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 64 KiB, where mounting one is allowed."""
-    import subprocess
-
+    """Return the folder of a file system of 64 KiB; skip the test where mounting one is not allowed."""
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
@@ -67,10 +65,10 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def two_threads(monkeypatch):
-    """Two threads for BLAS, so that training takes a second thread of fastbp's own, for work of any size."""
-    from fastbp.backends.numpy import second_thread, threads
+    """Give BLAS two threads, so that training uses fastbp's worker thread, for work of any size."""
+    from fastbp.backends.numpy import threads, worker
 
-    monkeypatch.setattr(second_thread, "_ENOUGH", 0)
-    second_thread._times_of.cache_clear()
+    monkeypatch.setattr(worker, "_MIN_MULTIPLICATIONS", 0)
+    worker._times_of.cache_clear()
     with threads.use_threads(2):
         yield

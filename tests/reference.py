@@ -1,6 +1,6 @@
-"""Backpropagation as the notes write it: loops over examples, neurons and connections, in Python floats.
+"""Backpropagation as in the notes: loops over examples, neurons and connections, in Python floats.
 
-An independent judge: it shares no line with fastbp. Activations are functions of z alone; softmax has its Jacobian.
+An independent reference: it shares no code with fastbp. Activations are functions of z only; softmax uses its Jacobian.
 """
 
 import math
@@ -36,7 +36,7 @@ VALID_OUTPUTS = [(g, c) for c in ("quadratic", "sum-squared") for g in ACTIVATIO
 
 
 def feedforward(weights, biases, x, activations):
-    """Return the zs and activations of one example: equation (1), component by component."""
+    """Return the zs and activations of one example, by equation (1), component by component."""
     zs, activation_lists = [], [[float(v) for v in x]]
     for l, w in enumerate(weights):
         a = activation_lists[-1]
@@ -45,11 +45,11 @@ def feedforward(weights, biases, x, activations):
             for j in range(len(w))
         ]
         zs.append(z)
-        activation_lists.append(_activated(activations[l], z))
+        activation_lists.append(_activate(activations[l], z))
     return zs, activation_lists
 
 
-def _activated(name, z):
+def _activate(name, z):
     if name == "softmax":
         e = [math.exp(v - max(z)) for v in z]
         return [v / sum(e) for v in e]
@@ -62,16 +62,16 @@ def cost(weights, biases, x, y, activations, cost_name):
 
 
 def backprop(weights, biases, x, y, activations, cost_name):
-    """Return (nabla_b, nabla_w) of C_x: BP1 to BP4, component by component."""
+    """Return (nabla_b, nabla_w) of C_x, by BP1 to BP4, component by component."""
     zs, a = feedforward(weights, biases, x, activations)
     L = len(weights)
     deltas = [None] * L
-    slope = [COSTS[cost_name][1](a[-1][j], float(y[j])) for j in range(len(a[-1]))]
+    nabla_a = [COSTS[cost_name][1](a[-1][j], float(y[j])) for j in range(len(a[-1]))]
     if activations[-1] == "softmax":
-        jacobian = [[a[-1][i] * ((i == j) - a[-1][j]) for j in range(len(slope))] for i in range(len(slope))]
-        deltas[-1] = [sum(slope[i] * jacobian[i][j] for i in range(len(slope))) for j in range(len(slope))]
+        jacobian = [[a[-1][i] * ((i == j) - a[-1][j]) for j in range(len(nabla_a))] for i in range(len(nabla_a))]
+        deltas[-1] = [sum(nabla_a[i] * jacobian[i][j] for i in range(len(nabla_a))) for j in range(len(nabla_a))]
     else:
-        deltas[-1] = [slope[j] * ACTIVATIONS[activations[-1]][1](zs[-1][j]) for j in range(len(slope))]
+        deltas[-1] = [nabla_a[j] * ACTIVATIONS[activations[-1]][1](zs[-1][j]) for j in range(len(nabla_a))]
     for l in range(L - 2, -1, -1):
         back = [
             sum(float(weights[l + 1][j][k]) * deltas[l + 1][j] for j in range(len(deltas[l + 1])))
@@ -83,7 +83,7 @@ def backprop(weights, biases, x, y, activations, cost_name):
     return nabla_b, nabla_w
 
 
-def summed(weights, biases, x, y, activations, cost_name):
+def gradient_sum(weights, biases, x, y, activations, cost_name):
     """Return (nabla_b, nabla_w) summed over the columns of x, example by example."""
     results = [backprop(weights, biases, x[:, i], y[:, i], activations, cost_name) for i in range(x.shape[1])]
     nabla_bs, nabla_ws = zip(*results, strict=True)
@@ -91,11 +91,11 @@ def summed(weights, biases, x, y, activations, cost_name):
 
 
 def train_epoch(weights, biases, x, y, order, m, eta, lmbda, activations, cost_name):
-    """Train in place, in NumPy arrays, one epoch in an order: the loop over mini-batches, each example by itself."""
+    """Train NumPy arrays in place for one epoch in the given order: loop over mini-batches, and over their examples."""
     n = x.shape[1]
     for start in range(0, n, m):
         batch = order[start : start + m]
-        nabla_b, nabla_w = summed(weights, biases, x[:, batch], y[:, batch], activations, cost_name)
+        nabla_b, nabla_w = gradient_sum(weights, biases, x[:, batch], y[:, batch], activations, cost_name)
         for w, nabla in zip(weights, nabla_w, strict=True):
             w[...] = (1 - eta * lmbda / n) * w - eta / len(batch) * nabla
         for b, nabla in zip(biases, nabla_b, strict=True):

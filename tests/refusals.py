@@ -1,4 +1,4 @@
-"""How tests say that something is refused."""
+"""Assert that bad input is refused."""
 
 import pytest
 
@@ -6,7 +6,7 @@ import fastbp
 
 
 def refused(message, call, *arguments, **options):
-    """Assert that a call raises InputError with one line that has a message in it."""
+    """Assert that a call raises `InputError` with a matching message of one line; return the message."""
     with pytest.raises(fastbp.InputError, match=message) as raised:
         call(*arguments, **options)
     assert "\n" not in str(raised.value)

@@ -1,16 +1,16 @@
-"""Real digits: the bundled data, and what the command's defaults reach on them."""
+"""The bundled digits, and the accuracy that the defaults of `fastbp train` reach on them."""
 
 import numpy as np
 import pytest
 
 from fastbp import Network, datasets
-from fastbp.cli import train as command
+from fastbp.cli.train import train as command
 
 
-def test_the_split_is_stratified_shuffled_and_always_the_same():
+def test_the_split_is_stratified_shuffled_and_reproducible():
     (x, labels), (_, labels_test) = datasets.digits()
     assert x.dtype == np.float32
-    assert x.T.flags.c_contiguous  # each image in one place
+    assert x.T.flags.c_contiguous  # each image is contiguous
     assert (x.min(), x.max()) == (0.0, 1.0)
     assert len(labels) + len(labels_test) == 1797
     share = np.bincount(labels_test) / (np.bincount(labels) + np.bincount(labels_test))
@@ -28,7 +28,7 @@ def test_no_image_is_lost_or_in_both_parts():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_96_percent_on_held_out_images_with_the_commands_defaults(seed):
+def test_the_commands_defaults_reach_96_percent_on_held_out_images(seed):
     defaults = command.make_context("train", []).params
     train, validation, test = datasets.load(defaults["data"])
     net = Network([64, 30, 10], defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)

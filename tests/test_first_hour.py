@@ -1,4 +1,4 @@
-"""The tutorial does what it says, command by command and line by line."""
+"""Every command and every Python block of the tutorial runs."""
 
 import os
 import re
@@ -11,14 +11,14 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/first-hour.md").read_text(encoding="utf-8")
 
 
-def test_it_installs_as_the_readme_does():
+def test_the_installation_command_is_that_of_the_readme():
     (command,) = re.findall(r"^    (python3 -m venv .*)$", PAGE, re.MULTILINE)
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_command_and_line_in_order(tmp_path, monkeypatch):
+def test_every_command_and_python_block_runs_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = {}  # one session of Python, since a block builds on those before
+    names = {}  # one namespace, since blocks use names of earlier blocks
     for language, block in re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL):
         if language == "python":
             exec(compile(block, "docs/first-hour.md", "exec"), names)
@@ -26,12 +26,12 @@ def test_every_command_and_line_in_order(tmp_path, monkeypatch):
             for line in block.splitlines():
                 done = run_command(*shlex.split(line)[1:])
                 assert done.returncode == 0, (line, done.stderr)
-    made = {"curves.png", "speed.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
-    assert made <= set(os.listdir(tmp_path))
+    created = {"curves.png", "speed.png", "digits.safetensors", "run.safetensors", "own.safetensors", "classes.csv"}
+    assert created <= set(os.listdir(tmp_path))
     assert len((tmp_path / "classes.csv").read_text().splitlines()) == 1 + 359
 
 
-def test_the_commands_of_the_page_are_all_there_are():
+def test_every_subcommand_is_on_the_page():
     from fastbp.cli import fastbp
 
     for name in fastbp.commands:

@@ -13,12 +13,12 @@ from fastbp import backends
 
 HIDDEN = list(reference.ACTIVATIONS)
 KINKED = {"relu", "leaky-relu"}
-STEP = 5e-4  # of a difference of fourth order: its truncation and float64's rounding are then both about 1e-13
+STEP = 5e-4  # of a fourth-order difference: its truncation error and float64's rounding error are then both about 1e-13
 CLEAR_OF_KINKS = 1e-2
 
 
 def problem(hidden, output, cost, bias, depth, m, backend, seed=0):
-    """Return a float64 network of a depth, with columns and targets where no z is near a kink and no W is idle."""
+    """Return a float64 network of the given depth, x and y, with no z near a kink and no negligible gradient of a W."""
     sizes = [*[3, 4, 3, 4][:depth], 3]
     while True:
         rng = np.random.default_rng(seed)
@@ -27,7 +27,7 @@ def problem(hidden, output, cost, bias, depth, m, backend, seed=0):
         net = fastbp.Network(sizes, names, cost, bias=bias, dtype="float64", backend=backend, rng=rng)
         x = rng.standard_normal((sizes[0], m))
         y = rng.random((sizes[-1], m))
-        y = y / y.sum(axis=0)  # a distribution, which every cost takes
+        y = y / y.sum(axis=0)  # a distribution, valid for every cost
         trace = net.trace(x, y)
         clear = not KINKED & set(names) or all(abs(z).min() > CLEAR_OF_KINKS for z in trace.zs)
         if clear and all(abs(nabla).max() > CLEAR_OF_KINKS for nabla in trace.nabla_w):
@@ -35,7 +35,7 @@ def problem(hidden, output, cost, bias, depth, m, backend, seed=0):
 
 
 def worst_error(net, x, y):
-    """Return the largest relative error of the gradient along a random direction of each W and b."""
+    """Return the largest relative error of the derivative along a random direction, over each W and b."""
     rng = np.random.default_rng(7)
     nabla_b, nabla_w = net.backprop(x, y)
     worst = 0.0
@@ -59,16 +59,16 @@ def worst_error(net, x, y):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
 @pytest.mark.parametrize(("output", "cost"), reference.VALID_OUTPUTS)
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_interpreted_gradient_is_the_costs(hidden, output, cost, bias):
+def test_interpreted_gradient_agrees_with_differences_of_the_cost(hidden, output, cost, bias):
     """Every valid activation × cost × bias × depth 1–4 × batch 1, 2, 7."""
     for depth, m in itertools.product([1, 2, 3, 4], [1, 2, 7]):
         if depth == 1 and hidden != HIDDEN[0]:
-            continue  # without a hidden layer the choice of its activation makes no case of its own
+            continue  # without a hidden layer, its activation makes no difference
         net, x, y = problem(hidden, output, cost, bias, depth, m, "numpy-plain")
         assert worst_error(net, x, y) <= 1e-7, (depth, m)
 
 
-PAIRWISE = [  # every cost with every batch size; each depth, activation and bias with every cost as twelve rows allow
+PAIRWISE = [  # every cost with every batch size; depths, activations and biases with as many costs as twelve rows allow
     ("sigmoid", "tanh", "quadratic", True, 1, 1),
     ("tanh", "identity", "quadratic", False, 2, 2),
     ("softplus", "softplus", "quadratic", True, 3, 7),
@@ -85,7 +85,7 @@ PAIRWISE = [  # every cost with every batch size; each depth, activation and bia
 
 
 @pytest.mark.parametrize(("hidden", "output", "cost", "bias", "depth", "m"), PAIRWISE)
-def test_compiled_gradient_is_the_costs(hidden, output, cost, bias, depth, m):
+def test_compiled_gradient_agrees_with_differences_of_the_cost(hidden, output, cost, bias, depth, m):
     net, x, y = problem(hidden, output, cost, bias, depth, m, "numpy")
     assert worst_error(net, x, y) <= 1e-7
 
@@ -93,7 +93,7 @@ def test_compiled_gradient_is_the_costs(hidden, output, cost, bias, depth, m):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("hidden", "output", "cost", "bias", "depth", "m"), PAIRWISE)
 def test_training_is_the_same_compiled_and_interpreted(hidden, output, cost, bias, depth, m, dtype):
-    """Two epochs with a short last mini-batch; what differs is rounding."""
+    """Two epochs with a shorter last mini-batch; only rounding differs."""
     results = []
     for name in ("numpy", "numpy-plain"):
         net, x, y = problem(hidden, output, cost, bias, depth, 7, "numpy")
@@ -123,12 +123,12 @@ def test_matrix_form_is_the_sum_over_examples(kind, sizes, m, hidden, pair, bias
     x, y = rng.standard_normal((sizes[0], m)), rng.random((sizes[-1], m))
     y = y / y.sum(axis=0)
     names = [hidden, pair[0]]
-    expected_b, expected_w = reference.summed(weights, biases, x, y, names, pair[1])
+    expected_b, expected_w = reference.gradient_sum(weights, biases, x, y, names, pair[1])
 
-    def there(arrays):
+    def to_xp(arrays):
         return [xp.asarray(a) for a in arrays]
 
-    nabla_b, nabla_w = fastbp.backprop(there(weights), there(biases), *there([x, y]), activations=names, cost=pair[1])
+    nabla_b, nabla_w = fastbp.backprop(to_xp(weights), to_xp(biases), *to_xp([x, y]), activations=names, cost=pair[1])
     for ours, loop in zip([*nabla_b, *nabla_w], [*expected_b, *expected_w], strict=True):
         assert type(ours) is type(xp.asarray(x))
         scale = np.abs(loop).max() + 1e-300

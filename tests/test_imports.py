@@ -1,19 +1,19 @@
-"""What importing fastbp brings along, and what it must not."""
+"""What `import fastbp` does not import, and the metadata and docstrings of the package."""
 
 import pytest
 
-LATE = ["numba", "llvmlite", "cupy", "scipy", "matplotlib", "click", "tqdm", "torch", "pooch", "safetensors"]
-LATE += ["sklearn", "pandas"]
+LAZY_IMPORTS = ["numba", "llvmlite", "cupy", "scipy", "matplotlib", "click", "tqdm", "torch", "pooch", "safetensors"]
+LAZY_IMPORTS += ["sklearn", "pandas"]
 METHODS = ["feedforward", "cost", "backprop", "trace", "train", "update_mini_batch", "predict", "accuracy", "to"]
 METHODS += ["save"]
 
 
-def test_import_of_fastbp_brings_in_nothing_heavy(run_python):
-    done = run_python(f"import sys, fastbp\nprint([name for name in {LATE} if name in sys.modules])")
+def test_importing_fastbp_imports_no_large_package(run_python):
+    done = run_python(f"import sys, fastbp\nprint([name for name in {LAZY_IMPORTS} if name in sys.modules])")
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_interpreted_training_needs_no_numba(run_python):
+def test_interpreted_training_does_not_import_numba(run_python):
     source = """
 import sys, fastbp
 net = fastbp.Network([2, 3, 2], backend="numpy-plain", rng=0)
@@ -24,14 +24,14 @@ print("numba" in sys.modules)
     assert done.stdout == "False\n", done.stderr
 
 
-def test_kernels_import_nothing_of_fastbp(run_python):
+def test_kernels_do_not_import_fastbp(run_python):
     source = "import sys, fastbp_kernels.cpu.loops as _\n"
     source += "print([name for name in sys.modules if name.split('.')[0] == 'fastbp'])"
     assert run_python(source).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("package", ["fastbp", "fastbp_kernels"])
-def test_packages_say_that_they_are_typed(package):
+def test_packages_are_marked_as_typed(package):
     from importlib.resources import files
 
     assert files(package).joinpath("py.typed").is_file()

@@ -1,4 +1,4 @@
-"""What training takes of memory: nothing in a compiled step; beside data and parameters, two workspaces at most."""
+"""Memory of training: a compiled step allocates nothing; besides data and parameters, two workspaces are enough."""
 
 import sys
 from dataclasses import replace
@@ -17,8 +17,8 @@ from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_s
 from fastbp_kernels.cpu.jit_cache import lazy_jit
 
 
-def epoch_of(optimizer, dtype, mini_batches, rng):
-    """Return what `train_mini_batches` takes for so many mini-batches of 5 examples."""
+def epoch_arguments(optimizer, dtype, mini_batches, rng):
+    """Return the arguments of `train_mini_batches` for a number of mini-batches of 5 examples."""
     sizes, m = (7, 6, 4), 5
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=get("numpy"))
     plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
@@ -39,14 +39,14 @@ def epoch_of(optimizer, dtype, mini_batches, rng):
 @pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9), Adam()], ids=["plain", "momentum", "adam"])
 def test_a_compiled_epoch_allocates_nothing(optimizer, dtype, rng):
     _nrt_python.memsys_enable_stats()
-    for mini_batches in (1, 1000):  # the first is compiled
-        arguments = epoch_of(optimizer, dtype, mini_batches, rng)
+    for mini_batches in (1, 1000):  # the first call compiles
+        arguments = epoch_arguments(optimizer, dtype, mini_batches, rng)
         before = rtsys.get_allocation_stats().alloc
         get("numpy").run(equations.train_mini_batches, *arguments)
         assert rtsys.get_allocation_stats().alloc == before
 
 
-def test_what_allocates_is_counted_and_not_compiled_as_the_equations_are():
+def test_allocations_are_counted_and_refused_by_lazy_jit():
     def sum_of_new(n):
         return np.ones(n).sum()
 
@@ -72,18 +72,18 @@ x = np.random.default_rng(0).random((3 * m, sizes[0]), np.float32).T
 y = np.arange(3 * m) % 10
 net = fastbp.Network(sizes, rng=0)
 small = {"epochs": 1, "eta": 0.1, "progress": False}
-net.train(x[:, :64], y[:64], mini_batch_size=32, **small)  # compiled, and BLAS has its buffers
+net.train(x[:, :64], y[:64], mini_batch_size=32, **small)  # compiles, and BLAS allocates its buffers
 before = anonymous()
 peak = []
 net.train(x, y, mini_batch_size=m, callback=lambda epoch: peak.append(anonymous()), **small)
 ws = WorkspacePool(net._plan, net._plan.operations(), m).workspace(m)
-workspace = sum(block.nbytes for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y, ws.s))  # z is a here
+workspace = sum(block.nbytes for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y, ws.s))  # z is in activations
 print((peak[0] - before) / workspace)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
-def test_beside_data_and_parameters_there_are_two_workspaces_at_most(run_python):
+def test_training_takes_at_most_two_workspaces_besides_data_and_parameters(run_python):
     done = run_python(SCRIPT)
     assert done.returncode == 0, done.stderr
     assert 0.5 < float(done.stdout) <= 2

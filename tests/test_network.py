@@ -1,4 +1,4 @@
-"""Network: what can be asked of it, and what it keeps."""
+"""`Network`: options, inference, gradients, parameters, copies, and inputs of every kind."""
 
 import copy
 import pickle
@@ -40,7 +40,7 @@ def test_initialisations(init, spread):
     assert net.biases[0].std() == pytest.approx(1, rel=0.2)
 
 
-def test_the_same_seed_gives_the_same_network_whatever_the_dtype():
+def test_the_same_seed_gives_the_same_network_in_every_dtype():
     narrow, wide = (fastbp.Network([4, 5, 3], rng=7, dtype=dtype) for dtype in ("float32", "float64"))
     for a, b in zip(narrow.weights, wide.weights, strict=True):
         np.testing.assert_array_equal(a, b.astype("float32"))
@@ -52,7 +52,7 @@ def test_a_generator_can_be_given():
     assert not np.array_equal(fastbp.Network([4, 3]).weights[0], fastbp.Network([4, 3]).weights[0])
 
 
-def test_feedforward_gives_back_the_shape_it_gets(net):
+def test_feedforward_returns_a_vector_for_a_vector_and_a_matrix_for_a_matrix(net):
     x = np.random.default_rng(0).random((4, 6))
     outputs = net.feedforward(x)
     assert outputs.shape == (3, 6)
@@ -62,12 +62,12 @@ def test_feedforward_gives_back_the_shape_it_gets(net):
     np.testing.assert_allclose(net.feedforward(x[:, 0]), outputs[:, 0], rtol=1e-6)
 
 
-def test_any_number_of_columns_goes_by_batches(monkeypatch, net):
+def test_columns_are_processed_in_batches(monkeypatch, net):
     from fastbp.training import inference
 
     x, y = np.random.default_rng(0).random((4, 23)), np.arange(23) % 3
     whole = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
-    monkeypatch.setattr(inference, "_BLOCK", 5 * 4)  # four columns a batch, and three left over
+    monkeypatch.setattr(inference, "_BLOCK", 5 * 4)  # four columns per batch, and three left over
     by_batches = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
     for a, b in zip(whole, by_batches, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
@@ -93,19 +93,19 @@ def test_labels_and_columns_are_the_same_targets(net):
         np.testing.assert_array_equal(a, b)
 
 
-def test_one_output_takes_one_target_an_example():
+def test_a_network_with_one_output_takes_one_target_per_example():
     net = fastbp.Network([2, 1], "identity", rng=0, dtype="float64")
     x, y = np.random.default_rng(0).random((2, 5)), np.arange(5)
     assert net.cost(x, y) == net.cost(x, y[None, :].astype(float))
     assert net.cost(x[:, 0], [0.5]) == net.cost(x[:, :1], [[0.5]])
-    with pytest.raises(fastbp.InputError, match="predict wants a network of two or more outputs"):
+    with pytest.raises(fastbp.InputError, match="predict needs a network with two or more outputs"):
         net.predict(x)
 
 
 @pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [3, 1, 2], [2, 3, 1]])
 @pytest.mark.parametrize("m", [1, 2, 5])
 def test_layers_of_one_neuron_and_batches_of_one(sizes, m, backend):
-    """Shapes of which NumPy calls memory C- and Fortran-ordered at once."""
+    """Arrays of these shapes are both C- and Fortran-contiguous."""
     net = fastbp.Network(sizes, ["tanh"] * (len(sizes) - 1), rng=0, backend=backend)
     rng = np.random.default_rng(0)
     x, y = rng.random((sizes[0], 5)), rng.random((sizes[-1], 5))
@@ -117,12 +117,12 @@ def test_layers_of_one_neuron_and_batches_of_one(sizes, m, backend):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
-def test_weights_can_be_assigned_whole_or_one_by_one(net):
+def test_weights_can_be_assigned_as_a_list_or_one_by_one(net):
     x = np.random.default_rng(0).random((4, 2))
     net.weights = [np.zeros((5, 4)), np.zeros((3, 5)).tolist()]
     net.biases = [np.zeros((5, 1)), np.zeros((3, 1))]
     np.testing.assert_array_equal(net.feedforward(x), 0.5)
-    net.biases[1] = np.full((3, 1), 100, dtype=np.int64)  # another dtype: taken over as the network's
+    net.biases[1] = np.full((3, 1), 100, dtype=np.int64)  # another dtype: converted to the network's
     np.testing.assert_array_equal(net.feedforward(x), 1)
     net.weights[0] = np.asfortranarray(np.ones((5, 4), np.float32))
     net.weights[1][:] = 0
@@ -130,7 +130,7 @@ def test_weights_can_be_assigned_whole_or_one_by_one(net):
     assert all(w.flags.c_contiguous and w.dtype == np.float32 for w in net.weights)
 
 
-def test_what_is_assigned_is_copied_and_what_is_read_is_live(net):
+def test_assigned_arrays_are_copied_and_returned_arrays_are_live(net):
     mine = [np.zeros((5, 4), np.float32), np.zeros((3, 5), np.float32)]
     net.weights = mine
     live = net.weights[1]
@@ -140,7 +140,7 @@ def test_what_is_assigned_is_copied_and_what_is_read_is_live(net):
     assert live is net.weights[1]
 
 
-def test_the_input_is_never_written_to(net):
+def test_inputs_are_never_modified(net):
     x, y = np.random.default_rng(0).random((4, 6)).astype(np.float32), np.eye(3, 6, dtype=np.float32)
     kept = x.copy(), y.copy()
     x.flags.writeable = y.flags.writeable = False
@@ -157,7 +157,7 @@ def pickled(net):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
 @pytest.mark.parametrize("output", [(["relu", "softmax"], "log-likelihood"), ("sigmoid", "quadratic")])
-def test_copies_are_equal_and_go_their_own_way(duplicate, output, backend):
+def test_copies_are_equal_and_independent(duplicate, output, backend):
     net = fastbp.Network([4, 5, 3], *output, rng=0, backend=backend)
     x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
     net.train(x, y, epochs=1, mini_batch_size=4, eta=0.1, progress=False)
@@ -172,7 +172,7 @@ def test_copies_are_equal_and_go_their_own_way(duplicate, output, backend):
     assert net.to("numpy").weights[0].any()
 
 
-def test_backprop_of_ones_own_parameters():
+def test_backprop_with_given_parameters():
     w, b = [np.full((1, 2), 0.5), np.full((2, 1), -1.0)], [np.zeros((1, 1)), np.zeros((2, 1))]
     net = fastbp.Network([2, 1, 2], ["tanh", "identity"], "sum-squared", dtype="float64")
     net.weights, net.biases = w, b
@@ -186,7 +186,7 @@ def test_backprop_of_ones_own_parameters():
     assert single[1][0].dtype == np.float32
 
 
-def test_trace_keeps_weighted_inputs_that_training_does_not(net):
+def test_trace_keeps_the_weighted_inputs(net):
     x, y = np.random.default_rng(0).random((4, 3)), [0, 1, 2]
     trace = net.trace(x, y)
     np.testing.assert_allclose(trace.zs[0], net.weights[0] @ x.astype(np.float32) + net.biases[0], rtol=1e-5)
@@ -194,7 +194,7 @@ def test_trace_keeps_weighted_inputs_that_training_does_not(net):
 
 
 def test_saturated_outputs_keep_their_error_and_cost():
-    """In float32 σ(z) is 1 from z = 17 on; (a − y)/(a(1 − a))·a(1 − a) would be NaN, ln(1 − a) infinite."""
+    """In float32, σ(z) is 1 for z ≥ 17; (a − y)/(a(1 − a))·a(1 − a) would be NaN, and ln(1 − a) infinite."""
     for names, cost, expected in ((["sigmoid"], "cross-entropy", 200.0), (["softmax"], "log-likelihood", 200.0)):
         net = fastbp.Network([1, 2], names, cost)
         net.weights, net.biases = [[[100.0], [-100.0]]], [np.zeros((2, 1))]
@@ -205,16 +205,16 @@ def test_saturated_outputs_keep_their_error_and_cost():
 
 @pytest.mark.parametrize("scale", [1.0, 1e6, 1e30])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_log_likelihood_of_large_logits_keeps_the_logarithm(scale, dtype, backend):
-    """Two equal logits: a = 1/2, so −ln a = ln 2, which max z + ln Σ e^(z − max z) − z loses in float32 at 10⁶."""
+def test_log_likelihood_is_accurate_for_large_logits(scale, dtype, backend):
+    """For two equal logits, a = 1/2 and −ln a = ln 2; max z + ln Σ e^(z − max z) − z loses it in float32 at z = 10⁶."""
     net = fastbp.Network([1, 2], "softmax", "log-likelihood", bias=False, dtype=dtype, backend=backend)
     net.weights = [[[scale], [scale]]]
     assert net.cost([1.0], [1.0, 0.0]) == pytest.approx(np.log(2), rel=1e-6)
     assert net.cost([1.0], [0.25, 0.75]) == pytest.approx(np.log(2), rel=1e-6)
 
 
-def test_cross_entropy_of_large_z_keeps_what_targets_near_1_leave(backend):
-    """z − z y at z = 2²⁰, y = 1 − 2⁻²⁴: both are rounded to 2⁻⁴ in float32, and their difference is 2⁻⁴ exactly."""
+def test_cross_entropy_of_large_z_is_accurate_for_targets_near_1(backend):
+    """At z = 2²⁰ and y = 1 − 2⁻²⁴, float32 rounds z and z y to multiples of 2⁻⁴, and z − z y is exactly 2⁻⁴."""
     net = fastbp.Network([1, 1], "sigmoid", "cross-entropy", bias=False, backend=backend)
     for z, y in ((2.0**20 + 1, 1 - 2.0**-24), (-(2.0**20) - 1, 2.0**-24)):
         net.weights = [[[z]]]
@@ -222,7 +222,7 @@ def test_cross_entropy_of_large_z_keeps_what_targets_near_1_leave(backend):
         assert net.cost([1.0], [y]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_parameters_that_a_callback_assigns_are_trained_on():
+def test_training_continues_with_parameters_that_a_callback_assigns():
     x, y = np.random.default_rng(0).random((4, 12)), np.arange(12) % 3
     nets = [fastbp.Network([4, 5, 3], rng=0) for _ in range(2)]
 
@@ -241,7 +241,7 @@ def test_parameters_that_a_callback_assigns_are_trained_on():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_new_network_finds_the_kernels_of_the_last():
+def test_networks_with_the_same_formulas_share_kernels():
     from fastbp_kernels.cpu import loops as cpu
 
     def kernels():
@@ -252,7 +252,7 @@ def test_a_new_network_finds_the_kernels_of_the_last():
     assert cpu.activate(activations.tanh.f, "float32", bias=True, keep_z=False) is kernels().layers[0].activate
 
 
-def test_gradients_by_outputs_have_their_limits_where_a_logarithm_is_infinite():
+def test_gradients_with_respect_to_outputs_are_limits_where_a_logarithm_is_infinite():
     net = fastbp.Network([1, 2], "sigmoid", "cross-entropy")
     net.weights, net.biases = [[[100.0], [-100.0]]], [np.zeros((2, 1))]
     np.testing.assert_allclose(net.trace([1.0], [1.0, 0.0]).activation_gradients[-1], [[-1.0], [1.0]])
@@ -268,17 +268,17 @@ def test_check_gradients_allows_for_the_rounding_of_a_large_cost():
         assert fastbp.check_gradients(net, scale * rng.random((3, 5)), rng.integers(0, 2, 5)) < 1e-6
 
 
-def test_subclasses_of_arrays_are_arrays_and_masked_ones_are_refused():
-    class Mine(np.ndarray):
+def test_subclasses_of_arrays_are_accepted_and_masked_arrays_refused():
+    class Subclass(np.ndarray):
         pass
 
     net, x = fastbp.Network([4, 3], rng=0), np.ones((4, 2))
-    np.testing.assert_array_equal(net.feedforward(x.view(Mine)), net.feedforward(x))
-    with pytest.raises(fastbp.InputError, match="x is a masked array"):
+    np.testing.assert_array_equal(net.feedforward(x.view(Subclass)), net.feedforward(x))
+    with pytest.raises(fastbp.InputError, match="x must not be a masked array"):
         net.feedforward(np.ma.masked_array(x, mask=x > 0))
 
 
-def test_tensors_that_carry_a_history_are_taken_without_it():
+def test_tensors_that_require_gradients_are_detached():
     torch = pytest.importorskip("torch")
     layer = torch.nn.Linear(4, 3)
     x = torch.ones((4, 2), requires_grad=True)
@@ -291,7 +291,7 @@ def test_tensors_that_carry_a_history_are_taken_without_it():
 
 
 @pytest.mark.parametrize("layout", ["rows", "columns", "read-only", "every other", "float64", "uint8"])
-def test_inputs_are_fed_forward_however_they_lie_and_left_as_they_are(layout, backend, rng, monkeypatch):
+def test_inputs_of_any_memory_layout_are_used_and_not_modified(layout, backend, rng, monkeypatch):
     monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)  # batches of 8, and a shorter one
     rows = rng.integers(0, 9, (19, 5))
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
@@ -316,7 +316,7 @@ def test_inputs_are_fed_forward_however_they_lie_and_left_as_they_are(layout, ba
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("zero", [False, True])
-def test_an_input_that_is_not_finite_is_found_in_its_batch(wrong, zero, backend, rng, monkeypatch):
+def test_a_nonfinite_input_is_reported_with_its_position(wrong, zero, backend, rng, monkeypatch):
     monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
     if zero:  # 0 · ∞ is NaN
@@ -325,5 +325,5 @@ def test_an_input_that_is_not_finite_is_found_in_its_batch(wrong, zero, backend,
     net.feedforward(1e30 * x)  # z² is infinite, z is not
     x[2, 17] = wrong
     for infer in (net.feedforward, net.predict):
-        with pytest.raises(fastbp.InputError, match=r"x holds .*\(row 2, column 17\); wanted are finite numbers"):
+        with pytest.raises(fastbp.InputError, match=r"x must contain finite numbers .*\(row 2, column 17\)"):
             infer(x)

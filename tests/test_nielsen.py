@@ -1,4 +1,4 @@
-"""Every row of Nielsen's notes, by its number."""
+"""Each equation of Nielsen's notes, by its number."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def y(rng):
 
 
 def host(net, arrays):
-    """Return arrays of a network's backend as NumPy's."""
+    """Return arrays of a network's backend as NumPy arrays."""
     return [backends.get(net.backend).to_host(a) for a in arrays]
 
 
@@ -66,7 +66,7 @@ def test_equation_4_cost_is_a_function_of_the_outputs(net, x, y):
 
 
 def test_equation_5_the_demon_nudges_z_and_the_cost_moves_by_delta(net, x, y):
-    """δ_j ≡ ∂C/∂z_j: a nudge of z is one of the bias for a single example."""
+    """δ_j ≡ ∂C/∂z_j. For a single example, a nudge of the bias is a nudge of z."""
     deltas = host(net, net.trace(x[:, 0], y[:, 0]).deltas)
     step = 1e-5
     for l, b in enumerate(net.biases):
@@ -95,7 +95,7 @@ def test_bp1a_and_equation_6_output_error_in_matrix_form(net, x, y):
     np.testing.assert_allclose(delta, (a - y) * a * (1 - a), rtol=1e-13)
 
 
-def test_bp2_error_in_terms_of_the_next_layers(net, x, y):
+def test_bp2_error_from_the_error_of_the_next_layer(net, x, y):
     trace = net.trace(x, y)
     (w,), (a,), deltas = host(net, net.weights[1:]), host(net, trace.activations[1:2]), host(net, trace.deltas)
     np.testing.assert_allclose(deltas[0], (w.T @ deltas[1]) * a * (1 - a), rtol=1e-12)
@@ -124,9 +124,9 @@ def test_the_algorithm_for_one_example(net, x, y):
             np.testing.assert_allclose(nabla, loop, rtol=1e-12)
 
 
-def test_the_step_on_a_mini_batch(net, x, y):
+def test_the_update_with_a_mini_batch(net, x, y):
     weights, biases = parameters(net)
-    nabla_b, nabla_w = reference.summed(weights, biases, x, y, NAMES, "quadratic")
+    nabla_b, nabla_w = reference.gradient_sum(weights, biases, x, y, NAMES, "quadratic")
     net.update_mini_batch(x, y, eta=0.7)
     for w, before, nabla in zip(host(net, net.weights), weights, nabla_w, strict=True):
         np.testing.assert_allclose(w, before - 0.7 / M * nabla, rtol=1e-12)
@@ -137,7 +137,7 @@ def test_the_step_on_a_mini_batch(net, x, y):
 def test_the_outer_loops_over_mini_batches_and_epochs(net, x, y):
     """Two epochs of mini-batches of 2, 2 and 1 in the orders that the network draws, with L2."""
     weights, biases = parameters(net)
-    orders = np.random.default_rng(1)
+    orders = np.random.default_rng(1)  # the generator of the network, which first draws the parameters
     [orders.standard_normal(b.shape) for b in biases], [orders.standard_normal(w.shape) for w in weights]
     for _ in range(2):
         reference.train_epoch(weights, biases, x, y, orders.permutation(M), 2, 0.7, 0.1, NAMES, "quadratic")
@@ -146,7 +146,7 @@ def test_the_outer_loops_over_mini_batches_and_epochs(net, x, y):
         np.testing.assert_allclose(ours, loop, rtol=1e-12)
 
 
-def test_a_network_worked_by_hand():
+def test_a_network_calculated_by_hand():
     """W¹ = (1 −1), b¹ = 0; W² = 2, b² = −1; x = (ln 3, 0): a¹ = 3/4, z² = 1/2 with the identity; y = 0, C = 1/8."""
     net = fastbp.Network([2, 1, 1], ["sigmoid", "identity"], dtype="float64")
     net.weights, net.biases = [[[1.0, -1.0]], [[2.0]]], [[[0.0]], [[-1.0]]]
@@ -162,7 +162,7 @@ def test_a_network_worked_by_hand():
 
 @pytest.mark.parametrize("equation", ["feedforward", "output_error", "backpropagate", "add_gradient"])
 def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y):
-    """The very same function, run by two backends on the same workspace."""
+    """The same function, run by two backends on equal workspaces."""
     results = []
     for name in ("numpy", "numpy-plain"):
         net = fastbp.Network(SIZES, ["tanh", "sigmoid"], dtype="float64", backend=name, rng=1)
@@ -170,8 +170,8 @@ def test_each_equation_alone_is_the_same_compiled_and_interpreted(equation, x, y
         ops = plan.operations()
         from fastbp.operations import WorkspacePool
 
-        memory = WorkspacePool(plan, ops, M)
-        ws, p = memory.workspace(M), as_parameters(net.weights, net.biases, plan)
+        pool = WorkspacePool(plan, ops, M)
+        ws, p = pool.workspace(M), as_parameters(net.weights, net.biases, plan)
         generator = np.random.default_rng(5)
         for block in (*ws.activations, *ws.deltas, *ws.sums, ws.y):
             rows = plan.backend.columns(block)

@@ -1,4 +1,4 @@
-"""Momentum, Nesterov and Adam, against loops over examples and steps worked by hand."""
+"""Momentum, Nesterov and Adam, against loops over examples and steps calculated by hand."""
 
 import dataclasses
 import json
@@ -24,12 +24,12 @@ CHOICES = {
     "momentum": SGD(0.8),
     "nesterov": SGD(0.8, nesterov=True),
     "adam": Adam(0.8, 0.95, 1e-4),
-    "no memory": Adam(0, 0, 0.1),
+    "adam, betas 0": Adam(0, 0, 0.1),
 }
 
 
 class Theta:
-    """One parameter array and what its optimizer remembers, by the definitions."""
+    """One parameter array and its optimizer state, updated by the definitions of the optimizers."""
 
     def __init__(self, theta):
         self.theta, self.v, self.m, self.t = theta, 0 * theta, 0 * theta, 0
@@ -47,7 +47,7 @@ class Theta:
 
 
 def loop(net, x, y, optimizer, epochs, m, eta, lmbda, *, over_batch=False):
-    """Return weights and biases after training a network's copy example by example, in the orders that it draws."""
+    """Train a copy of the network example by example, in the orders that it draws; return weights and biases."""
     weights, biases = [Theta(w.copy()) for w in net.weights], [Theta(b.copy()) for b in net.biases]
     rng, n = net.to("numpy")._rng, x.shape[1]
     targets = np.eye(net.sizes[-1])[y].T
@@ -56,7 +56,7 @@ def loop(net, x, y, optimizer, epochs, m, eta, lmbda, *, over_batch=False):
         for start in range(0, n, m):
             batch = order[start : start + m]
             w, b = [p.theta for p in weights], [p.theta for p in biases]
-            nabla_b, nabla_w = reference.summed(w, b, x[:, batch], targets[:, batch], NAMES, "quadratic")
+            nabla_b, nabla_w = reference.gradient_sum(w, b, x[:, batch], targets[:, batch], NAMES, "quadratic")
             decay = lmbda / (len(batch) if over_batch else n)
             for p, nabla in zip(weights, nabla_w, strict=True):
                 p.step(optimizer, eta, nabla / len(batch) + decay * p.theta)
@@ -79,7 +79,7 @@ def assert_near(net, expected, tolerance):
 fractions = st.just(0.0) | st.floats(0.01, 0.99)
 optimizers = st.one_of(
     st.builds(SGD, fractions, st.booleans()),
-    # With β₂ < β₁² the steps have no bound, and what rounding does to them neither.
+    # With β₂ < β₁² the steps are unbounded, and so are their rounding errors.
     st.builds(Adam, st.just(0.0) | st.floats(0.01, 0.9), st.floats(0.9, 0.999), st.floats(1e-5, 0.1)),
 )
 
@@ -94,7 +94,7 @@ optimizers = st.one_of(
     bias=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_compiled_training_is_the_loop_over_examples(optimizer, n, m, sizes, lmbda, bias, seed):
+def test_compiled_training_equals_the_loop_over_examples(optimizer, n, m, sizes, lmbda, bias, seed):
     net, x, y = problem(n, sizes, seed=seed, bias=bias)
     m = min(m, n)
     expected = loop(net, x, y, optimizer, 2, m, 0.05, lmbda)
@@ -105,7 +105,7 @@ def test_compiled_training_is_the_loop_over_examples(optimizer, n, m, sizes, lmb
 
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
-def test_every_backend_is_the_loop_over_examples(name, dtype, tolerance, backend):
+def test_every_backend_equals_the_loop_over_examples(name, dtype, tolerance, backend):
     expected = loop(*problem(), CHOICES[name], 3, 4, 0.05, 0.3)
     net, x, y = problem(dtype=dtype, backend=backend)
     net.train(x, y, epochs=3, mini_batch_size=4, eta=0.05, lmbda=0.3, optimizer=CHOICES[name], progress=False)
@@ -118,11 +118,11 @@ def test_every_backend_is_the_loop_over_examples(name, dtype, tolerance, backend
         ("sgd", [1.5, 1.125]),  # w ← w − w/4
         ("momentum", [1.5, 0.875]),  # v = −1/2, then v = −1/4 − 3/8
         ("nesterov", [1.25, 0.65625]),  # w = 2 − 1/4 − 1/2; then v = −1/4 − 5/16, w = 5/4 − 9/32 − 5/16
-        ("adam", [1.75, 1.5003]),  # the first step is η to within ε, whatever the gradient; and so nearly is the second
+        ("adam", [1.75, 1.5003]),  # the first step is η up to ε for any gradient, and the second nearly so
     ],
 )
-def test_two_steps_worked_by_hand(optimizer, expected, backend):
-    """C = w²/2, whose gradient is w, from w = 2 by η = 1/4, μ = 1/2."""
+def test_two_steps_calculated_by_hand(optimizer, expected, backend):
+    """C = w²/2, with the gradient w, from w = 2 with η = 1/4 and μ = 1/2."""
     momentum = 0.5 if optimizer in ("momentum", "nesterov") else None
     for steps, w in enumerate(expected, 1):
         net = fastbp.Network([1, 1], "identity", bias=False, dtype="float64", backend=backend)
@@ -141,22 +141,22 @@ def test_l2_over_the_mini_batch(name):
     examples = Examples(upload(x.T), upload(np.eye(2)[y]), plan.block(0, 11), 1.0)
     state = training.State(new_optimizer_state(plan, CHOICES[name].rule))
     p = as_parameters(net.weights, net.biases, plan)
-    loop_over = training.MiniBatches(
+    mini_batches = training.MiniBatches(
         plan, p, examples, "float64", 4, 11, state, CHOICES[name], lmbda=0.3, lmbda_over_batch=True
     )
-    loop_over.epoch(order, 0.05, training.Watcher())
+    mini_batches.epoch(order, 0.05, training.Watcher())
     assert_near(net, expected, 1e-12)
     assert state.steps == 3
 
 
-def test_steps_of_adam_are_the_same_however_they_are_cut():
+def test_step_sizes_of_adam_can_be_computed_in_parts():
     whole = Adam().etas(0.1, 0, 3000)
-    cut = [Adam().etas(0.1, start, 7) for start in range(0, 2996, 7)]
-    np.testing.assert_array_equal(np.concatenate(cut), whole[: 7 * len(cut)])
+    split = [Adam().etas(0.1, start, 7) for start in range(0, 2996, 7)]
+    np.testing.assert_array_equal(np.concatenate(split), whole[: 7 * len(split)])
     assert Adam().etas(0.1, 10**9, 1).tolist() == [0.1]
 
 
-def test_nothing_is_kept_that_an_optimizer_does_not_need():
+def test_an_optimizer_keeps_only_the_state_that_it_needs():
     plan = problem()[0]._plan
     sizes = {}
     for name, optimizer in OPTIMIZERS.items():
@@ -181,7 +181,7 @@ def test_names_and_defaults():
 
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
-def test_digits_are_learnt_by_the_defaults(name):
+def test_each_named_optimizer_learns_the_digits(name):
     (x, labels), test = fastbp.datasets.digits()
     net = fastbp.Network([64, 30, 10], ["tanh", "softmax"], "log-likelihood", rng=0)
     eta = None if name == "adam" else 0.03
@@ -190,7 +190,7 @@ def test_digits_are_learnt_by_the_defaults(name):
 
 
 @pytest.mark.parametrize("name", ["nesterov", "adam"])
-def test_stopped_within_an_epoch_and_gone_on(name, backend, tmp_path, monkeypatch):
+def test_training_interrupted_within_an_epoch_resumes(name, backend, tmp_path, monkeypatch):
     path = tmp_path / "run"
     options = {"epochs": 5, "mini_batch_size": 2, "eta": 0.05, "optimizer": CHOICES[name], "progress": False}
     whole, x, y = problem(n=41, backend=backend)
@@ -203,7 +203,7 @@ def test_stopped_within_an_epoch_and_gone_on(name, backend, tmp_path, monkeypatc
 
     net = problem(backend=backend)[0]
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_STRETCH", 0.0)  # one mini-batch at a time
+        patch.setattr(training, "_SECONDS_PER_CALL", 0.0)  # one mini-batch at a time
         patch.setattr(training.Watcher, "advanced", interrupting)
         with pytest.raises(KeyboardInterrupt):
             net.train(x, y, checkpoint=path, **options)
@@ -214,7 +214,7 @@ def test_stopped_within_an_epoch_and_gone_on(name, backend, tmp_path, monkeypatc
     assert_near(net, [*whole.to("numpy").weights, *whole.to("numpy").biases], 0.0)
 
 
-def run_of(path, optimizer, **options):
+def train_with_checkpoint(path, optimizer, **options):
     net, x, y = problem()
     net.train(x, y, mini_batch_size=4, eta=0.05, optimizer=optimizer, checkpoint=path, progress=False, **options)
     return net
@@ -223,60 +223,60 @@ def run_of(path, optimizer, **options):
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        ("sgd", "adam", "its run has optimizer 'SGD', and this one 'Adam'; wanted is the same"),
-        ("adam", "momentum", "its run has optimizer 'Adam', and this one 'SGD'"),
-        ("momentum", "nesterov", "its run has nesterov False, and this one True"),
-        ("adam", Adam(beta_2=0.99), "its run has beta_2 0.999, and this one 0.99"),
+        ("sgd", "adam", "optimizer must be 'SGD', as in the checkpoint, got 'Adam'; pass the same value"),
+        ("adam", "momentum", "optimizer must be 'Adam', as in the checkpoint, got 'SGD'"),
+        ("momentum", "nesterov", "nesterov must be False, as in the checkpoint, got True"),
+        ("adam", Adam(beta_2=0.99), "beta_2 must be 0.999, as in the checkpoint, got 0.99"),
     ],
 )
 def test_a_checkpoint_of_another_optimizer_is_refused(one, other, message, tmp_path):
-    run_of(tmp_path / "run", one, epochs=1)
-    refused(message, run_of, tmp_path / "run", other, epochs=2, resume=True)
+    train_with_checkpoint(tmp_path / "run", one, epochs=1)
+    refused(message, train_with_checkpoint, tmp_path / "run", other, epochs=2, resume=True)
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
         (lambda t, d: d.update(steps=-1), "steps must be an integer from 0 to .*, got -1"),
-        (lambda t, d: d.update(steps=10**400), "steps is 1000"),
-        (lambda t, d: t.pop("second.weights.1"), "disagree about 'second.weights.1'"),
-        (lambda t, d: t.update({"second.biases.0": np.zeros((1, 5))}), "second.biases.0 is no finite float64 of shape"),
-        (lambda t, d: t["velocity.weights.0"].fill(np.nan), "velocity.weights.0 is no finite float64"),
+        (lambda t, d: d.update(steps=10**400), "steps must be an integer from 0 to .*, got 1000"),
+        (lambda t, d: t.pop("second.weights.1"), "'second.weights.1' is missing"),
+        (lambda t, d: t.update({"second.biases.0": np.zeros((1, 5))}), "second.biases.0 must be float64 of shape"),
+        (lambda t, d: t["velocity.weights.0"].fill(np.nan), "velocity.weights.0 must be finite"),
     ],
 )
 def test_an_edited_checkpoint_of_adam_is_refused(edit, message, tmp_path):
     path = tmp_path / "run"
-    run_of(path, "adam", epochs=1)
+    train_with_checkpoint(path, "adam", epochs=1)
     tensors, description = read_tensors(path, "checkpoint", 1)
     tensors = {name: array.copy() for name, array in tensors.items()}
     edit(tensors, description)
     write_tensors(path, tensors, json.loads(json.dumps(description)))
-    refused(message, run_of, path, "adam", epochs=2, resume=True)
+    refused(message, train_with_checkpoint, path, "adam", epochs=2, resume=True)
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum"])
-def test_a_checkpoint_from_before_there_was_adam_is_gone_on_from(name, tmp_path):
+def test_a_checkpoint_older_than_adam_can_be_resumed(name, tmp_path):
     path = tmp_path / "run"
-    run_of(path, name, epochs=2)
+    train_with_checkpoint(path, name, epochs=2)
     tensors, description = read_tensors(path, "checkpoint", 1)
     del description["steps"], description["run"]["optimizer"], description["run"]["nesterov"]
     write_tensors(path, tensors, description)
-    net = run_of(path, name, epochs=4, resume=True)
-    np.testing.assert_array_equal(net.weights[0], run_of(tmp_path / "other", name, epochs=4).weights[0])
+    net = train_with_checkpoint(path, name, epochs=4, resume=True)
+    np.testing.assert_array_equal(net.weights[0], train_with_checkpoint(tmp_path / "other", name, epochs=4).weights[0])
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: SGD(1.0), "momentum must be at least 0 and below 1, got 1.0"),
-        (lambda: SGD(0.9, nesterov=1), "nesterov is 1; wanted is True or False"),
+        (lambda: SGD(0.9, nesterov=1), "nesterov must be True or False, got 1"),
         (lambda: Adam(beta_1=1.0), "beta_1 must be at least 0 and below 1, got 1.0"),
         (lambda: Adam(beta_2=-0.1), "beta_2 must be at least 0 and below 1, got -0.1"),
         (lambda: Adam(epsilon=0.0), "epsilon must be a positive number, got 0.0"),
         (lambda: Adam(beta_1="high"), "beta_1 must be at least 0 and below 1, got 'high'"),
     ],
 )
-def test_optimizers_that_cannot_be(make, message):
+def test_invalid_optimizers(make, message):
     refused(message, make)
 
 
@@ -297,14 +297,14 @@ def test_optimizers_that_cannot_be(make, message):
         ({"optimizer": "nesterov", "momentum": 1.5}, "momentum must be at least 0 and below 1, got 1.5"),
     ],
 )
-def test_what_is_refused_changes_nothing(options, message):
+def test_bad_options_change_nothing(options, message):
     net, x, y = problem()
     kept = net.weights[0].copy()
     refused(message, net.train, x, y, progress=False, **options)
     np.testing.assert_array_equal(net.weights[0], kept)
 
 
-def test_steps_are_those_of_scikit_learn():
+def test_steps_equal_those_of_scikit_learn():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     from sklearn.neural_network import _stochastic_optimizers as theirs
 
@@ -324,6 +324,6 @@ def test_steps_are_those_of_scikit_learn():
         np.testing.assert_allclose(w, other, rtol=1e-12, err_msg=repr(ours))
 
 
-def test_optimizers_are_plain_values():
+def test_optimizers_hold_plain_python_values():
     assert dataclasses.asdict(SGD(np.float32(0.5))) == {"momentum": 0.5, "nesterov": False}
     assert type(SGD(np.float32(0.5)).momentum) is float

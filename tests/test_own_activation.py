@@ -1,4 +1,4 @@
-"""An activation of the user's own, in a script: fused, compiled anew when edited, blamed by name when it is wrong."""
+"""Activations and costs defined by users: compiled, recompiled after an edit, named in errors."""
 
 import gc
 import sys
@@ -10,7 +10,7 @@ import pytest
 import fastbp
 from fastbp.costs import output_rule, quadratic
 from fastbp_kernels import words
-from fastbp_kernels.formulas import by_formula
+from fastbp_kernels.formulas import cache_by_formula
 from fastbp_kernels.specialize import fingerprint
 from fastbp_kernels.words import exp
 
@@ -47,9 +47,9 @@ for compiled, interpreted in zip(*results):
 """
 
 
-def test_it_trains_and_an_edit_counts_in_the_next_process(run_python):
+def test_an_edited_activation_is_recompiled_in_the_next_process(run_python):
     printed = []
-    for factor in ("1.0", "1.0", "0.5"):  # the second finds the first's machine code, the third must not
+    for factor in ("1.0", "1.0", "0.5"):  # the second run loads the machine code of the first, the third must not
         done = run_python(SCRIPT.replace("{factor}", factor))
         assert done.returncode == 0, done.stderr
         cost, checked = done.stdout.split()
@@ -59,7 +59,7 @@ def test_it_trains_and_an_edit_counts_in_the_next_process(run_python):
     assert printed[0] != printed[2]
 
 
-def test_a_helper_that_is_edited_counts_too(run_python):
+def test_an_edited_helper_causes_recompilation(run_python):
     costs = []
     for slope in ("1.0", "0.25"):
         done = run_python(
@@ -80,7 +80,7 @@ def softsign_prime(z, a):
     return (1.0 - abs(a)) * (1.0 - abs(a))
 
 
-def test_it_is_compiled_and_called_by_no_interpreter():
+def test_formulas_are_compiled_and_not_interpreted():
     interpreted = set()
     for backend in ("numpy", "numpy-plain"):
         softsign = fastbp.Activation("softsign", softsign_f, softsign_prime)
@@ -93,8 +93,8 @@ def test_it_is_compiled_and_called_by_no_interpreter():
         assert ("numpy-plain", formula.__code__) in interpreted
 
 
-def test_an_edit_in_a_session_counts_at_once():
-    """As in a notebook: the same function, whose constant or helper is another by now."""
+def test_an_edit_in_a_session_takes_effect_at_once():
+    """As in a notebook: the function is the same, but a constant that it uses has changed."""
     namespace = {"exp": exp}
     source = """
 def scaled(z):
@@ -115,7 +115,7 @@ def prime(z, a):
     assert outputs == [0.5, 0.25]
 
 
-def test_a_default_of_an_argument_is_a_number_of_the_formula():
+def test_a_default_argument_is_a_constant_of_the_formula():
     def f(z, beta=1.5):
         return beta * z
 
@@ -127,17 +127,15 @@ def test_a_default_of_an_argument_is_a_number_of_the_formula():
         assert fastbp.check_gradients(net, [0.1, 0.2], [1.0, 0.0]) < 1e-7
 
 
-def test_a_formula_may_be_one_number(backend):
-    absolute = fastbp.Cost("linear", lambda a, y: a - y, lambda a, y: 1.0)
-    net = fastbp.Network([2, 3, 2], ["tanh", "identity"], absolute, backend=backend, rng=0)
+def test_a_formula_may_return_a_constant(backend):
+    linear = fastbp.Cost("linear", lambda a, y: a - y, lambda a, y: 1.0)
+    net = fastbp.Network([2, 3, 2], ["tanh", "identity"], linear, backend=backend, rng=0)
     net.train(np.ones((2, 4)), np.zeros((2, 4)), epochs=1, mini_batch_size=2, eta=0.1, progress=False)
     assert fastbp.check_gradients(net, [0.1, 0.2], [1.0, 0.0]) < 1e-7
 
 
-def test_a_prime_that_reads_z_must_say_so():
-    with pytest.raises(
-        fastbp.InputError, match="activation 'cube': prime reads z; pass needs_z=True"
-    ):
+def test_a_prime_that_reads_z_without_needs_z_is_refused():
+    with pytest.raises(fastbp.InputError, match="activation 'cube': prime reads z; pass needs_z=True"):
         fastbp.Activation("cube", lambda z: z * z * z, lambda z, a: 3.0 * z * z)
 
 
@@ -145,17 +143,17 @@ def reads_a_module(z):
     return words.exp(z)
 
 
-def a_bad_cost_prime(a, y):
+def bad_cost_prime(a, y):
     return 2 * (a - y) / 3
 
 
-def test_what_is_wrong_with_a_cost_is_said_of_the_cost():
-    net = fastbp.Network([2, 2], "identity", fastbp.Cost("own", lambda a, y: a - y, a_bad_cost_prime))
-    with pytest.raises(fastbp.InputError, match=r"cost 'own': a_bad_cost_prime .* computes in float64"):
+def test_an_error_in_a_cost_names_the_cost():
+    net = fastbp.Network([2, 2], "identity", fastbp.Cost("own", lambda a, y: a - y, bad_cost_prime))
+    with pytest.raises(fastbp.InputError, match=r"cost 'own': bad_cost_prime .* must compute in float32, got float64"):
         net.backprop([0.1, 0.2], [1.0, 0.0])
 
 
-def whole_numbers(z):
+def integer_constants(z):
     return 1 / (1 + exp(-z))
 
 
@@ -168,15 +166,15 @@ def opens_a_file(z):
         return file
 
 
-def gives_text(z):
+def returns_text(z):
     return "z"
 
 
-def a_fine_prime(z, a):
+def good_prime(z, a):
     return a * (1.0 - a)
 
 
-def a_bad_prime(z, a):
+def bad_prime(z, a):
     return a * (1 - a)
 
 
@@ -184,34 +182,34 @@ def a_bad_prime(z, a):
     ("f", "prime", "reason"),
     [
         (
-            whole_numbers,
-            a_fine_prime,
-            "computes in float64 where float32 is wanted: write numbers with a decimal point",
+            integer_constants,
+            good_prime,
+            "must compute in float32, got float64: write numbers with a decimal point",
         ),
-        (unknown_name, a_fine_prime, "cannot be compiled: NameError: name 'frobnicate' is not defined"),
-        (opens_a_file, a_fine_prime, "cannot be compiled: The 'with"),
-        (gives_text, a_fine_prime, "where a real number is wanted"),
+        (unknown_name, good_prime, "cannot be compiled: NameError: name 'frobnicate' is not defined"),
+        (opens_a_file, good_prime, "cannot be compiled: The 'with"),
+        (returns_text, good_prime, "must return a real number, got"),
         (
             reads_a_module,
-            a_fine_prime,
-            "reads_a_module reads fastbp_kernels.words.…; wanted is the name alone: from",
+            good_prime,
+            "reads_a_module reads fastbp_kernels.words.…; import the names: from",
         ),
-        (np.tanh, a_fine_prime, "only plain Python functions are compiled"),
-        (a_fine_prime, a_fine_prime, "cannot be compiled: Signature mismatch"),
-        (lambda z: z, a_bad_prime, "a_bad_prime .* computes in float64 where float32 is wanted"),
+        (np.tanh, good_prime, "must be plain Python functions, got <ufunc 'tanh'>, a ufunc"),
+        (good_prime, good_prime, "cannot be compiled: Signature mismatch"),
+        (lambda z: z, bad_prime, "bad_prime .* must compute in float32, got float64"),
     ],
 )
-@pytest.mark.parametrize("place", ["hidden", "output"])
-def test_what_numba_cannot_compile_ends_in_one_line_with_its_name(f, prime, reason, place):
+@pytest.mark.parametrize("layer", ["hidden", "output"])
+def test_a_formula_that_cannot_be_compiled_is_named_in_one_line(f, prime, reason, layer):
     broken = fastbp.Activation("broken", f, prime)
-    names = [broken, "sigmoid"] if place == "hidden" else ["sigmoid", broken]
+    names = [broken, "sigmoid"] if layer == "hidden" else ["sigmoid", broken]
     net = fastbp.Network([2, 3, 2], names)
     with pytest.raises(fastbp.InputError, match=f"activation 'broken': .*{reason}") as raised:
         net.train(np.ones((2, 4)), np.zeros((2, 4)), epochs=1, mini_batch_size=2, progress=False)
     assert "\n" not in str(raised.value)
 
 
-def test_a_cost_of_ones_own():
+def test_a_user_defined_cost():
     def f(a, y):
         return (a - y) * (a - y) * (a - y) * (a - y)
 
@@ -226,11 +224,11 @@ def test_a_cost_of_ones_own():
 
 
 def test_activations_made_in_a_loop_are_not_kept():
-    """Each has another slope, so nothing of one can be used for the next; what is kept of them is bounded."""
+    """Each activation has a different slope, so nothing can be reused; the number of those kept is bounded."""
 
-    @by_formula
+    @cache_by_formula
     def factory(formula, dtype):
-        return {"made of": formula.__defaults__}  # a dict: equal, but not the same, when made anew
+        return {"made of": formula.__defaults__}  # a dict: if made again, equal but not identical
 
     def own(slope):
         return fastbp.Activation(f"own {slope}", lambda z, s=slope: s * z, lambda z, a, s=slope: s + 0.0 * a)
@@ -239,7 +237,7 @@ def test_activations_made_in_a_loop_are_not_kept():
         output_rule(activation, quadratic)
         return factory(activation.f, "float32")
 
-    def code_of_its_own(number):
+    def new_function(number):
         namespace = {}
         exec(f"def f(z): return {number}.5 * z", namespace)
         return namespace["f"]
@@ -248,21 +246,21 @@ def test_activations_made_in_a_loop_are_not_kept():
     kernel = use(first)
     assert use(own(0.0)) is kernel
     gone = [weakref.ref(first), weakref.ref(first.f)]
-    code = code_of_its_own(0)
+    code = new_function(0)
     gone.append(weakref.ref(code.__code__))
     fingerprint(code)
     del first, code
     for number in range(1, 1500):
         if number < 200:
             last = use(own(float(number)))
-        fingerprint(code_of_its_own(number))
+        fingerprint(new_function(number))
     gc.collect()
     assert [reference() for reference in gone] == [None, None, None]
     assert use(own(199.0)) is last
     assert use(own(0.0)) is not kernel
 
 
-def test_an_activation_must_be_made_of_functions():
+def test_formulas_must_be_functions():
     with pytest.raises(fastbp.InputError, match=r"activation 'half': prime must be a function, got None"):
         fastbp.Activation("half", lambda z: z, None)
     with pytest.raises(fastbp.InputError, match=r"cost 'half': f must be a function, got 3"):

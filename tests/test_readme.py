@@ -1,4 +1,4 @@
-"""What the README and the documents say is so."""
+"""The code in the README runs, and the equations, tests and files that documents name exist."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ def blocks(document, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs(run_python):
+def test_the_python_blocks_of_the_readme_run(run_python):
     done = run_python("\n".join(blocks("README.md", "python")))
     assert done.returncode == 0, done.stderr
 
@@ -27,7 +27,7 @@ def test_the_readme_is_short_and_its_equations_are_those_of_the_source():
     assert all(line in source for line in code)
 
 
-def test_the_functions_and_tests_that_equations_md_names_are_there():
+def test_functions_and_tests_named_in_equations_md_exist():
     text = (ROOT / "docs/equations.md").read_text(encoding="utf-8")
     named = re.findall(r"`(\w+)\.py::(\w+)`", text)
     assert len(named) > 20
@@ -40,7 +40,7 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (
 
 
 @pytest.mark.parametrize("document", sorted(DOCUMENTS))
-def test_files_that_documents_name_are_there(document):
+def test_files_named_in_documents_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:fastbp|kernels|benchmarks|tests|docs)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path

@@ -1,4 +1,4 @@
-"""Compiling ahead, and the line that says that something is being compiled."""
+"""`warmup` compiles before training; a line on standard error reports compilation."""
 
 import numpy as np
 import pytest
@@ -31,19 +31,19 @@ def test_after_a_warmup_another_process_compiles_nothing(run_python, tmp_path):
     assert int(first.stdout) > 5
     second = run_python(TRAIN, "train", NUMBA_CACHE_DIR=cache)
     assert second.returncode == 0, second.stderr
-    assert int(second.stdout) <= 1  # plain descent's `no_step`, which Adam has no need of
+    assert int(second.stdout) <= 1  # `no_step` of plain gradient descent, which Adam does not use
 
 
-def test_a_cold_start_says_that_it_compiles_once_and_a_warm_one_does_not(run_python, tmp_path):
+def test_a_cold_start_reports_compilation_once_and_a_warm_start_does_not(run_python, tmp_path):
     script = """
 import numpy as np
 import fastbp
 fastbp.Network([3, 2], rng=0).train(np.ones((3, 4)), [0, 1, 0, 1], epochs=2, mini_batch_size=2)
 """
-    said = [run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stderr for _ in range(2)]
+    printed = [run_python(script, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stderr for _ in range(2)]
     line = "compiling; this takes some seconds the first time\n"
-    assert [text.count(line) for text in said] == [1, 0]
-    assert said[0].index(line) < said[0].index("epoch 1/2")
+    assert [text.count(line) for text in printed] == [1, 0]
+    assert printed[0].index(line) < printed[0].index("epoch 1/2")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov"])

@@ -1,4 +1,4 @@
-"""Networks and trainings of every kind, small, to be trained on the CPU and elsewhere from the same start."""
+"""Small networks and training options of every kind, to compare training on the CPU and on another backend."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ CASES = {
 
 
 def case_data(rng, sizes):
-    """Return 53 examples of one of these networks."""
+    """Return 53 examples for a network of the given sizes."""
     return rng.random((6, 53)), rng.integers(0, 2, 53) if sizes[-1] == 1 else rng.integers(0, 3, 53)
 
 
@@ -31,13 +31,13 @@ def trained(backend, x, y, sizes, options, dtype, epochs=1, **training):
 
 
 def on_host(net):
-    """Return the parameters of a network, wherever it is."""
+    """Return the parameters of a network on any backend as NumPy arrays."""
     host = net.to("numpy")
     return [*host.weights, *host.biases]
 
 
 def assert_trained_alike(gpu, x, y, sizes, options, dtype, bound, **training):
-    """The same training by the CPU's compiled code and by a GPU, or what stands in for one."""
+    """Assert that a GPU, or its stand-in, trains like the compiled code of the CPU, within `bound`."""
     cpu, expected = trained("numpy", x, y, sizes, options, dtype, **training)
     net, got = trained(gpu, x, y, sizes, options, dtype, **training)
     for here, there in zip(on_host(net), on_host(cpu), strict=True):

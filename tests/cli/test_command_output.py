@@ -1,4 +1,4 @@
-"""Outputs that fail: closed and full standard streams, files that cannot be written, Ctrl-C while they are."""
+"""Outputs that fail: closed and full standard streams, files that cannot be written, Ctrl-C while files are written."""
 
 import errno
 import io
@@ -16,12 +16,12 @@ from fastbp import InputError, Network, cli
 from fastbp.training import progress
 
 TRAIN = ["train", "--backend", "numpy-plain", "--epochs", "2", "--mini-batch-size", "100"]
-BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as users have it
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as for users
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 
 
 class Failing(io.StringIO):
-    """A stream that fails with an error number after some writes."""
+    """A stream whose writes fail with an error number, after the first `after` writes."""
 
     def __init__(self, number, after=0, terminal=False):
         super().__init__()
@@ -40,7 +40,7 @@ class Failing(io.StringIO):
 
 @pytest.fixture
 def command():
-    """Run the command in this process, on other streams; return the exit code and what was printed."""
+    """Return a function that runs the command in this process on given streams, and returns exit code and output."""
 
     def run(*arguments, **streams):
         done = run_command(*arguments, **streams)
@@ -50,9 +50,9 @@ def command():
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """Return options that keep everything, and a function that asserts that it was kept; curves are not drawn."""
-    monkeypatch.setattr(cli, "save_curves", lambda history, path, title: path.write_text("curves"))
+def all_outputs(tmp_path, monkeypatch):
+    """Return options that save every output, and a function that asserts that they were saved; curves are not drawn."""
+    monkeypatch.setattr("fastbp.cli.train.save_curves", lambda history, path, title: path.write_text("curves"))
     net, picture, state = (tmp_path / name for name in ("net.safetensors", "curves.svg", "run.safetensors"))
 
     def check(*, saved=True, drawn=True):
@@ -66,7 +66,7 @@ def kept(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Return the files of a network of the digits, and of inputs to it."""
+    """Return the path of a network for the digits, and of a file with inputs for it."""
     folder = tmp_path_factory.mktemp("saved")
     Network([64, 10], rng=0, backend="numpy-plain").save(folder / "net.safetensors")
     np.savez(folder / "x.npz", x=np.zeros((3, 64)))
@@ -76,10 +76,10 @@ def saved(tmp_path_factory):
 # ---- standard output
 
 
-@pytest.mark.parametrize("after", [0, 2, 4])  # writes: a line and its end are two
+@pytest.mark.parametrize("after", [0, 2, 4])  # a line and its line end are two writes
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 2), (errno.EPIPE, 141)])
-def test_training_keeps_everything_when_standard_output_fails(number, code, after, command, kept):
-    options, check = kept
+def test_training_saves_everything_when_standard_output_fails(number, code, after, command, all_outputs):
+    options, check = all_outputs
     left, _, err = command(*TRAIN, *options, stdout=Failing(number, after))
     assert left == code
     check()
@@ -89,14 +89,14 @@ def test_training_keeps_everything_when_standard_output_fails(number, code, afte
 
 
 @pytest.mark.parametrize("stdout", [None, Failing(errno.EPIPE)])
-def test_training_that_would_leave_nothing_is_not_begun(stdout, command, monkeypatch):
+def test_training_without_any_working_output_is_not_started(stdout, command, monkeypatch):
     monkeypatch.setattr(Network, "train", lambda *arguments, **options: pytest.fail("trained"))
     code, _, err = command(*TRAIN, stdout=stdout)
     assert (code, err) == ((141, "") if stdout else (2, "fastbp: cannot write to standard output: it is closed\n"))
 
 
 @pytest.mark.parametrize("name", ["evaluate", "predict", "info", "check", "no command"])
-def test_commands_that_print_end_when_standard_output_fails(name, saved, command):
+def test_other_commands_stop_when_standard_output_fails(name, saved, command):
     arguments = {
         "evaluate": [name, saved[0], "--backend", "numpy-plain"],
         "predict": [name, *saved, "--backend", "numpy-plain"],
@@ -109,7 +109,7 @@ def test_commands_that_print_end_when_standard_output_fails(name, saved, command
     assert command(*arguments, stdout=None) == (2, "", "fastbp: cannot write to standard output: it is closed\n")
 
 
-def test_a_pipe_that_nothing_reads_ends_the_process_quietly(tmp_path):
+def test_a_closed_pipe_ends_the_process_quietly(tmp_path):
     net = tmp_path / "net.safetensors"
     command = [*FASTBP, *TRAIN, "--save", net]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED)
@@ -117,7 +117,7 @@ def test_a_pipe_that_nothing_reads_ends_the_process_quietly(tmp_path):
     process.stdout = None  # which `communicate` would read
     _, err = process.communicate(timeout=60)
     assert process.returncode == 141, err
-    assert [line.split()[0] for line in err.decode().splitlines()] == ["epoch"] * err.count(b"\n")  # progress alone
+    assert [line.split()[0] for line in err.decode().splitlines()] == ["epoch"] * err.count(b"\n")  # only progress
     assert net.exists()
 
 
@@ -139,7 +139,7 @@ def test_paths_that_are_not_utf_8_are_printed_with_escapes(tmp_path, command):
     try:
         open(path, "x").close()
     except (OSError, UnicodeError):
-        pytest.skip("this system has no such names of files")
+        pytest.skip("this system does not allow such a file name")
     stdout = io.TextIOWrapper(io.BytesIO(), "utf-8")
     code, _, err = command(*TRAIN, "--save", path, stdout=stdout)
     assert code == 0, err
@@ -151,13 +151,13 @@ def test_paths_that_are_not_utf_8_are_printed_with_escapes(tmp_path, command):
 
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF])
-def test_progress_that_cannot_be_written_is_given_up_and_training_goes_on(number, terminal, monkeypatch):
+def test_training_continues_when_progress_cannot_be_written(number, terminal, monkeypatch):
     stream = Failing(number, 1, terminal)
     monkeypatch.setattr(sys, "stderr", stream)
     net = Network([2, 3, 2], backend="numpy-plain", rng=0)
     history = net.train([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=3, mini_batch_size=1)
     assert len(history.cost) == 3
-    assert stream.failures <= 1  # the last line is always due, and after a failure nothing is
+    assert stream.failures <= 1  # the last line is always written, but nothing after a failure
 
 
 def test_a_closed_standard_error_does_not_end_training(monkeypatch):
@@ -171,7 +171,7 @@ def test_a_closed_standard_error_does_not_end_training(monkeypatch):
         assert len(history.cost) == 2
 
 
-def test_the_message_about_an_automatic_backend_may_be_lost(monkeypatch):
+def test_the_backend_is_selected_when_its_message_cannot_be_written(monkeypatch):
     from fastbp import backends
 
     monkeypatch.setattr(sys, "stderr", Failing(errno.ENOSPC))
@@ -179,8 +179,8 @@ def test_the_message_about_an_automatic_backend_may_be_lost(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_the_command_ends_well_when_standard_error_fails(terminal, command, kept):
-    options, check = kept
+def test_the_command_succeeds_when_standard_error_fails(terminal, command, all_outputs):
+    options, check = all_outputs
     code, out, _ = command(*TRAIN, *options, stderr=Failing(errno.ENOSPC, terminal=terminal))
     assert code == 0
     assert "% on the 359 test examples" in out
@@ -188,7 +188,7 @@ def test_the_command_ends_well_when_standard_error_fails(terminal, command, kept
 
 
 @FULL
-def test_the_process_ends_well_when_standard_error_is_full():
+def test_the_process_succeeds_when_standard_error_is_full():
     with open("/dev/full", "w") as full:
         done = subprocess.run([*FASTBP, *TRAIN], stdout=subprocess.PIPE, stderr=full, text=True, env=BUFFERED)
     assert done.returncode == 0
@@ -210,7 +210,7 @@ def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
 # ---- files
 
 
-def raising(error):
+def raise_instead(error):
     def call(*arguments, **options):
         raise error
 
@@ -225,9 +225,9 @@ def raising(error):
         (ZeroDivisionError("in\nmatplotlib"), "cannot draw the learning curves: ZeroDivisionError: in matplotlib"),
     ],
 )
-def test_curves_that_cannot_be_drawn_cost_nothing_else(error, message, command, kept, monkeypatch):
-    options, check = kept
-    monkeypatch.setattr(cli, "save_curves", raising(error))
+def test_everything_else_is_done_when_curves_cannot_be_drawn(error, message, command, all_outputs, monkeypatch):
+    options, check = all_outputs
+    monkeypatch.setattr("fastbp.cli.train.save_curves", raise_instead(error))
     code, out, err = command(*TRAIN, *options)
     assert code == 2
     check(drawn=False)
@@ -236,9 +236,9 @@ def test_curves_that_cannot_be_drawn_cost_nothing_else(error, message, command, 
     assert "network saved to " in out
 
 
-def test_a_network_that_cannot_be_saved_costs_nothing_else(command, kept, monkeypatch):
-    options, check = kept
-    monkeypatch.setattr(Network, "save", raising(InputError("cannot write 'net'")))
+def test_everything_else_is_done_when_the_network_cannot_be_saved(command, all_outputs, monkeypatch):
+    options, check = all_outputs
+    monkeypatch.setattr(Network, "save", raise_instead(InputError("cannot write 'net'")))
     code, out, err = command(*TRAIN, *options)
     assert code == 2
     check(saved=False)
@@ -246,8 +246,8 @@ def test_a_network_that_cannot_be_saved_costs_nothing_else(command, kept, monkey
     assert "network in" not in out
 
 
-def test_a_checkpoint_that_fails_in_the_end_costs_nothing_else(command, kept, monkeypatch):
-    options, check = kept
+def test_everything_else_is_done_when_the_last_checkpoint_fails(command, all_outputs, monkeypatch):
+    options, check = all_outputs
     train = Network.train
 
     def failing(net, *arguments, **options):
@@ -265,18 +265,18 @@ def test_a_checkpoint_that_fails_in_the_end_costs_nothing_else(command, kept, mo
 # ---- Ctrl-C
 
 
-@pytest.mark.parametrize(("where", "name"), [(cli, "save_curves"), (Network, "accuracy")])
-def test_ctrl_c_after_training_finds_the_network_saved(where, name, command, kept, monkeypatch):
-    options, check = kept
-    monkeypatch.setattr(where, name, raising(KeyboardInterrupt()))
+@pytest.mark.parametrize("target", ["fastbp.cli.train.save_curves", "fastbp.Network.accuracy"])
+def test_ctrl_c_after_training_comes_after_the_network_is_saved(target, command, all_outputs, monkeypatch):
+    options, check = all_outputs
+    monkeypatch.setattr(target, raise_instead(KeyboardInterrupt()))
     code, _, err = command(*TRAIN, *options)
     assert code == 130
     check(drawn=False)
     assert "Traceback" not in err
 
 
-def test_ctrl_c_while_the_network_is_saved_saves_it_again(command, kept, monkeypatch):
-    options, check = kept
+def test_ctrl_c_while_the_network_is_saved_saves_it_again(command, all_outputs, monkeypatch):
+    options, check = all_outputs
     save, interrupts = Network.save, [KeyboardInterrupt()]
 
     def interrupted(net, path):
@@ -292,8 +292,8 @@ def test_ctrl_c_while_the_network_is_saved_saves_it_again(command, kept, monkeyp
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
-def test_ctrl_c_after_resuming_names_the_epoch_and_counts_all(epochs, command, kept, monkeypatch):
-    options, check = kept
+def test_ctrl_c_after_resuming_reports_the_epoch_and_counts_all_epochs(epochs, command, all_outputs, monkeypatch):
+    options, check = all_outputs
     assert command(*TRAIN, *options)[0] == 0
     train = Network.train
 
@@ -314,15 +314,14 @@ def test_ctrl_c_after_resuming_names_the_epoch_and_counts_all(epochs, command, k
     check()
 
 
-# ---- the rest
+# ---- other
 
 
-def test_the_folder_of_compiled_code_is_said_to_be_missing(monkeypatch):
+def test_info_reports_that_there_is_no_cache_folder(monkeypatch):
     from fastbp.backends.environment import information
-    from fastbp_kernels.cpu import loops as cpu
+    from fastbp_kernels.cpu import jit_cache
 
-    kernel = SimpleNamespace(_cache=SimpleNamespace(cache_path=None))
-    monkeypatch.setattr(cpu, "matmul", lambda dtype: kernel)
+    monkeypatch.setattr(jit_cache, "cache_folder", lambda: None)
     assert information()["compiled code"] == "not cached: no writable folder; set NUMBA_CACHE_DIR to one"
 
 
@@ -338,7 +337,7 @@ def test_help_without_docstrings():
     assert "Train a network on handwritten digits" in train
 
 
-def test_a_failure_takes_precedence_among_exit_codes():
+def test_the_exit_code_of_an_error_takes_precedence_over_ctrl_c():
     from fastbp.files import outputs
 
     made = outputs.Outputs()

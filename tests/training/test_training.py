@@ -1,4 +1,4 @@
-"""Epochs and mini-batches, what is watched meanwhile, and how training can end."""
+"""Training: history, validation, callbacks, progress, divergence, Ctrl-C, forks and threads."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ import fastbp
 from fastbp.training import loop as training
 
 
-def digits_of(n, seed=0):
+def make_data(n, seed=0):
     """Return synthetic columns and labels."""
     rng = np.random.default_rng(seed)
     return rng.random((8, n), dtype=np.float32), rng.integers(0, 3, n)
@@ -20,20 +20,20 @@ def net():
     return fastbp.Network([8, 6, 3], rng=0)
 
 
-def test_history_holds_what_was_watched(net):
-    x, y = digits_of(50)
-    history = net.train(x, y, epochs=4, mini_batch_size=7, validation=digits_of(20, 1), progress=False)
+def test_history_holds_costs_accuracy_and_seconds_of_each_epoch(net):
+    x, y = make_data(50)
+    history = net.train(x, y, epochs=4, mini_batch_size=7, validation=make_data(20, 1), progress=False)
     for figures in (history.cost, history.validation_cost, history.validation_accuracy, history.seconds):
         assert len(figures) == 4
     assert history.cost[-1] < history.cost[0]
-    assert history.validation_accuracy[-1] == net.accuracy(*digits_of(20, 1))
-    assert history.validation_cost[-1] == pytest.approx(net.cost(*digits_of(20, 1)))
+    assert history.validation_accuracy[-1] == net.accuracy(*make_data(20, 1))
+    assert history.validation_cost[-1] == pytest.approx(net.cost(*make_data(20, 1)))
     without = net.train(x, y, epochs=1, progress=False)
     assert without.validation_cost == without.validation_accuracy == []
 
 
 def test_the_cost_of_an_epoch_is_the_average_before_each_update(backend):
-    x, y = digits_of(10)
+    x, y = make_data(10)
     net = fastbp.Network([8, 6, 3], rng=0, dtype="float64", backend=backend)
     steps = net.to("numpy")
     cost = net.train(x, y, epochs=1, mini_batch_size=4, eta=0.5, progress=False).cost[0]
@@ -45,9 +45,9 @@ def test_the_cost_of_an_epoch_is_the_average_before_each_update(backend):
     assert cost == pytest.approx(total / 10, rel=1e-12)
 
 
-def test_validation_without_classes_has_a_cost_alone():
+def test_validation_without_classes_has_a_cost_and_no_accuracy():
     net = fastbp.Network([8, 2], "identity", rng=0)
-    x, _ = digits_of(12)
+    x, _ = make_data(12)
     history = net.train(x, x[:2], epochs=2, eta=0.01, validation=(x, x[:2]), progress=False)
     assert len(history.validation_cost) == 2
     assert history.validation_accuracy == []
@@ -57,17 +57,17 @@ def test_training_is_bit_identical_for_the_same_seed(backend):
     results = []
     for _ in range(2):
         net = fastbp.Network([8, 6, 3], rng=11, backend=backend)
-        history = net.train(*digits_of(33), epochs=3, mini_batch_size=5, lmbda=0.1, progress=False)
+        history = net.train(*make_data(33), epochs=3, mini_batch_size=5, lmbda=0.1, progress=False)
         results.append([*net.to("numpy").weights, *net.to("numpy").biases, np.array(history.cost)])
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_watching_changes_nothing(net):
+def test_validation_and_callbacks_do_not_change_training(net):
     other = fastbp.Network([8, 6, 3], rng=0)
     seen = []
-    net.train(*digits_of(33), epochs=3, validation=digits_of(9), callback=seen.append, progress=False)
-    other.train(*digits_of(33), epochs=3, progress=False)
+    net.train(*make_data(33), epochs=3, validation=make_data(9), callback=seen.append, progress=False)
+    other.train(*make_data(33), epochs=3, progress=False)
     for a, b in zip(net.weights, other.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -79,7 +79,7 @@ def test_callback_gets_each_epoch_and_may_end_training(net):
         seen.append(epoch)
         return epoch.number == 3
 
-    history = net.train(*digits_of(30), epochs=10, callback=callback, progress=False)
+    history = net.train(*make_data(30), epochs=10, callback=callback, progress=False)
     assert [epoch.number for epoch in seen] == [1, 2, 3]
     assert [epoch.cost for epoch in seen] == history.cost
     assert seen[0].epochs == 10
@@ -90,8 +90,8 @@ def test_callback_gets_each_epoch_and_may_end_training(net):
 @pytest.mark.parametrize("names", ["identity", ["relu", "identity"]])
 def test_a_cost_that_is_no_longer_finite_stops_training_with_advice(names, backend):
     net = fastbp.Network([8, 6, 3] if isinstance(names, list) else [8, 3], names, rng=0, backend=backend)
-    with pytest.raises(fastbp.DivergedError, match=r"no longer finite in epoch \d+: .* smaller eta \(now 1e\+06\)"):
-        net.train(*digits_of(40), epochs=50, eta=1e6, progress=False)
+    with pytest.raises(fastbp.DivergedError, match=r"no longer finite in epoch \d+; .* smaller eta \(now 1e\+06\)"):
+        net.train(*make_data(40), epochs=50, eta=1e6, progress=False)
 
 
 def test_l2_shrinks_the_weights_and_not_the_biases():
@@ -103,14 +103,14 @@ def test_l2_shrinks_the_weights_and_not_the_biases():
     assert not net.biases[0].any()
 
 
-def test_plain_lines_where_there_is_no_terminal(net, capsys):
-    net.train(*digits_of(30), epochs=2, validation=digits_of(10))
+def test_progress_is_plain_lines_without_a_terminal(net, capsys):
+    net.train(*make_data(30), epochs=2, validation=make_data(10))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("epoch 1/2  cost 0.")
     assert "validation" in lines[0]
     assert "examples/s" in lines[-1]
     assert lines[-1].startswith("epoch 2/2")
-    net.train(*digits_of(30), epochs=2, progress=False)
+    net.train(*make_data(30), epochs=2, progress=False)
     assert capsys.readouterr().err == ""
 
 
@@ -132,7 +132,7 @@ assert "epoch 3/3  cost" in shown, shown
 """
 
 
-def test_a_bar_on_a_terminal(run_python):
+def test_progress_is_a_bar_on_a_terminal(run_python):
     done = run_python(ON_A_TERMINAL)
     assert done.returncode == 0, done.stderr
 
@@ -146,12 +146,12 @@ backend, hidden = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(0)
 x, y = rng.random((20, 30_000), np.float32), rng.integers(0, 3, 30_000)
 net = fastbp.Network([20, hidden, 3], rng=0, backend=backend)
-net.update_mini_batch(x[:, :10], y[:10], eta=0.5)  # compiled now
+net.update_mini_batch(x[:, :10], y[:10], eta=0.5)  # compiles
 net.train(x[:, :20], y[:20], epochs=1, mini_batch_size=10, eta=0.5, progress=False)
 replay = net.to(backend)
 
 def press():
-    while (net.weights[0] == replay.weights[0]).all():  # not begun
+    while (net.weights[0] == replay.weights[0]).all():  # training has not started
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -164,7 +164,7 @@ except KeyboardInterrupt:
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 batches = 0
-while True:  # the same mini-batches, until the parameters are those that were left
+while True:  # repeat the same mini-batches until the parameters are equal
     order = replay._rng.permutation(30_000)
     for start in range(0, 30_000, 10):
         if all((a == b).all() for a, b in zip(net.weights + net.biases, replay.weights + replay.biases)):
@@ -173,7 +173,7 @@ while True:  # the same mini-batches, until the parameters are those that were l
         batch = order[start : start + 10]
         replay.update_mini_batch(x[:, batch], y[batch], eta=0.5)
         batches += 1
-        assert batches < 60_000, "the parameters are those of no whole mini-batch"
+        assert batches < 60_000, "the parameters are not those after a whole mini-batch"
 """
 
 
@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_the_parameters_of_the_last_whole_mini_batch(run_python, b
     assert done.stdout.startswith("after")
 
 
-def test_ctrl_c_is_looked_for_every_tenth_of_a_second(monkeypatch):
+def test_ctrl_c_is_checked_every_tenth_of_a_second(monkeypatch):
     counts = []
 
     def take_a_millisecond_each(loop, order, eta, ws, m, count):
@@ -193,11 +193,11 @@ def test_ctrl_c_is_looked_for_every_tenth_of_a_second(monkeypatch):
         return 0.001 * count
 
     monkeypatch.setattr(training.MiniBatches, "_run", take_a_millisecond_each)
-    fastbp.Network([8, 3], rng=0).train(*digits_of(400), epochs=2, mini_batch_size=1, progress=False)
+    fastbp.Network([8, 3], rng=0).train(*make_data(400), epochs=2, mini_batch_size=1, progress=False)
     assert counts == [1, 4, 16, 64, 100, 100, 100, 15, 100, 100, 100, 100]
 
 
-def test_a_handler_of_the_users_own_is_left_alone():
+def test_a_signal_handler_of_the_user_is_not_replaced():
     import signal
 
     from fastbp.backends.interrupts import uninterrupted
@@ -212,7 +212,7 @@ def test_a_handler_of_the_users_own_is_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
-def test_more_than_one_ctrl_c_is_held_back():
+def test_repeated_ctrl_c_is_deferred():
     import signal
 
     from fastbp.backends.interrupts import uninterrupted
@@ -278,7 +278,7 @@ assert np.array_equal(results[0], results["alone"])
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system cannot fork")
 def test_training_in_a_forked_child_after_training_in_the_parent(run_python):
     script = (
-        "import warnings\nwarnings.filterwarnings('ignore', category=DeprecationWarning)\n"  # Python 3.12's, of fork
+        "import warnings\nwarnings.filterwarnings('ignore', category=DeprecationWarning)\n"  # from Python 3.12, of fork
     )
     done = run_python(script + FORKED, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -289,7 +289,7 @@ def test_training_in_two_threads_at_once(run_python):
     assert done.returncode == 0, done.stderr
 
 
-def test_epoch_reads_well():
+def test_str_of_an_epoch():
     epoch = fastbp.Epoch(3, 30, 0.5, None, None, 2.0, 1e6)
     assert str(epoch) == "epoch  3/30  cost 0.5000  1,000,000 examples/s  54 s left"
     assert "left" not in str(epoch._replace(number=1)) + str(epoch._replace(number=30))
@@ -297,8 +297,8 @@ def test_epoch_reads_well():
     assert "validation cost 1.0000" in str(epoch._replace(validation_cost=1.0))
 
 
-def test_a_compiled_step_allocates_nothing():
-    """Numba's own count is that of the arrays handed over, the same for two mini-batches and for two hundred."""
+def test_allocations_do_not_depend_on_the_number_of_mini_batches():
+    """Numba counts the arrays that are passed in: as many for 2 mini-batches as for 200."""
     from numba.core.runtime import _nrt_python, rtsys
 
     from fastbp import equations
@@ -327,7 +327,7 @@ def test_a_compiled_step_allocates_nothing():
     assert counts[1] == counts[2]
 
 
-def test_a_last_update_that_diverges_is_noticed():
+def test_divergence_in_the_last_update_is_detected():
     net = fastbp.Network([8, 3], "identity", rng=0)
     with pytest.raises(fastbp.DivergedError, match="no longer finite in epoch 1"):
-        net.train(*digits_of(40), epochs=1, mini_batch_size=40, eta=1e300, progress=False)
+        net.train(*make_data(40), epochs=1, mini_batch_size=40, eta=1e300, progress=False)
