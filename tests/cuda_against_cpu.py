@@ -39,9 +39,9 @@ def compare(cuda, pair, dtype, arguments, geometry=None, by=None):
     m, n = arguments[pair.block].shape
     on_cpu, on_gpu = copies(arguments), copies(arguments)
     if "sums" in arguments and pair.block != "sums":
-        on_gpu["sums"] = np.full((cuda.parts(m), arguments["sums"].shape[1]), np.nan, dtype)
+        on_gpu["sums"] = np.full((cuda.n_partial_sums(m), arguments["sums"].shape[1]), np.nan, dtype)
     if "total" in arguments:
-        on_gpu["total"] = np.zeros((max(m, cuda.parts(m) * n), 2), dtype)
+        on_gpu["total"] = np.zeros((max(m, cuda.n_partial_sums(m) * n), 2), dtype)
     _call(pair.make(cpu, dtype), tuple(on_cpu.values()))
     (by or execute)(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
     for name, expected in on_cpu.items():

@@ -1,5 +1,5 @@
-"""Fused loops over arrays, compiled from scalar formulas: the element-wise half of backpropagation.
+"""The kernels of backpropagation for the CPU and for CUDA: loops over arrays, compiled from scalar formulas by Numba.
 
-`words` are the functions a formula may use; `lowering` gives a formula a target's meaning of them; `cpu` compiles
-loops around formulas with Numba. This package knows no network and imports nothing of fastbp.
+`words` holds the functions that formulas are written with, `specialize` replaces them by those of a target, `cpu` and
+`cuda` compile loops around formulas. This package does not depend on networks and imports nothing from fastbp.
 """

@@ -1,4 +1,4 @@
-"""Names from before 0.2 that pickles of a `Network` refer to; they now live in `fastbp_kernels.softmax`."""
+"""Old names that pickles of a `Network` from before 0.2 refer to. The functions are now in `fastbp_kernels.softmax`."""
 
 from fastbp_kernels.softmax import log_likelihood, softmax
 

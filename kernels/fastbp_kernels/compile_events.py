@@ -1,26 +1,22 @@
-"""Word of a compilation, to whom it may concern: it takes seconds, in which nothing else is to be seen."""
+"""Notify a listener before a kernel is compiled. Compiling takes seconds, in which nothing else is shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType
-from typing import Any
-
-INLINED_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Numba's options for what compiled code alone calls: the ways in from outside take a tenth of the time to compile."""
 
 COMPILERS: set[CodeType] = set()
-"""The code of the functions that compile, once Numba has been imported: who finds it in a stack may interrupt there."""
+"""The code of Numba's compiling functions, once Numba is imported. Where a stack has one, Ctrl-C may interrupt."""
 
 _listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling", default=None)
 
 
 @contextmanager
 def on_compile(listener: Callable[[], None]) -> Iterator[None]:
-    """Have a function called, within a `with` block, whenever something has to be compiled.
+    """Within a `with` block, call a function before each compilation.
 
     >>> with on_compile(lambda: print("compiling")):
-    ...     compiling()
+    ...     notify_compile()
     compiling
     """
     token = _listener.set(listener)
@@ -30,8 +26,8 @@ def on_compile(listener: Callable[[], None]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def compiling() -> None:
-    """Say that something is about to be compiled which was not found in a cache."""
+def notify_compile() -> None:
+    """Call the listener, if there is one: something is about to be compiled that was not in the cache."""
     listener = _listener.get()
     if listener is not None:
         listener()

@@ -1,4 +1,4 @@
-"""The two formulas of whole columns, on arrays of any namespace: softmax, and the log-likelihood cost of its z."""
+"""The two formulas that take whole columns, on arrays of any library: softmax, and its log-likelihood cost."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ def softmax(z: Array) -> Array:
     [0.5, 0.5]
     """
     xp = namespace(z)
-    e = exp(z - xp.max(z, axis=0, keepdims=True))  # shifted, so that nothing overflows
+    e = exp(z - xp.max(z, axis=0, keepdims=True))  # shifted, so that exp does not overflow
     return e / xp.sum(e, axis=0, keepdims=True)
 
 
 def log_likelihood(z: Array, y: Array) -> Array:
-    """Return −y ln a for a = softmax(z), shape (n, m), from z, since a may have underflowed.
+    """Return −y ln a for a = softmax(z), shape (n, m). It is computed from z because a may have underflowed to 0.
 
     >>> import numpy as np
     >>> log_likelihood(np.array([[1000.0], [0.0]]), np.array([[0.0], [1.0]])).ravel().tolist()

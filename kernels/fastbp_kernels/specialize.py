@@ -1,9 +1,9 @@
-"""Lowering: give a plain Python formula the meaning that a compiled target has for its words and numbers.
+"""Specialize a plain Python formula for a compiled target: replace its functions and convert its numbers.
 
-A lowered function is a copy: the same bytecode, with the target's functions in the words' place and its numbers in the
-type of the arrays. What it calls, by a global name or from a closure, is lowered too. The copies cannot be imported, so
-Numba's cache keys them by value, code and constants included: an edited formula is compiled anew, where an importable
-function would be known by name alone and answered with its old machine code.
+`lower` copies a function. The copy has the same bytecode, but calls the target's functions in place of those of
+`words`, and its numbers have the dtype of the arrays. Functions that it calls, by a global name or from a closure, are
+copied too. A copy cannot be imported, so Numba's cache identifies it by value, including code and constants, and an
+edited formula is compiled again. An importable function is identified by its name, and would get its old machine code.
 """
 
 import dis
@@ -18,7 +18,7 @@ Function = Callable[..., Any]
 
 
 class FormulaError(ValueError):
-    """A formula that cannot be compiled; the message says which and why, in one line."""
+    """A formula cannot be compiled; the message says which one and why, in one line."""
 
 
 def lower(
@@ -27,11 +27,11 @@ def lower(
     words: Mapping[Function, Function] = MappingProxyType({}),
     number: Callable[[float], Any] = float,
 ) -> Function:
-    """Return a copy of a function in which a target's words and numbers stand, and lowered copies of what it calls.
+    """Return a copy of a function with a target's functions and numbers, which calls such copies.
 
-    `decorate` marks the copies that are called (Numba's `register_jitable`, say); `words` maps a word to the target's
-    function; `number` makes a constant of the target's type from each float in the code. Raises `FormulaError` if a
-    function is not plain Python or calls itself. A word itself becomes the target's.
+    `decorate` is applied to the copies that are called (for example Numba's `register_jitable`), `words` maps functions
+    to those of the target, and `number` converts each float of the code to the target's type. For a function in
+    `words`, the target's function is returned. Raises `FormulaError` if a function is not plain Python or is recursive.
 
     >>> def half(z):
     ...     return 0.5 * z
@@ -50,21 +50,20 @@ def _lower(
     callers: tuple[Function, ...],
 ) -> Function:
     if not isinstance(function, FunctionType):
-        raise FormulaError(f"{function!r} is a {type(function).__name__}, and only plain Python functions are compiled")
+        kind = type(function).__name__
+        raise FormulaError(f"formulas, and what they call, must be plain Python functions, got {function!r}, a {kind}")
     if function in callers:
-        raise FormulaError(f"{function.__qualname__} calls itself, and a formula may not")
+        raise FormulaError(f"{function.__qualname__} calls itself; a formula must not be recursive")
 
     called: tuple[Function, ...] = (*callers, function)
 
-    def meaning(value: Any) -> Any:
+    def specialized(value: Any) -> Any:
         if isinstance(value, float):
             return number(value)
         if isinstance(value, ModuleType) and value.__name__ not in ("math", "numpy"):
-            # Numba's cache would know it by name, and an edited constant of it not at all.
+            # Numba's cache would identify the module by its name, and miss an edited constant in it.
             module = value.__name__
-            raise FormulaError(
-                f"{function.__qualname__} reads {module}.…; wanted is the name alone: from {module} import …"
-            )
+            raise FormulaError(f"{function.__qualname__} reads {module}.…; import the names: from {module} import …")
         if isinstance(value, FunctionType):
             return words[value] if value in words else decorate(_lower(value, decorate, words, number, called))
         return value
@@ -72,16 +71,16 @@ def _lower(
     used = global_names(function.__code__)
     return FunctionType(
         _with_numbers(function.__code__, number),
-        {name: meaning(value) for name, value in function.__globals__.items() if name in used}
-        | {"__name__": function.__module__},  # without it the next process cannot load what was cached
+        {name: specialized(value) for name, value in function.__globals__.items() if name in used}
+        | {"__name__": function.__module__},  # without it, the next process cannot load cached code
         function.__name__,
-        tuple(map(meaning, function.__defaults__ or ())),
-        tuple(CellType(meaning(cell.cell_contents)) for cell in function.__closure__ or ()),
+        tuple(map(specialized, function.__defaults__ or ())),
+        tuple(CellType(specialized(cell.cell_contents)) for cell in function.__closure__ or ()),
     )
 
 
 def fingerprint(function: Function) -> Hashable:
-    """Return what a function computes by, to tell whether two of them are the same: code, numbers, and what it calls.
+    """Return a value that is equal for functions that compute the same: it covers code, constants and called functions.
 
     >>> fingerprint(lambda z: 2.0 * z) == fingerprint(lambda z: 2.0 * z) != fingerprint(lambda z: 3.0 * z)
     True
@@ -98,17 +97,17 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
         parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
         return tuple(_fingerprint(part, (*callers, value)) for part in parts)
     if isinstance(value, (int, float, np.generic)):
-        return type(value), repr(value)  # 1 and 1.0, 0.0 and −0.0 are equal, and not the same here
+        return type(value), repr(value)  # 1 and 1.0, or 0.0 and −0.0, are equal, but compute differently
     if isinstance(value, tuple):
         return tuple(_fingerprint(part, callers) for part in value)
     if isinstance(value, Hashable):
         return value
-    return object()  # equal to nothing: what can change in place is never known to be what it was
+    return object()  # equal to nothing else: a mutable value may have changed
 
 
-@lru_cache(maxsize=1024)  # code is equal where it does the same; to look into it takes 1.5 ms for a network's formulas
+@lru_cache(maxsize=1024)  # equal code has one entry; reading it takes 1.5 ms for a network's formulas
 def global_names(code: CodeType) -> frozenset[str]:
-    """Return the names of the globals that code reads, functions within it included."""
+    """Return the names of the globals that code reads, also in functions defined inside it."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(own.union(*inner))

@@ -1,8 +1,8 @@
-"""The words that formulas are written in: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
+"""The functions that formulas are written with: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
 
-On arrays, as here, a word means what the arrays' own namespace says. A compiled target puts its own meaning in a word's
-place (`vector_math` on the CPU). Besides the words a formula may use arithmetic, comparisons, `abs` and numbers written
-with a decimal point, which take the type of the arrays.
+Here they work on numbers and on arrays of any library, by that library's functions. For compiled code, `specialize`
+replaces them (on the CPU by those of `cpu.vector_math`). A formula may also use arithmetic, comparisons, `abs`, and
+numbers written with a decimal point, which are converted to the dtype of the arrays.
 """
 
 from typing import Any
@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 Array = Any
-"""An array of any namespace of the array API standard, or a Python number."""
+"""An array of any library with an array API namespace, or a Python number."""
 
 
 def namespace(x: Array) -> Any:
-    """Return the array module that an array belongs to.
+    """Return the array API namespace of an array.
 
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
     if isinstance(x, (np.ndarray, np.generic)):
         return np
-    from array_api_compat import array_namespace  # late: its import takes as long as NumPy's own
+    from array_api_compat import array_namespace  # late, since importing it takes as long as importing NumPy
 
     return array_namespace(x)
 
 
 def exp(x: Array) -> Array:
-    """Return eˣ, element by element.
+    """Return eˣ, element-wise.
 
     >>> exp(0.0)
     1.0
@@ -36,7 +36,7 @@ def exp(x: Array) -> Array:
 
 
 def expm1(x: Array) -> Array:
-    """Return eˣ − 1, accurate where x is small.
+    """Return eˣ − 1, accurate for small x.
 
     >>> expm1(1e-20)
     1e-20
@@ -54,7 +54,7 @@ def log(x: Array) -> Array:
 
 
 def log1p(x: Array) -> Array:
-    """Return ln(1 + x), accurate where x is small.
+    """Return ln(1 + x), accurate for small x.
 
     >>> log1p(1e-20)
     1e-20
@@ -63,7 +63,7 @@ def log1p(x: Array) -> Array:
 
 
 def sqrt(x: Array) -> Array:
-    """Return the square root of x, NaN below 0.
+    """Return the square root of x, NaN for x < 0.
 
     >>> sqrt(4.0)
     2.0
@@ -81,7 +81,7 @@ def tanh(x: Array) -> Array:
 
 
 def where(condition: Array, p: Array, q: Array) -> Array:
-    """Return p where the condition holds and q elsewhere; both are computed.
+    """Return p where the condition holds, q elsewhere. Both are computed everywhere.
 
     >>> import numpy as np
     >>> where(np.array([True, False]), 1.0, 2.0).tolist()
@@ -90,13 +90,13 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     if isinstance(condition, bool):
         return p if condition else q
     xp = namespace(condition)
-    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # the wider, of two numbers
+    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # for two Python numbers
     p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
 
 
 def maximum(x: Array, floor: Array) -> Array:
-    """Return the larger of x and a floor; NaN in x stays.
+    """Return the larger of x and `floor`; NaN in x stays NaN.
 
     >>> maximum(-1.0, 0.0)
     0.0

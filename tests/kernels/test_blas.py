@@ -40,7 +40,7 @@ print(*sorted({pool["internal_api"] for pool in threadpool_info()}), file=__impo
 
 def test_an_unknown_blas_is_refused_in_one_line(run_python):
     done = run_python("import fastbp; fastbp.Network([2, 2])", FASTBP_BLAS="atlas")
-    assert done.stderr.splitlines()[-1].endswith("InputError: FASTBP_BLAS is 'atlas'; valid: scipy, mkl")
+    assert done.stderr.splitlines()[-1].endswith("InputError: FASTBP_BLAS must be scipy or mkl, got 'atlas'")
 
 
 @pytest.mark.skipif(has_mkl, reason="MKL is installed")
@@ -128,7 +128,7 @@ def test_the_limit_of_the_environment_reaches_a_blas_that_is_loaded_late(monkeyp
     done = []
     monkeypatch.setenv("FASTBP_BLAS", "mkl")
     monkeypatch.setattr(numpy_backend, "_check_blas", lambda: done.append("loaded"))
-    monkeypatch.setattr(numpy_backend, "obey_environment", lambda: done.append("limited"))
+    monkeypatch.setattr(numpy_backend, "limit_from_environment", lambda: done.append("limited"))
     numpy_backend.CompiledNumPy()
     assert done == ["loaded", "limited"]
 
@@ -147,7 +147,7 @@ def test_where_the_number_of_threads_cannot_be_set_a_limit_warns_and_check_says_
     monkeypatch.setenv("FASTBP_THREADS", "1000")
     monkeypatch.setattr("fastbp.backends.numpy.threads.limits.keep", lambda limit: None)
     with pytest.warns(UserWarning, match=f"FASTBP_THREADS has no effect on Accelerate, .*; {advice}"):
-        fastbp.backends.numpy.threads.obey_environment()
+        fastbp.backends.numpy.threads.limit_from_environment()
     said = "Accelerate, whose number of threads cannot be set"
     assert information.called_blas().startswith(said)
     monkeypatch.delenv("FASTBP_THREADS")

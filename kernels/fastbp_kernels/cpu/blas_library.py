@@ -1,8 +1,9 @@
-"""The library whose products compiled code calls, and whether its number of threads can be set.
+"""Find the BLAS library that compiled code calls, and whether its number of threads can be set.
 
-Numba calls the BLAS that SciPy is linked to. Which one that is depends on where SciPy comes from: its wheels bring an
-OpenBLAS, those for recent macOS use Accelerate, conda's lead through `libblas.so.3` to OpenBLAS, MKL or BLIS. The
-linker knows, so it is asked which file SciPy's product is in. Windows has no such question; there the file is guessed.
+Numba calls the BLAS that SciPy is linked to, which depends on the distribution of SciPy: its wheels contain OpenBLAS,
+those for recent macOS use Accelerate, and conda's packages reach OpenBLAS, MKL or BLIS through `libblas.so.3`. The
+dynamic linker (`dladdr`) tells which file contains SciPy's matrix product. Windows has no such function; there the file
+is guessed.
 """
 
 import ctypes
@@ -12,17 +13,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")  # as SciPy's wheels, Fortran and Accelerate name it
+_PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")  # in SciPy's wheels, Fortran and Accelerate
 
 
 class Library(NamedTuple):
-    """A BLAS: its file, "" if unknown, and threadpoolctl's controller of its threads, None if it has none."""
+    """A BLAS: its file, "" if unknown, and threadpoolctl's controller of its threads, None if there is none."""
 
     path: str
     controller: Any
 
     def describe(self) -> str:
-        """Return its name, version and kind of threads in words.
+        """Return the name, the version and the kind of threads, as text.
 
         >>> Library("/System/Accelerate.framework/libBLAS.dylib", None).describe()
         'Accelerate, whose number of threads cannot be set'
@@ -33,7 +34,7 @@ class Library(NamedTuple):
         return f"{self.name()} {self.controller.version}" + (f", threads by {layer}" if layer else "")
 
     def name(self) -> str:
-        """Return its name."""
+        """Return the name."""
         if self.controller is not None:
             return str(self.controller.internal_api)
         if "Accelerate.framework" in self.path or "vecLib.framework" in self.path:
@@ -43,7 +44,7 @@ class Library(NamedTuple):
 
 @cache
 def library(choice: str) -> Library:
-    """Return the library for a choice of `fastbp_kernels.cpu.blas`, "scipy" or "mkl", loaded before if it is MKL."""
+    """Return the library for a choice of `fastbp_kernels.cpu.blas`, "scipy" or "mkl". MKL must have been loaded."""
     from scipy.linalg import cython_blas
     from threadpoolctl import ThreadpoolController
 
@@ -55,11 +56,11 @@ def library(choice: str) -> Library:
 
 
 def identify(path: str, controllers: list[Any], folder: Path) -> Library:
-    """Return the library at a path, or, if that is "", the one that SciPy, whose package is in a folder, should use."""
+    """Return the library at a path; if the path is "", the one that the SciPy in a folder most likely uses."""
     for found in controllers:
         if path and os.path.realpath(found.filepath) == os.path.realpath(path):
             return Library(path, found)
-    if path:  # MKL is one library in several files
+    if path:  # MKL has several files
         return (_by_name("mkl", controllers) if "mkl" in os.path.basename(path) else None) or Library(path, None)
     beside = os.path.realpath(folder.with_name("scipy.libs"))
     own = [found for found in controllers if os.path.dirname(os.path.realpath(found.filepath)) == beside]
@@ -68,22 +69,22 @@ def identify(path: str, controllers: list[Any], folder: Path) -> Library:
 
 
 def file_of_product(extension: str) -> str:
-    """Return the file that holds the product which an extension module calls, or "" if the system cannot say."""
+    """Return the file with the matrix product that an extension module calls, or "" if the system cannot tell."""
     if sys.platform == "win32":
         return ""
     calling, process = ctypes.CDLL(extension), ctypes.CDLL(None)
-    address_of = getattr(process, "dladdr", None)
+    dladdr = getattr(process, "dladdr", None)
     for name in _PRODUCTS:
-        product = getattr(calling, name, None)  # looked up in the module and all that it is linked to
-        if product is not None and address_of is not None:
-            place = _Place()
-            if address_of(ctypes.cast(product, ctypes.c_void_p), ctypes.byref(place)) and place.file:
-                return os.path.realpath(os.fsdecode(place.file))
+        product = getattr(calling, name, None)  # searches the module and the libraries it is linked to
+        if product is not None and dladdr is not None:
+            info = _AddressInfo()
+            if dladdr(ctypes.cast(product, ctypes.c_void_p), ctypes.byref(info)) and info.file:
+                return os.path.realpath(os.fsdecode(info.file))
     return ""
 
 
-class _Place(ctypes.Structure):
-    """What `dladdr` says of an address."""
+class _AddressInfo(ctypes.Structure):
+    """The result of `dladdr` for an address (C's `Dl_info`)."""
 
     _fields_ = (
         ("file", ctypes.c_char_p),
@@ -99,9 +100,9 @@ def _by_name(name: str, controllers: list[Any]) -> Library | None:
 
 
 def mkl_files(installed: list[str]) -> list[str]:
-    """Return where MKL may be, likeliest first: among installed files, in the environment's folders, by its names."""
+    """Return paths where MKL may be, likeliest first: installed files, the environment's folders, names alone."""
     endings = (".so", ".dylib", ".dll")
     found = [path for path in installed if "mkl_rt" in os.path.basename(path) and any(end in path for end in endings)]
-    for folder in ("lib", "Library/bin"):  # conda's, on Unix and on Windows
+    for folder in ("lib", "Library/bin"):  # of conda, on Unix and on Windows
         found += sorted(map(str, Path(sys.prefix, folder).glob("*mkl_rt*")), reverse=True)
     return [*found, "libmkl_rt.so.2", "libmkl_rt.so", "libmkl_rt.2.dylib", "mkl_rt.2.dll"]

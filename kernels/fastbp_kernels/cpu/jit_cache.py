@@ -1,8 +1,7 @@
-"""Compiled code on disk, of which a damaged or unwritable file costs time and nothing else."""
+"""Compile functions with Numba and keep the machine code on disk. A damaged or unwritable cache costs time only."""
 
 import contextlib
 import hashlib
-import inspect
 import os
 import pickle
 from collections.abc import Callable
@@ -10,35 +9,36 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llvmlite import __version__ as _llvmlite_version
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.ccallback import CFunc
-from numba.core.dispatcher import Dispatcher
-from numba.core.typing.typeof import typeof_impl
 
-from fastbp_kernels.compile_events import COMPILERS, compiling
+from fastbp_kernels.compile_events import COMPILERS, notify_compile
 from fastbp_kernels.cpu.vector_math import MATH
+from fastbp_kernels.numba_private import (
+    LLVMLITE_VERSION,
+    NO_REFERENCE_COUNTS,
+    CacheFiles,
+    CFunction,
+    DiskCache,
+    compiler_code,
+    typeof_impl,
+    use_cache,
+)
 
 Function = Callable[..., Any]
-OPTIONS: dict[str, Any] = {
-    **MATH,
-    "_nrt": False,  # no counts of references: nothing is allocated, and a tenth of the time to compile is saved
-}
+OPTIONS: dict[str, Any] = {**MATH, **NO_REFERENCE_COUNTS}
+
+COMPILERS.update(compiler_code())
 
 
-COMPILERS.update(inspect.unwrap(compiler).__code__ for compiler in (CFunc.compile, Dispatcher.compile))
+class CheckedFiles(CacheFiles):
+    """The files of one function's cache, one per key. Each is checked before anything in it is used.
 
+    Numba unpickles the files that it finds, and the pickle in a damaged file may be any machine code. Here a file
+    begins with a SHA-256 digest of its purpose (format, Python source, versions, key) and of its content. A file that
+    is damaged, or that was written for another key, has another digest and is ignored. This protects against damage,
+    not against an attacker who can write to the folder.
 
-class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
-    """The files of a function's cache: one per key, each checked before anything in it is used.
-
-    Numba unpickles what it finds, and the pickle of a damaged file can be any machine code. Here a file begins with a
-    SHA-256 digest of what it is for (format, Python source, versions, key) and of its content. A file that is damaged,
-    or that belongs to another key, has another digest and is ignored. This protects against damage, not against an
-    attacker who can write to the folder.
-
-    A file's name depends on the function and the key alone, so an entry from an older source or version is overwritten.
+    The name of a file depends only on the function and the key, so a file of older source or versions is overwritten.
     """
 
     def __init__(self, folder: str, function: str, source_stamp: Any) -> None:
@@ -58,17 +58,17 @@ class CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
     def save(self, key: Any, data: Any) -> None:
         """Save data under a key."""
         path, purpose = self._identify(key)
-        content = self._dump(data)
-        with self._open_for_write(path) as file:
+        content = self.pickled(data)
+        with self.open_to_replace(path) as file:
             file.write(_digest(purpose, content))
             file.write(content)
 
     def _identify(self, key: Any) -> tuple[str, bytes]:
-        """Return the path of a key's file, and what enters its digest beside its content."""
+        """Return the path of a key's file, and the bytes that its digest covers besides the content."""
         name = f"{self._function}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.fbc"
-        # The function's name and line are in it too: Numba's keys do not tell 2.0 * x from 3.0 * x.
-        purpose = (_FORMAT, self._version, _llvmlite_version, self._source_stamp, _stamp_of_package(), name, key)
-        return os.path.join(self._cache_path, name), repr(purpose).encode()
+        # The function's name and line are part of `name`. Numba's keys do not distinguish 2.0 * x from 3.0 * x.
+        purpose = (_FORMAT, *self.versions(), LLVMLITE_VERSION, _stamp_of_package(), name, key)
+        return os.path.join(self.folder(), name), repr(purpose).encode()
 
 
 _FORMAT, _DIGEST_SIZE = 1, hashlib.sha256().digest_size
@@ -84,7 +84,7 @@ def _digest(purpose: bytes, content: bytes) -> bytes:
 def _stamp_of_package() -> bytes:
     """Return a digest of this package's source.
 
-    Numba's own stamp covers the file of the compiled function, and not those of the functions inlined into it.
+    Numba's stamp covers only the file of the compiled function, not those of the functions inlined into it.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
@@ -92,49 +92,47 @@ def _stamp_of_package() -> bytes:
     return digest.digest()
 
 
-class ForgivingCache(FunctionCache):  # type: ignore[misc]
+class ForgivingCache(DiskCache):
     """Numba's cache of a function's machine code, without its errors.
 
-    Numba answers a file cut short with an error of pickle's, in every process from then on, and a full disk with the
-    system's. Here what cannot be read is thrown away and compiled anew, and what cannot be written is not.
+    Numba raises pickle's error for a truncated file, in every later process too, and the system's for a full disk.
+    Here code that cannot be read is compiled again, and code that cannot be written is not kept.
     """
 
     def __init__(self, function: Function) -> None:
-        super().__init__(function)
-        stamp = self._impl.locator.get_source_stamp()
-        self._cache_file = CheckedFiles(self._cache_path, self._impl.filename_base, stamp)
+        super().__init__(function, CheckedFiles)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return compiled code, or None if there is none that can be read."""
+        """Return compiled code, or None if none can be read."""
         found = None
         with contextlib.suppress(Exception):
             found = super().load_overload(signature, target_context)
         if found is None:
-            compiling()
+            notify_compile()
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        """Keep compiled code, if that can be done."""
+        """Save compiled code if possible."""
         with contextlib.suppress(Exception):
             super().save_overload(signature, data)
 
 
-class Kernel(CFunc, types.WrapperAddressProtocol):  # type: ignore[misc]
-    """A C function that compiled code is given as an argument, whose type Numba makes out but once.
+class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]
+    """A C function that compiled code takes as an argument. Its Numba type is computed once.
 
-    To look anew at all the kernels of a network took half of the 0.13 ms of a call from Python.
+    Computing the types of all of a network's kernels took half of the 0.13 ms of each call from Python.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.type_of_function = types.FunctionType(self._sig)
+        self.type_of_function = types.FunctionType(self.numba_signature())
 
     def __wrapper_address__(self) -> int:
         return self.address  # type: ignore[return-value]
 
     def signature(self) -> Any:
         """Return Numba's signature of the function."""
-        return self._sig
+        return self.numba_signature()
 
 
 @typeof_impl.register(Kernel)  # type: ignore[untyped-decorator]
@@ -143,17 +141,25 @@ def _type_of(kernel: Kernel, context: Any) -> Any:
 
 
 def compiled_kernel(function: Function, signature: Any) -> Any:
-    """Compile a function to a C function of a signature, or find it in the cache."""
+    """Return a function compiled to a C function with a signature, from the cache if it is there."""
     kernel: Any = Kernel(function, (signature.args, types.void), locals={}, options=dict(OPTIONS))
-    with contextlib.suppress(Exception):  # where no folder can be written to, nothing is kept
-        kernel._cache = ForgivingCache(function)
+    with contextlib.suppress(Exception):  # without a writable folder, nothing is kept
+        use_cache(kernel, ForgivingCache(function))
     kernel.compile()
     return kernel
 
 
 def lazy_jit(function: Function) -> Function:
-    """Return a function that is compiled, or found in the cache, at its first call for each types of arguments."""
+    """Return a function that is compiled, or loaded from the cache, at its first call with each types of arguments."""
     dispatcher = njit(nogil=True, **OPTIONS)(function)
     with contextlib.suppress(Exception):
-        dispatcher._cache = ForgivingCache(function)
+        use_cache(dispatcher, ForgivingCache(function))
     return dispatcher  # type: ignore[no-any-return]
+
+
+def cache_folder() -> str | None:
+    """Return the folder in which the kernels of this package are kept; None if there is no writable one."""
+    try:
+        return str(ForgivingCache(compiled_kernel).cache_path)
+    except Exception:  # as in `compiled_kernel`
+        return None

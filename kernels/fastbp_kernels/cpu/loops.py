@@ -1,9 +1,9 @@
-"""The kernels on the CPU: loops around scalar formulas, compiled by Numba, vectorised by LLVM, cached on disk.
+"""The kernels for the CPU: loops around scalar formulas, compiled by Numba, vectorised by LLVM, cached on disk.
 
-Blocks of columns are handed over as the C-ordered matrices of their transposes, shape (m, n): a row in memory is one
-example. Each function here returns a compiled kernel, a C function of one fixed signature that compiled code can be
-given as an argument; the kernel's own signature is its first line. `dtype` is "float32" or "float64" throughout, and a
-formula is a plain function of numbers in the words of `fastbp_kernels.words`.
+Each function here returns a compiled kernel: a C function with a fixed signature, which compiled code can take as an
+argument. The first line of the docstring gives the kernel's arguments. Blocks of columns (z, a, delta, y) are passed as
+their transposes, C-ordered matrices of shape (m, n), so that one row in memory is one example. `dtype` is "float32" or
+"float64"; a formula is a plain function of numbers, written with the functions of `fastbp_kernels.words`.
 """
 
 from collections.abc import Callable
@@ -12,30 +12,29 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.core.errors import TypingError
 from numba.extending import overload
 
 from fastbp_kernels import words
-from fastbp_kernels.cpu import blas
-from fastbp_kernels.cpu import small_gemm as tiles
+from fastbp_kernels.cpu import blas, small_gemm
 from fastbp_kernels.cpu.blas import AS_IT_IS, TRANSPOSED, at
-from fastbp_kernels.cpu.halves import in_halves, job, part
 from fastbp_kernels.cpu.jit_cache import compiled_kernel
 from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
+from fastbp_kernels.cpu.work_sharing import parallel_for_two, range_body
 from fastbp_kernels.formulas import cache_by_formula, diagnose_formula
+from fastbp_kernels.numba_private import TypingError, make_task
 from fastbp_kernels.specialize import lower
 
 Formula = Callable[..., Any]
 Kernel = Any
-"""A `numba.core.ccallback.CFunc`."""
+"""A `fastbp_kernels.cpu.jit_cache.Kernel`."""
 
-_ELEMENTS, _MULTIPLICATIONS = 2**12, 2**16
-"""Above these a kernel takes a microsecond or so, and is worth being done in halves."""
+_MIN_ELEMENTS, _MIN_MULTIPLICATIONS = 2**12, 2**16
+"""Above these sizes a kernel takes about a microsecond or more, and half of it is offered to the worker thread."""
 
 
 @cache_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
-    """Compile (z, a, b): z ← z + b, a ← f(z); where z is not kept, it comes in a, and only a is written."""
+    """Compile (z, a, b): z ← z + b, a ← f(z). Without `keep_z`, z is passed in a, and only a is written."""
     scalar_f = _lowered(f, dtype)
 
     def kernel(z: Any, a: Any, b: Any) -> None:
@@ -53,7 +52,7 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
 
 @cache
 def softmax(dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z over each column, less its largest z, so that none overflows."""
+    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z per column. The column's largest z is subtracted first."""
     exp = words_on_cpu(dtype)[words.exp]
     one = np.dtype(dtype).type(1)
 
@@ -75,7 +74,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 
 @cache_by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← delta 1 unless, without biases, it is empty."""
+    """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← Σ delta over the examples; sums may be empty."""
     scalar_prime = _lowered(prime, dtype)
 
     def kernel(z: Any, a: Any, delta: Any, sums: Any) -> None:
@@ -89,7 +88,7 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
 
 @cache_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums ← delta 1; s is read if `weighted`."""
+    """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums as in `hadamard`; s if `weighted`."""
     scalar_error = _lowered(error, dtype)
 
     def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any) -> None:
@@ -119,7 +118,7 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total): total ← total − Σ s y ln a for a = softmax(z), from z: a may have underflowed."""
+    """Compile (z, a, y, s, total): total ← total − Σ s y ln softmax(z). It reads z because a may have underflowed."""
     exp, log = words_on_cpu(dtype)[words.exp], words_on_cpu(dtype)[words.log]
     zero = np.dtype(dtype).type(0)
 
@@ -132,7 +131,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             log_partition = log(partition)
             column = 0.0
             for j in range(z.shape[1]):
-                # The two large numbers first: float32 would lose the logarithm in a sum with a top of 10⁶.
+                # top − z first: added to a top of 10⁶ first, the logarithm would be lost in float32.
                 column += y[i, j] * ((top - z[i, j]) + log_partition)
             total[0] += s[i, 0] * column if weighted else column
 
@@ -141,30 +140,30 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def gather(source: str, dtype: str) -> Kernel:
-    """Compile (x, indices, scale, out): out's row i ← scale times x's row indices[i], converted from its dtype."""
+    """Compile (x, indices, scale, out): row i of out ← scale × row indices[i] of x, converted to dtype."""
     real = np.dtype(dtype).type
 
-    @part(MATH)
-    def columns(given: Any, start: Any, end: Any) -> None:
-        x, indices, scale, out = given
+    @range_body(MATH)
+    def columns(args: Any, start: Any, end: Any) -> None:
+        x, indices, scale, out = args
         factor = real(scale)
         for i in range(start, end):
-            row = indices[i]  # read once, or LLVM assumes that out overlaps it: 0.111 s an epoch against 0.076
+            row = indices[i]  # once: else LLVM assumes that out overlaps indices, and an epoch takes 0.111 s, not 0.076
             for j in range(out.shape[1]):
                 out[i, j] = factor * real(x[row, j])
 
     def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
-        code, given = job(columns, (x, indices, scale, out))
-        in_halves(code, given, out.shape[0], out.size > _ELEMENTS)
+        code, args = make_task(columns, (x, indices, scale, out))
+        parallel_for_two(code, args, out.shape[0], out.size > _MIN_ELEMENTS)
 
-    data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for all data, which is only read
+    data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for writeable and read-only data
     indices = types.Array(types.int64, 1, "C", readonly=True)
     return _compiled(kernel, types.void(data, indices, types.float64, _block(dtype)))
 
 
 @cache
 def add_column_sums(dtype: str) -> Kernel:
-    """Compile (alpha, sums, beta, b): b ← beta b + alpha sums 1, the sum over the columns."""
+    """Compile (alpha, sums, beta, b): b ← beta b + alpha Σ sums, over the columns of sums."""
     real = np.dtype(dtype).type
 
     def kernel(alpha: Any, sums: Any, beta: Any, b: Any) -> None:
@@ -179,17 +178,17 @@ def add_column_sums(dtype: str) -> Kernel:
 
 @cache_by_formula
 def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
-    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w), one pass over a parameter and its moments.
+    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w): the update of a parameter and its moments.
 
-    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element by element; `second` is
-    neither read nor written unless there are two moments.
+    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element-wise, in one pass. With
+    one moment, not `two`, `second` is neither read nor written.
     """
     real = np.dtype(dtype).type
     scalar_formula = _lowered(formula, dtype)
 
-    @part(MATH)
-    def rows(given: Any, start: Any, end: Any) -> None:
-        eta, decay, k_1, k_2, k_3, nabla, first, second, w = given
+    @range_body(MATH)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        eta, decay, k_1, k_2, k_3, nabla, first, second, w = args
         for i in range(start, end):
             for j in range(w.shape[1]):
                 g = nabla[i, j] + real(decay) * w[i, j]
@@ -200,20 +199,20 @@ def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
                     second[i, j] = moved[2]
 
     def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
-        code, given = job(rows, (eta, decay, k_1, k_2, k_3, nabla, first, second, w))
-        in_halves(code, given, w.shape[0], w.size > _ELEMENTS)
+        code, args = make_task(rows, (eta, decay, k_1, k_2, k_3, nabla, first, second, w))
+        parallel_for_two(code, args, w.shape[0], w.size > _MIN_ELEMENTS)
 
-    return _compiled(kernel, _move_signature(dtype))
+    return _compiled(kernel, _step_signature(dtype))
 
 
 @cache
 def no_step(dtype: str) -> Kernel:
-    """Compile a `optimizer_step` that does nothing, for descent that needs none: in 0.02 s, where Adam's takes 0.14."""
+    """Compile an `optimizer_step` that does nothing, for plain gradient descent: in 0.02 s; Adam's takes 0.14 s."""
 
     def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
         pass
 
-    return _compiled(kernel, _move_signature(dtype))
+    return _compiled(kernel, _step_signature(dtype))
 
 
 @cache
@@ -221,19 +220,19 @@ def matmul(dtype: str) -> Kernel:
     """Compile (w, a, z): z ← w a."""
     product = blas.product(dtype)
 
-    @part(MATH)
-    def rows(given: Any, start: Any, end: Any) -> None:
-        w, a, z = given
+    @range_body(MATH)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        w, a, z = args
         m, n, k = a.shape[0], end - start, w.shape[1]
         w_, a_, z_ = at(w, start, 0), at(a, 0, 0), at(z, 0, start)
         product(TRANSPOSED, AS_IT_IS, n, m, k, 1.0, w_, k, a_, k, 0.0, z_, z.shape[1])
 
     def kernel(w: Any, a: Any, z: Any) -> None:
-        if tiles.fits_small_gemm(w, a):
-            code, given = job(tiles.matmul, (w, a, z))
+        if small_gemm.fits_small_gemm(w, a):
+            code, args = make_task(small_gemm.matmul, (w, a, z))
         else:
-            code, given = job(rows, (w, a, z))
-        in_halves(code, given, w.shape[0], w.size * a.shape[0] > _MULTIPLICATIONS)
+            code, args = make_task(rows, (w, a, z))
+        parallel_for_two(code, args, w.shape[0], w.size * a.shape[0] > _MIN_MULTIPLICATIONS)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
@@ -243,39 +242,39 @@ def matmul_transposed(dtype: str) -> Kernel:
     """Compile (w, delta, out): out ← wᵀ delta."""
     product = blas.product(dtype)
 
-    @part(MATH)
-    def rows(given: Any, start: Any, end: Any) -> None:
-        w, delta, out = given
+    @range_body(MATH)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        w, delta, out = args
         m, n, k = delta.shape[0], w.shape[0], w.shape[1]
         w_, delta_, out_ = at(w, 0, start), at(delta, 0, 0), at(out, 0, start)
         product(AS_IT_IS, AS_IT_IS, end - start, m, n, 1.0, w_, k, delta_, n, 0.0, out_, k)
 
     def kernel(w: Any, delta: Any, out: Any) -> None:
-        code, given = job(rows, (w, delta, out))
-        in_halves(code, given, w.shape[1], w.size * delta.shape[0] > _MULTIPLICATIONS)
+        code, args = make_task(rows, (w, delta, out))
+        parallel_for_two(code, args, w.shape[1], w.size * delta.shape[0] > _MIN_MULTIPLICATIONS)
 
     return _compiled(kernel, types.void(*[_block(dtype)] * 3))
 
 
 @cache
 def add_outer(dtype: str) -> Kernel:
-    """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ, the sum of the columns' outer products."""
-    by_tiles = not blas.multiplies_few_columns()
+    """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ."""
+    small_gemm_pays = not blas.multiplies_few_columns()
     product = blas.product(dtype)
 
-    @part(MATH)
-    def rows(given: Any, start: Any, end: Any) -> None:
-        alpha, delta, a, beta, w = given
+    @range_body(MATH)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        alpha, delta, a, beta, w = args
         m, n, k = delta.shape[0], delta.shape[1], w.shape[1]
         delta_, a_, w_ = at(delta, 0, start), at(a, 0, 0), at(w, start, 0)
         product(AS_IT_IS, TRANSPOSED, k, end - start, m, alpha, a_, k, delta_, n, beta, w_, k)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        if by_tiles and tiles.fits_small_gemm(w, a) and w.size * w.itemsize <= tiles.MAX_OUTER_W_BYTES:
-            code, given = job(tiles.add_outer, (alpha, delta, a, beta, w))
+        if small_gemm_pays and small_gemm.fits_small_gemm(w, a) and w.size * w.itemsize <= small_gemm.MAX_OUTER_W_BYTES:
+            code, args = make_task(small_gemm.add_outer, (alpha, delta, a, beta, w))
         else:
-            code, given = job(rows, (alpha, delta, a, beta, w))
-        in_halves(code, given, w.shape[0], w.size * delta.shape[0] > _MULTIPLICATIONS)
+            code, args = make_task(rows, (alpha, delta, a, beta, w))
+        parallel_for_two(code, args, w.shape[0], w.size * delta.shape[0] > _MIN_MULTIPLICATIONS)
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
@@ -283,14 +282,14 @@ def add_outer(dtype: str) -> Kernel:
 
 @jitable
 def _add_row(delta: Any, i: Any, sums: Any) -> None:
-    """Add row i of delta, just written, to sums, which the first row starts."""
+    """Add row i of delta to sums, which row 0 initializes; do nothing if sums is empty."""
     for j in range(sums.shape[1]):
         sums[0, j] = delta[i, j] if i == 0 else sums[0, j] + delta[i, j]
 
 
 @jitable
 def _largest(z: Any, i: Any) -> Any:
-    """Return the largest entry of a row, which is not empty."""
+    """Return the largest entry of a row of at least one entry."""
     top = z[i, 0]
     for j in range(1, z.shape[1]):
         top = z[i, j] if z[i, j] > top else top
@@ -301,7 +300,7 @@ def _block(dtype: str) -> Any:
     return types.Array(getattr(types, dtype), 2, "C")
 
 
-def _move_signature(dtype: str) -> Any:
+def _step_signature(dtype: str) -> Any:
     return types.void(*[types.float64] * 5, *[_block(dtype)] * 4)
 
 
@@ -310,24 +309,24 @@ def _lowered(formula: Formula, dtype: str) -> Formula:
 
 
 def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
-    """Compile a kernel; if that fails, blame the formula that does, of those given with their numbers of arguments."""
+    """Compile a kernel; if that fails, diagnose its formulas, given with their numbers of arguments."""
     try:
         return compiled_kernel(kernel, signature)
-    except Exception:  # Numba answers what it cannot compile with errors of many types
+    except Exception:  # Numba raises errors of many types
         for formula, arity in (formulas or {}).items():
             diagnose_formula(formula, arity, dtype)
         raise
 
 
-def _in_type_of(wanted: Any, value: Any) -> Any:
-    """Return the value, which compiled code takes only if it is no wider than what is wanted."""
+def _in_type_of(target: Any, value: Any) -> Any:
+    """Return the value. It compiles only if the value is a real number, not wider than the target."""
     return value
 
 
 @overload(_in_type_of, strict=False)  # type: ignore[untyped-decorator]
-def _in_type_of_compiled(wanted: Any, value: Any) -> Any:
+def _in_type_of_compiled(target: Any, value: Any) -> Any:
     if not isinstance(value, (types.Float, types.Integer, types.Boolean)):
         raise TypingError("not a number")
-    if isinstance(value, types.Float) and value.bitwidth > wanted.bitwidth:
+    if isinstance(value, types.Float) and value.bitwidth > target.bitwidth:
         raise TypingError("too wide a number")
-    return lambda wanted, value: value
+    return lambda target, value: value

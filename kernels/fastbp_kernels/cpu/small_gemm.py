@@ -1,59 +1,67 @@
-"""The products W a and δ aᵀ for few columns, without BLAS, which first copies its matrices into an order of its own.
+"""The products W a and δ aᵀ for few columns, faster than by BLAS.
 
-For a few columns that copy costs more than the product. Here tiles of 5 columns by 3 rows of W, or by 2 rows, are gone
-through along the memory of both, and need no copy; 15 sums and a number to multiply by fill the registers of AVX. Times
-in µs, OpenBLAS (its kernels for AVX2) against this, W (30, 784), the least of seven runs or more on one of two busy
-cores of an AMD EPYC with AVX-512, Numba 0.68, 2026-11-23:
+BLAS packs its matrices into another order before it multiplies them. For a few columns, packing costs more than the
+product. The loops here read both matrices along rows, as they are in memory, in tiles of 5 columns by 3 rows of W (by 2
+rows for δ aᵀ). The 15 sums of a tile and one factor fill the registers of AVX. Times in µs by OpenBLAS (its AVX2
+kernels) and by this file, for W (30, 784): the least of seven runs or more, on one of two busy cores of an AMD EPYC
+with AVX-512, Numba 0.68, 2026-11-23:
 
 | columns | W a, float32 | float64 | W + δ aᵀ, float32 | float64 |
 | --- | --- | --- | --- | --- |
 | 1 | 9.6 : 1.1 | 6.7 : 2.3 | | |
 | 10 | 16 : 2.1 | 19 : 5.6 | 6.8 : 3.4 | 12 : 7.4 |
 | 20 | 18 : 5.9 | 27 : 12 | 14 : 9.6 | 23 : 20 |
+
+The thresholds below were measured on the same machine and day.
 """
 
 from typing import Any
 
-from fastbp_kernels.cpu.halves import part
 from fastbp_kernels.cpu.vector_math import MATH, jitable
+from fastbp_kernels.cpu.work_sharing import range_body
 
 MAX_BATCH_BYTES = 160
-"""Bytes of as many numbers as there are columns up to which W a goes by tiles: 40 in float32, 20 in float64. 32 of
-(100, 784) take 25 µs against 40 by two threads of BLAS for AVX2 and 32 for AVX-512, but in float64 71, 60 and 44."""
+"""Largest size of one row of the batch's memory, columns × itemsize, for W a: 40 columns in float32, 20 in float64.
+
+For W (100, 784), 32 columns take 25 µs in float32; two threads of BLAS take 40 with AVX2, 32 with AVX-512. In float64
+the three take 71, 60 and 44."""
 
 MAX_W_BYTES = 2**23
-"""Bytes of W up to which it does: 10 columns of (1024, 1024) take 138 µs against 334 and 298, but in float64 ones of
-(2048, 2048) 3.0 ms against 2.5 and 1.4."""
+"""Largest size of W for W a.
+
+In float32, 10 columns of (1024, 1024) take 138 µs; BLAS takes 334 with AVX2, 298 with AVX-512. In float64, 10 columns
+of (2048, 2048) take 3.0 ms; BLAS takes 2.5 and 1.4."""
 
 L1_BYTES = 2**15
-"""Bytes of columns that stay in the first cache while W goes by: 10 of 784 in float32, 5 in float64."""
+"""Size of a block of columns that stays in the L1 cache while W is read: 10 columns of 784 in float32, 5 in float64."""
 
 MAX_OUTER_W_BYTES = 2**18
-"""Bytes of W up to which δ aᵀ by tiles beats BLAS: 0.6 of its time for (30, 784), but 1.2 for (100, 784) in float32;
-where BLAS has kernels for AVX-512 it never does (`blas.multiplies_few_columns`)."""
+"""Largest size of W for δ aᵀ: 0.6 of BLAS's time for (30, 784), but 1.2 for (100, 784) in float32.
+
+BLAS with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
 
 _SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
-# A sum is vectorised only if its order is free, as it is in BLAS; NaN and infinity are kept.
+# A sum is vectorised only if LLVM may reorder it, as BLAS does. NaN and infinity are kept.
 
 
 @jitable
 def fits_small_gemm(w: Any, a: Any) -> Any:
-    """Say whether there are few enough columns in a that w a is for `matmul` here."""
+    """Return whether w and a are small enough for `matmul`."""
     return a.shape[0] * a.itemsize <= MAX_BATCH_BYTES and w.size * w.itemsize <= MAX_W_BYTES
 
 
-@part(_SUMS)
-def matmul(given: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of z = w a, given (w, a, z); a, z are blocks of columns, C-ordered (m, n).
+@range_body(_SUMS)
+def matmul(args: Any, start: Any, end: Any) -> None:
+    """Write rows start to end of z = w a; args = (w, a, z), where a and z are blocks of columns, C-ordered (m, n).
 
-    Edges of tiles are computed twice or more.
-    All of w goes by as many columns as stay near, then by the next: 32 of (100, 784) take 25 µs, and all at once 32.
+    Where tiles do not fit, rows and columns at the edges are computed more than once. All of w is read for one block of
+    columns that stays in the cache, then for the next: 32 columns of (100, 784) take 25 µs, and 32 µs without blocks.
     """
-    w, a, z = given
+    w, a, z = args
     m = z.shape[0]
-    near = max(5, L1_BYTES // (a.shape[1] * a.itemsize) // 5 * 5)
-    for first in range(0, m, near):
-        last = min(first + near, m)
+    block = max(5, L1_BYTES // (a.shape[1] * a.itemsize) // 5 * 5)
+    for first in range(0, m, block):
+        last = min(first + block, m)
         for j in range(start, end, 3):
             j1, j2 = min(j + 1, end - 1), min(j + 2, end - 1)
             for i in range(first, last, 5):
@@ -74,18 +82,18 @@ def matmul(given: Any, start: Any, end: Any) -> None:
                 z[i4, j], z[i4, j1], z[i4, j2] = t0, t1, t2
 
 
-@part(MATH)
-def add_outer(given: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of w ← beta w + alpha delta aᵀ, given (alpha, delta, a, beta, w), of which w is finite.
+@range_body(MATH)
+def add_outer(args: Any, start: Any, end: Any) -> None:
+    """Write rows start to end of w ← beta w + alpha delta aᵀ; args = (alpha, delta, a, beta, w). w is finite.
 
     delta, a are blocks of columns, C-ordered (m, n).
     """
-    alpha, delta, a, beta, w = given
+    alpha, delta, a, beta, w = args
     m = delta.shape[0]
     real = w.dtype.type
     for j in range(start, end, 2):
         j1 = min(j + 1, end - 1)
-        scale = real(beta)  # w's, the first time that it is gone through
+        scale = real(beta)  # of w; 1 after the first five columns
         for i in range(0, m - m % 5, 5):
             d0, e0 = real(alpha) * delta[i, j], real(alpha) * delta[i, j1]
             d1, e1 = real(alpha) * delta[i + 1, j], real(alpha) * delta[i + 1, j1]
@@ -94,7 +102,7 @@ def add_outer(given: Any, start: Any, end: Any) -> None:
             d4, e4 = real(alpha) * delta[i + 4, j], real(alpha) * delta[i + 4, j1]
             for k in range(w.shape[1]):
                 a0, a1, a2, a3, a4 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k], a[i + 4, k]
-                # Both are read before one is written: they are one row at an odd end.
+                # Both are read before one is written: at the end of an odd number of rows, they are the same row.
                 p, q = scale * w[j, k], scale * w[j1, k]
                 w[j, k] = p + d0 * a0 + d1 * a1 + d2 * a2 + d3 * a3 + d4 * a4
                 w[j1, k] = q + e0 * a0 + e1 * a1 + e2 * a2 + e3 * a3 + e4 * a4

@@ -1,8 +1,8 @@
-"""What the words of formulas mean on the CPU: branch-free functions of one number, which LLVM vectorises in a loop.
+"""exp, log and the other functions of `words` on the CPU: functions of one number that LLVM vectorises in a loop.
 
-A loop that calls the C library's exp is not vectorised and took 2.4 ns an element where these take 0.4 (float32, one
-core). Each function is written from its power series; the degrees are those at which the next term falls below half a
-unit in the last place on the reduced range.
+They have no branches. A loop that calls the C library's exp is not vectorised: it took 2.4 ns per element, these take
+0.4 (float32, one core). Each function is a power series, cut off where the next term is below half a unit in the last
+place on the reduced range.
 """
 
 import math
@@ -15,18 +15,18 @@ import numpy as np
 from numba.extending import register_jitable
 
 from fastbp_kernels import words
-from fastbp_kernels.compile_events import INLINED_OPTIONS
+from fastbp_kernels.numba_private import INLINED_OPTIONS
 
 MATH: dict[str, Any] = {
-    "error_model": "numpy",  # a division that raises on zero keeps LLVM from vectorising its loop: 3.5 ns against 0.4
-    "fastmath": {"contract", "nsz"},  # the rest of fastmath would lose NaN, and turn σ(∞) into 0.99999994
+    "error_model": "numpy",  # LLVM vectorises no loop with a division that raises on zero: 3.5 ns, not 0.4
+    "fastmath": {"contract", "nsz"},  # the other flags lose NaN, and turn σ(∞) into 0.99999994
 }
 Scalar = Any
 Function = Callable[..., Scalar]
 
 
 class _Format(NamedTuple):
-    """An IEEE format: its types, the width of its mantissa, its bias, and how far the series below must go for it."""
+    """An IEEE format: its types, the width of its mantissa, its exponent bias, and the lengths of the series for it."""
 
     real: Any
     integer: Any
@@ -34,12 +34,12 @@ class _Format(NamedTuple):
     bias: int
     exp_terms: int  # of (eʳ − 1)/r for |r| ≤ ln 2 / 2
     atanh_terms: int  # of atanh(s)/s for |s| ≤ 3 − 2√2
-    saturation: float  # e to this is infinite, and to its negative zero
+    saturation: float  # e to this power is infinite; to its negative, zero
 
 
 _LN2 = Fraction("0.693147180559945309417232121458176568")
-_LN2_HEAD = Fraction(round(_LN2 * 2**10), 2**10)  # few enough bits that a whole number of exponents times it is exact
-_LN2_TAIL = _LN2 - _LN2_HEAD  # of more digits than math.log(2): times 1022 its last bit would be 213 ulp of exp
+_LN2_HEAD = Fraction(round(_LN2 * 2**10), 2**10)  # so few bits that its product with any exponent is exact
+_LN2_TAIL = _LN2 - _LN2_HEAD  # has more digits than math.log(2): 1022 times its last bit is 213 ulp of exp
 
 _FORMATS = {
     "float32": _Format(np.float32, np.int32, 23, 127, 8, 5, 125.0),
@@ -48,16 +48,16 @@ _FORMATS = {
 
 
 def jitable(function: Function) -> Function:
-    """Mark a function as one that compiled code may call, inlined, so that a loop around it is vectorised.
+    """Let compiled code call a function, always inlined, so that loops around it are vectorised.
 
-    Left to LLVM, softplus kept a call of log1p in it: 13 ns an element in float32, against 1.1.
+    When LLVM decided on inlining, softplus kept a call of log1p: 13 ns per element in float32, instead of 1.1.
     """
     return register_jitable(forceinline=True, **INLINED_OPTIONS, **MATH)(function)  # type: ignore[no-any-return]
 
 
 @cache
 def words_on_cpu(dtype: str) -> dict[Function, Function]:
-    """Return, for float32 or float64, the compiled meaning of every word of `fastbp_kernels.words`."""
+    """Return the functions that compiled code calls for those of `fastbp_kernels.words`, for float32 or float64."""
     exp, expm1 = _exponentials(_FORMATS[dtype])
     log, log1p = _logarithms(_FORMATS[dtype])
     two = _FORMATS[dtype].real(2)
@@ -72,19 +72,19 @@ def words_on_cpu(dtype: str) -> dict[Function, Function]:
 
     @jitable
     def tanh(x: Scalar) -> Scalar:
-        t = expm1(-two * abs(x))  # in (−1, 0]: nothing overflows
-        return np.copysign(t / (t + two), x)  # a conditional sign is not vectorised in float64: 5.8 ns against 0.8
+        t = expm1(-two * abs(x))  # in (−1, 0], so nothing overflows
+        return np.copysign(t / (t + two), x)  # a conditional sign is not vectorised in float64: 5.8 ns, not 0.8
 
     @jitable
     def sqrt(x: Scalar) -> Scalar:
-        return math.sqrt(x)  # an instruction of the processor, of whole vectors too
+        return math.sqrt(x)  # one instruction, also for vectors
 
-    meanings = (exp, expm1, log, log1p, sqrt, tanh, where, maximum)
-    return {getattr(words, meaning.__name__): meaning for meaning in meanings}
+    functions = (exp, expm1, log, log1p, sqrt, tanh, where, maximum)
+    return {getattr(words, function.__name__): function for function in functions}
 
 
 def _exponentials(form: _Format) -> tuple[Function, Function]:
-    """Return exp and expm1: x = n ln 2 + r, eˣ = 2ⁿ eʳ, with 2ⁿ in two halves so that it reaches ∞ and denormals."""
+    """Return exp and expm1: x = n ln 2 + r, eˣ = 2ⁿ eʳ, where 2ⁿ is two factors, to reach ∞ and denormals."""
     real, integer, mantissa, bias = form.real, form.integer, form.integer(form.mantissa), form.integer(form.bias)
     series = tuple(real(1 / math.factorial(k)) for k in range(form.exp_terms, 0, -1))
     log2_e, half, one, shift = real(1 / math.log(2)), real(0.5), real(1), form.integer(1)
@@ -93,7 +93,7 @@ def _exponentials(form: _Format) -> tuple[Function, Function]:
 
     @jitable
     def reduced(x: Scalar) -> tuple[Scalar, Scalar]:
-        x = saturation if x > saturation else -saturation if x < -saturation else x  # so written that NaN stays
+        x = saturation if x > saturation else -saturation if x < -saturation else x  # in a form that keeps NaN
         n = np.floor(x * log2_e + half)
         return n, (x - n * ln2_head) - n * ln2_tail
 
@@ -156,7 +156,7 @@ def _logarithms(form: _Format) -> tuple[Function, Function]:
     @jitable
     def log1p(x: Scalar) -> Scalar:
         u = one + x
-        lost = (x - (u - one)) / u  # what rounding u lost, to first order
+        lost = (x - (u - one)) / u  # the rounding error of u, to first order
         return log(u) + (lost if u > zero and u < infinity else zero)
 
     return log, log1p

@@ -1,4 +1,4 @@
-"""Print the listing of the CUDA kernels: `python -m fastbp_kernels.cuda`."""
+"""Print registers, instructions and memory traffic of the CUDA kernels: `python -m fastbp_kernels.cuda`."""
 
 from fastbp_kernels.cuda.listing import main
 

@@ -1,14 +1,33 @@
-"""What is in the CUDA kernels, read from their PTX and what the assembler says: `python -m fastbp_kernels.cuda`."""
+"""Registers, instructions and memory traffic of the CUDA kernels, read from their PTX and the assembler's log.
+
+`python -m fastbp_kernels.cuda` prints them. This package cannot import fastbp, so the formulas here are copies of
+fastbp's: the sigmoid, the quadratic cost, momentum and Adam. tests/kernels/test_cuda_kernels.py checks that each kernel
+listed here has the same PTX as the kernel that fastbp makes from its own formula.
+"""
 
 import re
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from fastbp_kernels.cuda.kernels import ARCHITECTURES, KERNELS, Specification
+from fastbp_kernels.cuda import kernels
+from fastbp_kernels.cuda.compilation import ARCHITECTURES, Kernel
+from fastbp_kernels.words import exp, sqrt
+
+
+class Listed(NamedTuple):
+    """A kernel to list, made for a dtype, and the arguments of which it reads or writes one number per element.
+
+    Arguments that a thread accesses once are left out: the bias of a neuron, the weight of an example, a partial sum.
+    """
+
+    make: Callable[[str], Kernel]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
 
 
 class Access(NamedTuple):
-    """A load ("ld") or store ("st") of so many bytes through one of a kernel's pointers, by its place among them."""
+    """A load ("ld") or store ("st") through one of a kernel's pointers, given by its position in the arguments."""
 
     kind: str
     parameter: int
@@ -16,23 +35,23 @@ class Access(NamedTuple):
 
 
 def main() -> None:
-    """Print a line for each kernel and dtype: most registers on any architecture, instructions, bytes an element.
+    """Print one line per kernel and dtype: registers (the most on any architecture), instructions, bytes per element.
 
-    The bytes are those of the loads and stores in the code for each element, against each input read once and each
-    output written once.
+    The bytes are those of the loads and stores in the code per element, beside the minimum, which is reading each input
+    once and writing each output once.
     """
     print(f"{'kernel':24}{'dtype':9}{'registers':>9}{'instructions':>14}{'bytes moved':>13}{'ideal':>7}{'ratio':>7}")
-    for name, specification in KERNELS.items():
+    for name, listed in KERNELS.items():
         for dtype in ("float32", "float64"):
-            kernel = specification.make(dtype)
+            kernel = listed.make(dtype)
             registers = max(registers_of(kernel.linked(architecture)[1]) for architecture in ARCHITECTURES)
-            moved, ideal = traffic(specification, dtype)
+            moved, ideal = traffic(listed, dtype)
             count = len(instructions(kernel.ptx))
             print(f"{name:24}{dtype:9}{registers:9}{count:14}{moved:13g}{ideal:7}{moved / ideal:7.2f}")
 
 
 def registers_of(log: str) -> int:
-    """Return how many registers a thread uses, from what the assembler says.
+    """Return the number of registers per thread, from the assembler's log.
 
     >>> registers_of("ptxas info    : Used 28 registers, used 0 barriers")
     28
@@ -43,7 +62,7 @@ def registers_of(log: str) -> int:
 
 
 def instructions(ptx: str) -> list[str]:
-    """Return the instructions of a kernel, guards left out.
+    """Return the instructions of a kernel, without guards.
 
     >>> instructions("{ .reg .b32 %r<2>; mov.u32 %r1, %tid.x; @%p1 bra $L; $L: ret; }")
     ['mov.u32 %r1, %tid.x', 'bra $L', 'ret']
@@ -53,31 +72,32 @@ def instructions(ptx: str) -> list[str]:
     return [" ".join(text.split()) for text in found]
 
 
-def traffic(specification: Specification, dtype: str) -> tuple[float, int]:
-    """Return how many bytes a kernel moves for each element, and how few it could.
+def traffic(listed: Listed, dtype: str) -> tuple[float, int]:
+    """Return the bytes that a kernel moves per element, and the minimum.
 
-    Its code may hold the loop over the elements more than once, unrolled or behind a branch: as often as the parameter
-    that is accessed least.
+    The code may contain the loop over the elements more than once, unrolled or in two branches: as often as it accesses
+    the argument that it accesses least.
     """
-    kernel = specification.make(dtype)
+    kernel = listed.make(dtype)
     names = kernel.body.__code__.co_varnames
-    wanted = Counter({("ld", names.index(name)): 1 for name in specification.reads})
-    wanted.update({("st", names.index(name)): 1 for name in specification.writes})
-    made = [access for access in accesses(kernel.ptx) if (access.kind, access.parameter) in wanted]
+    counted = {("ld", names.index(name)) for name in listed.reads} | {
+        ("st", names.index(name)) for name in listed.writes
+    }
+    made = [access for access in accesses(kernel.ptx) if (access.kind, access.parameter) in counted]
     counts = Counter((access.kind, access.parameter) for access in made)
     size = {(access.kind, access.parameter): access.bytes for access in made}
-    copies = min(counts[place] for place in wanted)
-    return sum(access.bytes for access in made) / copies, sum(size[place] for place in wanted)
+    copies = min(counts[argument] for argument in counted)
+    return sum(access.bytes for access in made) / copies, sum(size[argument] for argument in counted)
 
 
 def accesses(ptx: str) -> list[Access]:
-    """Return every access to global memory, with the parameter that its address comes from."""
+    """Return all accesses to global memory, each with the parameter that its address comes from."""
     steps = instructions(ptx)
     origin: dict[str, int] = {}
-    for _ in range(len(steps)):  # until nothing more is learnt: an address may go round a loop
+    for _ in range(len(steps)):  # until nothing changes: an address may depend on itself in a loop
         known = len(origin)
         for step in steps:
-            _learn(step, origin)
+            _trace(step, origin)
         if len(origin) == known:
             break
     found = []
@@ -89,11 +109,74 @@ def accesses(ptx: str) -> list[Access]:
     return found
 
 
-def _learn(step: str, origin: dict[str, int]) -> None:
-    """Note which parameter a register points into, if an instruction says so."""
+def _trace(step: str, origin: dict[str, int]) -> None:
+    """Record which parameter the result of an instruction points into, if the instruction shows it."""
     if match := re.match(r"ld\.param\.u64 (%\w+), \[\w+_param_(\d+)\]", step):
         origin.setdefault(match[1], int(match[2]))
     elif match := re.match(r"(?:cvta\.to\.global|mov|add)\.\w+ (%rd\d+), (.*)", step):
         sources = [origin[register] for register in re.findall(r"%\w+", match[2]) if register in origin]
         if sources:
             origin.setdefault(match[1], min(sources))
+
+
+# ---- The kernels to list
+
+
+def _sigmoid(z: Any) -> Any:
+    return 1.0 / (1.0 + exp(-z))
+
+
+def _sigmoid_prime(z: Any, a: Any) -> Any:
+    return a * (1.0 - a)
+
+
+def _quadratic(z: Any, a: Any, y: Any) -> Any:
+    return 0.5 * (a - y) * (a - y)
+
+
+def _quadratic_error(z: Any, a: Any, y: Any) -> Any:
+    return (a - y) * (a * (1.0 - a))
+
+
+def _momentum(w: Any, g: Any, v: Any, rest: Any, eta: Any, mu: Any, _k_2: Any, _k_3: Any) -> Any:
+    v = mu * v - eta * g
+    return w + v, v, rest
+
+
+def _adam(w: Any, g: Any, m: Any, v: Any, eta: Any, rho_1: Any, rho_2: Any, epsilon: Any) -> Any:
+    m = (1.0 - rho_1) * m + rho_1 * g
+    v = (1.0 - rho_2) * v + rho_2 * g * g
+    return w - eta * m / (sqrt(v) + epsilon), m, v
+
+
+KERNELS: dict[str, Listed] = {
+    "activate": Listed(lambda dtype: kernels.activate(_sigmoid, dtype, bias=True, keep_z=False), ("a",), ("a",)),
+    "activate, z kept": Listed(
+        lambda dtype: kernels.activate(_sigmoid, dtype, bias=True, keep_z=True), ("z",), ("z", "a")
+    ),
+    "softmax": Listed(lambda dtype: kernels.softmax(dtype, bias=True), ("z", "b"), ("z", "a")),
+    "output_error": Listed(
+        lambda dtype: kernels.output_error(_quadratic_error, dtype, weighted=False, bias=True), ("a", "y"), ("delta",)
+    ),
+    "output_error, weighted": Listed(
+        lambda dtype: kernels.output_error(_quadratic_error, dtype, weighted=True, bias=True),
+        ("a", "y", "s"),
+        ("delta",),
+    ),
+    "hadamard": Listed(lambda dtype: kernels.hadamard(_sigmoid_prime, dtype, bias=True), ("a", "delta"), ("delta",)),
+    "add_column_sums": Listed(kernels.add_column_sums, ("sums",), ()),
+    "optimizer_step": Listed(
+        lambda dtype: kernels.optimizer_step(_momentum, dtype, two=False), ("nabla", "first", "w"), ("first", "w")
+    ),
+    "optimizer_step, Adam": Listed(
+        lambda dtype: kernels.optimizer_step(_adam, dtype, two=True),
+        ("nabla", "first", "second", "w"),
+        ("first", "second", "w"),
+    ),
+    "gather": Listed(lambda dtype: kernels.gather(dtype, dtype), ("x",), ("out",)),
+    "gather from uint8": Listed(lambda dtype: kernels.gather("uint8", dtype), ("x",), ("out",)),
+    "add_cost": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=False), ("a", "y"), ()),
+    "add_cost, weighted": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=True), ("a", "y", "s"), ()),
+    "add_log_likelihood": Listed(lambda dtype: kernels.add_log_likelihood(dtype, weighted=True), ("z", "y"), ()),
+}
+"""The kernels, by the name in the listing."""

@@ -1,0 +1,213 @@
+"""The worker: a second thread that runs half of each larger kernel during training, and sleeps otherwise.
+
+The kernels of the compiled backend post the second half of their work as a task, which the worker claims
+(`fastbp_kernels.cpu.work_sharing`). BLAS uses one thread meanwhile, because products are split like other work. For
+small networks this is faster than the threads of BLAS, since each thread keeps its half of W, ∇C and the moments in its
+own cache.
+
+`FASTBP_WORKER=0` in the environment turns the worker off; BLAS then uses its threads during training too. The default
+is 1, on. Without the worker, results are the same up to rounding, and bit for bit with one thread, which needs none.
+
+This mechanism may be deleted when a parallel region of Numba, or an ordinary worker that sleeps between kernels, comes
+within 10 % of its time per epoch on the book's networks (benchmarks/NOTES.md has the measurement).
+"""
+
+import math
+import os
+import sys
+import threading
+from functools import cache, lru_cache
+from itertools import pairwise
+
+from fastbp.backends.numpy.threads import Limit, ThreadPool, limits, thread_pool
+from fastbp.errors import InputError, brief
+from fastbp.operations import Plan, WorkerContext
+
+VARIABLE = "FASTBP_WORKER"
+
+_MIN_MULTIPLICATIONS = 2**26  # per training, about 1 ms: waking the worker takes a twentieth of that
+_LARGE_PRODUCT = 2**22  # multiplications in one product; above, sharing always pays, or more threads of BLAS are better
+_MAX_BATCH = 512  # examples per mini-batch; above, BLAS's threads, which divide the examples, are as fast
+_MIN_SECONDS, _MIN_BATCHES = 0.005, 2  # of a timed call; shorter ones are too noisy, and the first one loads code
+_RETRY_EVERY = 64  # timed calls, after which the slower way is tried once more
+
+
+def worker_context(plan: Plan, source: str, m: int, n: int) -> WorkerContext:
+    """Return a context in which the worker helps to train on n examples of dtype `source` in mini-batches of m.
+
+    The context does nothing if the work is too small, or if the worker is off or not available.
+    """
+    products = [columns * rows for columns, rows in pairwise(plan.sizes)]
+    if n * sum(products) < _MIN_MULTIPLICATIONS or m > _MAX_BATCH or not turned_on():
+        return WorkerContext()
+    return _SharingContext(m * max(products), _times_of(plan, source, m))
+
+
+def turned_on() -> bool:
+    """Return whether FASTBP_WORKER allows the worker; raise `InputError` if its value is invalid."""
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "0", "1"):
+        raise InputError(f"{VARIABLE} must be 0 (off) or 1 (on), got {brief(value)}")
+    return value != "0"
+
+
+def describe() -> str:
+    """Return "on", or why the worker is not used, for `fastbp info`."""
+    from fastbp_kernels.cpu import work_sharing
+
+    if not work_sharing.AVAILABLE:
+        return "not available on this platform"
+    if not turned_on():
+        return f"off by {VARIABLE}"
+    return "on" if _blas() else "not available with this BLAS"
+
+
+class _BatchTimes:
+    """The shortest times of a mini-batch with and without posting. They grow by 5 % with each measurement."""
+
+    def __init__(self) -> None:
+        self._shortest, self._count = {True: math.inf, False: math.inf}, 0
+
+    def add(self, posting: bool, seconds: float) -> None:
+        """Record the time of a mini-batch."""
+        self._shortest[posting] = min(seconds, 1.05 * self._shortest[posting])
+        self._count += 1
+
+    def should_post(self) -> bool:
+        """Return whether to post tasks: both ways twice in turn, then the faster one, and sometimes the slower one."""
+        if self._count < 4:
+            return self._count % 2 == 0
+        faster = self._shortest[True] <= self._shortest[False]
+        return not faster if self._count % _RETRY_EVERY == 0 else faster
+
+
+@lru_cache(maxsize=64)  # bounded, since a plan holds its formulas
+def _times_of(plan: Plan, source: str, m: int) -> _BatchTimes:
+    """Return the times measured in this process for a network, a dtype of examples and a size of mini-batches."""
+    return _BatchTimes()
+
+
+class _SharingContext(WorkerContext):
+    """A context in which kernels split their work, and post half of it for as long as that is faster.
+
+    Posting is slower where the two processors are far apart, or busy with something else. Results do not depend on it.
+    """
+
+    def __init__(self, largest_product: int, times: _BatchTimes) -> None:
+        self._largest_product, self._times, self._has_worker, self._posting = largest_product, times, False, True
+
+    def __enter__(self) -> WorkerContext:
+        self._has_worker = _worker.begin(self, self._largest_product)
+        if self._has_worker:
+            self._decide()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._has_worker:
+            _worker.end(self)
+
+    def record_time(self, count: int, seconds: float) -> None:
+        """Record how long `count` mini-batches took, and choose the faster way for the next ones."""
+        too_short = seconds < _MIN_SECONDS or count < _MIN_BATCHES
+        if too_short or not self._has_worker or self._largest_product > _LARGE_PRODUCT:
+            return
+        self._times.add(self._posting, seconds / count)
+        self._decide()
+
+    def _decide(self) -> None:
+        self._posting = self._times.should_post()
+        _worker.set_posting(self._posting)
+
+
+class _Worker:
+    """The thread, started at its first use, and the contexts that use it now."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._in_use = threading.Event()
+        self._users: set[WorkerContext] = set()
+        self._limit, self._started = Limit(1, ()), False
+
+    def begin(self, user: WorkerContext, largest_product: int) -> bool:
+        """Wake the thread for a context; return False if the worker is not available or BLAS's threads are better."""
+        from fastbp_kernels.cpu import work_sharing
+
+        with self.lock:
+            if not self._users:
+                blas = _blas() if work_sharing.AVAILABLE else None
+                count = limits.without_training(blas) if blas else 1
+                if blas is None or count < 2 or (count > 2 and largest_product > _LARGE_PRODUCT):
+                    return False
+                if not self._started and not self._start():
+                    return False
+                self._limit = Limit(1, [blas])
+                limits.open(self._limit, training=True)
+                work_sharing.slot[work_sharing.WORKER_PRESENT] = 1
+                self._in_use.set()
+            self._users.add(user)
+            return True
+
+    def end(self, user: WorkerContext) -> None:
+        """Let the thread sleep when its last user ends."""
+        from fastbp_kernels.cpu import work_sharing
+
+        with self.lock:
+            if user in self._users and len(self._users) == 1:
+                self._in_use.clear()
+                work_sharing.slot[work_sharing.WORKER_PRESENT] = work_sharing.slot[work_sharing.POSTING] = 0
+                limits.close(self._limit)
+            self._users.discard(user)
+
+    def set_posting(self, posting: bool) -> None:
+        """Set whether kernels post tasks."""
+        from fastbp_kernels.cpu import work_sharing
+
+        work_sharing.slot[work_sharing.POSTING] = posting
+
+    def forget(self) -> None:
+        """Start afresh in a forked process, which does not have the thread."""
+        if "fastbp_kernels.cpu.work_sharing" in sys.modules:
+            sys.modules["fastbp_kernels.cpu.work_sharing"].slot[:] = 0
+        limits.close(self._limit)
+        self._reset()
+        self.lock.release()
+
+    def _start(self) -> bool:
+        """Start the thread; return whether the system allowed it."""
+        from fastbp_kernels.cpu import work_sharing
+        from fastbp_kernels.cpu.jit_cache import lazy_jit
+
+        worker_loop = lazy_jit(work_sharing.worker_loop)
+        worker_loop()  # returns at once, since no worker is to be present yet; compiles it in this thread
+
+        def run() -> None:
+            while self._in_use.wait():
+                worker_loop()
+
+        try:
+            threading.Thread(target=run, name="fastbp", daemon=True).start()
+        except RuntimeError:
+            return False
+        self._started = True
+        return True
+
+
+@cache
+def _blas() -> ThreadPool | None:
+    """Return the BLAS that compiled code calls, if its number of threads is the same for all threads that call it."""
+    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu.blas_library import library
+
+    called = library(blas.chosen()).controller
+    layer = getattr(called, "threading_layer", "")  # with OpenMP, each thread has its own number
+    return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
+
+
+_worker = _Worker()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_worker.lock.acquire, after_in_parent=_worker.lock.release, after_in_child=_worker.forget
+    )

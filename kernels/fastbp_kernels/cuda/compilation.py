@@ -1,0 +1,183 @@
+"""Compile kernels for CUDA and launch them.
+
+Numba compiles a kernel to PTX, nvJitLink links the PTX for a device, and CuPy loads the kernel and launches it on its
+current stream. Only loading and launching need a GPU. `Kernel.ptx` and `Kernel.linked` work without one.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda, types
+
+from fastbp_kernels import words
+from fastbp_kernels.compile_events import notify_compile
+from fastbp_kernels.formulas import diagnose_formula
+from fastbp_kernels.specialize import FormulaError, lower
+
+Formula = Callable[..., Any]
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+"""The architectures that tests link for: Turing, two of Ampere, Ada, Hopper, two of Blackwell."""
+WARP = 32
+_MAX_BLOCKS_Y = 65_535  # CUDA's limit
+_BLOCK_2D = (32, 8)  # threads of a block along x and y
+_BLOCK_1D = 128  # threads of a block along x alone
+
+
+# ---- Launch geometry: functions of (m, n), the numbers of examples and of neurons.
+
+
+class Geometry(NamedTuple):
+    """A launch: the number of blocks, the number of threads in a block, and the bytes of shared memory of a block."""
+
+    grid: tuple[int, int]
+    block: tuple[int, int]
+    shared_bytes: int = 0
+
+
+def thread_per_element(m: int, n: int) -> Geometry:
+    """Return one thread per element: x runs over n, y over m. Threads must take strides, since y is limited."""
+    return Geometry((_blocks(n, _BLOCK_2D[0]), min(_blocks(m, _BLOCK_2D[1]), _MAX_BLOCKS_Y)), _BLOCK_2D)
+
+
+def flat_thread_per_element(m: int, n: int) -> Geometry:
+    """Return one thread per element, all along x, where CUDA allows 2³¹ − 1 blocks."""
+    return Geometry((_blocks(m * n, _BLOCK_1D), 1), (_BLOCK_1D, 1))
+
+
+def thread_per_neuron(m: int, n: int) -> Geometry:
+    """Return one thread per neuron."""
+    return flat_thread_per_element(1, n)
+
+
+def warp_per_example(dtype: str) -> Callable[[int, int], Geometry]:
+    """Return blocks of one warp, one per example, with memory for its n numbers and one number per thread."""
+    itemsize = np.dtype(dtype).itemsize
+    return lambda m, n: Geometry((_blocks(m, 1), 1), (WARP, 1), (WARP + n) * itemsize)
+
+
+def _blocks(threads: int, size: int) -> int:
+    return max(1, -(-threads // size))
+
+
+# ---- Kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A kernel with one signature: pointers and scalars as its docstring says, then m and n, which `geometry` takes."""
+
+    name: str
+    body: Formula
+    parameters: tuple[Any, ...]
+    geometry: Callable[[int, int], Geometry]
+
+    @cached_property
+    def ptx(self) -> str:
+        """The PTX of the kernel for compute capability 7.5, which all later devices run. The entry has its name."""
+        notify_compile()
+        signature = types.void(*self.parameters, types.uint64, types.uint64)
+        text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
+        mangled = re.search(r"\.entry\s+(\w+)", text)
+        assert mangled is not None
+        return str(text).replace(mangled[1], self.name)
+
+    def linked(self, architecture: str) -> tuple[bytes, str]:
+        """Return the kernel as a cubin (an ELF file) for an architecture such as "sm_90", and the assembler's log."""
+        from cuda.core import Linker, LinkerOptions, ObjectCode
+
+        options = LinkerOptions(arch=architecture, ptxas_options=["-v"])
+        linker = Linker(ObjectCode.from_ptx(self.ptx.encode()), options=options)
+        return bytes(linker.link("cubin").code), linker.get_info_log()
+
+    def packed(self, *arguments: Any) -> tuple[Any, ...]:
+        """Return arguments with scalars converted to the kernel's types; arrays are returned unchanged."""
+        kinds = (*self.parameters, types.uint64, types.uint64)
+        return tuple(
+            value if isinstance(kind, types.CPointer) else np.dtype(kind.name).type(value)
+            for kind, value in zip(kinds, arguments, strict=True)
+        )
+
+
+def launch(kernel: Kernel, *arguments: Any) -> None:
+    """Launch a kernel on CuPy's current device and stream, with CuPy arrays for pointers. Does not wait for it."""
+    import cupy
+
+    grid, block, shared_bytes = kernel.geometry(*arguments[-2:])
+    _loaded(kernel, cupy.cuda.runtime.getDevice())(grid, block, kernel.packed(*arguments), shared_mem=shared_bytes)
+
+
+@cache
+def _loaded(kernel: Kernel, device: int) -> Any:
+    """Return CuPy's function for a kernel, loaded on a device."""
+    import cupy
+
+    module = cupy.cuda.function.Module()
+    module.load(kernel.linked(f"sm_{cupy.cuda.Device(device).compute_capability}")[0])
+    return module.get_function(kernel.name)
+
+
+def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
+    """Return a kernel after compiling it; raises `FormulaError` if that fails, or if a float32 kernel uses float64.
+
+    If compiling fails, the formulas, given with their numbers of arguments, are diagnosed.
+    """
+    try:
+        widened = ".f64" in kernel.ptx and dtype == "float32"
+    except Exception as error:  # Numba raises errors of many types
+        for formula, arity in formulas.items():
+            diagnose_formula(formula, arity, dtype)
+        raise FormulaError(f"{kernel.name} cannot be compiled for CUDA: {str(error).splitlines()[0]}") from error
+    if widened:
+        raise FormulaError(f"{kernel.name} must compute in float32, got float64")
+    return kernel
+
+
+def real_type(dtype: str) -> Any:
+    """Return Numba's type for a dtype."""
+    return getattr(types, dtype)
+
+
+def pointers(dtype: str, count: int) -> tuple[Any, ...]:
+    """Return the types of pointers to numbers of a dtype."""
+    return (types.CPointer(real_type(dtype)),) * count
+
+
+# ---- Formulas on CUDA
+
+
+def inlined(function: Formula) -> Formula:
+    """Make a device function that is always inlined. For a call, Numba would link device code, which needs a driver."""
+    return cuda.jit(device=True, inline="always")(function)  # type: ignore[no-any-return]
+
+
+@inlined
+def _where(condition: Any, p: Any, q: Any) -> Any:
+    return p if condition else q
+
+
+@inlined
+def _maximum(x: Any, floor: Any) -> Any:
+    return floor if x < floor else x
+
+
+CUDA_WORDS: dict[Formula, Formula] = {
+    words.exp: math.exp,
+    words.expm1: math.expm1,
+    words.log: math.log,
+    words.log1p: math.log1p,
+    words.sqrt: math.sqrt,
+    words.tanh: math.tanh,
+    words.where: _where,
+    words.maximum: _maximum,
+}
+"""The functions on CUDA for those of `words`. Numba compiles calls of `math` to calls of libdevice."""
+
+
+def lowered(formula: Formula, dtype: str) -> Formula:
+    """Return a formula as a device function for a dtype."""
+    return inlined(lower(formula, inlined, CUDA_WORDS, np.dtype(dtype).type))
