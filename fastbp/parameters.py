@@ -130,6 +130,9 @@ class ParameterList:
         return self._arrays
 
 
+Listed = ParameterList  # the name in pickles of networks that were written by fastbp 0.1
+
+
 def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan) -> Parameters:
     """Return checked lists in the form that the equations take, sharing memory; without biases, bˡ has no rows."""
     columns = plan.backend.columns
