@@ -11,7 +11,7 @@ from fastbp import datasets, schedules
 from fastbp.activations import ACTIVATIONS
 from fastbp.cli import options as shared
 from fastbp.costs import COSTS
-from fastbp.errors import InputError, choose
+from fastbp.errors import InputError, choose, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, print_line, warn
 from fastbp.network import Network
@@ -72,6 +72,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train, save, test and plot, in this order: the network is saved before anything that may fail."""
     start = time.perf_counter()
+    whole_number("--seed", seed, least=0)
     if save is not None:
         check_target(save)
     if plot is not None:

@@ -93,7 +93,7 @@ def test_the_seed_determines_the_result():
             "backend 'cupy' cannot be used: ",
         ),
         (["train", "--dtype", "half"], "dtype must be float32 or float64, got 'float16'"),
-        (["train", "--seed", "-1"], "rng must be an integer >= 0 or a numpy.random.Generator, got -1"),
+        (["train", "--seed", "-1"], "--seed must be an integer >= 0, got -1"),
         (["train", "--plot", "curves.gif"], "must end with .png or .svg, got 'curves.gif'"),
         (["train", "--plot", "/nowhere/at/all/curves.png"], "is not a writable folder"),
         (["train", "--activations", "identity", "--cost", "quadratic", "--eta", "1e9"], "the cost is no longer finite"),
