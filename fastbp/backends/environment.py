@@ -18,7 +18,7 @@ def information() -> dict[str, str]:
     >>> information()["fastbp"] == __version__
     True
     """
-    from fastbp.backends.numpy import worker
+    from fastbp.backends.numpy import worker_thread
     from fastbp_kernels.cpu.jit_cache import cache_folder
 
     backends.get("numpy")  # applies the environment variables, or raises `InputError`
@@ -29,7 +29,7 @@ def information() -> dict[str, str]:
         **{name: version(name.lower()) for name in ("NumPy", "Numba", "SciPy")},
         "BLAS": called_blas(),
         "threads": f"{os.cpu_count()} processors; {_threads()}",
-        "worker thread": worker.describe(),
+        "worker thread": worker_thread.describe(),
         "compiled code": cache_folder() or _NOT_CACHED,
         **{f"backend {name}": reason or "available" for name, reason in reasons.items()},
     }
@@ -44,10 +44,10 @@ def _threads() -> str:
 
 def called_blas() -> str:
     """Return which BLAS compiled code calls, its file, and whether its number of threads can be set."""
-    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu import blas_library
     from fastbp_kernels.cpu.blas_library import library
 
-    choice = blas.chosen()
+    choice = blas_library.chosen()
     found = library(choice)
-    source = "from SciPy" if choice == "scipy" else f"chosen with {blas.VARIABLE}"
+    source = "from SciPy" if choice == "scipy" else f"chosen with {blas_library.VARIABLE}"
     return f"{found.describe()}; {source}{', ' if found.path else ''}{found.path}"

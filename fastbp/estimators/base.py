@@ -16,7 +16,7 @@ from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError
 from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import TrainingLoop
-from fastbp.estimators.hyperparameters import (
+from fastbp.estimators.parameter_checks import (
     ACTIVATIONS,
     HiddenActivation,
     LearningRate,

@@ -15,7 +15,7 @@ from fastbp.backends import BackendLike
 from fastbp.errors import InputError, brief
 from fastbp.estimators.base import BaseMLP, check_sample_weight
 from fastbp.estimators.epochs import Dataset
-from fastbp.estimators.hyperparameters import HiddenActivation, LearningRate, Solver
+from fastbp.estimators.parameter_checks import HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
 _COSTS = {"logistic": "cross-entropy", "softmax": "log-likelihood"}

@@ -10,7 +10,7 @@ import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastbp.backends import forks
-from fastbp.backends.numpy import threads, worker
+from fastbp.backends.numpy import threads, worker_thread
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -67,7 +67,7 @@ def exit_code_of_child(work):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_waits_for_other_threads_and_leaves_the_locks_free_in_parent_and_child(monkeypatch):
     held, release, acquire = threading.Event(), threading.Event(), forks._acquire
-    locks = [worker._worker.lock, threads.limits.lock, global_compiler_lock._lock]
+    locks = [worker_thread._worker.lock, threads.limits.lock, global_compiler_lock._lock]
 
     def hold():
         with locks[2]:

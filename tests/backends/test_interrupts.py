@@ -17,7 +17,7 @@ import fastbp
 from fastbp.backends import interrupts
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.backends.numpy import compiled as numpy_backend
-from fastbp.backends.numpy import worker
+from fastbp.backends.numpy import worker_thread
 from fastbp.backends.numpy.threads import use_threads
 from fastbp.operations import Examples
 from fastbp.optimizers import SGD
@@ -111,7 +111,7 @@ def test_an_interrupt_leaves_use_threads_consistent():
 
 def test_an_interrupt_leaves_the_worker_context_consistent(net):
     def work():
-        with uninterrupted(), worker.worker_context(net._plan, "float32", 10, 640):
+        with uninterrupted(), worker_thread.worker_context(net._plan, "float32", 10, 640):
             pass
 
     assert press_everywhere(work) > 20

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import fastbp
 from fastbp import cli
-from fastbp.backends.numpy import threads, worker
+from fastbp.backends.numpy import threads, worker_thread
 
 TRAIN = """
 import hashlib
@@ -60,11 +60,11 @@ def test_overlapping_limits_restore_the_original_number():
 def test_a_block_entered_during_a_training_and_left_after_it(monkeypatch):
     counts = [2]
     library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
-    monkeypatch.setattr(worker, "_blas", lambda: library)
-    monkeypatch.setattr(worker, "_MIN_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(worker_thread, "_blas", lambda: library)
+    monkeypatch.setattr(worker_thread, "_MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
     block = fastbp.use_threads(1)
-    with worker.worker_context(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
+    with worker_thread.worker_context(fastbp.Network([784, 100, 10])._plan, "float32", 32, 640):
         block.__enter__()
     assert counts[-1] == 1
     block.__exit__(None, None, None)

@@ -12,7 +12,7 @@ from numba import njit
 
 import fastbp
 from fastbp import cli
-from fastbp.backends.numpy import threads, worker
+from fastbp.backends.numpy import threads, worker_thread
 from fastbp.backends.numpy.threads import ThreadPool
 from fastbp_kernels.cpu import work_sharing
 from fastbp_kernels.cpu.vector_math import MATH
@@ -48,7 +48,7 @@ def slot():
 
 
 @pytest.fixture
-def worker_thread(slot):
+def running_worker(slot):
     """A worker that runs until the test ends."""
     worker_loop.compile("void()")
     thread = threading.Thread(target=worker_loop, daemon=True)
@@ -60,7 +60,7 @@ def worker_thread(slot):
 
 @given(n=st.integers(0, 600), times=st.integers(1, 200), large_enough=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_each_element_once(worker_thread, n, times, large_enough):
+def test_each_element_once(running_worker, n, times, large_enough):
     counts = np.zeros(n)
     add_one(counts, times, large_enough)
     assert (counts == times).all()
@@ -70,8 +70,8 @@ def test_the_worker_claims_a_task(slot):
     """Not necessarily the first one: the system may schedule the worker late."""
     counts, seen, times = np.zeros(4_000_000), set(), 0
     worker_loop.compile("void()")
-    worker_thread = threading.Thread(target=worker_loop, daemon=True)
-    worker_thread.start()
+    thread = threading.Thread(target=worker_loop, daemon=True)
+    thread.start()
     while work_sharing.CLAIMED not in seen and times < 1000:
         kernel = threading.Thread(target=add_one, args=(counts, 1, True))
         kernel.start()
@@ -79,7 +79,7 @@ def test_the_worker_claims_a_task(slot):
             seen.add(int(slot[work_sharing.STATE]))
         times += 1
     slot[work_sharing.WORKER_PRESENT] = 0
-    worker_thread.join(10)
+    thread.join(10)
     assert work_sharing.CLAIMED in seen
     assert (counts == times).all()
 
@@ -107,7 +107,7 @@ def trained(dtype, m, optimizer, backend="numpy"):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_same_bits_whichever_thread_runs_a_half(two_threads, monkeypatch, dtype, m, optimizer):
     shared = trained(dtype, m, optimizer)
-    monkeypatch.setattr(worker._worker, "set_posting", lambda posting: None)
+    monkeypatch.setattr(worker_thread._worker, "set_posting", lambda posting: None)
     work_sharing.slot[work_sharing.POSTING] = 0
     alone = trained(dtype, m, optimizer)
     plain = trained(dtype, m, optimizer, "numpy-plain")
@@ -154,8 +154,8 @@ TRAIN = """
 import hashlib, os, threading
 import numpy as np
 import fastbp
-from fastbp.backends.numpy import worker
-worker._MIN_MULTIPLICATIONS = 0
+from fastbp.backends.numpy import worker_thread
+worker_thread._MIN_MULTIPLICATIONS = 0
 
 def trained():
     rng = np.random.default_rng(1)
@@ -179,7 +179,7 @@ before = trained()
 read, write = os.pipe()
 trainings = threading.Thread(target=lambda: [trained() for _ in range(3)])
 trainings.start()
-while not worker._worker._users:
+while not worker_thread._worker._users:
     pass
 if os.fork() == 0:
     os.write(write, trained().encode())
@@ -196,7 +196,7 @@ print(os.read(read, 100).decode() == before == trained())
 def test_tasks_are_posted_if_that_is_faster(two_threads, shared, alone, posting):
     """The slower way is tried again at times; times of too few or too short mini-batches are ignored."""
     turns = []
-    with worker.worker_context(plan(784, 100, 10), "float32", 32, 640) as context:
+    with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 640) as context:
         for _ in range(100):
             posted = bool(work_sharing.slot[work_sharing.POSTING])
             turns.append(posted)
@@ -208,7 +208,7 @@ def test_tasks_are_posted_if_that_is_faster(two_threads, shared, alone, posting)
 
 
 def test_tasks_of_large_products_are_always_posted(two_threads):
-    with worker.worker_context(plan(784, 800, 10), "float32", 100, 640) as context:
+    with worker_thread.worker_context(plan(784, 800, 10), "float32", 100, 640) as context:
         for _ in range(100):
             assert work_sharing.slot[work_sharing.POSTING]
             context.record_time(1000, 1.0)
@@ -229,10 +229,10 @@ from fastbp_kernels.cpu import work_sharing
 platform.machine = machine
 from fastbp_kernels.cpu import loops as cpu
 code = cpu.matmul("float32")._library.get_llvm_str()
-worker._MIN_MULTIPLICATIONS = 0
+worker_thread._MIN_MULTIPLICATIONS = 0
 print(work_sharing.AVAILABLE, "fastbp_task" in code, "fastbp_slot" in code, "sched_yield" in code, len(trained()))
 print([t.name for t in threading.enumerate()])
-print(worker.describe())
+print(worker_thread.describe())
 """
     done = run_python(TRAIN + script, FASTBP_THREADS="2", NUMBA_CACHE_DIR=str(tmp_path))
     expected = "False True False False 64\n['MainThread']\nnot available on this platform\n"
@@ -240,17 +240,17 @@ print(worker.describe())
 
 
 def test_little_work_does_not_wake_the_worker():
-    with worker.worker_context(plan(64, 30, 10), "float32", 10, 100):
+    with worker_thread.worker_context(plan(64, 30, 10), "float32", 10, 100):
         assert work_sharing.slot[work_sharing.WORKER_PRESENT] == 0
 
 
 def test_large_products_are_left_to_blas_if_it_has_more_than_two_threads(monkeypatch):
     threads = [8]
-    monkeypatch.setattr(worker, "_blas", lambda: ThreadPool("blas", lambda: threads[-1], threads.append))
-    with worker.worker_context(plan(784, 100, 10), "float32", 32, 50_000):
+    monkeypatch.setattr(worker_thread, "_blas", lambda: ThreadPool("blas", lambda: threads[-1], threads.append))
+    with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 50_000):
         assert threads == [8, 1]
     assert threads == [8, 1, 8]
-    with worker.worker_context(plan(784, 1024, 10), "float32", 256, 50_000):
+    with worker_thread.worker_context(plan(784, 1024, 10), "float32", 256, 50_000):
         assert threads == [8, 1, 8]
 
 
@@ -260,11 +260,11 @@ def test_large_products_are_left_to_blas_if_it_has_more_than_two_threads(monkeyp
 def test_the_switch_turns_the_worker_off(two_threads, monkeypatch):
     before = threads.in_use()
     monkeypatch.setenv("FASTBP_WORKER", "0")
-    with worker.worker_context(plan(784, 100, 10), "float32", 32, 640):
+    with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 640):
         assert work_sharing.slot[work_sharing.WORKER_PRESENT] == 0
         assert threads.in_use() == before
     monkeypatch.setenv("FASTBP_WORKER", "1")
-    with worker.worker_context(plan(784, 100, 10), "float32", 32, 640):
+    with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 640):
         assert work_sharing.slot[work_sharing.WORKER_PRESENT] == 1
 
 
@@ -300,5 +300,5 @@ def test_info_shows_the_switch(monkeypatch, value, said):
 
 
 def test_info_says_if_the_blas_has_no_threads_to_share(monkeypatch):
-    monkeypatch.setattr(worker, "_blas", lambda: None)
-    assert worker.describe() == "not available with this BLAS"
+    monkeypatch.setattr(worker_thread, "_blas", lambda: None)
+    assert worker_thread.describe() == "not available with this BLAS"

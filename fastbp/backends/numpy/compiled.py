@@ -18,7 +18,7 @@ from fastbp.activations import identity
 from fastbp.backends import forks  # noqa: F401 (makes forks wait for the imports and compilations here)
 from fastbp.backends import fused_kernels as fused
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.backends.numpy import worker
+from fastbp.backends.numpy import worker_thread
 from fastbp.backends.numpy.threads import limit_from_environment
 from fastbp.errors import InputError
 from fastbp.operations import Backend, Formulas, LayerOperations, Operations, Plan, WorkerContext
@@ -38,7 +38,7 @@ class CompiledNumPy(Backend):
         if os.environ.get("FASTBP_BLAS"):
             _check_blas()
         limit_from_environment()  # after MKL has been loaded; otherwise the limit would not apply to it
-        worker.turned_on()  # raises InputError for an invalid FASTBP_WORKER
+        worker_thread.turned_on()  # raises InputError for an invalid FASTBP_WORKER
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return compiled kernels; raises `InputError` that names a formula which Numba cannot compile."""
@@ -79,7 +79,7 @@ class CompiledNumPy(Backend):
 
     def worker_context(self, plan: Plan, source: str, m: int, n: int) -> WorkerContext:
         """Return a context in which a second thread computes half of each kernel, if the work is large enough."""
-        return worker.worker_context(plan, source, m, n)
+        return worker_thread.worker_context(plan, source, m, n)
 
     def columns(self, rows: Array) -> Array:
         """Return the rows unchanged."""
@@ -104,11 +104,11 @@ class CompiledNumPy(Backend):
 
 
 def _check_blas() -> None:
-    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu import blas_library
 
     try:
-        blas.chosen()
-    except blas.NoBLASError as error:
+        blas_library.chosen()
+    except blas_library.NoBLASError as error:
         raise InputError(str(error)) from error
 
 

@@ -1,7 +1,7 @@
 """Limit the number of threads: with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block.
 
 The limit is set on BLAS. If BLAS may use two or more threads, training can use a worker thread
-(`fastbp.backends.numpy.worker`) and set BLAS to one thread meanwhile. The same number of threads gives the same
+(`fastbp.backends.numpy.worker_thread`) and set BLAS to one thread meanwhile. The same number of threads gives the same
 results, bit for bit, as long as one training runs at a time; during a training, work on another thread may find BLAS
 limited to one thread.
 """

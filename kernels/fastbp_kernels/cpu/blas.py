@@ -6,43 +6,20 @@ Compiled code names either function by its symbol, not by its address, and so ca
 libraries are different functions with different names, by which Numba's cache tells their kernels apart.
 """
 
-import contextlib
-import os
 from collections.abc import Callable
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numba import types
 
-from fastbp_kernels.cpu.blas_library import library, mkl_files
+from fastbp_kernels.cpu.blas_library import chosen, library
 from fastbp_kernels.cpu.vector_math import jitable
-from fastbp_kernels.numba_private import address_of_entry, address_of_number, load_library, xxgemm
+from fastbp_kernels.numba_private import address_of_entry, address_of_number, xxgemm
 
 AS_IT_IS, TRANSPOSED = np.int32(ord("N")), np.int32(ord("T"))
-CHOICES = ("scipy", "mkl")
-VARIABLE = "FASTBP_BLAS"
 _FLOAT32, _FLOAT64 = np.int32(ord("s")), np.int32(ord("d"))
 _COLUMN_MAJOR = np.int32(102)  # CBLAS's constant for Fortran order
-
-
-class NoBLASError(ValueError):
-    """The environment asks for a BLAS that is unknown or not installed; the message is one line."""
-
-
-def chosen() -> str:
-    """Return the BLAS that the environment asks for, one of `CHOICES`; raise `NoBLASError` if it cannot be used.
-
-    >>> chosen() in CHOICES
-    True
-    """
-    name = os.environ.get(VARIABLE) or "scipy"
-    if name not in CHOICES:
-        raise NoBLASError(f"{VARIABLE} must be {' or '.join(CHOICES)}, got {name!r}")
-    if name == "mkl":
-        _load_mkl()
-    return name
 
 
 def product(dtype: str) -> Callable[..., None]:
@@ -91,18 +68,6 @@ def multiplies_few_columns() -> bool:
 
 
 @cache
-def _load_mkl() -> None:
-    """Load MKL, from pip's package, conda's, or the system's libraries, so that compiled code finds its symbols."""
-    try:
-        installed = [str(file.locate()) for file in metadata.files("mkl") or []]
-    except metadata.PackageNotFoundError:
-        installed = []
-    for path in mkl_files(installed):
-        with contextlib.suppress(RuntimeError):
-            return load_library(path)  # type: ignore[no-any-return]
-    raise NoBLASError(f"{VARIABLE} is 'mkl', which is not installed: pip install 'fastbp[mkl]'")
-
-
 @jitable
 def _scipy_float32(
     op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,

@@ -1,4 +1,4 @@
-"""Find the BLAS library that compiled code calls, and whether its number of threads can be set.
+"""Choose the BLAS library that compiled code calls, find its file, and whether its number of threads can be set.
 
 Numba calls the BLAS that SciPy is linked to, which depends on the distribution of SciPy: its wheels contain OpenBLAS,
 those for recent macOS use Accelerate, and conda's packages reach OpenBLAS, MKL or BLIS through `libblas.so.3`. The
@@ -6,14 +6,38 @@ dynamic linker (`dladdr`) tells which file contains SciPy's matrix product. Wind
 is guessed.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastbp_kernels.numba_private import load_library
+
+CHOICES = ("scipy", "mkl")
+VARIABLE = "FASTBP_BLAS"
 _PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")  # in SciPy's wheels, Fortran and Accelerate
+
+
+class NoBLASError(ValueError):
+    """The environment asks for a BLAS that is unknown or not installed; the message is one line."""
+
+
+def chosen() -> str:
+    """Return the BLAS that the environment asks for, one of `CHOICES`; raise `NoBLASError` if it cannot be used.
+
+    >>> chosen() in CHOICES
+    True
+    """
+    name = os.environ.get(VARIABLE) or "scipy"
+    if name not in CHOICES:
+        raise NoBLASError(f"{VARIABLE} must be {' or '.join(CHOICES)}, got {name!r}")
+    if name == "mkl":
+        _load_mkl()
+    return name
 
 
 class Library(NamedTuple):
@@ -106,3 +130,15 @@ def mkl_files(installed: list[str]) -> list[str]:
     for folder in ("lib", "Library/bin"):  # of conda, on Unix and on Windows
         found += sorted(map(str, Path(sys.prefix, folder).glob("*mkl_rt*")), reverse=True)
     return [*found, "libmkl_rt.so.2", "libmkl_rt.so", "libmkl_rt.2.dylib", "mkl_rt.2.dll"]
+
+
+def _load_mkl() -> None:
+    """Load MKL, from pip's package, conda's, or the system's libraries, so that compiled code finds its symbols."""
+    try:
+        installed = [str(file.locate()) for file in metadata.files("mkl") or []]
+    except metadata.PackageNotFoundError:
+        installed = []
+    for path in mkl_files(installed):
+        with contextlib.suppress(RuntimeError):
+            return load_library(path)  # type: ignore[no-any-return]
+    raise NoBLASError(f"{VARIABLE} is 'mkl', which is not installed: pip install 'fastbp[mkl]'")

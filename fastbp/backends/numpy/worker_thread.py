@@ -198,10 +198,10 @@ class _Worker:
 @cache
 def _blas() -> ThreadPool | None:
     """Return the BLAS that compiled code calls, if its number of threads is the same for all threads that call it."""
-    from fastbp_kernels.cpu import blas
+    from fastbp_kernels.cpu import blas_library
     from fastbp_kernels.cpu.blas_library import library
 
-    called = library(blas.chosen()).controller
+    called = library(blas_library.chosen()).controller
     layer = getattr(called, "threading_layer", "")  # with OpenMP, each thread has its own number
     return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
 
