@@ -66,9 +66,9 @@ def small_disk(tmp_path):
 @pytest.fixture
 def two_threads(monkeypatch):
     """Give BLAS two threads, so that training uses fastbp's worker thread, for work of any size."""
-    from fastbp.backends.numpy import threads, worker
+    from fastbp.backends.numpy import threads, worker_thread
 
-    monkeypatch.setattr(worker, "_MIN_MULTIPLICATIONS", 0)
-    worker._times_of.cache_clear()
+    monkeypatch.setattr(worker_thread, "_MIN_MULTIPLICATIONS", 0)
+    worker_thread._times_of.cache_clear()
     with threads.use_threads(2):
         yield

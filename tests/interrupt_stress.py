@@ -19,13 +19,13 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 import fastbp
-from fastbp.backends.numpy import threads, worker
+from fastbp.backends.numpy import threads, worker_thread
 from fastbp_kernels.cpu import work_sharing
 
 
 def state_of_process():
     """Return the state that an interrupted training must not change."""
-    thread, free = worker._worker, []
+    thread, free = worker_thread._worker, []
 
     def acquire():
         for lock in (thread.lock, threads.limits.lock, global_compiler_lock._lock):
@@ -36,7 +36,7 @@ def state_of_process():
     other = threading.Thread(target=acquire)
     other.start()
     other.join()
-    blas = worker._blas()
+    blas = worker_thread._blas()
     counts = None if blas is None else blas.threads()
     limits = len(threads.limits._blocks), len(threads.limits._trainings), dict(threads.limits._before)
     slot = work_sharing.slot[work_sharing.WORKER_PRESENT], work_sharing.slot[work_sharing.STATE]
@@ -140,6 +140,6 @@ def _interrupted(times, draw, presser, path):
 
 
 if __name__ == "__main__":
-    worker._MIN_MULTIPLICATIONS = 0
+    worker_thread._MIN_MULTIPLICATIONS = 0
     with threads.use_threads(2):
         print(dict(interrupted(int(sys.argv[1]))))

@@ -58,7 +58,7 @@ def test_whole_numbers_stay_as_they_are():
 
 @pytest.mark.parametrize("function", [max, np.exp, int])
 def test_what_is_no_plain_function_is_refused(function):
-    with pytest.raises(FormulaError, match="must be plain Python functions, got .*"):
+    with pytest.raises(FormulaError, match=r"must be plain Python functions, got .*"):
         lower(function, **target())
 
 
