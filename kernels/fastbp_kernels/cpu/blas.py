@@ -67,7 +67,6 @@ def multiplies_few_columns() -> bool:
     return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 
-@cache
 @jitable
 def _scipy_float32(
     op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,

@@ -132,6 +132,7 @@ def mkl_files(installed: list[str]) -> list[str]:
     return [*found, "libmkl_rt.so.2", "libmkl_rt.so", "libmkl_rt.2.dylib", "mkl_rt.2.dll"]
 
 
+@cache
 def _load_mkl() -> None:
     """Load MKL, from pip's package, conda's, or the system's libraries, so that compiled code finds its symbols."""
     try:
