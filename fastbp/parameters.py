@@ -23,7 +23,7 @@ Array = Any
 Shapes = list[tuple[int, int]]
 DTYPES = ("float32", "float64")
 
-Init = Literal["scaled", "large"]
+InitName = Literal["scaled", "large"]
 INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
 """The standard deviation of the initial weights of a neuron, given its number of inputs.
 
@@ -220,8 +220,8 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
             raise InputError(f"activations must be a name, an Activation, or a list of them, got {given}") from None
     if len(choices) != layers:
         raise InputError(
-            f"activations must be a list of {layers}, one for each layer with weights, or a single one for all layers, "
-            f"got a list of {len(choices)}"
+            "activations must be one activation for all layers or, with one for each layer with weights, a list of "
+            f"{layers}, got a list of {len(choices)}"
         )
     activations = tuple(activation_of(name) for name in choices)
     if softmax in activations[:-1]:

@@ -15,7 +15,7 @@ from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritte
 # Help texts are arguments, not docstrings, which `python -OO` removes.
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Backpropagation for fully connected networks, written once like the equations and run fast.",
+    help="Train fully connected networks fast, with code that reads like the equations of backpropagation.",
 )
 @click.version_option(__version__, prog_name="fastbp")
 def fastbp() -> None:

@@ -14,7 +14,7 @@ from fastbp.network import load
 
 @click.command(
     help="Test a saved network: accuracy, cost and confusion matrix.\n\n"
-    "digits, mnist and folders: the test examples are used. A file: all of its examples."
+    "With --data digits, mnist or a folder, only the test examples are used; with a file, all of its examples."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
@@ -26,6 +26,7 @@ def evaluate(model: Path, data: str, label: str | None, backend: Any) -> None:
     net = load(model, backend=backend)
     is_file = Path(data).is_file()
     x, labels = datasets.read_examples(data, label) if is_file else datasets.load(data, label)[2]
+    options.check_inputs(net, x, data)
     print_line(f"{net!r}\n{len(labels):,} examples of {data}")
     print_line(f"accuracy {net.accuracy(x, labels):.2%}, cost {net.cost(x, labels):.4f}")
     print_line(_confusion_matrix(labels, net.predict(x), net.sizes[-1]))

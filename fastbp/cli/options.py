@@ -9,6 +9,7 @@ import numpy as np
 from fastbp.backends import NAMES
 from fastbp.backends.numpy import threads
 from fastbp.errors import InputError, brief, whole_number
+from fastbp.network import Network
 
 DATA = "digits, mnist, an .npz or .csv file, or a folder with MNIST's four files"
 
@@ -52,6 +53,12 @@ def input_scale(x: Any) -> float:
     """Return the factor that scales the largest input to 1, as 1/255 for bytes; 1 if all inputs are within [−1, 1]."""
     largest = max(float(x.max()), -float(x.min()))  # without a copy of mapped data
     return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
+
+
+def check_inputs(net: Network, x: Any, data: Any) -> None:
+    """Raise `InputError` unless the examples of some data have as many inputs as the network."""
+    if x.shape[0] != net.sizes[0]:
+        raise InputError(f"the network has {net.sizes[0]} inputs, but the examples of {data} have {x.shape[0]}")
 
 
 def _limit_threads(count: int | None) -> None:

@@ -22,7 +22,7 @@ from fastbp.network import load
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--label", default=None, help="Column of a .csv file that is not an input.")
+@click.option("--label", default=None, help="Label column of a .csv file, which is left out of the inputs.")
 @click.option("--output", type=click.Path(path_type=Path), help="Output file.  [default: standard output]")
 @options.backend
 @options.threads_option
@@ -30,6 +30,7 @@ def predict(model: Path, file: Path, label: str | None, output: Path | None, bac
     """Print one line per example."""
     net = load(model, backend=backend)
     x = datasets.read_inputs(file, label)
+    options.check_inputs(net, x, file)
     outputs = np.asarray(net.to("numpy").feedforward(x))
     header = [f"output_{j}" for j in range(len(outputs))]
     rows = [[f"{value:.9g}" for value in column] for column in outputs.T]

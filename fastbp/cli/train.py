@@ -36,7 +36,7 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--sizes", help="Neurons of each layer, input first, like 64-30-10.  [default: INPUTS-30-CLASSES]")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Number of epochs.")
 @click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Mini-batch size.")
-@click.option("--eta", type=float, help="Learning rate.  [default: 3, or 3 (1 - momentum); 0.001 for adam]")
+@click.option("--eta", type=float, help="Learning rate.  [default: 3 (1 - momentum); for adam 0.001]")
 @click.option(
     "--schedule", default="constant", show_default=True, help=f"Learning-rate schedule: {', '.join(SCHEDULES)}."
 )
@@ -62,7 +62,9 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     "--checkpoint", type=click.Path(path_type=Path), help="Checkpoint file, written after each epoch and on Ctrl-C."
 )
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint if it exists.")
-@click.option("--resume-anyway", is_flag=True, help="Continue from it even if data, seed or settings differ.")
+@click.option(
+    "--resume-anyway", is_flag=True, help="Continue from the checkpoint even if data, seed or settings differ."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this file (safetensors).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves to this file (.png or .svg).")

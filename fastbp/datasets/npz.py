@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
 from fastbp.errors import brief, one_line, truncate
-from fastbp.files.bounded_reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
+from fastbp.files.reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
 """Names of inputs and labels, in the order in which they are looked for."""
@@ -49,8 +49,10 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
         for x, y in pairs:
             if {x, y} <= names.keys():
                 return _read(path, archive, names[x]), _read(path, archive, names[y])
-    expected = " or ".join(f"{x} and {y}" for x, y in pairs)
-    raise bad_file(path, f"contains {_listed(names)}", f"inputs and labels named {expected}")
+    expected = ", ".join(f"({x}, {y})" for x, y in pairs)
+    raise bad_file(
+        path, f"contains {_listed(names)}", f"inputs and labels with one of these pairs of names: {expected}"
+    )
 
 
 def npz_inputs(path: Path) -> Array:

@@ -269,7 +269,7 @@ def test_data_that_do_not_fit_the_network_are_refused(saved, tmp_path):
     (tmp_path / "two.csv").write_text("1,2,0\n3,4,1\n")
     done = run("evaluate", str(saved[0]), "--data", str(tmp_path / "two.csv"))
     assert done.returncode == 2
-    assert "x must have 64 rows (one per input), got shape (2, 2)" in done.stderr
+    assert "the network has 64 inputs, but the examples of " in done.stderr
 
 
 @pytest.mark.skipif(MNIST is None, reason="the MNIST files are not in the folder FASTBP_DATA")
