@@ -103,7 +103,7 @@ def test_npz_with_other_names(npz):
     path = npz(x=ROWS, kinds=np.array([7, 8]))
     np.testing.assert_array_equal(read_examples(path, label="kinds")[1], [7, 8])
     refused(
-        r"contains 'x', 'kinds'; expected inputs and labels with one of these pairs of names: \(x, y\), \(x, labels\),",
+        r"contains 'x', 'kinds'; expected inputs and labels with a pair of these names: \(x, y\), \(x, labels\),",
         read_examples,
         path,
     )
