@@ -18,11 +18,19 @@ from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets
 from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
 from fastbp.files import models
-from fastbp.files.bounded_reading import StrPath
+from fastbp.files.reading import StrPath
 from fastbp.gradients import Trace
 from fastbp.operations import Parameters
 from fastbp.optimizers import Optimizer, OptimizerName
-from fastbp.parameters import ParameterList, as_parameters, checked_parameters, draw_parameters, dtype_name, plan_of
+from fastbp.parameters import (
+    InitName,
+    ParameterList,
+    as_parameters,
+    checked_parameters,
+    draw_parameters,
+    dtype_name,
+    plan_of,
+)
 from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.history import Epoch, History
@@ -108,7 +116,7 @@ class Network:
         dtype: DTypeLike = "float32",
         backend: BackendLike | None = None,
         rng: int | np.random.Generator | None = None,
-        init: Literal["scaled", "large"] = "scaled",
+        init: InitName = "scaled",
         input_scale: float = 1.0,
     ) -> None:
         where = backends.get(backend)

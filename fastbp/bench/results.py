@@ -12,8 +12,7 @@ from fastbp.bench.grid import flops_per_example, name_of
 from fastbp.bench.timing import Spread
 from fastbp.errors import InputError, brief
 from fastbp.files.atomic import write_atomically
-from fastbp.files.bounded_reading import StrPath
-from fastbp.files.reading import json_object, open_regular, read_bounded, reading
+from fastbp.files.reading import StrPath, json_object, open_regular, read_bounded, reading
 
 KIND, VERSION = "fastbp-bench", 1
 _MAX_BYTES = 2**22  # about 3,000 measurements; reading takes at most 50 times as much memory, whatever they contain

@@ -23,8 +23,8 @@ from fastbp.bench.report import report
 from fastbp.bench.results import Results, read_results, write_results
 from fastbp.errors import plural
 from fastbp.files.atomic import check_target
-from fastbp.files.bounded_reading import StrPath
 from fastbp.files.outputs import Outputs, warn
+from fastbp.files.reading import StrPath
 from fastbp.parameters import dtype_name
 from fastbp.plots.learning_curves import check_picture
 from fastbp.training.progress import stages

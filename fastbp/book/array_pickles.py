@@ -29,7 +29,7 @@ import numpy.typing as npt
 from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
 from fastbp.errors import brief, truncate
-from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
+from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _EXPECTED = "a gzip-compressed pickle of three pairs of NumPy arrays and of nothing else"

@@ -9,8 +9,7 @@ import numpy.typing as npt
 from fastbp.book.mini_batches import network_plan
 from fastbp.errors import InputError, brief
 from fastbp.files.atomic import write_atomically
-from fastbp.files.bounded_reading import StrPath
-from fastbp.files.reading import field, json_object, open_regular, read_bounded, reading
+from fastbp.files.reading import StrPath, field, json_object, open_regular, read_bounded, reading
 from fastbp.parameters import checked_parameters
 
 Array = npt.NDArray[Any]

@@ -13,7 +13,7 @@ from fastbp import datasets
 from fastbp.book.array_pickles import read_three_pairs
 from fastbp.book.examples import Pair, vectorized_result
 from fastbp.datasets.rows_and_labels import as_labels, as_rows
-from fastbp.files.bounded_reading import StrPath
+from fastbp.files.reading import StrPath
 
 __all__ = ["load_data", "load_data_wrapper", "vectorized_result"]
 Part = tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]

@@ -32,8 +32,7 @@ from fastbp.book.mini_batches import (
     update_parameters,
 )
 from fastbp.errors import InputError, brief, choose, whole_number
-from fastbp.files.bounded_reading import StrPath
-from fastbp.files.reading import reading
+from fastbp.files.reading import StrPath, reading
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]

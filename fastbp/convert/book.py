@@ -8,8 +8,7 @@ from fastbp.book.json_files import read_network, write_network
 from fastbp.convert.weights_and_biases import host_parameters
 from fastbp.costs import cross_entropy, quadratic
 from fastbp.errors import InputError, brief, choose
-from fastbp.files.bounded_reading import StrPath
-from fastbp.files.reading import reading
+from fastbp.files.reading import StrPath, reading
 from fastbp.network import Network
 
 COSTS = {"QuadraticCost": quadratic, "CrossEntropyCost": cross_entropy}

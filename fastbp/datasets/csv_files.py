@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import LARGEST_LABEL
 from fastbp.errors import InputError, brief, one_line, plural, truncate
-from fastbp.files.bounded_reading import bad_file, display_path, translate_errors
+from fastbp.files.reading import bad_file, display_path, translate_errors
 
 Line = tuple[int, str]  # the line's number in the file, and its text
 _EXPECTED = "a table of numbers separated by commas, in UTF-8"

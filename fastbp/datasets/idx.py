@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
 from fastbp.errors import truncate
-from fastbp.files.bounded_reading import DEFLATE_LIMIT, StrPath, bad_file, read_exact, regular_file, translate_errors
+from fastbp.files.reading import DEFLATE_LIMIT, StrPath, bad_file, read_exact, regular_file, translate_errors
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"

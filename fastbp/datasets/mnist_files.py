@@ -10,7 +10,7 @@ from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import Splits
 from fastbp.datasets.tables import read_images, read_labels
 from fastbp.errors import InputError, one_line
-from fastbp.files.bounded_reading import StrPath, bad_file, display_path
+from fastbp.files.reading import StrPath, bad_file, display_path
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

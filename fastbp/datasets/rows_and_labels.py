@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import brief, plural
-from fastbp.files.bounded_reading import StrPath, bad_file
+from fastbp.files.reading import StrPath, bad_file
 
 Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Inputs x with shape (n_0, n), one example per column, of uint8, float32 or float64; and n labels."""

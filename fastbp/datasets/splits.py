@@ -13,7 +13,7 @@ from fastbp.datasets.mnist_files import mnist, split_folder
 from fastbp.datasets.rows_and_labels import Examples, Splits
 from fastbp.datasets.tables import read_examples
 from fastbp.errors import InputError, brief, whole_number
-from fastbp.files.bounded_reading import StrPath, display_path
+from fastbp.files.reading import StrPath, display_path
 
 _NAMES = ("digits", "mnist")
 

@@ -11,7 +11,7 @@ from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
 from fastbp.datasets.rows_and_labels import Examples, as_labels, as_rows
 from fastbp.errors import InputError, brief
-from fastbp.files.bounded_reading import StrPath, bad_file, regular_file, translate_errors
+from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
 _EXPECTED = "an .npz or .csv file"
 

@@ -12,9 +12,8 @@ from typing import BinaryIO
 
 from fastbp.errors import InputError
 from fastbp.files import locks
-from fastbp.files.bounded_reading import StrPath
 from fastbp.files.disk import flush_to_disk, replace_file
-from fastbp.files.reading import path_name
+from fastbp.files.reading import StrPath, path_name
 
 _DRAFT = re.compile(r"\.fastbp-[0-9a-f]{16}\.tmp")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)

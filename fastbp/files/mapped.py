@@ -18,7 +18,7 @@ class MappedFile(NamedTuple):
     map: mmap.mmap
     size: int
     path: str
-    found: os.stat_result | None
+    stat: os.stat_result | None
 
 
 def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
@@ -29,15 +29,15 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
     """
     files = {}
     for array in arrays:
-        path, found = "a mapped file", None
+        path, stat = "a mapped file", None
         while isinstance(array, (np.ndarray, memoryview)):
             if isinstance(array, np.memmap) and array.filename is not None:
                 path = str(array.filename)
                 # A writable map may change the modification time itself, whenever the system writes it back.
-                found = _found(path) if array.mode in ("r", "c") else None
+                stat = _stat(path) if array.mode in ("r", "c") else None
             array = array.base if isinstance(array, np.ndarray) else array.obj
         if isinstance(array, mmap.mmap):
-            files[id(array)] = MappedFile(array, _size(array), path, found)
+            files[id(array)] = MappedFile(array, _size(array), path, stat)
     return list(files.values())
 
 
@@ -49,10 +49,10 @@ def check_unchanged(files: Iterable[MappedFile]) -> None:
     was moved to the path, the old one stays mapped, and there is no error.
     """
     for file in files:
-        size, now = _size(file.map), None if file.found is None else _found(file.path)
+        size, now = _size(file.map), None if file.stat is None else _stat(file.path)
         if size < file.size:
             change = f"was cut short from {file.size:,} to {size:,} bytes"
-        elif now and file.found and os.path.samestat(now, file.found) and now.st_mtime_ns != file.found.st_mtime_ns:
+        elif now and file.stat and os.path.samestat(now, file.stat) and now.st_mtime_ns != file.stat.st_mtime_ns:
             change = "was changed"
         else:
             continue
@@ -68,7 +68,7 @@ def _size(map: mmap.mmap) -> int:
         return len(map)
 
 
-def _found(path: str) -> os.stat_result | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except OSError:

@@ -14,9 +14,8 @@ from fastbp import __version__, backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.costs import COSTS, Cost
 from fastbp.errors import InputError, brief, choose, one_line, truncate, whole_number
-from fastbp.files.bounded_reading import StrPath
 from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tensors
-from fastbp.files.reading import field, reading
+from fastbp.files.reading import StrPath, field, reading
 from fastbp.files.tensors import Tensors, read_tensors, write_tensors
 from fastbp.operations import Backend, Plan
 from fastbp.parameters import as_parameters, check_dtype_name, empty_parameters, plan_of

@@ -1,6 +1,8 @@
-"""Reading files safely: errors that name the file, only regular files, bounded sizes, checked fields of JSON.
+"""Reading files safely: errors in one line that name the file, regular files only, and bounded memory.
 
-Readers of data sets use `fastbp.files.bounded_reading`, whose errors also say what the file should have contained.
+Errors have one of two forms. Readers of data files use `bad_file` and `translate_errors`; their errors also say what
+the file should contain: "digits.csv has no rows; expected a table of numbers". Loaders of models, checkpoints and
+results use `reading`; their errors say why a file cannot be loaded: "cannot load 'net.safetensors': it is a folder".
 """
 
 import json
@@ -8,12 +10,75 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from fastbp.errors import InputError, brief, one_line
-from fastbp.files.bounded_reading import StrPath
 
 T = TypeVar("T")
+StrPath = str | os.PathLike[str]
+DEFLATE_LIMIT = 1032  # bytes out of one compressed byte, at most: zlib's technical notes, "maximum compression factor"
+_CHUNK = 2**18  # bytes read at a time
+
+
+def display_path(path: StrPath) -> str:
+    r"""Return a path as text for a one-line message.
+
+    >>> display_path("digits.csv"), display_path("two\nlines.csv")
+    ('digits.csv', "'two\\nlines.csv'")
+    """
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+def bad_file(path: StrPath, found: str, expected: str) -> InputError:
+    """Return the error for a file: a clause that says what was found, and a noun phrase for what was expected.
+
+    >>> bad_file("digits.csv", "has no rows", "a table of numbers")
+    InputError('digits.csv has no rows; expected a table of numbers')
+    """
+    return InputError(f"{display_path(path)} {found}; expected {expected}")
+
+
+def regular_file(path: StrPath, expected: str) -> Path:
+    """Return the path of a regular file, or raise `InputError`: reading a pipe or a device might never end."""
+    try:
+        path = Path(path)
+        if path.is_file():
+            return path
+        found = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+    except (OSError, ValueError, TypeError) as error:  # no permission; a NUL in the name; not a path
+        found = f"cannot be accessed ({one_line(error)})"
+    raise bad_file(path, found, expected)
+
+
+@contextmanager
+def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Translate exceptions of these kinds, `OSError` and `MemoryError` into an `InputError` about the file."""
+    caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
+    try:
+        yield
+    except InputError:  # a subclass of ValueError, which may be among the kinds
+        raise
+    except caught as error:
+        raise bad_file(path, f"cannot be read ({one_line(error)})", expected) from error
+
+
+def read_exact(path: StrPath, stream: BinaryIO, size: int, expected: str) -> bytearray:
+    """Return the `size` bytes that a header declares, or raise `InputError` unless exactly that many follow.
+
+    The buffer grows with the bytes that are read. A header that declares too much costs no memory, and nothing beyond
+    the declared size is decompressed.
+    """
+    data = bytearray()
+    while len(data) < size:
+        chunk = stream.read(min(_CHUNK, size - len(data)))
+        if not chunk:
+            raise bad_file(path, f"ends after {len(data):,} of the {size:,} bytes that its header declares", expected)
+        data += chunk
+    if stream.read(1):  # reading at the end also makes gzip and zipfile compare checksums
+        raise bad_file(path, f"has more than the {size:,} bytes that its header declares", expected)
+    return data
 
 
 def path_name(path: StrPath) -> str:

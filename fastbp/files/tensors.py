@@ -17,8 +17,7 @@ import numpy.typing as npt
 
 from fastbp.errors import InputError, brief, one_line
 from fastbp.files.atomic import check_target, write_atomically
-from fastbp.files.bounded_reading import StrPath
-from fastbp.files.reading import field, json_object, open_regular, path_name, reading
+from fastbp.files.reading import StrPath, field, json_object, open_regular, path_name, reading
 
 Tensors = dict[str, npt.NDArray[Any]]
 

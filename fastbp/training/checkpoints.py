@@ -17,10 +17,9 @@ import numpy as np
 
 from fastbp import __version__
 from fastbp.errors import InputError, brief, finite_number, whole_number
-from fastbp.files.bounded_reading import StrPath
 from fastbp.files.models import describe, generator_from, generator_state
 from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tensors, unmatched
-from fastbp.files.reading import field, reading
+from fastbp.files.reading import StrPath, field, reading
 from fastbp.files.tensors import Tensors, read_tensors, write_tensors
 from fastbp.operations import OptimizerState, Parameters, Plan
 from fastbp.schedules import Schedule

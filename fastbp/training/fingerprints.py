@@ -64,7 +64,7 @@ def of_schedule(schedule: Schedule, epochs: int) -> str:
     """Return the fingerprint of a schedule: of the η that it returns for each epoch, whatever kind of callable it is.
 
     If there are more than 10,000 epochs, it is called for 10,000 of them, evenly spread. The schedule is copied first,
-    so that one with a state of its own is not changed by the calls.
+    so that the calls do not change one that has a state.
 
     >>> of_schedule(lambda epoch, epochs: 0.5, 3) == of_schedule(lambda epoch, epochs: 1 / 2, 3)
     True

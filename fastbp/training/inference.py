@@ -43,7 +43,7 @@ def _is_zero_copy(x: Array, plan: Plan) -> bool:
 
 
 def batch_size(sizes: Sequence[int], columns: int) -> int:
-    """Return the number of columns in a batch, for a network with these sizes and data with so many columns.
+    """Return the number of columns in a batch, for a network with these sizes and data with `columns` columns.
 
     >>> batch_size([784, 30, 10], 50_000)
     5349

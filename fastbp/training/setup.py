@@ -23,9 +23,9 @@ from fastbp.datasets.inputs import (
 from fastbp.datasets.sample_weights import as_weights
 from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
 from fastbp.files.atomic import check_target
-from fastbp.files.bounded_reading import StrPath
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
+from fastbp.files.reading import StrPath
 from fastbp.operations import Examples, Parameters, Plan
 from fastbp.optimizers import Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state

@@ -1,4 +1,4 @@
-"""What differs between systems when a file is written: macOS's flush, and files that Windows does not replace."""
+"""Differences between systems when a file is written: flushing on macOS, and replacing open files on Windows."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def flush_of_macos(monkeypatch, calls, error=None):
     monkeypatch.setattr(disk, "_WINDOWS", False)
 
 
-def test_on_macos_a_file_is_flushed_through_the_disks_own_memory(monkeypatch, calls, tmp_path):
+def test_on_macos_the_write_cache_of_the_disk_is_flushed(monkeypatch, calls, tmp_path):
     flush_of_macos(monkeypatch, calls)
     with atomic.write_atomically(tmp_path / "file") as file:
         file.write(b"content")
@@ -35,7 +35,7 @@ def test_on_macos_a_file_is_flushed_through_the_disks_own_memory(monkeypatch, ca
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
-def test_where_macos_has_no_such_flush_the_usual_one_is_made(monkeypatch, calls):
+def test_where_macos_cannot_flush_the_write_cache_fsync_is_called(monkeypatch, calls):
     flush_of_macos(monkeypatch, calls, OSError(errno.ENOTSUP, "Operation not supported"))
     disk.flush_to_disk(0)
     assert calls == ["full", "fsync"]
@@ -50,7 +50,7 @@ def test_a_flush_that_fails_is_an_error(monkeypatch, calls):
 
 @pytest.fixture
 def opened_elsewhere(monkeypatch):
-    """Have a file be open in another process for so many tries to replace it."""
+    """Return a function that makes the next `times` attempts to replace a file fail, as if it were open elsewhere."""
     replace, tries = os.replace, []
 
     def refuse(times):
@@ -68,7 +68,7 @@ def opened_elsewhere(monkeypatch):
 
 
 @pytest.mark.parametrize("windows", [True, False])
-def test_windows_tries_again_to_replace_a_file_that_is_open(windows, monkeypatch, opened_elsewhere, tmp_path):
+def test_windows_retries_replacing_an_open_file(windows, monkeypatch, opened_elsewhere, tmp_path):
     monkeypatch.setattr(disk, "_WINDOWS", windows)
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -87,7 +87,7 @@ def test_windows_tries_again_to_replace_a_file_that_is_open(windows, monkeypatch
         assert (len(tries), path.read_bytes()) == (1, b"old")
 
 
-def test_a_file_that_stays_open_is_left_as_it_was(monkeypatch, opened_elsewhere, tmp_path):
+def test_a_file_that_stays_open_is_not_changed(monkeypatch, opened_elsewhere, tmp_path):
     monkeypatch.setattr(disk, "_WINDOWS", True)
     path = tmp_path / "file"
     path.write_bytes(b"old")
