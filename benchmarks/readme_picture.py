@@ -22,6 +22,7 @@ from benchmarks.bounds import ROWS, Row, in_turn, prepare, print_failure
 from benchmarks.mnist import Rows, training_rows
 from fastbp.backends.environment import information
 from fastbp.bench.candidates import cpu_count, cpu_name
+from fastbp.bench.grid import name_of
 from fastbp.bench.timing import Spread, spread
 from fastbp.errors import InputError
 from fastbp.files.atomic import write_atomically
@@ -54,6 +55,15 @@ def measure(row: Row, data: Rows, rounds: int) -> Times:
     return times
 
 
+def title(row: Row) -> str:
+    """Return the title of a panel.
+
+    >>> title(ROWS[0])
+    '784-30-10, mini-batch 10'
+    """
+    return f"{name_of(row.sizes)}, mini-batch {row.m}"
+
+
 def caption(data: Rows, rounds: int) -> str:
     """Return what was measured, the machine, the versions and the date."""
     installed = information()
@@ -81,7 +91,7 @@ def draw(results: dict[str, Times], text: str) -> Any:
         colors = ["#0072B2" if label == "fastbp" else "#BBBBBB" for label in times]
         bars = panel.barh(list(times), seconds, color=colors)
         panel.bar_label(bars, [f"{value:.3f}" if value < 0.1 else f"{value:.2f}" for value in seconds], padding=3)
-        panel.set_title(net, fontsize=11)
+        panel.set_title(net, fontsize=10)
         panel.set_xlim(0, 1.2 * max(seconds))
         panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5]))
         panel.tick_params(left=False, labelsize=10)
@@ -105,7 +115,7 @@ def main() -> int:
     arguments, data = _arguments(), training_rows()
     try:
         path = check_picture(arguments.file)
-        results = {f"{row}": measure(row, data, arguments.rounds) for row in ROWS[:2]}
+        results = {title(row): measure(row, data, arguments.rounds) for row in ROWS[:2]}
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
