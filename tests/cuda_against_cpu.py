@@ -1,4 +1,4 @@
-"""Every CUDA kernel beside the CPU kernel of the same formulas, on the same arguments: the PTX is executed."""
+"""Compare each CUDA kernel with the CPU kernel of the same formulas on the same arguments, by executing the PTX."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,14 +15,23 @@ from fastbp_kernels.words import exp
 from ptx import run
 
 TOLERANCE = {"float32": 2e-6, "float64": 4e-15}
-"""Relative to 1 or to what is larger: some 16 units in the last place, of exp and of what is made of it. On a GPU
-`ex2.approx.ftz.f32` adds 2 (NVIDIA's PTX manual), which the interpreter computes as if exactly rounded; both flush
-denormals to zero, which is within."""
-SHAPES = [(1, 1), (1, 7), (16, 1), (17, 31), (33, 32), (8, 33), (9, 257), (130, 5)]  # (m, n), around blocks and parts
+"""Relative to max(1, |value|): about 16 units in the last place, for exp and functions of it. On a GPU,
+`ex2.approx.ftz.f32` has an error of 2 more (NVIDIA's PTX manual); the interpreter rounds it exactly. Both flush
+denormals to zero, which is within the tolerance."""
+SHAPES = [
+    (1, 1),
+    (1, 7),
+    (16, 1),
+    (17, 31),
+    (33, 32),
+    (8, 33),
+    (9, 257),
+    (130, 5),
+]  # (m, n), around the sizes of blocks and of partial sums
 
 
 class Pair(NamedTuple):
-    """A kernel by the module that makes it and a dtype; its arguments by name; which of them is of shape (m, n)."""
+    """A kernel on both targets: a function of (module, dtype), one that draws arguments, and the (m, n) argument."""
 
     make: Callable[[Any, str], Any]
     arguments: Callable[[np.random.Generator, int, int, str], dict[str, Any]]
@@ -35,7 +44,7 @@ def _call(kernel, arguments):
 
 
 def compare(cuda, pair, dtype, arguments, geometry=None, by=None):
-    """Run both kernels on copies of the arguments, CUDA's interpreted or else `by` a GPU; assert all arrays alike."""
+    """Run both kernels on copies of the arguments, the CUDA kernel interpreted or `by` a GPU; compare all arrays."""
     m, n = arguments[pair.block].shape
     on_cpu, on_gpu = copies(arguments), copies(arguments)
     if "sums" in arguments and pair.block != "sums":
@@ -46,11 +55,11 @@ def compare(cuda, pair, dtype, arguments, geometry=None, by=None):
     (by or execute)(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
     for name, expected in on_cpu.items():
         if isinstance(expected, np.ndarray):
-            _assert_alike(name, on_gpu[name], expected, TOLERANCE[dtype])
+            _assert_close(name, on_gpu[name], expected, TOLERANCE[dtype])
 
 
-def _assert_alike(name, got, expected, bound):
-    if name == "sums":  # of up to 130 terms, of which some cancel
+def _assert_close(name, got, expected, bound):
+    if name == "sums":  # of up to 130 terms, some of which cancel
         got, expected, bound = got.sum(axis=0), expected.sum(axis=0), 20 * bound
     elif name == "total":
         got, expected, bound = got.astype(np.float64).sum(), expected[0], 20 * bound
@@ -58,13 +67,13 @@ def _assert_alike(name, got, expected, bound):
 
 
 def execute(kernel, *arguments, geometry=None):
-    """Interpret a kernel's PTX as CuPy would launch it."""
+    """Interpret the PTX of a kernel, with the launch that CuPy would get."""
     grid, block, shared_bytes = geometry or kernel.geometry(*arguments[-2:])
     return run(kernel.ptx, grid, block, *kernel.packed(*arguments), shared_bytes=shared_bytes)
 
 
 def copies(arguments):
-    """Return copies of arrays, one of each, so that what was one array still is."""
+    """Return arguments with copies of the arrays. Arguments that were the same array still are."""
     memo = {}
     return {
         name: memo.setdefault(id(value), value.copy()) if isinstance(value, np.ndarray) else value
@@ -73,7 +82,7 @@ def copies(arguments):
 
 
 def few_threads(kernel, m, n):
-    """Return a launch of so few threads that each goes on by strides, along x and along y, where it does so."""
+    """Return a launch with so few threads that each takes strides along x and y, if the kernel has strides."""
     usual = kernel.geometry(m, n)
     if kernel.name in ("add_cost", "optimizer_step"):
         return usual
@@ -85,7 +94,7 @@ def few_threads(kernel, m, n):
 
 
 def _drawn(rng, m, n, dtype):
-    """Numbers from every range, some of them special."""
+    """Return random numbers of all magnitudes, some of them special."""
     values = rng.standard_normal((m, n)) * 10.0 ** rng.integers(-3, 2, (m, n))
     special = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-40, 88.0, -104.0, 1e30]
     chosen = rng.random((m, n)) < 0.1
@@ -137,23 +146,23 @@ def _for_gather(rng, m, n, dtype, *, source):
     return {"x": x, "indices": indices, "scale": 0.25, "out": np.zeros((m, n), dtype)}
 
 
-def _for_add_columns(rng, m, n, dtype):
+def _for_add_column_sums(rng, m, n, dtype):
     return {"alpha": -0.3, "sums": _plain(rng, m, n, dtype), "beta": 0.9, "b": _plain(rng, 1, n, dtype)}
 
 
-def _for_move(rng, m, n, dtype, *, constants):
+def _for_optimizer_step(rng, m, n, dtype, *, constants):
     first, w, nabla = (_plain(rng, m, n, dtype) for _ in range(3))
     scalars = {"eta": 0.1, "decay": 0.01} | {f"k_{i + 1}": k for i, k in enumerate(constants)}
     return scalars | {"nabla": nabla, "first": first, "second": np.abs(_plain(rng, m, n, dtype)), "w": w}
 
 
 def swish(z):
-    """Return an activation of a user's own."""
+    """Return z σ(z), a user-defined activation."""
     return z / (1.0 + exp(-z))
 
 
 def _pairs():
-    """Yield every kernel of every formula that fastbp has, by name."""
+    """Yield the kernels of all formulas of fastbp, by name."""
     for g in ACTIVATIONS.values():
         if g == softmax:
             continue
@@ -222,28 +231,28 @@ def _output_pairs():
 def _other_pairs():
     for source in (None, "uint8"):
         yield (
-            f"gather {source or 'alike'}",
+            f"gather {source or 'same dtype'}",
             Pair(
                 lambda k, dtype, s=source: k.gather(s or dtype, dtype),
                 lambda *shape, s=source: _for_gather(*shape, source=s),
                 "out",
             ),
         )
-    yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_columns, "sums")
+    yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_column_sums, "sums")
     for optimizer in (SGD(0.9), SGD(0.9, nesterov=True), Adam()):
         rule = optimizer.rule
         yield (
-            f"move {optimizer}",
+            f"optimizer_step {optimizer}",
             Pair(
                 lambda k, dtype, r=rule: k.optimizer_step(r.formula, dtype, two=r.moments == 2),
-                lambda *shape, o=optimizer: _for_move(*shape, constants=o.constants),
+                lambda *shape, o=optimizer: _for_optimizer_step(*shape, constants=o.constants),
                 "w",
             ),
         )
 
 
 def _of_cuda(kernels, **options):
-    """Return options that the CPU's kernels have no need of."""
+    """Return options that only CUDA kernels have."""
     return {} if kernels is cpu else options
 
 

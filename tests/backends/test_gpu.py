@@ -95,7 +95,7 @@ def assert_kernel_alike(backend, name, dtype, rng):
     compare(cuda, pair, dtype, pair.arguments(rng, 33, 40, dtype), few, by=by)
 
 
-@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather alike"])
+@pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather same dtype"])
 def test_more_examples_than_blocks_along_y(either, name, rng):
     m = 8 * 65_535 + 100 if is_real(either) else 50
     pair = PAIRS[name]

@@ -1,4 +1,4 @@
-"""Which BLAS the products use: SciPy's, or MKL where the environment asks for it and it is installed."""
+"""The BLAS of matrix products: SciPy's, or MKL if the environment asks for it."""
 
 import ctypes
 import sys
@@ -38,21 +38,21 @@ print(*sorted({pool["internal_api"] for pool in threadpool_info()}), file=__impo
 """
 
 
-def test_an_unknown_blas_is_refused_in_one_line(run_python):
+def test_an_unknown_blas_is_an_error_of_one_line(run_python):
     done = run_python("import fastbp; fastbp.Network([2, 2])", FASTBP_BLAS="atlas")
     assert done.stderr.splitlines()[-1].endswith("InputError: FASTBP_BLAS must be scipy or mkl, got 'atlas'")
 
 
 @pytest.mark.skipif(has_mkl, reason="MKL is installed")
-def test_without_mkl_the_command_that_mends_it_is_said(run_python):
+def test_without_mkl_the_error_gives_the_command_that_installs_it(run_python):
     done = run_python("import fastbp; fastbp.Network([2, 2])", FASTBP_BLAS="mkl")
-    said = "FASTBP_BLAS is 'mkl', which is not installed: pip install 'fastbp[mkl]'"
-    assert done.stderr.splitlines()[-1].endswith(said)
+    message = "FASTBP_BLAS is 'mkl', which is not installed: pip install 'fastbp[mkl]'"
+    assert done.stderr.splitlines()[-1].endswith(message)
 
 
 @pytest.mark.skipif(not has_mkl, reason="MKL is not installed: pip install 'fastbp[mkl]'")
-def test_mkl_trains_to_the_same_and_both_are_found_in_one_cache(run_python, tmp_path):
-    """Three processes over one cache of compiled code: what is compiled for one BLAS is not taken for the other."""
+def test_mkl_gives_the_same_results_and_one_cache_serves_both(run_python, tmp_path):
+    """Three processes share a cache: code compiled for one BLAS is not used for the other."""
     cache = str(tmp_path / "cache")
     scipy, mkl, again = (
         run_python(SCRIPT, NUMBA_CACHE_DIR=cache, FASTBP_BLAS=name) for name in ("scipy", "mkl", "mkl")
@@ -68,8 +68,8 @@ def controller(path, api="openblas", **attributes):
     return SimpleNamespace(filepath=str(path), internal_api=api, version="0.3", user_api="blas", **attributes)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="asks the linker, as Windows cannot")
-def test_the_file_of_scipys_product_has_it():
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no dladdr")
+def test_the_file_with_scipys_product_exports_it():
     path = file_of_product(cython_blas.__file__)
     loaded = ctypes.CDLL(path)
     assert any(hasattr(loaded, name) for name in blas_library._PRODUCTS)
@@ -93,15 +93,15 @@ CONDA = Path("/opt/conda/lib")
         ("", [], None, "an unknown BLAS, whose number of threads cannot be set"),
     ],
 )  # fmt: skip
-def test_the_library_is_told_from_others_that_are_loaded(path, loaded, expected, described):
+def test_the_library_is_identified_among_all_that_are_loaded(path, loaded, expected, described):
     controllers = [controller(name, "mkl" if "mkl" in str(name) else "openblas") for name in loaded]
     found = identify(str(path), controllers, folder=Path("/env/scipy"))
     assert found.controller is (None if expected is None else controllers[expected])
     assert found.describe().startswith(described)
 
 
-def test_a_link_to_the_library_is_followed(tmp_path):
-    """As conda's libblas.so.3 leads to the BLAS that was chosen."""
+def test_a_symbolic_link_to_the_library_is_followed(tmp_path):
+    """conda's libblas.so.3 is such a link."""
     real = tmp_path / "libopenblasp-r0.3.30.so"
     real.touch()
     link = tmp_path / "libblas.so.3"
@@ -116,7 +116,7 @@ def test_a_link_to_the_library_is_followed(tmp_path):
 
 
 @pytest.mark.parametrize(("folder", "name"), [("lib", "libmkl_rt.so.2"), ("Library/bin", "mkl_rt.2.dll")])
-def test_condas_mkl_is_looked_for_in_its_environment(folder, name, tmp_path, monkeypatch):
+def test_condas_mkl_is_searched_in_the_environment(folder, name, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / name).touch()
@@ -124,7 +124,7 @@ def test_condas_mkl_is_looked_for_in_its_environment(folder, name, tmp_path, mon
     assert mkl_files(["/env/lib/libmkl_rt.so.2", "/env/lib/libmkl_core.so.2"])[0] == "/env/lib/libmkl_rt.so.2"
 
 
-def test_the_limit_of_the_environment_reaches_a_blas_that_is_loaded_late(monkeypatch):
+def test_the_limit_of_the_environment_is_set_after_the_blas_is_loaded(monkeypatch):
     done = []
     monkeypatch.setenv("FASTBP_BLAS", "mkl")
     monkeypatch.setattr(numpy_backend, "_check_blas", lambda: done.append("loaded"))
@@ -136,7 +136,7 @@ def test_the_limit_of_the_environment_reaches_a_blas_that_is_loaded_late(monkeyp
 ACCELERATE = Library("/System/Library/Frameworks/Accelerate.framework/Versions/A/libBLAS.dylib", None)
 
 
-def test_where_the_number_of_threads_cannot_be_set_a_limit_warns_and_check_says_so(monkeypatch):
+def test_if_the_number_of_threads_cannot_be_set_a_limit_warns_and_check_reports_it(monkeypatch):
     monkeypatch.setattr(blas_library, "library", lambda choice: ACCELERATE)
     advice = "set VECLIB_MAXIMUM_THREADS before Python starts"
     with (
@@ -148,8 +148,8 @@ def test_where_the_number_of_threads_cannot_be_set_a_limit_warns_and_check_says_
     monkeypatch.setattr("fastbp.backends.numpy.threads.limits.keep", lambda limit: None)
     with pytest.warns(UserWarning, match=f"FASTBP_THREADS has no effect on Accelerate, .*; {advice}"):
         fastbp.backends.numpy.threads.limit_from_environment()
-    said = "Accelerate, whose number of threads cannot be set"
-    assert information.called_blas().startswith(said)
+    description = "Accelerate, whose number of threads cannot be set"
+    assert information.called_blas().startswith(description)
     monkeypatch.delenv("FASTBP_THREADS")
     monkeypatch.setattr("fastbp.cli.check.host.checks", lambda backend: [])
-    assert said in CliRunner().invoke(cli.fastbp, ["check", "--backend", "numpy"]).output
+    assert description in CliRunner().invoke(cli.fastbp, ["check", "--backend", "numpy"]).output

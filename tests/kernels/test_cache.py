@@ -1,4 +1,4 @@
-"""The cache of compiled code: found by the next process; damaged, swapped, full or missing, it is only missed."""
+"""The cache of compiled code: the next process finds it, and any damage only makes it compile again."""
 
 import ctypes
 import errno
@@ -11,21 +11,21 @@ from numba import types
 from numba.core import config
 from numba.core.caching import CacheImpl
 
-from fastbp_kernels import compile_events as compiling
-from fastbp_kernels.cpu import jit_cache as caching
+from fastbp_kernels.compile_events import on_compile
+from fastbp_kernels.cpu import jit_cache
 from fastbp_kernels.cpu.jit_cache import CheckedFiles, compiled_kernel
 
 KEY, OTHER_KEY = ("signature", "processor", "code"), ("signature", "processor", "other code")
 
 
-def cut(data, rng):
+def truncate(data, rng):
     return data[: rng.integers(len(data))]
 
 
 def flip_bits(data, rng):
     damaged = bytearray(data)
-    for place in rng.integers(8 * len(data), size=rng.integers(1, 4)):
-        damaged[place // 8] ^= 1 << place % 8
+    for bit in rng.integers(8 * len(data), size=rng.integers(1, 4)):
+        damaged[bit // 8] ^= 1 << bit % 8
     return bytes(damaged)
 
 
@@ -43,7 +43,7 @@ def append(data, rng):
     return data + rng.bytes(rng.integers(1, 100))
 
 
-DAMAGES = [cut, flip_bits, zero, overwrite, append]
+DAMAGES = [truncate, flip_bits, zero, overwrite, append]
 
 
 def files_in(folder, **changed):
@@ -53,7 +53,7 @@ def files_in(folder, **changed):
     return files
 
 
-def test_what_was_saved_is_loaded_under_its_key_alone(tmp_path):
+def test_saved_data_is_loaded_under_its_key_only(tmp_path):
     files = files_in(tmp_path)
     files.save(KEY, [1, 2])
     assert files.load(KEY) == files_in(tmp_path).load(KEY) == [1, 2]
@@ -68,16 +68,16 @@ def test_a_damaged_file_is_never_unpickled(tmp_path, damage, rng, monkeypatch):
     files = files_in(tmp_path)
     files.save(KEY, rng.bytes(20_000))
     (path,) = tmp_path.iterdir()
-    sound = path.read_bytes()
+    intact = path.read_bytes()
     monkeypatch.setattr(pickle, "loads", lambda data: pytest.fail("unpickled"))
     for _ in range(200):
-        damaged = damage(sound, rng)
-        if damaged != sound:  # bits may be flipped back, and zeros written over zeros
+        damaged = damage(intact, rng)
+        if damaged != intact:  # the damage may have changed nothing
             path.write_bytes(damaged)
             assert files.load(KEY) is None
 
 
-def test_the_file_of_another_key_is_noticed(tmp_path):
+def test_the_file_of_another_key_is_ignored(tmp_path):
     files = files_in(tmp_path)
     files.save(KEY, "one")
     files.save(OTHER_KEY, "other")
@@ -89,12 +89,12 @@ def test_the_file_of_another_key_is_noticed(tmp_path):
     assert files.load(OTHER_KEY) is None
 
 
-def test_a_file_of_other_source_or_versions_is_missed_and_replaced(tmp_path, monkeypatch):
+def test_a_file_of_other_source_or_versions_is_ignored_and_replaced(tmp_path, monkeypatch):
     files = files_in(tmp_path)
     files.save(KEY, "old")
     assert files_in(tmp_path, _source_stamp="edited").load(KEY) is None
     assert files_in(tmp_path, _version="0.1").load(KEY) is None
-    monkeypatch.setattr(caching, "_stamp_of_package", lambda: b"edited")
+    monkeypatch.setattr(jit_cache, "_stamp_of_package", lambda: b"edited")
     assert files.load(KEY) is None
     files.save(KEY, "new")
     assert files.load(KEY) == "new"
@@ -106,7 +106,7 @@ def double(x):
 
 
 class Compilations:
-    """Compiles a small kernel, with a cache folder of its own, and counts how often it was not found there."""
+    """Compiles a small kernel, with a new cache folder, and counts how often it was not found there."""
 
     def __init__(self):
         self.count = 0
@@ -115,7 +115,7 @@ class Compilations:
         self.count += 1
 
     def run(self):
-        with compiling.on_compile(self.add):
+        with on_compile(self.add):
             kernel = compiled_kernel(double, types.void(types.CPointer(types.float64)))
         number = ctypes.c_double(3.0)
         kernel.ctypes(number)
@@ -140,7 +140,7 @@ def test_a_kernel_is_compiled_once_and_again_when_its_file_is_damaged(compilatio
     assert compilations.count == 2
 
 
-def test_a_full_disk_costs_no_more_than_the_cache(compilations, monkeypatch, tmp_path):
+def test_a_full_disk_only_disables_the_cache(compilations, monkeypatch, tmp_path):
     def no_space(self, *arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -151,7 +151,7 @@ def test_a_full_disk_costs_no_more_than_the_cache(compilations, monkeypatch, tmp
     assert not files_below(tmp_path)
 
 
-def test_without_a_folder_that_can_be_written_to_nothing_is_kept(compilations, monkeypatch, tmp_path):
+def test_without_a_writable_folder_nothing_is_kept(compilations, monkeypatch, tmp_path):
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
     compilations.run()
     assert not files_below(tmp_path)
@@ -164,7 +164,7 @@ def files_below(folder):
 TWO_KERNELS = """
 import ctypes
 from numba import types
-from fastbp_kernels import compile_events as compiling
+from fastbp_kernels.compile_events import on_compile
 from fastbp_kernels.cpu.jit_cache import compiled_kernel
 
 def double(x):
@@ -174,7 +174,7 @@ def triple(x):
     x[0] = 3.0 * x[0]
 
 compiled = []
-with compiling.on_compile(lambda: compiled.append(1)):
+with on_compile(lambda: compiled.append(1)):
     for function in (double, triple):
         number = ctypes.c_double(1.0)
         compiled_kernel(function, types.void(types.CPointer(types.float64))).ctypes(number)
@@ -183,7 +183,7 @@ print(len(compiled))
 """
 
 
-def test_swapped_files_are_compiled_anew_by_the_next_process(run_python, tmp_path):
+def test_the_next_process_compiles_again_after_files_were_swapped(run_python, tmp_path):
     cache = tmp_path / "cache"
     for compiled in ("2", "0", "2"):
         done = run_python(TWO_KERNELS, NUMBA_CACHE_DIR=str(cache))
@@ -215,10 +215,10 @@ cache, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(int(sys.argv[3]))
 x, labels = np.random.default_rng(0).random((7, 40)), np.arange(40) % 3
 
-def bits(epoch_too):
+def bits(recompile_epoch):
     for factory in FACTORIES:
         factory.cache_clear()
-    if epoch_too:
+    if recompile_epoch:
         backend._compiled.cache_clear()
     net = fastbp.Network([7, 6, 3], rng=0)
     net.train(x, labels, epochs=2, mini_batch_size=8, progress=False)
@@ -226,21 +226,21 @@ def bits(epoch_too):
 
 first = bits(True)
 for number in range(count):
-    epoch_too = number % 20 == 0  # seconds to compile
-    paths = [path for path in files_below(cache) if ("equations" in path.name) == epoch_too]
+    recompile_epoch = number % 20 == 0  # takes seconds
+    paths = [path for path in files_below(cache) if ("equations" in path.name) == recompile_epoch]
     path = paths[rng.integers(len(paths))]
     if number % (len(DAMAGES) + 1) < len(DAMAGES):
         path.write_bytes(DAMAGES[number % (len(DAMAGES) + 1)](path.read_bytes(), rng))
     else:
         swap(path, files_below(cache)[rng.integers(len(files_below(cache)))])
-    assert bits(epoch_too) == first, (number, path)
+    assert bits(recompile_epoch) == first, (number, path)
 print(first)
 """
 
 
 @pytest.mark.slow
 def test_trainings_with_400_damaged_and_swapped_files_give_the_same_bits(run_python, tmp_path):
-    """Eight processes over one cache, of which each damages 50 files, one at a time, and trains after each."""
+    """Eight processes share a cache. Each damages 50 files, one at a time, and trains after each."""
     cache = tmp_path / "cache"
     done = [
         run_python(MANY_DAMAGES, str(cache), "50", str(seed), NUMBA_CACHE_DIR=str(cache),

@@ -1,4 +1,4 @@
-"""Deliberate faults in the CUDA kernels and in how they are launched: what tests them without a GPU catches each."""
+"""Deliberate faults in the CUDA kernels and their launches: the tests that need no GPU detect each of them."""
 
 import inspect
 from types import ModuleType
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cuda
 
 
 def with_fault(old, new):
-    """Return a copy of the module of CUDA kernels with a piece of its text replaced, where that stands first."""
+    """Return a copy of the module of CUDA kernels in which the first occurrence of a text is replaced."""
     source = inspect.getsource(cuda)
     assert old in source
     module = ModuleType("fastbp_kernels.cuda_with_a_fault")
@@ -41,9 +41,9 @@ FAULTS = {
     "bias of the wrong neuron": ("activate sigmoid bias=True keep_z=False", "b_j = b[j]", "b_j = b[0]"),
     "no bounds along y": ("activate sigmoid bias=True keep_z=False", "while i < m:", "while i < m + uint64(1):"),
     "no bounds along x": ("activate sigmoid bias=True keep_z=False", "while j < n:", "while j < n + uint64(1):"),
-    "no bounds in a part": ("hadamard sigmoid bias=True", "while k < m * n:", "while k <= m * n:"),
+    "no bounds in a partial sum": ("hadamard sigmoid bias=True", "while k < m * n:", "while k <= m * n:"),
     "a stride too short": ("hadamard sigmoid bias=True", "k += threads", "k += n"),
-    "a part left out": ("hadamard sigmoid bias=True", "while t < threads:", "while t + uint64(1) < threads:"),
+    "a partial sum left out": ("hadamard sigmoid bias=True", "while t < threads:", "while t + uint64(1) < threads:"),
     "weights of the wrong example": (
         "add_cost sigmoid quadratic weighted=True",
         "s[k // n] * term",
@@ -51,12 +51,12 @@ FAULTS = {
     ),
     "the gather of the wrong row": ("gather uint8", "x[row * n + j]", "x[i * n + j]"),
     "beta forgotten": ("add_column_sums", "beta * b[j] + alpha * total", "b[j] + alpha * total"),
-    "two threads add to one place": (
+    "two threads add to one total": (
         "add_cost sigmoid quadratic weighted=False",
         "_add_exactly(total, t, value)",
         "_add_exactly(total, t // n, value)",
     ),
-    "no barrier before the halves are added": (
+    "no barrier before the reduction": (
         "softmax bias=True",
         "    column[t] = value\n    cuda.syncthreads()",
         "    column[t] = value",
@@ -70,7 +70,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_a_kernel_is_caught(fault, rng):
+def test_a_fault_in_a_kernel_is_detected(fault, rng):
     name, old, new = FAULTS[fault]
     pair, arguments = PAIRS[name], PAIRS[name].arguments(rng, 33, 9, "float32")
     compare(cuda, pair, "float32", arguments)
@@ -85,14 +85,14 @@ def test_a_copy_without_a_fault_passes(name, rng):
     )
 
 
-def test_every_fault_leaves_a_kernel_that_compiles_but_the_one_of_its_type():
-    refused = []
+def test_every_fault_but_that_of_the_type_compiles():
+    rejected = []
     for fault, (name, old, new) in FAULTS.items():
         try:
             assert ".entry" in PAIRS[name].make(with_fault(old, new), "float32").ptx
         except FormulaError:
-            refused.append(fault)
-    assert refused == ["a float64 constant"]
+            rejected.append(fault)
+    assert rejected == ["a float64 constant"]
 
 
 def launch_arguments(rng, dtype="float32"):
@@ -100,7 +100,7 @@ def launch_arguments(rng, dtype="float32"):
     return z, np.zeros_like(z), rng.standard_normal((1, 9)).astype(dtype)
 
 
-def test_arguments_swapped_at_a_launch_are_caught(rng):
+def test_arguments_swapped_at_a_launch_are_detected(rng):
     kernel = cuda.activate(lambda z: z * z, "float32", bias=True, keep_z=True)
     z, a, b = launch_arguments(rng)
     execute(kernel, z, a, b, 33, 9)
@@ -110,14 +110,14 @@ def test_arguments_swapped_at_a_launch_are_caught(rng):
         execute(kernel, z, a, b, 9, 33 * 2)  # m and n
 
 
-def test_a_float32_pointer_where_float64_is_meant_is_caught(rng):
+def test_a_float32_pointer_for_a_float64_kernel_is_detected(rng):
     kernel = cuda.activate(lambda z: z * z, "float64", bias=True, keep_z=True)
     z, a, b = launch_arguments(rng)
     with pytest.raises(PTXError, match="f64"):
         execute(kernel, z, a, b, 33, 9)
 
 
-def test_a_missing_argument_is_caught(rng):
+def test_a_missing_argument_is_detected(rng):
     z, a, _ = launch_arguments(rng)
     with pytest.raises(ValueError, match="zip"):
         execute(cuda.activate(lambda z: z * z, "float32", bias=True, keep_z=True), z, a, 33, 9)

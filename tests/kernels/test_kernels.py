@@ -1,4 +1,4 @@
-"""The kernels of the CPU, each alone: against NumPy in float64, vectorised, and without allocation."""
+"""Each CPU kernel alone: it agrees with NumPy in float64, is vectorised, and allocates nothing."""
 
 import platform
 import re
@@ -12,8 +12,7 @@ from fastbp.activations import relu, sigmoid, softmax, softplus
 from fastbp.costs import cross_entropy, log_likelihood, output_rule, quadratic
 from fastbp.optimizers import Adam
 from fastbp_kernels import softmax as columns
-from fastbp_kernels.cpu import blas
-from fastbp_kernels.cpu import jit_cache as caching
+from fastbp_kernels.cpu import blas, jit_cache
 from fastbp_kernels.cpu import loops as cpu
 
 DTYPES = ["float32", "float64"]
@@ -123,7 +122,7 @@ def test_gather_converts_the_rows_of_the_indices(dtype, source, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rng):
+def test_add_column_sums_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rng):
     (delta,) = blocks(rng, shape, dtype, 1)
     b = rng.standard_normal((1, shape[1])).astype(dtype)
     expected = 0.9 * wide(b) - 0.3 * wide(delta).sum(axis=0)
@@ -134,7 +133,7 @@ def test_add_columns_adds_alpha_times_the_sum_over_the_examples(dtype, shape, rn
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("two", [True, False])
-def test_move_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
+def test_optimizer_step_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
     def formula(w, g, first, second, eta, k_1, k_2, k_3):
         return w - eta * g + k_3, k_1 * first + g, second + k_2 * first
 
@@ -147,16 +146,16 @@ def test_move_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
         close(got, value, dtype)
 
 
-def test_stay_moves_nothing(rng):
+def test_no_step_changes_nothing(rng):
     w, *others = blocks(rng, (3, 8), "float32", 4)
     before = w.copy()
     run(cpu.no_step("float32"), 0.5, 0.1, 2.0, 3.0, 4.0, *others, w)
     np.testing.assert_array_equal(w, before)
 
 
-@pytest.fixture(scope="module", params=["tiles", "BLAS"])
+@pytest.fixture(scope="module", params=["small_gemm", "BLAS"])
 def add_outer(request):
-    """`cpu.add_outer` as it is where small products go by tiles, and where by BLAS, on any processor."""
+    """`cpu.add_outer` of processors on which small products use `small_gemm`, and on which they use BLAS."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blas, "multiplies_few_columns", lambda: request.param == "BLAS")
         kernels = {dtype: cpu.add_outer.__wrapped__(dtype) for dtype in DTYPES}
@@ -184,7 +183,7 @@ VECTORISED = {
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
-    "optimizer_step": lambda dtype: cpu.optimizer_step(Adam().rule.formula, dtype, two=True),
+    "optimizer step": lambda dtype: cpu.optimizer_step(Adam().rule.formula, dtype, two=True),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
     "matmul": lambda dtype: cpu.matmul(dtype),
     "add outer": lambda dtype: cpu.add_outer(dtype),
@@ -195,9 +194,9 @@ VECTORISED = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", VECTORISED)
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
-    """Packed arithmetic (…ps, …pd), or a packed conversion for gather, in code compiled here and now."""
-    monkeypatch.setattr(blas, "multiplies_few_columns", lambda: False)  # else add_outer has no arithmetic of its own
-    monkeypatch.setattr(caching, "ForgivingCache", None)  # nothing is found on the disk, of which no text is kept
+    """Newly compiled code has packed arithmetic (…ps, …pd); that of gather has a packed conversion."""
+    monkeypatch.setattr(blas, "multiplies_few_columns", lambda: False)  # else add_outer only calls BLAS
+    monkeypatch.setattr(jit_cache, "ForgivingCache", None)  # code loaded from the disk has no assembly text
     factories = (
         cpu.activate,
         cpu.hadamard,
@@ -236,8 +235,8 @@ def test_kernels_allocate_nothing(rng):
         (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]
     for kernel, arguments in calls:
-        call(kernel, arguments)  # compiled now
+        call(kernel, arguments)  # compiles
         before = rtsys.get_allocation_stats().alloc
         call(kernel, arguments)
-        unboxing = rtsys.get_allocation_stats().alloc - before  # one a NumPy array that comes in from Python
+        unboxing = rtsys.get_allocation_stats().alloc - before  # one per NumPy array passed from Python
         assert unboxing <= sum(isinstance(v, np.ndarray) for v in arguments)

@@ -1,6 +1,6 @@
-"""The interpreter of PTX that CUDA kernels are judged by, judged itself: instruction by instruction, and by mutants.
+"""The PTX interpreter that tests the CUDA kernels: each of its instructions, and the errors that it must detect.
 
-Kernels are written here by hand, so that none of this needs a CUDA compiler.
+The kernels here are written by hand, so these tests need no CUDA compiler.
 """
 
 import math
@@ -28,7 +28,7 @@ DTYPES = {
 
 
 def kernel(parameters, body, registers=""):
-    """A kernel k whose parameters are p0, p1, …; %i is the number of the lane, in a grid of one dimension."""
+    """Return a kernel k with the parameters p0, p1, …; %i is the number of the lane in a one-dimensional grid."""
     declared = ", ".join(f".param .{kind} p{i}" for i, kind in enumerate(parameters))
     return f"""
     .version 7.0 .target sm_75 .address_size 64
@@ -43,7 +43,7 @@ def kernel(parameters, body, registers=""):
 
 
 def compute(instructions, result, *inputs):
-    """What instructions make of %a, %b, %c, each from an array, one lane an element: the array of what is in %z."""
+    """Run instructions on %a, %b, %c, one lane per element of the inputs; return %z of all lanes as an array."""
     kinds = [next(kind for kind, dtype in DTYPES.items() if a.dtype == dtype) for a in inputs]
     body, registers = "", f".reg .b{max(16, 8 * np.dtype(DTYPES[result]).itemsize)} %z; .reg .pred %q;"
     for i, kind in enumerate(kinds):
@@ -62,18 +62,18 @@ def compute(instructions, result, *inputs):
 
 
 def predicate(instruction, *inputs):
-    """What a comparison puts into %q, as an array of True and False."""
+    """Run a comparison; return %q of all lanes as a Boolean array."""
     return compute(f"{instruction} selp.u32 %z, 1, 0, %q;", "u32", *inputs) == 1
 
 
-def same(got, wanted):
-    """Equal to the bit, signs of zeros too; one NaN is as good as another."""
-    wanted = np.asarray(wanted, got.dtype)
+def same(got, expected):
+    """Assert that two arrays have equal bits, also in the signs of zeros. Any NaN equals any other NaN."""
+    expected = np.asarray(expected, got.dtype)
     bits = f"u{got.itemsize}"
-    alike = got.view(bits) == wanted.view(bits)
+    alike = got.view(bits) == expected.view(bits)
     if got.dtype.kind == "f":
-        alike |= np.isnan(got) & np.isnan(wanted)
-    assert alike.all(), f"{got[~alike][:3]}, wanted are {wanted[~alike][:3]}"
+        alike |= np.isnan(got) & np.isnan(expected)
+    assert alike.all(), f"got {got[~alike][:3]}, expected {expected[~alike][:3]}"
 
 
 def integers(rng, kind, count=200):
@@ -93,7 +93,7 @@ def floats(rng, dtype, count=300):
 
 
 def wrapped(value, kind):
-    """A Python int as an integer type keeps it: modulo 2ⁿ."""
+    """Return a Python int wrapped to an integer type, modulo 2ⁿ."""
     bits = int(kind[1:])
     value %= 1 << bits
     return value - (1 << bits) if kind[0] == "s" and value >> (bits - 1) else value
@@ -129,7 +129,7 @@ def test_integers_wrap_and_divide_towards_zero(rng, name, kind):
 
 
 @pytest.mark.parametrize("kind", INTEGERS)
-def test_products_keep_their_lower_half_their_upper_half_or_all(rng, kind):
+def test_the_lower_half_the_upper_half_and_all_of_a_product(rng, kind):
     a, b = integers(rng, kind), integers(rng, kind)
     exact = [int(x) * int(y) for x, y in zip(a, b, strict=True)]
     same(compute(f"mul.hi.{kind} %z, %a, %b;", kind, a, b), [wrapped(x >> int(kind[1:]), kind) for x in exact])
@@ -145,7 +145,7 @@ def test_products_keep_their_lower_half_their_upper_half_or_all(rng, kind):
 
 
 @pytest.mark.parametrize("bits", [16, 32, 64])
-def test_shifts_by_the_width_and_more_leave_nothing_or_the_sign(rng, bits):
+def test_shifts_by_the_width_or_more_give_zero_or_the_sign(rng, bits):
     by = np.resize(np.array([0, 1, 5, bits - 1, bits, bits + 1, 255, 2**32 - 1], np.uint32), 200)
     for name, kind, function in [
         ("shl.b", f"u{bits}", lambda x, n: x << min(n, 99)),
@@ -153,8 +153,8 @@ def test_shifts_by_the_width_and_more_leave_nothing_or_the_sign(rng, bits):
         ("shr.s", f"s{bits}", lambda x, n: x >> min(n, 99)),
     ]:
         x = integers(rng, kind)
-        wanted = [wrapped(function(int(v), int(n)), kind) for v, n in zip(x, by, strict=True)]
-        same(compute(f"{name}{bits} %z, %a, %b;", kind, x, by), wanted)
+        expected = [wrapped(function(int(v), int(n)), kind) for v, n in zip(x, by, strict=True)]
+        same(compute(f"{name}{bits} %z, %a, %b;", kind, x, by), expected)
 
 
 def test_bits_signs_and_predicates(rng):
@@ -171,7 +171,7 @@ def test_bits_signs_and_predicates(rng):
     same(compute("abs.s32 %z, %a;", "s32", a), [wrapped(abs(int(x)), "s32") for x in a])
 
 
-def test_division_by_zero_has_no_value():
+def test_division_by_zero_is_an_error():
     with pytest.raises(PTXError, match=r"division by zero: div\.u32"):
         compute("div.u32 %z, %a, %b;", "u32", np.array([1], np.uint32), np.array([0], np.uint32))
 
@@ -181,7 +181,7 @@ def test_division_by_zero_has_no_value():
 
 @np.errstate(all="ignore")
 def exactly_rounded(x, dtype, mode="rn"):
-    """A fraction, not 0, in a float type: of the type's numbers around it, the one that the mode of rounding names."""
+    """Return a nonzero fraction rounded to a float type, chosen among its neighbours by the rounding mode."""
     try:
         guess = dtype(float(x))
     except OverflowError:
@@ -189,7 +189,7 @@ def exactly_rounded(x, dtype, mode="rn"):
     around = [np.nextafter(guess, dtype(-np.inf)), guess, np.nextafter(guess, dtype(np.inf))]
     finfo = np.finfo(dtype)
 
-    def value(c):  # ∞ counts as the power of two that comes after the largest number
+    def value(c):  # ∞ counts as the power of two after the largest number
         return Fraction(float(c)) if np.isfinite(c) else Fraction(2) ** finfo.maxexp * (1 if c > 0 else -1)
 
     if mode == "rz":
@@ -219,7 +219,9 @@ def test_fma_rounds_once(rng, kind, mode):
     with np.errstate(all="ignore"):
         a, b, c = floats(rng, dtype), floats(rng, dtype), floats(rng, dtype)
         c[:4], a[:4], b[:4] = np.inf, np.finfo(dtype).max, [-3, 3, 0, np.inf]
-        c[4::2] = (-a * b * (1 + dtype(2) ** rng.integers(-60, 2, len(a))).astype(dtype))[4::2]  # what nearly cancels
+        c[4::2] = (-a * b * (1 + dtype(2) ** rng.integers(-60, 2, len(a))).astype(dtype))[
+            4::2
+        ]  # sums that nearly cancel
     got = compute(f"fma.{mode}.{kind} %z, %a, %b, %c;", kind, a, b, c)
     same(got, [fused_exactly(*abc, dtype, mode) for abc in zip(a, b, c, strict=True)])
 
@@ -234,12 +236,12 @@ def test_fma_of_any_three_numbers(width, data):
 
 
 @pytest.mark.parametrize("mode", ["rn", "rm", "rp", "rz"])
-def test_sums_and_products_of_float32_round_as_they_are_told(rng, mode):
+def test_sums_and_products_of_float32_use_the_rounding_mode(rng, mode):
     a, b = (x[np.isfinite(x) & (x != 0)][:300] for x in (floats(rng, F32), floats(rng, F32)))
     for name, function in [("add", operator.add), ("sub", operator.sub), ("mul", operator.mul)]:
         exact = [function(Fraction(float(x)), Fraction(float(y))) for x, y in zip(a, b, strict=True)]
-        wanted = [exactly_rounded(x, F32, mode) if x else F32(0) for x in exact]
-        same(compute(f"{name}.{mode}.f32 %z, %a, %b;", "f32", a, b), wanted)
+        expected = [exactly_rounded(x, F32, mode) if x else F32(0) for x in exact]
+        same(compute(f"{name}.{mode}.f32 %z, %a, %b;", "f32", a, b), expected)
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
@@ -270,27 +272,27 @@ def test_quotients_and_roots_are_exactly_rounded(rng, kind):
         ("rsqrt", lambda x: 1 / math.sqrt(x)),
     ],
 )
-def test_fast_units_are_taken_as_exact(rng, name, function):
+def test_approximate_functions_are_computed_exactly(rng, name, function):
     x = rng.uniform(0.01, 9, 200).astype(F32)
-    wanted = np.array([function(float(v)) for v in x])
+    expected = np.array([function(float(v)) for v in x])
     got = compute(f"{name}.approx.f32 %z, %a;", "f32", x)
-    assert (np.abs(got - wanted) <= 0.51 * np.spacing(np.abs(wanted).astype(F32))).all()
+    assert (np.abs(got - expected) <= 0.51 * np.spacing(np.abs(expected).astype(F32))).all()
 
 
-def test_fast_exponential_and_logarithm_at_their_ends():
+def test_approximate_exponential_and_logarithm_of_special_values():
     x = np.array([-np.inf, np.inf, np.nan, 128, -150, 0, -0.0], F32)
     same(compute("ex2.approx.ftz.f32 %z, %a;", "f32", x), [0, np.inf, np.nan, np.inf, 0, 1, 1])
     same(compute("ex2.approx.f32 %z, %a;", "f32", np.array([-149, -140], F32)), [2.0**-149, 2.0**-140])
     same(compute("lg2.approx.f32 %z, %a;", "f32", np.array([0, -1, np.inf, 8], F32)), [-np.inf, np.nan, np.inf, 3])
 
 
-def test_division_by_a_huge_number_is_zero_in_the_fast_unit():
+def test_approximate_division_by_a_huge_number_is_zero():
     a, b = np.array([3, -3, np.inf, 6, 3], F32), np.array([2.0**127, 2.0**127, 2.0**127, 3, np.inf], F32)
     same(compute("div.approx.f32 %z, %a, %b;", "f32", a, b), [0.0, -0.0, np.nan, 2, 0])
     same(compute("div.full.f32 %z, %a, %b;", "f32", a[:1], b[:1]), [3 * 2.0**-127])
 
 
-def test_gross_reciprocal_has_twenty_bits(rng):
+def test_the_approximate_reciprocal_of_float64_has_twenty_bits(rng):
     x = np.concatenate([rng.normal(size=200), [2.0, -0.5, 1e300]])
     got = compute("rcp.approx.ftz.f64 %z, %a;", "f64", x)
     assert (got.view(np.uint64) & np.uint64(0xFFFFFFFF) == 0).all()
@@ -328,10 +330,10 @@ def test_ftz_flushes_operands_and_results_and_keeps_their_sign():
 
 def test_sat_clamps_to_the_unit_interval():
     a = np.array([-1, -0.0, 0.25, 1.5, np.inf, -np.inf, np.nan], F32)
-    wanted = [0.0, 0.0, 0.25, 1, 1, 0, 0]
-    same(compute("cvt.sat.f32.f32 %z, %a;", "f32", a), wanted)
-    same(compute("add.sat.f32 %z, %a, 0f80000000;", "f32", a), wanted)
-    same(compute("fma.rn.sat.f32 %z, %a, 0f3F800000, 0f80000000;", "f32", a), wanted)
+    expected = [0.0, 0.0, 0.25, 1, 1, 0, 0]
+    same(compute("cvt.sat.f32.f32 %z, %a;", "f32", a), expected)
+    same(compute("add.sat.f32 %z, %a, 0f80000000;", "f32", a), expected)
+    same(compute("fma.rn.sat.f32 %z, %a, 0f3F800000, 0f80000000;", "f32", a), expected)
 
 
 # Conversions
@@ -341,7 +343,7 @@ WHOLE = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
 
 @pytest.mark.parametrize("kind", INTEGERS)
 @pytest.mark.parametrize("source", ["f32", "f64"])
-def test_floats_become_the_nearest_integers_there_are(rng, source, kind):
+def test_floats_are_rounded_and_clamped_to_integers(rng, source, kind):
     dtype, limits = DTYPES[source], np.iinfo(DTYPES[kind])
     scale = 2.0 ** rng.integers(-2, 66, 200)
     x = np.concatenate(
@@ -350,8 +352,8 @@ def test_floats_become_the_nearest_integers_there_are(rng, source, kind):
     x = x.astype(dtype)
     for word, function in WHOLE.items():
         whole = [math.copysign(2**70, v) if np.isinf(v) else function(float(v)) for v in x]
-        wanted = np.array([min(max(int(v), limits.min), limits.max) for v in whole], DTYPES[kind])
-        same(compute(f"cvt.{word}.{kind}.{source} %z, %a;", kind, x), wanted)
+        expected = np.array([min(max(int(v), limits.min), limits.max) for v in whole], DTYPES[kind])
+        same(compute(f"cvt.{word}.{kind}.{source} %z, %a;", kind, x), expected)
     sign = np.array([1 << (limits.bits - 1)], f"u{limits.bits // 8}").view(DTYPES[kind])
     not_a_number = compute(f"cvt.rzi.{kind}.{source} %z, %a;", kind, dtype([np.nan]))
     same(not_a_number, sign if limits.bits == 64 or source == "f64" else [0])
@@ -359,15 +361,15 @@ def test_floats_become_the_nearest_integers_there_are(rng, source, kind):
 
 @pytest.mark.parametrize("kind", ["u8", *INTEGERS])
 @pytest.mark.parametrize("to", ["f32", "f64"])
-def test_integers_become_the_nearest_floats(rng, to, kind):
+def test_integers_are_converted_to_the_nearest_floats(rng, to, kind):
     x = integers(rng, kind)
-    wanted = [exactly_rounded(Fraction(int(v)), DTYPES[to]) if v else 0.0 for v in x]
-    same(compute(f"cvt.rn.{to}.{kind} %z, %a;", to, x), wanted)
+    expected = [exactly_rounded(Fraction(int(v)), DTYPES[to]) if v else 0.0 for v in x]
+    same(compute(f"cvt.rn.{to}.{kind} %z, %a;", to, x), expected)
 
 
 @pytest.mark.parametrize("source", INTEGERS)
 @pytest.mark.parametrize("to", INTEGERS)
-def test_integers_are_cut_extended_or_clamped(rng, source, to):
+def test_integers_are_truncated_extended_or_clamped(rng, source, to):
     x, limits = integers(rng, source), np.iinfo(DTYPES[to])
     same(compute(f"cvt.{to}.{source} %z, %a;", to, x), [wrapped(int(v), to) for v in x])
     clamped = [min(max(int(v), limits.min), limits.max) for v in x]
@@ -375,17 +377,17 @@ def test_integers_are_cut_extended_or_clamped(rng, source, to):
 
 
 @pytest.mark.parametrize("mode", ["rn", "rm", "rp", "rz"])
-def test_float64_becomes_float32_as_rounding_is_told(rng, mode):
+def test_float64_is_converted_to_float32_with_the_rounding_mode(rng, mode):
     x = np.concatenate([rng.normal(size=100) * 10.0 ** rng.integers(-46, 39, 100), [1e39, -1e39, 1 + 2.0**-24]])
     same(compute(f"cvt.{mode}.f32.f64 %z, %a;", "f32", x), [exactly_rounded(Fraction(v), F32, mode) for v in x])
     same(compute("cvt.f64.f32 %z, %a;", "f64", F32([0.1, -np.inf])), [float(F32(0.1)), -np.inf])
 
 
-def test_floats_are_rounded_to_whole_ones(rng):
+def test_floats_are_rounded_to_integral_floats(rng):
     x = np.concatenate([rng.normal(size=50) * 100, [0.5, 2.5, -0.5, 1e30]])
     for word, function in WHOLE.items():
-        wanted = [math.copysign(function(v), v) for v in x]
-        same(compute(f"cvt.{word}.f64.f64 %z, %a;", "f64", x), wanted)
+        expected = [math.copysign(function(v), v) for v in x]
+        same(compute(f"cvt.{word}.f64.f64 %z, %a;", "f64", x), expected)
 
 
 # Comparisons
@@ -394,7 +396,7 @@ ORDERED = {"eq": operator.eq, "lt": operator.lt, "le": operator.le, "gt": operat
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
-def test_comparisons_of_floats_say_what_nan_is(kind):
+def test_ordered_and_unordered_comparisons_of_floats(kind):
     values = [1.0, 2.0, 0.0, -0.0, np.inf, np.nan]
     a, b = (x.reshape(-1).astype(DTYPES[kind]) for x in np.meshgrid(values, values))
     pairs = list(zip(a.tolist(), b.tolist(), strict=True))
@@ -408,19 +410,19 @@ def test_comparisons_of_floats_say_what_nan_is(kind):
 
 
 @pytest.mark.parametrize("kind", INTEGERS)
-def test_comparisons_of_integers_know_their_sign(rng, kind):
+def test_signed_and_unsigned_comparisons_of_integers(rng, kind):
     a, b = integers(rng, kind), integers(rng, kind)
     a[:20] = b[:20]
     words = {**ORDERED, "ne": operator.ne}
     if kind[0] == "u":
         words |= {"lo": operator.lt, "ls": operator.le, "hi": operator.gt, "hs": operator.ge}
     for word, function in words.items():
-        wanted = [function(int(x), int(y)) for x, y in zip(a, b, strict=True)]
-        same(predicate(f"setp.{word}.{kind} %q, %a, %b;", a, b), wanted)
+        expected = [function(int(x), int(y)) for x, y in zip(a, b, strict=True)]
+        same(predicate(f"setp.{word}.{kind} %q, %a, %b;", a, b), expected)
 
 
 @pytest.mark.parametrize(("join", "function"), [("and", operator.and_), ("or", operator.or_), ("xor", operator.xor)])
-def test_a_comparison_joins_a_predicate_negated_or_not(rng, join, function):
+def test_a_comparison_is_combined_with_a_predicate(rng, join, function):
     a = integers(rng, "s32")
     first = "setp.gt.s32 %p1, %a, 7;"
     same(predicate(f"{first} setp.lt.{join}.s32 %q, %a, 99, %p1;", a), [function(x < 99, x > 7) for x in a])
@@ -430,14 +432,14 @@ def test_a_comparison_joins_a_predicate_negated_or_not(rng, join, function):
 # Registers, parameters and memory
 
 
-def test_halves_of_registers_go_lowest_first():
+def test_the_parts_of_a_register_are_lowest_first():
     a = np.array([0x1111222233334444, 0x8000000000000001], np.uint64)
     swapped = "mov.b64 {%r3, %r4}, %a;  mov.b64 %z, {%r4, %r3};"
     same(compute(swapped, "u64", a), [0x3333444411112222, 0x0000000180000000])
     same(compute("mov.b64 {_, %r3}, %a; mov.b32 %z, %r3;", "u32", a), [0x11112222, 0x80000000])
 
 
-def test_blocks_in_braces_declare_their_own():
+def test_blocks_in_braces_may_declare_registers_again():
     text = """{ .reg .b32 %t; mov.b64 {%t, %r3}, %a; } { .reg .b32 %t; mov.b64 {%t, %r4}, %a; } mov.u32 %z, %t;"""
     same(compute(text, "u32", np.array([7 + (9 << 32)], np.uint64)), [7])
 
@@ -458,7 +460,7 @@ def test_constants_are_read_in_every_base_and_as_bits():
     same(compute(f"mov.f64 %z, 0d{struct.pack('>d', 1 / 3).hex()};", "f64", one), [1 / 3])
 
 
-WHO_AM_I = kernel(
+LANE_NUMBERS = kernel(
     ["u64"],
     """
     mov.u32 %r0, %ctaid.z; mov.u32 %r1, %nctaid.y; mov.u32 %r2, %ctaid.y; mad.lo.u32 %r0, %r0, %r1, %r2;
@@ -470,9 +472,9 @@ WHO_AM_I = kernel(
 )
 
 
-def test_every_lane_of_three_dimensions_knows_its_place():
+def test_special_registers_in_three_dimensions():
     out = np.zeros(2 * 3 * 4 * 5 * 2 * 3, np.uint32)
-    run(WHO_AM_I, (2, 3, 4), (5, 2, 3), out)
+    run(LANE_NUMBERS, (2, 3, 4), (5, 2, 3), out)
     same(out, np.arange(len(out)))
 
 
@@ -501,12 +503,12 @@ def collatz(n):
     return steps
 
 
-def test_lanes_part_in_loops_and_meet_again():
+def test_lanes_that_diverge_in_a_loop_reconverge():
     n = np.arange(1, 200, dtype=np.uint32)
     same(compute(COLLATZ, "u32", n), [collatz(int(v)) for v in n])
 
 
-def test_a_guard_keeps_what_the_other_lanes_had():
+def test_a_guarded_instruction_leaves_other_lanes_unchanged():
     a = np.arange(10, dtype=np.int32)
     guarded = "mov.u32 %z, 5; setp.lt.s32 %p1, %a, 3; @%p1 mov.u32 %z, 7; @!%p1 add.s32 %z, %z, %a;"
     same(compute(guarded, "s32", a), [7] * 3 + [5 + v for v in range(3, 10)])
@@ -514,8 +516,8 @@ def test_a_guard_keeps_what_the_other_lanes_had():
     same(compute(early, "s32", a), [0] * 3 + [1] * 7)
 
 
-def test_what_never_ends_is_told(monkeypatch):
-    monkeypatch.setattr("ptx.machine.MOST_STEPS", 1000)
+def test_an_endless_loop_is_an_error(monkeypatch):
+    monkeypatch.setattr("ptx.machine.MAX_STEPS", 1000)
     with pytest.raises(PTXError, match="no end after 1000 steps"):
         run(kernel([], "HERE: bra HERE;"), (1,), (1,))
 
@@ -531,13 +533,13 @@ VECTORS = kernel(
 
 
 def aligned(count, dtype):
-    """Zeros that begin at a multiple of 16 bytes, as all memory of a GPU's does."""
+    """Return zeros whose address is a multiple of 16 bytes, like all memory of a GPU."""
     raw = np.zeros(count * np.dtype(dtype).itemsize + 16, np.uint8)
     start = -raw.ctypes.data % 16
     return raw[start : start + count * np.dtype(dtype).itemsize].view(dtype)
 
 
-def test_vectors_are_loaded_and_stored_whole():
+def test_vector_loads_and_stores():
     x, y = aligned(20, F32), aligned(20, F32)
     x[:] = np.arange(20)
     report = run(VECTORS, (1,), (5,), x, y)
@@ -547,7 +549,7 @@ def test_vectors_are_loaded_and_stored_whole():
         run(VECTORS, (1,), (1,), x[1:17], y)
 
 
-# A kernel whole: a = max(z + b, 0) over m columns, z and a (m, n) in C order, b (n,)
+# A whole kernel: a = max(z + b, 0) over m columns; z and a are (m, n) in C order, b is (n,)
 
 BIAS_RELU = """
 .visible .entry bias_relu(.param .u64 z, .param .u64 b, .param .u64 a, .param .u32 n, .param .s64 size)
@@ -562,9 +564,9 @@ BIAS_RELU = """
     mov.u32 %r3, %ntid.x;
     mov.u32 %r4, %tid.x;
     cvt.u64.u32 %rd5, %r4;
-    mad.wide.u32 %rd6, %r2, %r3, %rd5;      // i = the number of the lane
+    mad.wide.u32 %rd6, %r2, %r3, %rd5;      // i: the number of the lane
     mov.u32 %r5, %nctaid.x;
-    mul.wide.u32 %rd7, %r5, %r3;            // the stride = lanes in the grid
+    mul.wide.u32 %rd7, %r5, %r3;            // the stride: the number of lanes
     cvt.u64.u32 %rd8, %r1;
     bra TEST;
 LOOP:
@@ -590,21 +592,21 @@ M, N = 5, 7
 
 
 def bias_relu(text, arguments=lambda z, b, a: (z, b, a, np.int32(N), M * N), grid=(2,), block=(8,), dtype=F32):
-    """Run a form of the kernel; return what it left in a, and what it ought to have."""
+    """Run a variant of the kernel; return a, its correct value, and the report."""
     rng = np.random.default_rng(0)
     z, b = rng.normal(size=(M, N)).astype(dtype), rng.normal(size=N).astype(dtype)
-    wanted = np.array([[max(z[j, k] + b[k], 0) for k in range(N)] for j in range(M)], dtype)
+    expected = np.array([[max(z[j, k] + b[k], 0) for k in range(N)] for j in range(M)], dtype)
     a = np.full_like(z, 9)
     report = run(text, grid, block, *arguments(z, b, a))
-    return a, wanted, report
+    return a, expected, report
 
 
 @pytest.mark.parametrize(
     ("grid", "block"), [((1,), (1,)), ((2,), (8,)), ((5,), (7,)), ((9,), (32,)), ((1, 1, 1), (64, 1))]
 )
 def test_the_kernel_is_right_in_every_launch(grid, block):
-    a, wanted, report = bias_relu(BIAS_RELU, grid=grid, block=block)
-    same(a, wanted)
+    a, expected, report = bias_relu(BIAS_RELU, grid=grid, block=block)
+    same(a, expected)
     size = 4 * M * N
     assert report.arrays == (Traffic(size, 0, size, 0), Traffic(size, 0, 4 * N, 0), Traffic(0, size, 0, size))
     rounds = math.ceil(M * N / (math.prod(grid) * math.prod(block)))
@@ -613,17 +615,29 @@ def test_the_kernel_is_right_in_every_launch(grid, block):
     )  # to the first test, each round with its test, the last test and ret
 
 
-REPLACED = {  # name: (the text, what stands in its place, what is said of it, or None where the result is wrong)
+TEXT_MUTANTS = {  # name: (text, replacement, error message, or None if the result is wrong)
     "no bounds check": ("@%p1 bra LOOP;", "bra LOOP;", "out of bounds"),
     "one too many": ("setp.lt.s64", "setp.le.s64", "out of bounds.*byte 140 of argument 1"),
     "no loop": ("@%p1 bra LOOP;", "", None),
-    "a stride too short": ("mul.wide.u32 %rd7, %r5, %r3", "mul.wide.u32 %rd7, %r5, 4", "two lanes write one place"),
-    "a stride of a block": ("mul.wide.u32 %rd7, %r5, %r3", "cvt.u64.u32 %rd7, %r3", "two lanes write one place"),
+    "a stride too short": (
+        "mul.wide.u32 %rd7, %r5, %r3",
+        "mul.wide.u32 %rd7, %r5, 4",
+        "two lanes write to the same address",
+    ),
+    "a stride of a block": (
+        "mul.wide.u32 %rd7, %r5, %r3",
+        "cvt.u64.u32 %rd7, %r3",
+        "two lanes write to the same address",
+    ),
     "a stride too long": ("mul.wide.u32 %rd7, %r5, %r3", "mul.wide.u32 %rd7, %r3, %r3", None),
     "bias by row": ("rem.u64", "div.u64", None),
     "bias without an index": ("rem.u64 %rd9, %rd6, %rd8", "mov.u64 %rd9, 0", None),
     "bias by lane": ("rem.u64 %rd9, %rd6, %rd8", "mov.u64 %rd9, %rd6", "out of bounds.*argument 2"),
-    "all write the first": ("add.s64 %rd13, %rd3, %rd12;", "mov.u64 %rd13, %rd3;", "two lanes write one place"),
+    "all write the first": (
+        "add.s64 %rd13, %rd3, %rd12;",
+        "mov.u64 %rd13, %rd3;",
+        "two lanes write to the same address",
+    ),
     "writes to its neighbour's": ("st.global.f32 [%rd13]", "st.global.f32 [%rd13+4]", "out of bounds.*argument 3"),
     "writes into its input": ("add.s64 %rd13, %rd3, %rd12;", "add.s64 %rd13, %rd2, %rd10;", "data race"),
     "reads what is written": ("add.s64 %rd13, %rd1, %rd12", "add.s64 %rd13, %rd3, %rd10", "data race"),
@@ -635,7 +649,7 @@ REPLACED = {  # name: (the text, what stands in its place, what is said of it, o
     "bits of a float64": (
         "0f00000000",
         "0d0000000000000000",
-        r"0d0000000000000000 is no declared register and no \.f32",
+        r"0d0000000000000000 is neither a declared register nor a \.f32",
     ),
     "another operation": ("add.f32", "sub.f32", None),
     "integers added": ("add.f32", "add.s32", None),
@@ -649,33 +663,33 @@ REPLACED = {  # name: (the text, what stands in its place, what is said of it, o
     ),
     "a shuffle": ("add.f32 %f3,", "shfl.sync.bfly.b32 %f3,", r"unknown instruction shfl\.sync"),
     "shared memory": (".reg .pred", ".shared .align 4 .f32 s[32]; .reg .pred", r"unknown directive: \.shared"),
-    "no such register": ("add.f32 %f3", "add.f32 %f9", "%f9 is no declared register"),
-    "no such label": ("bra TEST", "bra TESTS", "label TESTS is nowhere"),
-    "no such parameter": ("[size]", "[length]", "is no parameter"),
-    "half a parameter": ("ld.param.u32 %r1, [n]", "ld.param.u64 %rd8, [n]", r"\[n\] is no parameter of \.u64"),
-    "a register never set": ("ld.param.u64 %rd2, [b];", "", "%rd2 is read, and nothing writes it"),
-    "an operand too few": ("add.f32 %f3, %f1, %f2", "add.f32 %f3, %f1", "2 operands; wanted are 3"),
+    "no such register": ("add.f32 %f3", "add.f32 %f9", "%f9 is not a declared register"),
+    "no such label": ("bra TEST", "bra TESTS", "label TESTS is not defined"),
+    "no such parameter": ("[size]", "[length]", "is not a parameter"),
+    "half a parameter": ("ld.param.u32 %r1, [n]", "ld.param.u64 %rd8, [n]", r"\[n\] is not a parameter of \.u64"),
+    "a register never set": ("ld.param.u64 %rd2, [b];", "", "%rd2 is read but never written"),
+    "an operand too few": ("add.f32 %f3, %f1, %f2", "add.f32 %f3, %f1", "must have 3 operands, got 2"),
     "size unsigned and small": ("ld.param.s64 %rd4, [size]", "ld.param.u8 %rd4, [size+1]", None),
 }
 
 
-@pytest.mark.parametrize("name", REPLACED)
-def test_mutants_of_the_text_are_caught(name):
-    old, new, said = REPLACED[name]
+@pytest.mark.parametrize("name", TEXT_MUTANTS)
+def test_errors_in_the_text_are_detected(name):
+    old, new, message = TEXT_MUTANTS[name]
     assert BIAS_RELU.count(old) == 1
-    _caught(said, BIAS_RELU.replace(old, new))
+    _detected(message, BIAS_RELU.replace(old, new))
 
 
-def _caught(said, text, **launch):
-    if said is None:
-        a, wanted, _ = bias_relu(text, **launch)
-        assert not np.array_equal(a, wanted)
+def _detected(message, text, **launch):
+    if message is None:
+        a, expected, _ = bias_relu(text, **launch)
+        assert not np.array_equal(a, expected)
     else:
-        with pytest.raises(PTXError, match=said):
+        with pytest.raises(PTXError, match=message):
             bias_relu(text, **launch)
 
 
-INLINED_OPTIONS = {  # name: (arguments of z, b and a; what is said of them, or None where the result is wrong)
+CALL_MUTANTS = {  # name: (arguments, given z, b and a; error message, or None if the result is wrong)
     "z and b swapped": (lambda z, b, a: (b, z, a, np.int32(N), M * N), "out of bounds.*argument 1"),
     "z and a swapped": (lambda z, b, a: (a, b, z, np.int32(N), M * N), None),
     "n and size swapped": (lambda z, b, a: (z, b, a, np.int32(M * N), N), None),
@@ -687,9 +701,9 @@ INLINED_OPTIONS = {  # name: (arguments of z, b and a; what is said of them, or 
     "a float for an integer": (lambda z, b, a: (z, b, a, np.int32(N), float(M * N)), "argument 5 packs as float64"),
     "32 bits for 64": (lambda z, b, a: (z, b, a, np.int32(N), np.int32(M * N)), r"argument 5 packs as int32, .*\.s64"),
     "a bool": (lambda z, b, a: (z, b, a, True, M * N), "argument 4 packs as bool"),
-    "a number for a pointer": (lambda z, b, a: (12, b, a, np.int32(N), M * N), "lies in none of the arguments"),
-    "no number at all": (lambda z, b, a: (z, b, a, None, M * N), "CuPy hands no NoneType to a kernel"),
-    "an int too large": (lambda z, b, a: (z, b, a, np.int32(N), 2**64), "CuPy hands no int to a kernel"),
+    "a number for a pointer": (lambda z, b, a: (12, b, a, np.int32(N), M * N), "in none of the arguments"),
+    "None": (lambda z, b, a: (z, b, a, None, M * N), "CuPy cannot pass the type NoneType to a kernel"),
+    "an int too large": (lambda z, b, a: (z, b, a, np.int32(N), 2**64), "CuPy cannot pass the type int to a kernel"),
     "float64 for float32": (
         lambda z, b, a: (z.astype(F64), b, a, np.int32(N), M * N),
         r"access as f32 through.*float64\[35\]",
@@ -711,10 +725,10 @@ INLINED_OPTIONS = {  # name: (arguments of z, b and a; what is said of them, or 
 }
 
 
-@pytest.mark.parametrize("name", INLINED_OPTIONS)
-def test_mutants_of_the_call_are_caught(name):
-    arguments, said = INLINED_OPTIONS[name]
-    _caught(said, BIAS_RELU, arguments=arguments)
+@pytest.mark.parametrize("name", CALL_MUTANTS)
+def test_errors_in_the_arguments_are_detected(name):
+    arguments, message = CALL_MUTANTS[name]
+    _detected(message, BIAS_RELU, arguments=arguments)
 
 
 @pytest.mark.parametrize(
@@ -729,15 +743,15 @@ def test_mutants_of_the_call_are_caught(name):
         ((2**31,), (1,)),
     ],
 )
-def test_launches_beyond_the_limits_are_refused(grid, block):
-    _caught("limit", BIAS_RELU, grid=grid, block=block)
+def test_launches_beyond_the_limits_are_errors(grid, block):
+    _detected("limit", BIAS_RELU, grid=grid, block=block)
 
 
-def test_float64_data_through_float32_pointers_is_refused():
-    _caught("an access as f32 through argument 1", BIAS_RELU, dtype=F64)
+def test_float64_data_through_float32_pointers_is_an_error():
+    _detected("an access as f32 through argument 1", BIAS_RELU, dtype=F64)
 
 
-# A block's sum, by halves in shared memory: out[block] = Σ x over the block's lanes, 8 of them
+# A sum over the 8 lanes of a block, by a tree reduction in shared memory: out[block] = Σ x
 
 BLOCK_SUM = """
 .extern .shared .align 8 .b8 part[];
@@ -759,7 +773,7 @@ BLOCK_SUM = """
     st.shared.f64 [%rd4], %d1;
     mov.u32 %r5, 4;
 HALVE:
-    bar.sync 0;                             // what others have put there
+    bar.sync 0;                             // wait for the other lanes
     setp.ge.u32 %p1, %r3, %r5;
     @%p1 bra NEXT;
     mul.wide.u32 %rd6, %r5, 8;
@@ -788,7 +802,7 @@ def block_sum(text, shared_bytes=64):
     return out, [math.fsum(row) for row in x]
 
 
-def test_lanes_of_a_block_add_up_what_they_share():
+def test_a_sum_in_shared_memory():
     same(*block_sum(BLOCK_SUM))
     size = kernel(["u64"], "mov.u32 %r3, %dynamic_smem_size; ld.param.u64 %rd0, [p0]; st.u32 [%rd0], %r3;")
     out = np.zeros(1, np.uint32)
@@ -796,14 +810,14 @@ def test_lanes_of_a_block_add_up_what_they_share():
     same(out, [48])
 
 
-SHARED_REPLACED = {
+SHARED_MUTANTS = {
     "no barrier": ("bar.sync 0;", "", "data race: a lane reads what another lane has written"),
     "a barrier for some": ("HALVE:", "setp.ge.u32 %p1, %r3, %r5; @%p1 bra NEXT; HALVE:", "some lanes of a block"),
-    "all in one place": ("add.s64 %rd4, %rd4, %rd5;", "", "two lanes write one place"),
+    "all in one place": ("add.s64 %rd4, %rd4, %rd5;", "", "two lanes write to the same address"),
     "four bytes apart": ("mul.wide.u32 %rd5, %r3, 8", "mul.wide.u32 %rd5, %r3, 4", "misaligned"),
-    "sixteen bytes apart": ("mul.wide.u32 %rd5, %r3, 8", "mul.wide.u32 %rd5, %r3, 16", "byte 64 of the 64"),
-    "one beyond": ("ld.shared.f64 %d2, [%rd7]", "ld.shared.f64 %d2, [%rd7+32]", "byte 64 of the 64"),
-    "global for shared": ("ld.shared.f64 %d2", "ld.global.f64 %d2", "lies in none of the arguments"),
+    "sixteen bytes apart": ("mul.wide.u32 %rd5, %r3, 8", "mul.wide.u32 %rd5, %r3, 16", "byte 64 of the 64 bytes"),
+    "one beyond": ("ld.shared.f64 %d2, [%rd7]", "ld.shared.f64 %d2, [%rd7+32]", "byte 64 of the 64 bytes"),
+    "global for shared": ("ld.shared.f64 %d2", "ld.global.f64 %d2", "in none of the arguments"),
     "shared for global": ("st.global.f64", "st.shared.f64", "out of bounds"),
     "begins halfway": ("mov.u32 %r5, 4", "mov.u32 %r5, 2", None),
     "never written": ("st.shared.f64 [%rd4], %d1;\n    mov", "mov", None),
@@ -812,30 +826,32 @@ SHARED_REPLACED = {
 }
 
 
-@pytest.mark.parametrize("name", SHARED_REPLACED)
-def test_mutants_with_shared_memory_are_caught(name):
-    old, new, said = SHARED_REPLACED[name]
+@pytest.mark.parametrize("name", SHARED_MUTANTS)
+def test_errors_with_shared_memory_are_detected(name):
+    old, new, message = SHARED_MUTANTS[name]
     assert BLOCK_SUM.count(old) == 1
-    if said is None:
-        out, wanted = block_sum(BLOCK_SUM.replace(old, new))
-        assert not np.array_equal(out, wanted)
+    if message is None:
+        out, expected = block_sum(BLOCK_SUM.replace(old, new))
+        assert not np.array_equal(out, expected)
     else:
-        with pytest.raises(PTXError, match=said):
+        with pytest.raises(PTXError, match=message):
             block_sum(BLOCK_SUM.replace(old, new))
 
 
-@pytest.mark.parametrize(("size", "said"), [(56, "byte 56 of the 56"), (-1, "limit"), (48 * 1024 + 1, "limit")])
-def test_shared_memory_is_as_large_as_the_launch_says(size, said):
-    with pytest.raises(PTXError, match=said):
+@pytest.mark.parametrize(
+    ("size", "message"), [(56, "byte 56 of the 56 bytes"), (-1, "limit"), (48 * 1024 + 1, "limit")]
+)
+def test_the_launch_sets_the_size_of_shared_memory(size, message):
+    with pytest.raises(PTXError, match=message):
         block_sum(BLOCK_SUM, shared_bytes=size)
 
 
-# Arrays that share memory, are parts of others, or are empty
+# Arrays that share memory, views, and empty arrays
 
 
-def test_in_place_is_no_race():
-    a, wanted, report = bias_relu(BIAS_RELU, lambda z, b, a: (_copied(z, a), b, a, np.int32(N), M * N))
-    same(a, wanted)
+def test_an_update_in_place_is_not_a_race():
+    a, expected, report = bias_relu(BIAS_RELU, lambda z, b, a: (_copied(z, a), b, a, np.int32(N), M * N))
+    same(a, expected)
     assert report.arrays[0].read == report.arrays[2].written == 4 * M * N
 
 
@@ -844,17 +860,17 @@ def _copied(z, a):
     return a
 
 
-def test_only_the_bytes_of_a_part_are_in_bounds():
+def test_only_the_bytes_of_a_view_are_in_bounds():
     whole = np.zeros(100, F32)
     part = whole[30 : 30 + M * N]
-    a, wanted, _ = bias_relu(BIAS_RELU, lambda z, b, a: (_copied(z.reshape(-1), part), b, a, np.int32(N), M * N))
-    same(a, wanted)
+    a, expected, _ = bias_relu(BIAS_RELU, lambda z, b, a: (_copied(z.reshape(-1), part), b, a, np.int32(N), M * N))
+    same(a, expected)
     for size in (M * N + 1, 100):
         with pytest.raises(PTXError, match=r"out of bounds.*argument 1 \(float32\[35\]\)"):
             bias_relu(BIAS_RELU, lambda z, b, a, size=size: (part, b, np.zeros(100, F32), np.int32(N), size))
 
 
-def test_empty_arrays_are_there_and_hold_nothing():
+def test_empty_arrays():
     empty = np.zeros((0, N), F32)
     report = run(BIAS_RELU, (1,), (8,), empty, np.zeros(N, F32), empty, np.int32(N), 0)
     assert report.arrays == (Traffic(0, 0, 0, 0),) * 3
@@ -862,14 +878,14 @@ def test_empty_arrays_are_there_and_hold_nothing():
         run(BIAS_RELU, (1,), (8,), empty, np.zeros(N, F32), empty, np.int32(N), 1)
 
 
-def test_columns_are_fortran_arrays_all_the_same():
+def test_fortran_order_is_accepted():
     z = np.asfortranarray(np.arange(M * N, dtype=F32).reshape(N, M))
     a = np.zeros_like(z, order="F")
     run(BIAS_RELU, (1,), (8,), z, np.ones(N, F32), a, np.int32(N), M * N)
     same(a, z + 1)
 
 
-def test_races_are_told_between_items_of_different_widths():
+def test_races_between_items_of_different_widths_are_detected():
     text = kernel(
         ["u64", "u64"],
         """
@@ -895,7 +911,7 @@ def test_races_are_told_between_items_of_different_widths():
         ("b32", F32(0.1), F32(0.1)),
     ],
 )
-def test_scalars_arrive_as_cupy_packs_them(kind, value, bits):
+def test_scalars_are_packed_as_by_cupy(kind, value, bits):
     size = 8 * bits.itemsize
     body = f"ld.param.b{size} %v, [p0]; ld.param.u64 %rd0, [p1]; st.b{size} [%rd0], %v;"
     text = kernel([kind, "u64"], body, f".reg .b{max(16, size)} %v;")
@@ -904,7 +920,7 @@ def test_scalars_arrive_as_cupy_packs_them(kind, value, bits):
     same(out, bits)
 
 
-def test_a_text_without_a_kernel_or_with_two_is_refused():
+def test_a_text_must_have_one_kernel():
     for text in ("", BIAS_RELU + BIAS_RELU, BIAS_RELU.rstrip()[:-1], BIAS_RELU.replace("u64 z", "u128 z")):
         with pytest.raises(PTXError):
             run(text, (1,), (1,))

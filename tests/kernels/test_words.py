@@ -1,4 +1,4 @@
-"""The words of formulas: accurate on the CPU, at every edge, and the same on arrays of any namespace."""
+"""The functions of formulas: accurate on the CPU, correct for special values, and equal on arrays of any library."""
 
 import math
 from functools import cache
@@ -16,7 +16,7 @@ from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
 from fastbp_kernels.specialize import lower
 
 DTYPES = ["float32", "float64"]
-RANGES = {  # of arguments, and the most units in the last place that the word may be off
+RANGES = {  # of arguments, and the largest error in units in the last place
     "exp": ([(-87, 88), (-1, 1)], 1),
     "expm1": ([(-17, 17), (-1e-3, 1e-3)], 3),
     "log": ([(1e-30, 1e30), (0.5, 2)], 2),
@@ -28,7 +28,7 @@ RANGES = {  # of arguments, and the most units in the last place that the word m
 
 @cache
 def compiled(formula, dtype):
-    """Return a formula compiled alone, as a function of an array."""
+    """Return a formula compiled as a function of an array."""
     scalar = jitable(lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type))
 
     @njit(**MATH)
@@ -42,14 +42,14 @@ def compiled(formula, dtype):
 
 
 def units(got, exact):
-    """Return how far results are from exact values, in units of the last place of the results' type."""
+    """Return the largest error of results, in units in the last place of their type."""
     spacing = [abs(np.spacing(got.dtype.type(float(value)))) for value in exact]
     return max(abs(mpmath.mpf(float(g)) - value) / float(s) for g, value, s in zip(got, exact, spacing, strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RANGES)
-def test_compiled_words_are_accurate(name, dtype, rng):
+def test_compiled_functions_are_accurate(name, dtype, rng):
     word = getattr(words, name)
     ranges, most = RANGES[name]
     with mpmath.workdps(40):
@@ -60,7 +60,7 @@ def test_compiled_words_are_accurate(name, dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sigmoid_is_within_3_ulp_and_exact_at_the_ends(dtype, rng):
+def test_sigmoid_is_within_3_ulp_and_exact_at_infinity(dtype, rng):
     loop = compiled(sigmoid.f, dtype)
     edge, tiny = (87, 1e-38) if dtype == "float32" else (708, 1e-308)
     with mpmath.workdps(40):
@@ -76,7 +76,7 @@ def test_sigmoid_is_within_3_ulp_and_exact_at_the_ends(dtype, rng):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_compiled_words_at_the_edges(dtype):
+def test_compiled_functions_of_special_values(dtype):
     x = np.array([-math.inf, -0.0, math.inf, math.nan], dtype)
     expected = {
         words.exp: [0, 1, math.inf, math.nan],
@@ -102,14 +102,14 @@ def test_activations_on_numbers_on_arrays_and_compiled_agree(z, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"softmax"}))
-def test_derivatives_are_those_of_the_activation(name):
+def test_derivatives_agree_with_finite_differences(name):
     z = np.array([-3.0, -0.7, 0.2, 1.9])
     g = ACTIVATIONS[name]
     measured = (g.f(z + 1e-6) - g.f(z - 1e-6)) / 2e-6
     np.testing.assert_allclose(g.prime(z, g.f(z)) * np.ones(4), measured, rtol=1e-8)
 
 
-def test_where_takes_numbers_and_arrays_of_any_namespace(backend):
+def test_where_takes_numbers_and_arrays_of_any_library(backend):
     from fastbp import backends
 
     xp = backends.get(backend).xp

@@ -1,8 +1,8 @@
-"""PTX executed on NumPy arrays, without a GPU: `run` takes a kernel's text, a launch and its arguments.
+"""Execute PTX on NumPy arrays, without a GPU: `run` takes the text of a kernel, a launch and its arguments.
 
-It follows NVIDIA's "Parallel Thread Execution ISA" manual (9.0), whose sections are cited by title: their numbers move
-from version to version. It knows the instructions that element-wise kernels and sums within a block compile to, and
-refuses all others.
+It follows NVIDIA's manual "Parallel Thread Execution ISA" (9.0). Sections are cited by title, because their numbers
+differ between versions. It supports the instructions that element-wise kernels and sums within a block compile to, and
+rejects all others.
 """
 
 from .errors import PTXError

@@ -1,8 +1,8 @@
 """What each instruction computes, lane by lane (PTX ISA, "Instruction Set").
 
-Taken from the sections Integer Arithmetic, Floating Point, Comparison and Selection, Logic and Shift, and of Data
-Movement and Conversion `mov`, `cvt`, `cvta`. Not modelled is the error of `.approx` and `.full`: those results are
-computed in float64 and rounded once. A modifier or type that a rule does not name makes the instruction unknown.
+It implements the sections Integer Arithmetic, Floating Point, Comparison and Selection, Logic and Shift, and from Data
+Movement and Conversion `mov`, `cvt`, `cvta`. The error of `.approx` and `.full` is not modelled: their results are
+computed in float64 and rounded once. An instruction with a modifier or type that its rule does not name is unknown.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,8 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Words:
-    """A mnemonic taken apart: fma.rn.ftz.f32 is the name fma, the modifiers rn and ftz, the type f32."""
+class Mnemonic:
+    """The parts of a mnemonic: fma.rn.ftz.f32 has the name fma, the modifiers rn and ftz, the type f32."""
 
     name: str
     modifiers: frozenset[str]
@@ -45,97 +45,97 @@ class Words:
 
     @property
     def kind(self) -> str:
-        """The letter of the last type: u, s, b, f, or p of pred."""
+        """The first letter of the last type: u, s, b, f, or p for pred."""
         return self.types[-1][0]
 
     def only(self, *allowed: str) -> bool:
         return self.modifiers <= set(allowed)
 
 
-def operation_of(mnemonic: str) -> Operation:
-    """Return what a mnemonic computes; raises `PTXError` that names it where that is not known."""
-    name, *rest = mnemonic.split(".")
+def operation_of(text: str) -> Operation:
+    """Return what a mnemonic computes; raises `PTXError` if it is unknown."""
+    name, *rest = text.split(".")
     types = tuple(word for word in rest if word in TYPES)
-    words = Words(name, frozenset(word for word in rest if word not in TYPES), types)
+    mnemonic = Mnemonic(name, frozenset(word for word in rest if word not in TYPES), types)
     operation = None
     if len(types) == 1:
-        rules = _FLOAT_RULES if words.kind == "f" else _INTEGER_RULES
-        operation = rules.get(name, _unknown)(words) or _ANY_TYPE_RULES.get(name, _unknown)(words)
+        rules = _FLOAT_RULES if mnemonic.kind == "f" else _INTEGER_RULES
+        operation = rules.get(name, _unknown)(mnemonic) or _ANY_TYPE_RULES.get(name, _unknown)(mnemonic)
     elif name == "cvt" and len(types) == 2:
-        operation = _convert(words)
-    if operation is None or len(words.modifiers) + len(types) != len(rest):
-        raise PTXError(f"unknown instruction {mnemonic}")
+        operation = _convert(mnemonic)
+    if operation is None or len(mnemonic.modifiers) + len(types) != len(rest):
+        raise PTXError(f"unknown instruction {text}")
     return operation
 
 
-def _unknown(words: Words) -> None:
+def _unknown(mnemonic: Mnemonic) -> None:
     return None
 
 
-def _uniform(compute: Compute, words: Words, count: int) -> Operation:
-    """An operation all of whose operands have the instruction's one type."""
-    return Operation(compute, words.types * count, words.types[0])
+def _uniform(compute: Compute, mnemonic: Mnemonic, count: int) -> Operation:
+    """Return an operation whose operands all have the type of the instruction."""
+    return Operation(compute, mnemonic.types * count, mnemonic.types[0])
 
 
 # Floating point
 
 
 def _flushed(x: Array) -> Array:
-    """Return float32 with subnormal numbers replaced by zeros of their sign; another type as it is."""
+    """Return float32 numbers with subnormals replaced by zeros of their sign; other types are returned unchanged."""
     if x.dtype != np.float32:
         return x
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x)
 
 
 def _clamped(x: Array) -> Array:
-    """Return x within [0, 1], NaN as 0: the modifier .sat."""
+    """Return x clamped to [0, 1], and 0 for NaN: the modifier .sat."""
     return np.where(x > 0, np.minimum(x, x.dtype.type(1)), x.dtype.type(0))
 
 
-def _modified(compute: Compute, words: Words) -> Compute:
-    """Put the modifiers .ftz (operands and result) and .sat (result) around a function."""
+def _modified(compute: Compute, mnemonic: Mnemonic) -> Compute:
+    """Apply the modifiers .ftz (operands and result) and .sat (result) to a function."""
 
     def modified(*operands: Array) -> Array:
-        if "ftz" in words.modifiers:
+        if "ftz" in mnemonic.modifiers:
             result = compute(*map(_flushed, operands))
             result = _flushed(result) if result.dtype.kind == "f" else result
         else:
             result = compute(*operands)
-        return _clamped(result) if "sat" in words.modifiers else result
+        return _clamped(result) if "sat" in mnemonic.modifiers else result
 
-    return modified if words.modifiers & {"ftz", "sat"} else compute
+    return modified if mnemonic.modifiers & {"ftz", "sat"} else compute
 
 
-def _rounded(words: Words) -> Operation | None:
-    """add, sub, mul, fma: each is a fused multiply-add where it is not rounded to nearest."""
-    mode = next(iter(words.modifiers & ROUNDINGS), "rn")
-    single = words.types[0] == "f32"
-    allowed = words.only(*ROUNDINGS, "ftz", "sat") if single else words.only("rn")
-    if not allowed or len(words.modifiers & ROUNDINGS) > 1:
+def _rounded(mnemonic: Mnemonic) -> Operation | None:
+    """Return add, sub, mul or fma. With directed rounding, each is computed as a fused multiply-add."""
+    mode = next(iter(mnemonic.modifiers & ROUNDINGS), "rn")
+    single = mnemonic.types[0] == "f32"
+    allowed = mnemonic.only(*ROUNDINGS, "ftz", "sat") if single else mnemonic.only("rn")
+    if not allowed or len(mnemonic.modifiers & ROUNDINGS) > 1:
         return None
-    if words.name == "fma":
-        return _uniform(_modified(partial(fused, mode=mode), words), words, 3)
+    if mnemonic.name == "fma":
+        return _uniform(_modified(partial(fused, mode=mode), mnemonic), mnemonic, 3)
     nearest = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
     directed = {
         "add": lambda a, b: fused(a, np.ones_like(a), b, mode),
         "sub": lambda a, b: fused(a, np.ones_like(a), -b, mode),
         "mul": lambda a, b: fused(a, b, np.full_like(a, -0.0), mode),
     }
-    return _uniform(_modified((nearest if mode == "rn" else directed)[words.name], words), words, 2)
+    return _uniform(_modified((nearest if mode == "rn" else directed)[mnemonic.name], mnemonic), mnemonic, 2)
 
 
 def _approximate_quotient(a: Array, b: Array) -> Array:
-    """a/b, save that a divisor within (2¹²⁶, 2¹²⁸) gives 0, and NaN for an infinite a: div.approx."""
+    """Return a/b as div.approx does: 0 for a divisor in (2¹²⁶, 2¹²⁸), or NaN if a is also infinite."""
     huge = (np.abs(b) > 2.0**126) & np.isfinite(b)
     with_sign = np.copysign(np.float32(0), a) * np.sign(b)
     return np.where(huge, np.where(np.isfinite(a), with_sign, np.float32(np.nan)), a / b)
 
 
-def _divide(words: Words) -> Operation | None:
-    if words.only("rn") or (words.types[0] == "f32" and words.only("rn", "full", "ftz")):
-        return _uniform(_modified(np.divide, words), words, 2)
-    if words.types[0] == "f32" and words.only("approx", "ftz"):
-        return _uniform(_modified(_approximate_quotient, words), words, 2)
+def _divide(mnemonic: Mnemonic) -> Operation | None:
+    if mnemonic.only("rn") or (mnemonic.types[0] == "f32" and mnemonic.only("rn", "full", "ftz")):
+        return _uniform(_modified(np.divide, mnemonic), mnemonic, 2)
+    if mnemonic.types[0] == "f32" and mnemonic.only("approx", "ftz"):
+        return _uniform(_modified(_approximate_quotient, mnemonic), mnemonic, 2)
     return None
 
 
@@ -155,14 +155,14 @@ _APPROXIMATE: dict[str, Compute] = {
 }
 
 
-def _approximate(words: Words) -> Operation | None:
-    if words.types[0] == "f32" and "approx" in words.modifiers and words.only("approx", "ftz"):
-        return _uniform(_modified(_through_float64(_APPROXIMATE[words.name]), words), words, 1)
+def _approximate(mnemonic: Mnemonic) -> Operation | None:
+    if mnemonic.types[0] == "f32" and "approx" in mnemonic.modifiers and mnemonic.only("approx", "ftz"):
+        return _uniform(_modified(_through_float64(_APPROXIMATE[mnemonic.name]), mnemonic), mnemonic, 1)
     return None
 
 
 def _gross_reciprocal(x: Array) -> Array:
-    """1/x of the upper 32 bits of x, in the upper 32 bits: where a longer division by Newton's method starts."""
+    """Return 1/x of the upper 32 bits of x, in the upper 32 bits: the start of a division by Newton's method."""
 
     def upper(value: Array) -> Array:
         cut = (value.view(np.uint64) & np.uint64(0xFFFFFFFF00000000)).view(np.float64)
@@ -172,47 +172,49 @@ def _gross_reciprocal(x: Array) -> Array:
     return np.where(np.isnan(result), np.nan, upper(result))
 
 
-def _reciprocal_or_root(words: Words) -> Operation | None:
-    if words.only("rn") or (words.types[0] == "f32" and words.only("rn", "ftz")):
-        function = {"rcp": np.reciprocal, "sqrt": np.sqrt}[words.name]
-        return _uniform(_modified(function, words), words, 1)
-    if (words.name, words.types[0], words.modifiers) == ("rcp", "f64", {"approx", "ftz"}):
-        return _uniform(_gross_reciprocal, words, 1)
-    return _approximate(words)
+def _reciprocal_or_root(mnemonic: Mnemonic) -> Operation | None:
+    if mnemonic.only("rn") or (mnemonic.types[0] == "f32" and mnemonic.only("rn", "ftz")):
+        function = {"rcp": np.reciprocal, "sqrt": np.sqrt}[mnemonic.name]
+        return _uniform(_modified(function, mnemonic), mnemonic, 1)
+    if (mnemonic.name, mnemonic.types[0], mnemonic.modifiers) == ("rcp", "f64", {"approx", "ftz"}):
+        return _uniform(_gross_reciprocal, mnemonic, 1)
+    return _approximate(mnemonic)
 
 
-def _sign(words: Words) -> Operation | None:
-    function = {"abs": np.abs, "neg": np.negative}[words.name]
-    return _uniform(_modified(function, words), words, 1) if words.only("ftz") else None
+def _sign(mnemonic: Mnemonic) -> Operation | None:
+    function = {"abs": np.abs, "neg": np.negative}[mnemonic.name]
+    return _uniform(_modified(function, mnemonic), mnemonic, 1) if mnemonic.only("ftz") else None
 
 
-def _copysign(words: Words) -> Operation | None:
-    return _uniform(lambda a, b: np.copysign(b, a), words, 2) if words.only() else None  # the sign is the first's
+def _copysign(mnemonic: Mnemonic) -> Operation | None:
+    return _uniform(lambda a, b: np.copysign(b, a), mnemonic, 2) if mnemonic.only() else None  # the sign is that of a
 
 
-def _extreme(words: Words) -> Operation | None:
-    """min, max: the other operand where one is NaN, or with .NaN NaN; −0 is below +0."""
-    number, nan_stays = {"min": (np.fmin, np.minimum), "max": (np.fmax, np.maximum)}[words.name]
-    of_zeros = LOGIC["or" if words.name == "min" else "and"]  # of equal numbers the bits differ in the sign of 0 alone
+def _extreme(mnemonic: Mnemonic) -> Operation | None:
+    """Return min or max: if one operand is NaN, the other one, or NaN with .NaN. −0 is less than +0."""
+    number, nan_stays = {"min": (np.fmin, np.minimum), "max": (np.fmax, np.maximum)}[mnemonic.name]
+    of_zeros = LOGIC[
+        "or" if mnemonic.name == "min" else "and"
+    ]  # equal numbers have equal bits, except for the sign of 0
 
     def extreme(a: Array, b: Array) -> Array:
         bits = bits_of(a.dtype)
         tie = of_zeros(a.view(bits), b.view(bits)).view(a.dtype)
-        return np.where(a == b, tie, (nan_stays if "NaN" in words.modifiers else number)(a, b))
+        return np.where(a == b, tie, (nan_stays if "NaN" in mnemonic.modifiers else number)(a, b))
 
-    return _uniform(_modified(extreme, words), words, 2) if words.only("ftz", "NaN") else None
+    return _uniform(_modified(extreme, mnemonic), mnemonic, 2) if mnemonic.only("ftz", "NaN") else None
 
 
 # Integers
 
 
-def _wrapping(words: Words) -> Operation | None:
-    function = {"add": np.add, "sub": np.subtract}[words.name]
-    return _uniform(function, words, 2) if words.only() and words.kind != "b" else None
+def _wrapping(mnemonic: Mnemonic) -> Operation | None:
+    function = {"add": np.add, "sub": np.subtract}[mnemonic.name]
+    return _uniform(function, mnemonic, 2) if mnemonic.only() and mnemonic.kind != "b" else None
 
 
 def _high_half(a: Array, b: Array) -> Array:
-    """The upper half of the product of two integers: of 32 bits through 64; of 64 bits by halves, as on paper."""
+    """Return the upper half of the product of two integers: in 64 bits, or for 64 bits by long multiplication."""
     bits = 8 * a.itemsize
     if bits < 64:
         wide = np.dtype(f"{a.dtype.kind}8")
@@ -221,74 +223,74 @@ def _high_half(a: Array, b: Array) -> Array:
     middle = (x >> half) * (y & low) + (((x & low) * (y & low)) >> half)
     other = (x & low) * (y >> half) + (middle & low)
     high = (x >> half) * (y >> half) + (middle >> half) + (other >> half)
-    if a.dtype.kind == "i":  # a negative number was read as itself + 2⁶⁴
+    if a.dtype.kind == "i":  # a negative number x was read as x + 2⁶⁴
         high = high - np.where(a < 0, y, np.uint64(0)) - np.where(b < 0, x, np.uint64(0))
     return high.view(a.dtype)
 
 
-def _product(words: Words) -> Operation | None:
-    """mul and mad, of which .lo keeps the lower half of the product, .hi the upper, .wide all of it."""
-    narrow = words.types[0]
-    if words.kind not in "us" or len(words.modifiers) != 1 or not words.only("lo", "hi", "wide"):
+def _product(mnemonic: Mnemonic) -> Operation | None:
+    """Return mul or mad: .lo is the lower half of the product, .hi the upper half, .wide the whole."""
+    narrow = mnemonic.types[0]
+    if mnemonic.kind not in "us" or len(mnemonic.modifiers) != 1 or not mnemonic.only("lo", "hi", "wide"):
         return None
-    (part,) = words.modifiers
+    (part,) = mnemonic.modifiers
     if part == "wide" and narrow not in WIDER:
         return None
     result = WIDER[narrow] if part == "wide" else narrow
     wide = TYPES[result]
     multiply = _high_half if part == "hi" else (lambda a, b: a.astype(wide) * b.astype(wide))
-    if words.name == "mul":
+    if mnemonic.name == "mul":
         return Operation(multiply, (narrow, narrow), result)
     return Operation(lambda a, b, c: multiply(a, b) + c, (narrow, narrow, result), result)
 
 
-def _quotient(words: Words) -> Operation | None:
-    """div and rem, towards zero; by zero the ISA leaves the value open, so that is refused."""
+def _quotient(mnemonic: Mnemonic) -> Operation | None:
+    """Return div or rem, rounded towards zero. The ISA leaves division by zero undefined; here it is an error."""
 
-    def by_a_divisor(a: Array, b: Array) -> Array:
+    def quotient(a: Array, b: Array) -> Array:
         if not b.all():
-            raise PTXError(f"division by zero: {words.name}.{words.types[0]}")
+            raise PTXError(f"division by zero: {mnemonic.name}.{mnemonic.types[0]}")
         remainder = np.fmod(a, b)
-        return remainder if words.name == "rem" else (a - remainder) // b
+        return remainder if mnemonic.name == "rem" else (a - remainder) // b
 
-    return _uniform(by_a_divisor, words, 2) if words.only() and words.kind in "us" else None
-
-
-def _integer_sign(words: Words) -> Operation | None:
-    function = {"abs": np.abs, "neg": np.negative}[words.name]
-    return _uniform(function, words, 1) if words.only() and words.kind == "s" else None
+    return _uniform(quotient, mnemonic, 2) if mnemonic.only() and mnemonic.kind in "us" else None
 
 
-def _integer_extreme(words: Words) -> Operation | None:
-    function = {"min": np.minimum, "max": np.maximum}[words.name]
-    return _uniform(function, words, 2) if words.only() and words.kind in "us" else None
+def _integer_sign(mnemonic: Mnemonic) -> Operation | None:
+    function = {"abs": np.abs, "neg": np.negative}[mnemonic.name]
+    return _uniform(function, mnemonic, 1) if mnemonic.only() and mnemonic.kind == "s" else None
 
 
-def _shift(words: Words) -> Operation | None:
-    """shl, shr by any unsigned number: of the type's width or more leaves 0, or of a signed number its sign."""
-    if not words.only() or words.kind == "p" or (words.name == "shl" and words.kind != "b"):
+def _integer_extreme(mnemonic: Mnemonic) -> Operation | None:
+    function = {"min": np.minimum, "max": np.maximum}[mnemonic.name]
+    return _uniform(function, mnemonic, 2) if mnemonic.only() and mnemonic.kind in "us" else None
+
+
+def _shift(mnemonic: Mnemonic) -> Operation | None:
+    """Return shl or shr. Shifting by the width of the type or more gives 0, or the sign of a signed number."""
+    if not mnemonic.only() or mnemonic.kind == "p" or (mnemonic.name == "shl" and mnemonic.kind != "b"):
         return None
-    bits = 8 * TYPES[words.types[0]].itemsize
-    function = {"shl": np.left_shift, "shr": np.right_shift}[words.name]
+    bits = 8 * TYPES[mnemonic.types[0]].itemsize
+    function = {"shl": np.left_shift, "shr": np.right_shift}[mnemonic.name]
 
     def shifted(x: Array, by: Array) -> Array:
         result = function(x, np.minimum(by, np.uint32(bits - 1)).astype(x.dtype))
-        return result if words.kind == "s" else np.where(by < bits, result, x.dtype.type(0))
+        return result if mnemonic.kind == "s" else np.where(by < bits, result, x.dtype.type(0))
 
-    return Operation(shifted, (words.types[0], "u32"), words.types[0])
+    return Operation(shifted, (mnemonic.types[0], "u32"), mnemonic.types[0])
 
 
-def _logic(words: Words) -> Operation | None:
-    if not words.only() or words.kind not in "bp":
+def _logic(mnemonic: Mnemonic) -> Operation | None:
+    if not mnemonic.only() or mnemonic.kind not in "bp":
         return None
-    return _uniform(np.invert, words, 1) if words.name == "not" else _uniform(LOGIC[words.name], words, 2)
+    return _uniform(np.invert, mnemonic, 1) if mnemonic.name == "not" else _uniform(LOGIC[mnemonic.name], mnemonic, 2)
 
 
 # Comparison, selection, moves
 
 
 def _comparison(word: str, kind: str) -> Compute | None:
-    """The function of a comparison: of floats, eq to ge and ne fail on NaN, equ to geu and neu hold."""
+    """Return the function of a comparison. On NaN, eq to ge and ne are false, equ to geu and neu are true."""
     if word in ORDERED:
         return ORDERED[word] if kind != "b" or word == "eq" else None
     if word in UNSIGNED_ORDER:
@@ -306,58 +308,60 @@ def _comparison(word: str, kind: str) -> Compute | None:
     return None
 
 
-def _set_predicate(words: Words) -> Operation | None:
-    """setp: a comparison; with .and, .or, .xor joined to a predicate that stands as the last operand."""
-    joins = words.modifiers & set(LOGIC)
-    compared = words.modifiers - joins - ({"ftz"} if words.types[0] == "f32" else set())
-    compare = _comparison(next(iter(compared)), words.kind) if len(compared) == 1 and words.kind != "p" else None
+def _set_predicate(mnemonic: Mnemonic) -> Operation | None:
+    """Return setp: a comparison; .and, .or or .xor combines it with the last operand, a predicate."""
+    joins = mnemonic.modifiers & set(LOGIC)
+    compared = mnemonic.modifiers - joins - ({"ftz"} if mnemonic.types[0] == "f32" else set())
+    compare = _comparison(next(iter(compared)), mnemonic.kind) if len(compared) == 1 and mnemonic.kind != "p" else None
     if compare is None or len(joins) > 1:
         return None
-    modified = _modified(compare, words)
+    modified = _modified(compare, mnemonic)
     if not joins:
-        return Operation(modified, words.types * 2, "pred")
+        return Operation(modified, mnemonic.types * 2, "pred")
     join = LOGIC[next(iter(joins))]
-    return Operation(lambda a, b, p: join(modified(a, b), p), (*words.types * 2, "pred"), "pred")
+    return Operation(lambda a, b, p: join(modified(a, b), p), (*mnemonic.types * 2, "pred"), "pred")
 
 
-def _select(words: Words) -> Operation | None:
-    if not words.only() or words.kind == "p":
+def _select(mnemonic: Mnemonic) -> Operation | None:
+    if not mnemonic.only() or mnemonic.kind == "p":
         return None
-    return Operation(lambda a, b, p: np.where(p, a, b), (*words.types * 2, "pred"), words.types[0])
+    return Operation(lambda a, b, p: np.where(p, a, b), (*mnemonic.types * 2, "pred"), mnemonic.types[0])
 
 
-def _move(words: Words) -> Operation | None:
-    return _uniform(lambda x: x, words, 1) if words.only() else None
+def _move(mnemonic: Mnemonic) -> Operation | None:
+    return _uniform(lambda x: x, mnemonic, 1) if mnemonic.only() else None
 
 
-def _convert_address(words: Words) -> Operation | None:
-    """cvta: generic and global addresses are the same numbers."""
-    known = words.types[0] == "u64" and "global" in words.modifiers and words.only("to", "global")
-    return _uniform(lambda x: x, words, 1) if known else None
+def _convert_address(mnemonic: Mnemonic) -> Operation | None:
+    """Return cvta. Generic and global addresses are the same numbers here."""
+    known = mnemonic.types[0] == "u64" and "global" in mnemonic.modifiers and mnemonic.only("to", "global")
+    return _uniform(lambda x: x, mnemonic, 1) if known else None
 
 
-def _convert(words: Words) -> Operation | None:
-    to, source = (TYPES[name] for name in words.types)
-    compute = _conversion(words, to, source)
+def _convert(mnemonic: Mnemonic) -> Operation | None:
+    to, source = (TYPES[name] for name in mnemonic.types)
+    compute = _conversion(mnemonic, to, source)
     if compute is None:
         return None
-    return Operation(_modified(compute, words) if to.kind == "f" else compute, (words.types[1],), words.types[0])
+    return Operation(
+        _modified(compute, mnemonic) if to.kind == "f" else compute, (mnemonic.types[1],), mnemonic.types[0]
+    )
 
 
-def _conversion(words: Words, to: np.dtype[Any], source: np.dtype[Any]) -> Compute | None:
-    """cvt by the kinds of its types; which rounding each takes is the ISA's table."""
+def _conversion(mnemonic: Mnemonic, to: np.dtype[Any], source: np.dtype[Any]) -> Compute | None:
+    """Return the function of cvt between two types; the ISA has a table of the roundings that each pair takes."""
     if bool in (to, source):
         return None
-    rounding = words.modifiers - {"ftz", "sat"}
-    if len(rounding) > 1 or ("ftz" in words.modifiers and np.float32 not in (to, source)):
+    rounding = mnemonic.modifiers - {"ftz", "sat"}
+    if len(rounding) > 1 or ("ftz" in mnemonic.modifiers and np.float32 not in (to, source)):
         return None
     word = next(iter(rounding), "")
     if source.kind == "f" and to.kind != "f":
-        return partial(_to_integer, word, "ftz" in words.modifiers, to) if word in TO_WHOLE else None
+        return partial(_to_integer, word, "ftz" in mnemonic.modifiers, to) if word in TO_WHOLE else None
     if source.kind != "f" and to.kind == "f":
         return (lambda x: x.astype(to)) if word == "rn" else None
     if source.kind != "f":
-        return (partial(_to_other_integer, to, "sat" in words.modifiers)) if not word else None
+        return (partial(_to_other_integer, to, "sat" in mnemonic.modifiers)) if not word else None
     if to == source:
         return TO_WHOLE.get(word, None if word else lambda x: x)
     if to.itemsize > source.itemsize:
@@ -366,10 +370,13 @@ def _conversion(words: Words, to: np.dtype[Any], source: np.dtype[Any]) -> Compu
 
 
 def _to_integer(word: str, flush: bool, to: np.dtype[Any], x: Array) -> Array:
-    """Round, then clamp to the type; NaN is 0, or, of a float64 or to 64 bits, the bit of the sign alone."""
+    """Round, then clamp to the type. NaN gives 0; the sign bit alone if either type has 64 bits."""
     limits, wide = np.iinfo(to), x.dtype.itemsize == 8 or to.itemsize == 8
     whole = TO_WHOLE[word](_flushed(x) if flush else x).astype(np.float64)
-    above, below = whole >= float(limits.max), whole <= float(limits.min)  # float64 rounds the largest of 64 bits up
+    above, below = (
+        whole >= float(limits.max),
+        whole <= float(limits.min),
+    )  # as a float64, the largest 64-bit integer is rounded up
     inside = np.where(above | below | np.isnan(x), 0.0, whole).astype(to)
     sign_bit = np.array(1 << (8 * to.itemsize - 1), bits_of(to)).view(to)
     limited = np.where(above, to.type(limits.max), np.where(below, to.type(limits.min), inside))
@@ -383,7 +390,7 @@ def _to_other_integer(to: np.dtype[Any], saturate: bool, x: Array) -> Array:
     return x.astype(to)
 
 
-_FLOAT_RULES: dict[str, Callable[[Words], Operation | None]] = {
+_FLOAT_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     **dict.fromkeys(("add", "sub", "mul", "fma"), _rounded),
     **dict.fromkeys(("ex2", "lg2", "sin", "cos", "tanh", "rsqrt"), _approximate),
     **dict.fromkeys(("rcp", "sqrt"), _reciprocal_or_root),
@@ -392,7 +399,7 @@ _FLOAT_RULES: dict[str, Callable[[Words], Operation | None]] = {
     "div": _divide,
     "copysign": _copysign,
 }
-_INTEGER_RULES: dict[str, Callable[[Words], Operation | None]] = {
+_INTEGER_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     **dict.fromkeys(("add", "sub"), _wrapping),
     **dict.fromkeys(("mul", "mad"), _product),
     **dict.fromkeys(("div", "rem"), _quotient),
@@ -401,7 +408,7 @@ _INTEGER_RULES: dict[str, Callable[[Words], Operation | None]] = {
     **dict.fromkeys(("shl", "shr"), _shift),
     **dict.fromkeys(("and", "or", "xor", "not"), _logic),
 }
-_ANY_TYPE_RULES: dict[str, Callable[[Words], Operation | None]] = {
+_ANY_TYPE_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     "setp": _set_predicate,
     "selp": _select,
     "mov": _move,

@@ -1,8 +1,8 @@
-"""A parsed kernel checked and made ready to run: each operand found, its width held against the instruction's.
+"""Check a parsed kernel and make it ready to run: look up each operand, and compare its width with the instruction's.
 
-An operand is as wide as the instruction's type, save for `ld`, `st` and `cvt`, whose registers may be wider: what they
-read is the lower part, what they write is extended, by its sign if it has one (PTX ISA, "Operand Size Exceeding
-Instruction-Type Size"). What is refused here is refused before anything runs, reached by a lane or not.
+An operand has the width of the instruction's type. Registers of `ld`, `st` and `cvt` may be wider: they read the lower
+part, and extend what they write, by its sign if it is signed (PTX ISA, "Operand Size Exceeding Instruction-Type Size").
+Errors are raised before anything runs, also for instructions that no lane would reach.
 """
 
 import re
@@ -35,9 +35,9 @@ LOAD_PARAMETER = re.compile(r"ld\.param\.(?P<type>\w+)$")
 
 @dataclass(frozen=True)
 class Step:
-    """An instruction ready to run: an action on the lanes that the guard lets through, or a jump of theirs to a step.
+    """An instruction ready to run: an action for the lanes that its guard selects, or the step that they jump to.
 
-    With neither it is a barrier.
+    A step with neither is a barrier.
     """
 
     text: str
@@ -61,16 +61,16 @@ class Program:
 
 @lru_cache(maxsize=256)
 def assemble(text: str) -> Program:
-    """Return the kernel of a text, ready to run; raises `PTXError` that names the first thing that is not known."""
+    """Return the kernel of a text, ready to run; raises `PTXError` for the first error."""
     assembler = Assembler(parse(text))
     steps = tuple(map(assembler.step, assembler.kernel.statements))
     for register in assembler.read - assembler.written - set(SPECIAL):
-        raise PTXError(f"{assembler.kernel.name}: {register} is read, and nothing writes it")
+        raise PTXError(f"{assembler.kernel.name}: {register} is read but never written")
     return Program(assembler.kernel.name, assembler.kernel.parameters, steps)
 
 
 class Assembler:
-    """A kernel's declarations, and which registers have been found read and written so far."""
+    """The declarations of a kernel, and the registers that instructions read and write so far."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -103,7 +103,7 @@ class Assembler:
 
     def label(self, name: str) -> int:
         if name not in self.kernel.labels:
-            raise PTXError(f"label {name} is nowhere")
+            raise PTXError(f"label {name} is not defined")
         return self.kernel.labels[name]
 
     # Operands
@@ -112,7 +112,7 @@ class Assembler:
         dtype, name = TYPES[kind], operand.removeprefix("!")
         negated = name != operand
         if negated and kind != "pred":
-            raise PTXError(f"{operand} is no predicate")
+            raise PTXError(f"{operand} is not a predicate")
         if name in self.registers:
             self._check_width(name, kind, wider)
             self.read.add(name)
@@ -122,7 +122,7 @@ class Assembler:
 
     def target(self, operand: str, kind: str, *, wider: bool = False) -> Target:
         if operand not in self.kernel.registers:
-            raise PTXError(f"{operand} is no declared register")
+            raise PTXError(f"{operand} is not a declared register")
         self._check_width(operand, kind, wider)
         self.written.add(operand)
         return Target(operand, bits_of(TYPES[self.registers[operand]]))
@@ -148,7 +148,7 @@ class Assembler:
         name, offset = _address(address)
         size = TYPES[self.kernel.parameters[name]].itemsize if name in self.kernel.parameters else 0
         if not 0 <= offset <= size - TYPES[type].itemsize:
-            raise PTXError(f"{address} is no parameter of .{type}")
+            raise PTXError(f"{address} is not a parameter of .{type}")
         write, dtype = self.target(target, type, wider=True), TYPES[type]
         return lambda lanes: lanes.write(write, np.frombuffer(lanes.parameters[name], dtype, 1, offset))
 
@@ -185,11 +185,11 @@ class Assembler:
     def address(self, operand: str) -> tuple[Source, np.uint64]:
         register, offset = _address(operand)
         if register not in self.registers and register not in self.kernel.shared:
-            raise PTXError(f"{register} is no declared register")
+            raise PTXError(f"{register} is not a declared register")
         return self.source(register, "u64"), np.uint64(offset % 2**64)
 
     def pack_or_unpack(self, kind: str, target: str, source: str) -> Action:
-        """Assemble mov d, {a, b} or mov {a, b}, d: the parts of a register, the lowest first."""
+        """Return the action of mov d, {a, b} or mov {a, b}, d: the parts of a register, lowest first."""
         dtype = TYPES[kind]
         parts, half = _vector(source if "{" in source else target, "2"), f"b{dtype.itemsize * 8 // 2}"
         if "{" in source:
@@ -201,7 +201,7 @@ class Assembler:
 
             return pack
         read = self.source(source, kind)
-        writes = {i: self.target(part, half) for i, part in enumerate(parts) if part != "_"}  # "_" takes nothing
+        writes = {i: self.target(part, half) for i, part in enumerate(parts) if part != "_"}  # "_" discards its part
 
         def unpack(lanes: Lanes) -> None:
             whole = lanes.read(read)
@@ -213,27 +213,27 @@ class Assembler:
 
 def _exactly(count: int, operands: tuple[str, ...]) -> tuple[str, ...]:
     if len(operands) != count:
-        raise PTXError(f"{len(operands)} operands; wanted are {count}")
+        raise PTXError(f"must have {count} operands, got {len(operands)}")
     return operands
 
 
 def _vector(operand: str, count: str | None) -> list[str]:
-    """Return the parts of {a, b}, as many as a .v2 or .v4 says; without one, the operand itself."""
+    """Return the parts of {a, b}, 2 for .v2 and 4 for .v4; without a count, the operand itself."""
     parts = [part.strip() for part in operand.strip("{}").split(",")]
     if len(parts) != int(count or 1):
-        raise PTXError(f"{operand} has {len(parts)} parts; wanted are {count or 1}")
+        raise PTXError(f"{operand} must have {count or 1} parts, got {len(parts)}")
     return parts
 
 
 def _address(operand: str) -> tuple[str, int]:
     found = ADDRESS.match(operand)
     if found is None:
-        raise PTXError(f"{operand} is no address")
+        raise PTXError(f"{operand} is not an address")
     return found[1], int((found[2] or found[3] or "0").replace(" ", ""))
 
 
 def _constant(operand: str, kind: str) -> int:
-    """Return the bits of 12, -1, 0x1F, or of a float as its bits are written, 0f3F800000 (PTX ISA, "Constants")."""
+    """Return the bits of a constant: 12, -1, 0x1F, or a float given by its bits, 0f3F800000 (PTX ISA, "Constants")."""
     dtype = TYPES[kind]
     if (found := FLOAT.match(operand)) and (found[1] in "fF") == (len(found[2]) == 8):
         if kind[0] in "fb" and dtype.itemsize * 2 == len(found[2]):
@@ -241,4 +241,4 @@ def _constant(operand: str, kind: str) -> int:
     elif (found := INTEGER.match(operand)) and dtype.kind != "f":
         value = int(operand.rstrip("U"), 0)
         return bool(value) if kind == "pred" else value % (1 << 8 * dtype.itemsize)
-    raise PTXError(f"{operand} is no declared register and no .{kind}")
+    raise PTXError(f"{operand} is neither a declared register nor a .{kind}")

@@ -1,2 +1,2 @@
 class PTXError(Exception):
-    """A kernel, or the way it was called, is wrong: what and where, in one line."""
+    """A kernel or its launch is wrong; the message says what and where, in one line."""

@@ -1,8 +1,7 @@
-"""Kernels executed on NumPy arrays, one element of a vector a lane.
+"""Execute kernels on NumPy arrays, with one array element per lane (thread).
 
-Lanes that go different ways at a branch meet again: of all groups of lanes, the one that stands earliest in the text
-goes next. At a barrier lanes wait until all others wait too or have ended. Warps are not modelled, and their shuffles
-not known; nothing says how long a kernel would take.
+Lanes that diverge at a branch reconverge, because the group of lanes that is earliest in the text always runs next. At
+a barrier, lanes wait until all others wait too or have ended. Warps and their shuffles are not modelled, nor is time.
 """
 
 import math
@@ -12,21 +11,19 @@ import numpy as np
 
 from .assemble import Program, Step, assemble
 from .errors import PTXError
-from .memory import SharedMemory, Traffic, WorkspacePool
+from .memory import Memory, SharedMemory, Traffic
 from .registers import Lanes
 from .types import TYPES, Array
 
 LARGEST_BLOCK, LARGEST_GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)
-THREADS_A_BLOCK = (
-    1024  # these, and the next: CUDA C++ Programming Guide, "Compute Capabilities: Technical Specifications"
-)
-MOST_SHARED = 48 * 1024  # bytes a block, of any device and without asking for more
-MOST_STEPS = 1_000_000  # of a group of lanes: some ten seconds, and what does not end is told
+MAX_THREADS = 1024  # per block; from the CUDA C++ Programming Guide, "Compute Capabilities: Technical Specifications"
+MAX_SHARED = 48 * 1024  # bytes per block, on any device, without opting in to more
+MAX_STEPS = 1_000_000  # of groups of lanes, about ten seconds; then a kernel is taken not to end
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a launch did: bytes moved, one entry an array argument, and the most instructions that a lane executed."""
+    """The bytes moved through each array argument, and the largest number of instructions that a lane executed."""
 
     arrays: tuple[Traffic, ...]
     instructions: int
@@ -35,23 +32,23 @@ class Report:
 def run(ptx: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: object, shared_bytes: int = 0) -> Report:
     """Execute the one kernel of a PTX text on its arguments, writing into the arrays among them.
 
-    Arguments are as CuPy's `RawKernel` takes them: arrays are pointers to their first item, scalars are packed by their
-    type (a Python int as int64, a float as float64, a bool as one byte, a NumPy scalar as it is). An array must be
-    contiguous; only its own bytes are in bounds. Each block has `shared_bytes` of shared memory.
+    Arguments are passed as by CuPy's `RawKernel`: an array is a pointer to its first item, a scalar is packed by its
+    type (a Python int as int64, a float as float64, a bool as one byte, a NumPy scalar unchanged). An array must be
+    contiguous, and only its bytes are in bounds. Each block has `shared_bytes` of shared memory.
 
-    Raises `PTXError` for whatever would not be right on a GPU: arguments of another number or size, an access out of
-    bounds, misaligned or of another width than the array's items, a race between lanes, a barrier that not all reach,
-    an instruction that is not known, a launch beyond CUDA's limits.
+    Raises `PTXError` for what would be wrong on a GPU: a wrong number or size of arguments, an access that is out of
+    bounds, misaligned or of another width than the array's items, a race between lanes, a barrier that not all lanes
+    reach, a launch beyond CUDA's limits. Also for unknown instructions.
     """
     program = assemble(ptx)
-    memory = WorkspacePool()
+    memory = Memory()
     parameters = _bind(program, arguments, memory)
     memory.share_logs()
     shape = _three(grid, LARGEST_GRID, "grid"), _three(block, LARGEST_BLOCK, "block")
-    if math.prod(shape[1]) > THREADS_A_BLOCK:
-        raise PTXError(f"block {block} has {math.prod(shape[1])} threads; CUDA's limit is {THREADS_A_BLOCK}")
-    if not 0 <= shared_bytes <= MOST_SHARED:
-        raise PTXError(f"{shared_bytes} bytes of shared memory a block; CUDA's limit is {MOST_SHARED}")
+    if math.prod(shape[1]) > MAX_THREADS:
+        raise PTXError(f"block {block} has {math.prod(shape[1])} threads; CUDA's limit is {MAX_THREADS}")
+    if not 0 <= shared_bytes <= MAX_SHARED:
+        raise PTXError(f"{shared_bytes} bytes of shared memory per block; CUDA's limit is {MAX_SHARED}")
     blocks, threads = map(math.prod, shape)
     registers = _special_registers(*shape) | {"%dynamic_smem_size": np.array([shared_bytes], np.uint32)}
     shared = SharedMemory(blocks, threads, shared_bytes)
@@ -61,8 +58,8 @@ def run(ptx: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: obj
     return Report(tuple(buffer.traffic() for buffer in memory.buffers.values()), instructions)
 
 
-def _bind(program: Program, arguments: tuple[object, ...], memory: WorkspacePool) -> dict[str, bytes]:
-    """Return the bytes of each parameter, the arrays among the arguments put into memory."""
+def _bind(program: Program, arguments: tuple[object, ...], memory: Memory) -> dict[str, bytes]:
+    """Add the arrays among the arguments to memory; return the bytes of each parameter."""
     if len(arguments) != len(program.parameters):
         raise PTXError(f"{program.name} takes {len(program.parameters)} arguments, got {len(arguments)}")
     bound = {}
@@ -76,14 +73,14 @@ def _bind(program: Program, arguments: tuple[object, ...], memory: WorkspacePool
 
 
 def _packed(value: object) -> np.generic:
-    """Return a scalar as CuPy (14.2, `_core._scalar.numpy_dtype_from_pyscalar`) hands it to a kernel."""
+    """Return a scalar as CuPy (14.2, `_core._scalar.numpy_dtype_from_pyscalar`) passes it to a kernel."""
     if isinstance(value, np.generic):
         return value
     if type(value) is int and -(2**63) <= value < 2**64:
         return np.int64(value) if value < 2**63 else np.uint64(value)
     if type(value) in (bool, float, complex):
         return np.asarray(value)[()]
-    raise PTXError(f"CuPy hands no {type(value).__name__} to a kernel: {value!r}")
+    raise PTXError(f"CuPy cannot pass the type {type(value).__name__} to a kernel: {value!r}")
 
 
 def _three(sizes: tuple[int, ...], largest: tuple[int, ...], name: str) -> tuple[int, int, int]:
@@ -94,7 +91,7 @@ def _three(sizes: tuple[int, ...], largest: tuple[int, ...], name: str) -> tuple
 
 
 def _special_registers(grid: tuple[int, int, int], block: tuple[int, int, int]) -> dict[str, Array]:
-    """Return %tid, %ntid, %ctaid and %nctaid of every lane: x runs fastest, blocks after threads."""
+    """Return %tid, %ntid, %ctaid and %nctaid of all lanes: x runs fastest, threads faster than blocks."""
     axes = np.indices((*grid[::-1], *block[::-1]), dtype=np.uint32, sparse=True)
     shape = (*grid[::-1], *block[::-1])
     registers = {}
@@ -108,11 +105,11 @@ def _special_registers(grid: tuple[int, int, int], block: tuple[int, int, int]) 
 
 
 def _execute(steps: tuple[Step, ...], lanes: Lanes) -> int:
-    """Run all lanes from the first step to the end; return how many steps the busiest lane took."""
+    """Run all lanes from the first step to the end; return the largest number of steps of a lane."""
     taken = np.zeros(lanes.count, np.int64)
     ready: dict[int, Array] = {0: lanes.active}  # the next step of each group of lanes
-    held: dict[int, Array] = {}  # the same, beyond a barrier
-    for _ in range(MOST_STEPS):
+    held: dict[int, Array] = {}  # the same, for groups that wait at a barrier
+    for _ in range(MAX_STEPS):
         at = min(ready, default=len(steps))
         if at == len(steps) and held:
             _check_barriers(held, lanes)
@@ -123,15 +120,15 @@ def _execute(steps: tuple[Step, ...], lanes: Lanes) -> int:
             return int(taken.max())
         lanes.active = ready.pop(at)
         taken[lanes.index] += 1
-        going = held if steps[at].barrier else ready
-        for goes_to, part in _advance(steps[at], at, lanes):
-            met = going.get(goes_to)
-            going[goes_to] = part if met is None else np.sort(np.concatenate([met, part]))
-    raise PTXError(f"no end after {MOST_STEPS} steps")
+        groups = held if steps[at].barrier else ready
+        for target, part in _advance(steps[at], at, lanes):
+            joined = groups.get(target)
+            groups[target] = part if joined is None else np.sort(np.concatenate([joined, part]))
+    raise PTXError(f"no end after {MAX_STEPS} steps")
 
 
 def _check_barriers(held: dict[int, Array], lanes: Lanes) -> None:
-    """Raise `PTXError` where, nothing being left to run, lanes wait at a barrier for others of their block."""
+    """Raise `PTXError` if lanes wait at a barrier for others of their block that have ended."""
     for group in held.values():
         counts = np.bincount(group // lanes.shared.threads)
         if not np.isin(counts, (0, lanes.shared.threads)).all():
@@ -139,7 +136,7 @@ def _check_barriers(held: dict[int, Array], lanes: Lanes) -> None:
 
 
 def _advance(step: Step, at: int, lanes: Lanes) -> list[tuple[int, Array]]:
-    """Execute one step for the active lanes; return where they go on, which ones where."""
+    """Execute one step for the active lanes; return the next step of each group of them."""
     group = passed = lanes.active
     stopped = group[:0]
     if step.guard is not None:

@@ -1,8 +1,8 @@
-"""The text of a kernel as statements (PTX ISA, "Syntax" and "Kernel and Function Directives: .entry").
+"""Parse the text of a kernel into statements (PTX ISA, "Syntax" and "Kernel and Function Directives: .entry").
 
-One `.entry` a text. Of directives, `.reg` declares and `.pragma` hints; any other within a kernel (.local) is refused.
-Shared memory is what a launch gives, declared before the kernel: `.extern .shared .align 4 .b8 name[]`. A block in
-braces may declare registers anew: they keep their name, and may not change their type.
+A text must have one `.entry`. The directives `.reg` and `.pragma` are accepted within a kernel; others (.local) are
+rejected. Shared memory must be dynamic, declared before the kernel: `.extern .shared .align 4 .b8 name[]`. A block in
+braces may declare registers again, with the same type.
 """
 
 import re
@@ -26,7 +26,7 @@ OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s]+")
 
 @dataclass(frozen=True)
 class Statement:
-    """One instruction as it is written: guard, mnemonic, operands; `text` is the whole, for messages."""
+    """One instruction as written: guard, mnemonic, operands. `text` is all of it, for messages."""
 
     text: str
     guard: str | None
@@ -37,9 +37,9 @@ class Statement:
 
 @dataclass
 class Kernel:
-    """A kernel as it is written: parameters and registers (name → type), statements, labels (name → statement).
+    """A kernel as written: parameters and registers (name → type), statements, labels (name → statement).
 
-    `shared` are the names of the shared memory that a launch gives.
+    `shared` holds the names of the dynamic shared memory.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Kernel:
 
 
 def parse(text: str) -> Kernel:
-    """Return the one kernel of a text; raises `PTXError` for what cannot be read."""
+    """Return the one kernel of a text; raises `PTXError` if it cannot be parsed."""
     text = COMMENT.sub(" ", text)
     entries = list(ENTRY.finditer(text))
     if len(entries) != 1:
-        raise PTXError(f"the text has {len(entries)} readable .entry; wanted is one")
+        raise PTXError(f"the text must have one .entry that can be parsed, got {len(entries)}")
     kernel = Kernel(entries[0]["name"], _parameters(entries[0]["parameters"]), frozenset(SHARED.findall(text)))
     _read_body(kernel, text, entries[0].end())
     return kernel
@@ -72,7 +72,7 @@ def _parameters(text: str) -> dict[str, str]:
 
 
 def _read_body(kernel: Kernel, text: str, at: int) -> None:
-    depth = 1  # of braces: at the start of a statement they open and close scopes
+    depth = 1  # of braces, which open and close scopes at the start of a statement
     while True:
         at = SPACE.match(text, at).end()
         if at == len(text):
@@ -89,7 +89,7 @@ def _read_body(kernel: Kernel, text: str, at: int) -> None:
             _read_statement(kernel, " ".join(statement[0][:-1].split()))
             at = statement.end()
         else:
-            raise PTXError(f"cannot be read: {text[at : at + 60]!r}")
+            raise PTXError(f"cannot be parsed: {text[at : at + 60]!r}")
 
 
 def _read_statement(kernel: Kernel, text: str) -> None:
@@ -100,13 +100,13 @@ def _read_statement(kernel: Kernel, text: str) -> None:
     elif not text.startswith("."):
         found = INSTRUCTION.match(text)
         if found is None:
-            raise PTXError(f"cannot be read: {text}")
+            raise PTXError(f"cannot be parsed: {text}")
         operands = tuple(OPERAND.findall(found["operands"]))
         kernel.statements.append(Statement(text, found["guard"], found["not"] == "!", found["mnemonic"], operands))
 
 
 def _declare(registers: dict[str, str], text: str) -> None:
-    """Note the registers of `.reg .f32 %a, %b`, or of `.reg .f32 %f<5>` %f0 to %f4 ("Parameterized Variable Names")."""
+    """Add the registers of `.reg .f32 %a, %b`, or %f0 to %f4 of `.reg .f32 %f<5>` ("Parameterized Variable Names")."""
     _, kind, names = text.split(maxsplit=2)
     for name in re.split(r"\s*,\s*", names):
         found = re.fullmatch(r"(%?[\w$]+?)(?:<(\d+)>)?", name)

@@ -1,17 +1,17 @@
-"""The registers of all lanes: one array a register, one element a lane, or one for all where no lane differs."""
+"""The registers of all lanes: one array per register, with one element per lane, or one element if all are equal."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .memory import SharedMemory, WorkspacePool
+from .memory import Memory, SharedMemory
 from .types import Array, bits_of
 
 
 @dataclass(frozen=True)
 class Source:
-    """An operand that is read as a type: a register, or where `constant` is given that; `negated` turns a predicate."""
+    """An operand read as a type: a register, or a constant. `negated` inverts a predicate."""
 
     dtype: np.dtype[Any]
     register: str = ""
@@ -21,16 +21,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """A register that is written, and the unsigned type that its bits are kept as."""
+    """A register that is written, and the unsigned type that its bits are stored as."""
 
     register: str
     bits: np.dtype[Any]
 
 
 class Lanes:
-    """The state of a launch, and the lanes of it that an instruction is being executed for.
+    """The state of a launch, and its active lanes, for which an instruction is executed.
 
-    Arrays in `registers` are never written into: a register gets a new one, so a move need not copy.
+    Arrays in `registers` are never modified: a register gets a new array, so a move need not copy.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Lanes:
         count: int,
         registers: dict[str, Array],
         parameters: dict[str, bytes],
-        memory: WorkspacePool,
+        memory: Memory,
         shared: SharedMemory,
     ) -> None:
         self.count, self.registers, self.parameters = count, registers, parameters
@@ -51,11 +51,11 @@ class Lanes:
 
     @property
     def index(self) -> Any:
-        """What picks the active lanes out of an array over all."""
+        """The index that selects the active lanes from an array over all lanes."""
         return slice(None) if self.all_active else self.active
 
     def read(self, source: Source) -> Array:
-        """Return a source's value for the active lanes, in one element where no lane differs."""
+        """Return the value of a source for the active lanes, as one element if all are equal."""
         value = self.registers[source.register] if source.constant is None else source.constant
         if len(value) > 1:
             value = value[self.index]
@@ -64,7 +64,7 @@ class Lanes:
         return ~value if source.negated else value.view(source.dtype)
 
     def write(self, target: Target, value: Array) -> None:
-        """Give a register the active lanes' values, extended to its width."""
+        """Write the values of the active lanes to a register, extended to its width."""
         if value.dtype.itemsize != target.bits.itemsize:
             value = value if value.dtype.kind == "i" else value.view(bits_of(value.dtype))
             value = value.astype(f"{value.dtype.kind}{target.bits.itemsize}")
@@ -77,5 +77,5 @@ class Lanes:
         self.registers[target.register] = value
 
     def each(self, value: Array) -> Array:
-        """Return a value with one element an active lane."""
+        """Return a value with one element per active lane."""
         return np.broadcast_to(value, len(self.active))

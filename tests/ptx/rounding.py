@@ -1,9 +1,10 @@
-"""Exact sums of a product, rounded once: what `fma` gives, and directed roundings of float32.
+"""Fused multiply-add: a product and a sum, rounded once. Also directed roundings to float32.
 
-A float32 result comes from float64: the product of two float32 is exact there, and a sum *rounded to odd* loses
-nothing that a later rounding to float32 needs. A float64 result is put together from error-free parts by the same idea:
-S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd",
-IEEE Transactions on Computers 57 (2008). Where exponents are so extreme that parts are not error-free, `Fraction` is.
+A float32 result is computed in float64: the product of two float32 numbers is exact there, and a sum *rounded to odd*
+keeps everything that a later rounding to float32 needs. A float64 result is computed from error-free parts by the same
+idea: S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to
+odd", IEEE Transactions on Computers 57 (2008). For extreme exponents, where the parts are not error-free, `Fraction` is
+used.
 """
 
 import math
@@ -14,11 +15,11 @@ import numpy as np
 from .types import Array
 
 SPLITTER = 2.0**27 + 1  # Dekker: splits 53 bits into 26 and 26
-ERROR_FREE = (2.0**-900, 2.0**990)  # |a b| whose rounding error is a float64 too, and whose sums stay finite
+ERROR_FREE = (2.0**-900, 2.0**990)  # |a b| for which the rounding error is a float64 and sums are finite
 
 
 def fused(a: Array, b: Array, c: Array, mode: str = "rn") -> Array:
-    """Return a b + c rounded once to their type: to nearest (rn) or, float32 alone, down, up, to zero (rm, rp, rz)."""
+    """Return a b + c, rounded once: to nearest (rn), or for float32 also down, up or to zero (rm, rp, rz)."""
     if a.dtype == np.float32:
         return narrowed(_sum_to_odd(a.astype(np.float64) * b, c.astype(np.float64)), mode)
     assert mode == "rn"
@@ -26,7 +27,7 @@ def fused(a: Array, b: Array, c: Array, mode: str = "rn") -> Array:
 
 
 def narrowed(x: Array, mode: str = "rn") -> Array:
-    """Return float64 as float32, rounded to nearest (rn), down (rm), up (rp) or to zero (rz)."""
+    """Return float64 numbers as float32, rounded to nearest (rn), down (rm), up (rp) or to zero (rz)."""
     nearest = x.astype(np.float32)
     if mode == "rn":
         return nearest
@@ -37,14 +38,14 @@ def narrowed(x: Array, mode: str = "rn") -> Array:
 
 
 def _two_sum(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return (s, e): s = x + y as rounded, and s + e = x + y exactly (Knuth)."""
+    """Return (s, e): s is x + y rounded, and s + e = x + y exactly (Knuth)."""
     s = x + y
     v = s - x
     return s, (x - (s - v)) + (y - v)
 
 
 def _two_product(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return (p, e): p = x y as rounded, and p + e = x y exactly (Dekker)."""
+    """Return (p, e): p is x y rounded, and p + e = x y exactly (Dekker)."""
     p = x * y
     (xh, xl), (yh, yl) = _split(x), _split(y)
     return p, ((xh * yh - p) + xh * yl + xl * yh) + xl * yl
@@ -57,7 +58,7 @@ def _split(x: Array) -> tuple[Array, Array]:
 
 
 def _sum_to_odd(x: Array, y: Array) -> Array:
-    """Return x + y; where that is not a float64, the one of its two neighbours that has an odd last bit."""
+    """Return x + y; if that is not a float64, the neighbour with an odd last bit."""
     s, e = _two_sum(x, y)
     even = (e != 0) & np.isfinite(s) & (s.view(np.uint64) & 1 == 0)
     return np.where(even, np.nextafter(s, np.where(e > 0, np.inf, -np.inf)), s)
@@ -72,7 +73,7 @@ def _fused_float64(a: Array, b: Array, c: Array) -> Array:
     size = np.abs(product)
     finite = np.isfinite(a) & np.isfinite(b) & np.isfinite(c)
     in_range = (size < large) & (np.abs(a) < large) & (np.abs(b) < large) & (np.abs(c) < large)
-    one_rounding = ~finite | (a == 0) | (b == 0)  # a b + c as it stands, which gives a zero its sign too
+    one_rounding = ~finite | (a == 0) | (b == 0)  # a b + c is rounded once already, and zeros get the right sign
     plain = np.where(np.isfinite(a) & np.isfinite(b) & np.isinf(c), c, product + c)  # the product may have overflowed
     result = np.where(one_rounding, plain, result)
     for i in np.flatnonzero(~one_rounding & ~(in_range & (size > small))):
@@ -83,7 +84,7 @@ def _fused_float64(a: Array, b: Array, c: Array) -> Array:
 def _fused_exactly(a: float, b: float, c: float) -> float:
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     if exact == 0:
-        return a * b + c  # which sign the zero has
+        return a * b + c  # for the sign of the zero
     try:
         return float(exact)
     except OverflowError:

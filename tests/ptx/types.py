@@ -1,4 +1,4 @@
-"""The fundamental types of PTX as NumPy's (PTX ISA, "Fundamental Types"), without f16 and the packed types."""
+"""The fundamental types of PTX as NumPy dtypes (PTX ISA, "Fundamental Types"), without f16 and the packed types."""
 
 from typing import Any
 
@@ -17,5 +17,5 @@ TYPES = {
 
 
 def bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the unsigned type of a type's width: what a register of that width is kept as."""
+    """Return the unsigned type of the same width, as which registers are stored."""
     return np.dtype(bool) if dtype.kind == "b" else np.dtype(f"u{dtype.itemsize}")
