@@ -1,5 +1,5 @@
-"""The modules of M. Nielsen's *Neural Networks and Deep Learning*, with their names and results, but faster.
+"""Faster versions of the modules of M. Nielsen's *Neural Networks and Deep Learning*, with the same names and results.
 
-A script of the book runs when only its imports are changed: `import network` becomes `from fastbp.book import network`,
-and likewise for `network2` and `mnist_loader`.
+To run a script of the book, change only its imports. For example, replace `import network` by
+`from fastbp.book import network`. Do the same for `network2` and `mnist_loader`.
 """

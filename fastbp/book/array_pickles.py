@@ -1,15 +1,17 @@
-"""The arrays in the book's `mnist.pkl.gz`, read without `pickle`: nothing that a file names is ever imported or called.
+"""Read the arrays in the book's `mnist.pkl.gz` without `pickle`.
 
 A pickle is a program for a stack machine. This module interprets the few opcodes that build numbers, strings, tuples
-and NumPy arrays, records the calls that NumPy writes for arrays and dtypes without making them, and refuses everything
-else. Memory is at most four times the decompressed size of the file, which is limited.
+and NumPy arrays. NumPy pickles an array or a dtype as a call of a function. This module records such calls, but it
+never imports or calls a function named in a file. Everything else in a file is refused. Reading takes at most four
+times as much memory as the decompressed file, and the decompressed size is limited.
 
-Python's `pickle.Unpickler`, restricted by `find_class`, does not keep this bound. It allocates 0.5 GiB for the 7 bytes
-of a LONG_BINPUT with a large index, and the size that BINBYTES claims before a byte of it has been read. A mark takes
-25 times its size, and a string with one character beyond latin1 six times (measured with Python 3.11).
+Python's `pickle.Unpickler` does not keep this bound, even if its `find_class` is restricted. For a LONG_BINPUT with a
+large index, which is 7 bytes in the file, it allocates 0.5 GiB. For a BINBYTES, it allocates the size claimed in the
+file before it reads any of the data. A mark takes 25 times as much memory as in the file. A string with one character
+beyond latin1 takes six times as much. These figures were measured with Python 3.11.
 
-The opcodes are described in Python's `pickletools`. NumPy's part is what its `ndarray.__reduce__`,
-`ndarray.__reduce_ex__` and `dtype.__reduce__` return.
+The opcodes are described in Python's `pickletools`. The calls for arrays and dtypes are those returned by NumPy's
+`ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__`.
 """
 
 import codecs
@@ -34,15 +36,15 @@ from fastbp.files.reading import StrPath, bad_file, regular_file, translate_erro
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _EXPECTED = "a gzip-compressed pickle of three pairs of NumPy arrays and of nothing else"
 _MOST_BYTES = 2**29  # decompressed; MNIST takes 220 MB in float32, and 440 MB in float64
-_MOST_OPCODES = 10_000  # six arrays take about 150
+_MOST_OPCODES = 10_000  # six arrays take about 150 opcodes
 _CHUNK = 2**18  # bytes decompressed at a time
-_LONGEST_NAME = 100  # bytes of the name of a module, a function or a class
+_LONGEST_NAME = 100  # in bytes, for the name of a module, a function or a class
 _DAMAGE = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, zlib.error)
 
 
 @dataclass(frozen=True)
 class _Global:
-    """One of the known functions and classes that a pickle may name. It is never looked up."""
+    """The name of a function or class in a pickle. Only a few names are allowed, and none is ever imported."""
 
     name: str
 
@@ -63,10 +65,11 @@ class _Array:
 
 
 def read_three_pairs(path: StrPath) -> tuple[Pair, Pair, Pair]:
-    """Return ((x, y), (x, y), (x, y)), the arrays of a file like `mnist.pkl.gz`: real numbers, in writable memory.
+    """Read three pairs (x, y) of arrays from a file like `mnist.pkl.gz`.
 
-    Reads pickles of all protocols, written by Python 2 or 3. Raises `InputError` for a file that contains or calls
-    anything else, is damaged, or decompresses to more than 512 MiB.
+    The arrays contain real numbers and are writable. The file may be a pickle of any protocol, written by Python 2
+    or 3. Raises `InputError` if the file contains or calls anything else, is damaged, or decompresses to more than
+    512 MiB.
     """
     path = regular_file(path, _EXPECTED)
     with translate_errors(path, _EXPECTED, *_DAMAGE), path.open("rb") as file:
@@ -84,7 +87,10 @@ def read_three_pairs(path: StrPath) -> tuple[Pair, Pair, Pair]:
 
 
 class _BoundedStream:
-    """A stream that is read up to a limit, so that a claimed size costs no more memory than that."""
+    """A stream that can be read only up to a limit.
+
+    Even if a file claims a larger size, reading takes no more memory than the limit.
+    """
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._path, self._stream, self._left = path, stream, _MOST_BYTES
@@ -93,7 +99,7 @@ class _BoundedStream:
         """Return `size` bytes, or fewer at the end of the stream."""
         if size > self._left:
             return self._counted(None)
-        chunks = []  # the stream's read(size) would allocate the claimed size first
+        chunks = []  # a single read(size) would allocate the claimed size before reading
         while size > 0 and (chunk := self._stream.read(min(size, _CHUNK))):
             chunks.append(chunk)
             size -= len(chunk)
@@ -111,7 +117,10 @@ class _BoundedStream:
 
 
 class _Interpreter:
-    """The stack and the memo of a pickle, and the effects of its opcodes on them."""
+    """An interpreter of the opcodes of a pickle.
+
+    Opcodes work on a stack of values, and on the memo, a table of values that are used again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -119,7 +128,7 @@ class _Interpreter:
         self._memo: dict[int, Any] = {}
 
     def run(self, stream: _BoundedStream) -> Any:
-        """Return the value that the pickle in a stream describes."""
+        """Return the value described by the pickle in a stream."""
         for count, (name, argument) in enumerate(self._opcodes(stream)):
             if count >= _MOST_OPCODES:
                 self._refuse(f"has more than {_MOST_OPCODES:,} opcodes")
@@ -133,7 +142,7 @@ class _Interpreter:
                 self._stack.append(argument)
             elif name in _ACTIONS:
                 _ACTIONS[name](self, argument)
-        if stream.read(1):  # reading at the end also makes gzip compare checksums
+        if stream.read(1):  # this read also makes gzip compare the checksums
             self._refuse("continues after its end")
         (value,) = self._stack
         return value
@@ -141,8 +150,8 @@ class _Interpreter:
     def _opcodes(self, stream: _BoundedStream) -> Iterator[tuple[str, Any]]:
         """Yield the name and the argument of each opcode, like `pickletools.genops`, but in bounded memory.
 
-        Other opcodes are refused before their argument is read, and strings before they are decoded if one of their
-        characters would take more than one byte of memory.
+        Opcodes that this module does not interpret are refused before their argument is read. A string is refused
+        before it is decoded if one of its characters would take more than one byte of memory.
         """
         name = ""
         while name != "STOP":
@@ -159,7 +168,7 @@ class _Interpreter:
                 yield name, _READERS.get(name, opcode.arg.reader)(cast(IO[bytes], stream))
 
     def _make_tuple(self, size: int | None) -> None:
-        """Replace the last `size` values, or those after the mark, by a tuple."""
+        """Replace the last `size` values on the stack by a tuple. If `size` is None, replace those after the mark."""
         if size is None:
             mark = max(i for i, value in enumerate(self._stack) if value is _MARK)
             self._stack[mark:] = [tuple(self._stack[mark + 1 :])]
@@ -186,7 +195,7 @@ class _Interpreter:
         self._stack.append(_Global(dotted))
 
     def _reduce(self, _: None) -> None:
-        """Replace a function and its arguments by a description of the result. Nothing is called."""
+        """Replace a function and its arguments on the stack by a description of the result. Nothing is called."""
         arguments, function = self._stack.pop(), self._stack.pop()
         match function, arguments:
             case _Global(name), (_Global("numpy.ndarray"), tuple(), str() | bytes()) if name in _RECONSTRUCT:
@@ -199,13 +208,13 @@ class _Interpreter:
                     self._refuse(f"has values of dtype {brief(text)}{objects}")
                 result = _Dtype(text)
             case _Global("_codecs.encode"), (str(text), "latin1"):
-                result = text  # as long as its bytes, and converted to bytes where necessary
+                result = text  # converted to bytes later, where necessary; both have the same length
             case _:
                 self._refuse("calls something that does not make an array")
         self._stack.append(result)
 
     def _build(self, _: None) -> None:
-        """Complete the description of an array or a dtype with its state."""
+        """Complete the description of an array or a dtype with the state on top of the stack."""
         state = self._stack.pop()
         match self._stack[-1], state:
             case _Dtype() as dtype, (_, "<" | ">" | "|" | "=" as order, None, None, None, *_):
@@ -220,7 +229,10 @@ class _Interpreter:
 
 
 def _checked_size(path: Path, array: _Array) -> int:
-    """Return the size of an array in bytes, or raise `InputError` unless its data have that size."""
+    """Return the size of an array in bytes, computed from its shape and dtype.
+
+    Raises `InputError` if the data of the array do not have this size.
+    """
     match array:
         case _Array(tuple() as shape, _Dtype(text), bool() | int(), str() | bytes() | bytearray() as data):
             if len(shape) <= MOST_DIMENSIONS and all(isinstance(n, int) and n > 0 for n in shape):
@@ -253,7 +265,7 @@ def _module_and_name(stream: IO[bytes]) -> str:
 
 
 def _unicode(data: bytes) -> str:
-    if re.search(rb"[\xc4-\xff]", data):  # the first byte in UTF-8 of a character beyond U+00FF
+    if re.search(rb"[\xc4-\xff]", data):  # in UTF-8, a character beyond U+00FF begins with one of these bytes
         raise ValueError("a string has characters beyond latin1")
     return data.decode()
 
@@ -266,7 +278,10 @@ def _unicode_line(stream: IO[bytes]) -> str:
 
 
 def _quoted_line(stream: IO[bytes]) -> str:
-    """Return a string as written by Python 2's `repr`, without any escapes that `escape_decode` warns of."""
+    """Read a quoted string in the form written by `repr` in Python 2.
+
+    Escapes are refused if `codecs.escape_decode` would warn of them.
+    """
     line = _line(stream)
     if not re.fullmatch(rb"""(['"])(?:[^\\]++|\\[\\'"nrt]|\\x[0-9a-f]{2})*+""", line[:-1]) or line[-1:] != line[:1]:
         raise ValueError("a string is not in quotation marks, or has an unknown escape")

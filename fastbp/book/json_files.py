@@ -1,4 +1,7 @@
-"""The book's file format of networks: JSON with "sizes", "weights" and "biases" as lists, and "cost" as a name."""
+"""Read and write networks in the book's file format.
+
+A file is JSON with the lists "sizes", "weights" and "biases", and the name of the cost as "cost".
+"""
 
 import json
 from collections.abc import Sequence
@@ -14,14 +17,14 @@ from fastbp.parameters import checked_parameters
 
 Array = npt.NDArray[Any]
 _LARGEST = 2**28
-"""Most bytes of a file: 13 million weights. A network of 784-1000-10 takes 17 MB."""
+"""The largest size of a file in bytes, enough for 13 million weights. A network 784-1000-10 takes 17 MB."""
 
 
 def write_network(path: StrPath, sizes: Sequence[int], weights: Any, biases: Any, cost: str) -> None:
-    """Write a network in the format of the book's `save` (chapter 3), atomically.
+    """Write a network to a file in the format of the book's `save` (chapter 3).
 
-    Raises `InputError` if parameters are not finite or do not have the shapes that follow from the sizes, and if the
-    file cannot be written.
+    The file is written atomically. Raises `InputError` if parameters are not finite, if they do not have the shapes
+    that follow from the sizes, or if the file cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +32,7 @@ def write_network(path: StrPath, sizes: Sequence[int], weights: Any, biases: Any
     ...     read_network(folder + "/net")
     ([2, 1], [array([[0.5 , 0.25]])], [array([[1.]])], 'CrossEntropyCost')
     """
-    plan = network_plan(tuple(sizes), "quadratic")  # only for its sizes
+    plan = network_plan(tuple(sizes), "quadratic")  # only its sizes are used
     arrays = {  # copied, because only copies are checked for NaN
         "weights": checked_parameters("weights", weights, plan, copied=True),
         "biases": checked_parameters("biases", biases, plan, copied=True),
@@ -41,18 +44,19 @@ def write_network(path: StrPath, sizes: Sequence[int], weights: Any, biases: Any
 
 
 def read_network(path: StrPath) -> tuple[list[int], list[Array], list[Array], str]:
-    """Return (sizes, weights, biases, cost) from a file that `write_network`, or the book's `save`, has written.
+    """Read a network from a file written by `write_network` or by the book's `save` (chapter 3).
 
-    Weights and biases are float64 and finite, with the shapes that follow from the sizes. Raises `InputError` for any
-    other file, and for files of more than 256 MiB. Reading takes about 4 times the memory of the file, and at most 50
-    times, whatever the file contains. Chapter 3; see `write_network` for an example.
+    Returns (sizes, weights, biases, cost). Weights and biases are float64 and finite, with the shapes that follow from
+    the sizes. Raises `InputError` for any other file, and for files of more than 256 MiB. Reading takes about 4 times
+    as much memory as the size of the file. Whatever a file contains, reading never takes more than 50 times as much.
+    See `write_network` for an example.
     """
     with reading(path), open_regular(path) as file:
         data = json_object("JSON", read_bounded(file, _LARGEST))
         sizes = field(data, "sizes", list)
         if not all(type(n) is int and 0 < n < 2**31 for n in sizes):
             raise InputError(f"its sizes must be positive integers, like [784, 30, 10], got {brief(sizes)}")
-        plan = network_plan(tuple(sizes), "quadratic")  # only for its sizes
+        plan = network_plan(tuple(sizes), "quadratic")  # only its sizes are used
         weights = checked_parameters("weights", field(data, "weights", list), plan)
         biases = checked_parameters("biases", field(data, "biases", list), plan)
         return sizes, weights, biases, field(data, "cost", str)

@@ -1,4 +1,7 @@
-"""The computations of the book's networks on columns of plain NumPy arrays, layer by layer: forward and backward."""
+"""The forward and backward pass of the book's networks, layer by layer, on NumPy arrays.
+
+Each column of an array belongs to one example.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,15 +68,21 @@ def sigmoid_prime(z: Any) -> Any:
 
 
 def standard_normal_parameters(sizes: Sequence[int]) -> tuple[list[Array], list[Array]]:
-    """Return (biases, weights), (n_l, 1) and (n_l, n_{l−1}), drawn from N(0, 1) by `numpy.random.randn`."""
-    # The book's generator, and biases first: the same seed gives the book's network.
+    """Return the lists (biases, weights), drawn from N(0, 1) by `numpy.random.randn`.
+
+    Biases have shapes (n_l, 1), and weights have shapes (n_l, n_{l−1}).
+    """
+    # The book uses this generator, and draws the biases first. The same seed therefore gives the book's network.
     biases: list[Array] = [np.random.randn(n, 1) for n in sizes[1:]]  # noqa: NPY002
     weights = [np.random.randn(n, n_in) for n, n_in in zip(sizes[1:], sizes[:-1], strict=True)]  # noqa: NPY002
     return biases, weights
 
 
 def sizes_of(weights: Sequence[Any]) -> tuple[int, ...]:
-    """Return the sizes of the layers from the weights, which count if they differ from a network's `sizes`."""
+    """Return the number of neurons of each layer, beginning with the input, from the shapes of the weights.
+
+    If a network's `sizes` are different, because other weights have been assigned, the weights decide.
+    """
     shapes = [np.shape(w) for w in weights]
     if not shapes or any(len(shape) != 2 for shape in shapes):
         raise InputError(f"weights must be a list of at least one (n_l, n_{{l-1}}) array, got shapes {shapes}")
@@ -83,7 +92,10 @@ def sizes_of(weights: Sequence[Any]) -> tuple[int, ...]:
 def forward(
     weights: Sequence[Any], biases: Sequence[Any], a: Array, sigma: Function
 ) -> tuple[list[Array], list[Array]]:
-    """Return (zs, activations): z = W a + b and a ← σ(z), layer by layer. `activations` begins with the input."""
+    """Return the lists (zs, activations) of a forward pass with the input `a`.
+
+    Each layer computes z = W a + b and a ← σ(z). The list of activations begins with the input.
+    """
     zs: list[Array] = []
     activations = [a]
     for w, b in zip(weights, biases, strict=True):
@@ -95,9 +107,10 @@ def forward(
 def backward(
     weights: Sequence[Any], zs: list[Array], activations: list[Array], delta: Any, sigma_prime: Function
 ) -> tuple[list[Array], list[Array]]:
-    """Return (deltas, nabla_w) from the output error: δˡ with one column per example, and δˡ (aˡ⁻¹)ᵀ.
+    """Return the lists (deltas, nabla_w) of a backward pass that begins with the output error `delta`.
 
-    Equations (BP2) to (BP4).
+    Each δˡ has one column per example. Each array in nabla_w is δˡ (aˡ⁻¹)ᵀ, a sum over the examples. The equations are
+    (BP2) to (BP4) of chapter 2.
     """
     if np.shape(delta) != zs[-1].shape:
         raise InputError(f"the output error must have shape {zs[-1].shape}, got {np.shape(delta)}; check y")
@@ -108,7 +121,10 @@ def backward(
 
 
 def _weighted_input(w: Any, a: Array, b: Any) -> Array:
-    """Return z = W a + b, or raise `InputError` if the shape of b would broadcast to another shape."""
+    """Return z = W a + b.
+
+    Raises `InputError` if z has a wrong shape because NumPy has broadcast b.
+    """
     z = np.dot(w, a) + b
     n = np.shape(w)[0]
     if z.shape != (n, a.shape[1]):

@@ -1,7 +1,7 @@
 """The book's `mnist_loader.py` in Python 3: M. Nielsen, *Neural Networks and Deep Learning*, chapter 1.
 
-MNIST is read from the book's file, `mnist.pkl.gz`, without unpickling anything. Without that file it is read from
-MNIST's four IDX files (see `fastbp.datasets.mnist`), which give the same numbers.
+MNIST is read from the book's file, `mnist.pkl.gz`, without unpickling anything. If that file does not exist, MNIST is
+read from its four IDX files (see `fastbp.datasets.mnist`). The resulting numbers are the same.
 """
 
 from pathlib import Path
@@ -21,20 +21,21 @@ _PLACES = ("../data/mnist.pkl.gz", "mnist.pkl.gz")
 
 
 def load_data(path: StrPath | None = None) -> tuple[Part, Part, Part]:
-    """Load MNIST as matrices: the training, validation and test set of the book.
+    """Load the book's training, validation and test set of MNIST as matrices.
 
     Parameters
     ----------
     path : str or os.PathLike, optional
-        The book's file, or a file of other numbers with the same layout. By default, it is looked for in
-        `../data/mnist.pkl.gz` and `mnist.pkl.gz`. If neither exists, MNIST's IDX files are looked for, or downloaded,
-        as by `fastbp.datasets.mnist`.
+        The book's file, or a file of other numbers with the same layout. The default is `../data/mnist.pkl.gz` or, if
+        that does not exist, `mnist.pkl.gz`. If neither exists, MNIST's IDX files are found or downloaded in the same
+        way as by `fastbp.datasets.mnist`.
 
     Returns
     -------
     training, validation, test : tuples (x, y) of ndarray
-        x has shape (n, 784), one image per row, in float32 from 0 to 255/256; float64 in a file stays float64. y has
-        shape (n,), the labels in int64. n is 50,000, 10,000 and 10,000.
+        x has shape (n, 784), with one image per row. Its values are float32 from 0 to 255/256. If the file contains
+        float64, x is float64. y has shape (n,), with the labels in int64. The number n of images is 50,000 in the
+        training set, and 10,000 in each of the other two.
 
     Raises
     ------
@@ -53,7 +54,8 @@ def load_data(path: StrPath | None = None) -> tuple[Part, Part, Part]:
     """
     found = next((place for place in _PLACES if Path(place).exists()), None) if path is None else path
     if found is None:
-        # The book's file divides pixels by 256, not 255: its first image begins 3/256, 18/256; the IDX file's, 3, 18.
+        # Pixels in the book's file are divided by 256, not by 255. In the first image, the first pixels that are not
+        # zero are 3/256 and 18/256 in the book's file, and 3 and 18 in the IDX file.
         first, second, third = ((x.T / np.float32(256), labels) for x, labels in datasets.load("mnist"))
     else:
         pairs = read_three_pairs(found)
@@ -62,7 +64,7 @@ def load_data(path: StrPath | None = None) -> tuple[Part, Part, Part]:
 
 
 def load_data_wrapper(path: StrPath | None = None) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Load MNIST as lists of pairs (x, y), as `SGD` takes them.
+    """Load the book's training, validation and test set of MNIST as lists of pairs (x, y) for `SGD`.
 
     Parameters
     ----------

@@ -1,9 +1,12 @@
 """The book's `network.py` in Python 3: M. Nielsen, *Neural Networks and Deep Learning*, chapters 1 and 2.
 
-Names, signatures, defaults, printed lines and the draws from `random` and `numpy.random` are those of the book.
-Examples are pairs of columns, x (n_0, 1) and y (n_L, 1); examples for tests are pairs of x and an integer label. A
-method that a subclass, an instance or a patched module replaces is called where the book calls it, one example at a
-time. Methods that are not replaced run compiled (`SGD`) or on whole mini-batches as matrices.
+Names, signatures, defaults and printed lines are those of the book. Random numbers are drawn from `random` and
+`numpy.random` as in the book. A training example is a pair of columns, x with shape (n_0, 1) and y with shape (n_L, 1).
+A test example is a pair of such an x and an integer label.
+
+You can replace methods in a subclass, on an instance or by patching the module. Replaced methods are called where the
+book calls them, with one example at a time. If nothing is replaced, `SGD` runs in compiled code, and the other methods
+work on whole mini-batches as matrices.
 """
 
 import random
@@ -31,7 +34,7 @@ Array = npt.NDArray[Any]
 
 
 class Network:
-    """The book's network: aˡ = σ(Wˡ aˡ⁻¹ + bˡ), with σ the sigmoid, trained on the quadratic cost, in float64.
+    """The book's first network. It has sigmoid layers, aˡ = σ(Wˡ aˡ⁻¹ + bˡ), and the quadratic cost, in float64.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ class Network:
     num_layers : int
         Number of layers, including the input.
     sizes : sequence of int
-        The parameter.
+        The parameter `sizes`.
     biases : list of ndarray
         Biases with shapes (n_l, 1), drawn from N(0, 1) by `numpy.random.randn`.
     weights : list of ndarray
@@ -51,8 +54,8 @@ class Network:
 
     Notes
     -----
-    Both lists and their entries can be read and assigned at any time. Training assigns new arrays and never writes into
-    the old ones.
+    `biases`, `weights` and the arrays in these lists can be read and assigned at any time. Training assigns new arrays
+    and never changes the old ones in place.
 
     References
     ----------
@@ -71,7 +74,7 @@ class Network:
         self.biases, self.weights = standard_normal_parameters(sizes)
 
     def feedforward(self, a: Any) -> Array:
-        """Return aᴸ, the output for an input a: a ← σ(W a + b), layer by layer.
+        """Return the output aᴸ for an input `a`, computed layer by layer as a ← σ(W a + b).
 
         Parameters
         ----------
@@ -81,12 +84,12 @@ class Network:
         Returns
         -------
         ndarray of shape (n_L, 1) or (n_L, m), float64
-            The output of each column.
+            The outputs, one column for each column of `a`.
 
         Raises
         ------
         InputError
-            If `a` has another number of rows.
+            If `a` does not have n_0 rows.
 
         References
         ----------
@@ -109,8 +112,8 @@ class Network:
     ) -> None:
         """Train by mini-batch stochastic gradient descent, and print one line per epoch.
 
-        Each epoch shuffles a copy of the training data with `random.shuffle`, and divides it into mini-batches, of
-        which the last may be smaller.
+        Each epoch shuffles a copy of the training data with `random.shuffle`, and divides it into mini-batches. The
+        last mini-batch may be smaller than the others.
 
         Parameters
         ----------
@@ -119,20 +122,20 @@ class Network:
         epochs : int
             Number of epochs.
         mini_batch_size : int
-            Examples per mini-batch.
+            Number of examples in a mini-batch.
         eta : float
             Learning rate η.
         test_data : iterable of pairs (x, label), optional
-            Columns x and integer labels, evaluated after each epoch.
+            Columns x and integer labels. The number of correct outputs is printed after each epoch.
 
         Raises
         ------
         InputError
-            If shapes are wrong, before anything is changed.
+            If shapes are wrong. In this case, nothing is changed.
         DivergedError
             If the cost is no longer finite.
         KeyboardInterrupt
-            On Ctrl-C. The network keeps the parameters of the last complete mini-batch.
+            On Ctrl-C. The network keeps the parameters from after the last complete mini-batch.
 
         References
         ----------
@@ -149,7 +152,7 @@ class Network:
         tests = [] if test_data is None else list(test_data)
         epoch = self._epoch(examples, mini_batch_size, eta)
         correct = self._counter(tests) if _is_original(self, "evaluate") else lambda: self.evaluate(tests)
-        order = list(range(len(examples)))  # shuffled as the book's list is, with the same swaps
+        order = list(range(len(examples)))  # shuffled like the book's list, with the same swaps
         for number in range(epochs):
             random.shuffle(order)
             epoch(order)
@@ -171,7 +174,7 @@ class Network:
         Raises
         ------
         InputError
-            If shapes are wrong, before anything is changed.
+            If shapes are wrong. In this case, nothing is changed.
 
         References
         ----------
@@ -188,14 +191,14 @@ class Network:
         update_parameters(self, self._summed_gradient(mini_batch), eta / len(mini_batch))
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
-        """Return (nabla_b, nabla_w), the gradient ∂C_x/∂b and ∂C_x/∂W for one example.
+        """Return the gradient for one example as two lists, nabla_b with all ∂C_x/∂b and nabla_w with all ∂C_x/∂W.
 
         Parameters
         ----------
         x : array_like of shape (n_0, 1)
             The input.
         y : array_like of shape (n_L, 1)
-            The target, or what an overridden `cost_derivative` takes.
+            The target. If `cost_derivative` is overridden, y may be anything that this method accepts.
 
         Returns
         -------
@@ -209,8 +212,8 @@ class Network:
 
         Notes
         -----
-        For columns (n_0, m) and (n_L, m), nabla_b have shapes (n_l, m), one column per example, and nabla_w are sums
-        over the examples.
+        x and y may also be matrices with one column per example, of shapes (n_0, m) and (n_L, m). The arrays in nabla_b
+        then have shapes (n_l, m), with one column per example. The arrays in nabla_w are sums over the examples.
 
         References
         ----------
@@ -225,12 +228,12 @@ class Network:
         sizes = sizes_of(self.weights)
         zs, activations = forward(self.weights, self.biases, columns("x", x, sizes[0]), sigmoid)
         if _is_original(self, "cost_derivative"):
-            y = columns("y", y, sizes[-1])  # a label would broadcast: a − 7 for every output
+            y = columns("y", y, sizes[-1])  # a label like 7 would be broadcast, to a − 7 for every output
         delta = self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])  # (BP1)
         return backward(self.weights, zs, activations, delta, sigmoid_prime)
 
     def evaluate(self, test_data: Iterable[Pair]) -> int:
-        """Return the number of pairs (x, label) for which the largest output is that of the label.
+        """Return the number of pairs (x, label) whose label is the index of the largest output.
 
         Parameters
         ----------
@@ -261,7 +264,7 @@ class Network:
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:
         """Return ∂C_x/∂a = a − y, the derivative of the quadratic cost with respect to the outputs.
 
-        A subclass that overrides this method trains on another cost.
+        To train on another cost, override this method in a subclass.
 
         Parameters
         ----------
@@ -287,22 +290,29 @@ class Network:
         return output_activations - y
 
     def _epoch(self, examples: list[Pair], mini_batch_size: int, eta: float) -> Epoch:
-        """Return an epoch: compiled, unless a method that its steps would call has been replaced."""
+        """Return a function that trains for one epoch.
+
+        It runs in compiled code, unless a method called in its steps has been replaced.
+        """
         if not examples or not _is_original(self, "update_mini_batch", "backprop", "cost_derivative"):
             return stepwise_epoch(lambda batch: self.update_mini_batch(batch, eta), examples, mini_batch_size)
         pairs = Pairs("training_data", examples, sizes_of(self.weights))
         return compiled_epoch(self, "quadratic", pairs, mini_batch_size, eta)
 
     def _summed_gradient(self, mini_batch: Sequence[Pair]) -> Gradient:
-        """Return (nabla_b, nabla_w) summed over the examples of a mini-batch."""
+        """Return the gradient (nabla_b, nabla_w) summed over the examples of a mini-batch."""
         if not _is_original(self, "backprop", "cost_derivative"):
             return sum_gradients(self, mini_batch)
-        # Not the compiled step: for 784-30-10 × 10, NumPy takes less time than calling compiled code.
+        # The step is not compiled. For a network 784-30-10 and 10 examples, NumPy takes less time than the call alone
+        # of compiled code.
         pairs = Pairs("mini_batch", mini_batch, sizes_of(self.weights))
         return sum_over_columns(self.backprop(pairs.x.T, pairs.y.T))
 
     def _counter(self, tests: list[Pair]) -> Callable[[], int]:
-        """Return a function that counts the correct outputs: on matrices, converted once, if nothing is replaced."""
+        """Return a function that counts the correct outputs.
+
+        If `feedforward` has not been replaced, this function works on matrices, which are made only once.
+        """
         if not _is_original(self, "feedforward"):
             return lambda: sum(int(np.argmax(self.feedforward(x)) == label) for x, label in tests)
         if not tests:
@@ -320,5 +330,8 @@ _FUNCTIONS = (sigmoid, sigmoid_prime)
 
 
 def _is_original(net: Network, *names: str) -> bool:
-    """Return whether these methods of a network, and σ and σ′, are the originals: not overridden or patched."""
+    """Return whether the named methods of a network, `sigmoid` and `sigmoid_prime` are all the original ones.
+
+    The result is False if one of them has been overridden or patched.
+    """
     return (sigmoid, sigmoid_prime) == _FUNCTIONS and are_methods(net, _METHODS, names)

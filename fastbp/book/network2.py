@@ -1,10 +1,13 @@
 """The book's `network2.py` in Python 3: M. Nielsen, *Neural Networks and Deep Learning*, chapter 3.
 
-Names, signatures, defaults, printed lines, files and the draws from `random` and `numpy.random` are those of the book;
-`early_stopping_n` is that of its best known version for Python 3, by M. D. Dobrzański. Training examples are pairs of
-columns, x (n_0, 1) and y (n_L, 1); evaluation examples are pairs of x and an integer label. Custom costs, and methods
-that a subclass, an instance or a patched module replaces, are called where the book calls them, one example at a time.
-Methods that are not replaced run compiled (`SGD`) or on many columns as matrices.
+Names, signatures, defaults, printed lines and files are those of the book. Random numbers are drawn from `random` and
+`numpy.random` as in the book. The argument `early_stopping_n` comes from the best known version of the book's code for
+Python 3, by M. D. Dobrzański. A training example is a pair of columns, x with shape (n_0, 1) and y with shape (n_L, 1).
+An evaluation example is a pair of such an x and an integer label.
+
+You can use your own cost, and replace methods in a subclass, on an instance or by patching the module. Such costs and
+methods are called where the book calls them, with one example at a time. If nothing is replaced, `SGD` runs in compiled
+code, and the other methods work on many columns as matrices.
 """
 
 import random
@@ -150,21 +153,22 @@ class CrossEntropyCost:
 
 
 class Network:
-    """The book's second network: sigmoid layers, a choice of cost, and L2 regularization, in float64.
+    """The book's second network. It has sigmoid layers, a choice of cost, and L2 regularization, in float64.
 
     Parameters
     ----------
     sizes : sequence of int
         Number of neurons of each layer, beginning with the input.
     cost : class or object, default=CrossEntropyCost
-        Cost with methods `fn(a, y)` and `delta(z, a, y)`. A custom cost is called with columns, one example at a time.
+        Cost with methods `fn(a, y)` and `delta(z, a, y)`. The methods of a custom cost are called for one example at a
+        time, with columns.
 
     Attributes
     ----------
     num_layers : int
         Number of layers, including the input.
     sizes, cost
-        The parameters.
+        The parameters `sizes` and `cost`.
     biases : list of ndarray
         Biases with shapes (n_l, 1), drawn by `default_weight_initializer`.
     weights : list of ndarray
@@ -177,8 +181,8 @@ class Network:
 
     Notes
     -----
-    Both lists and their entries can be read and assigned at any time. Training assigns new arrays and never writes into
-    the old ones.
+    `biases`, `weights` and the arrays in these lists can be read and assigned at any time. Training assigns new arrays
+    and never changes the old ones in place.
 
     References
     ----------
@@ -204,7 +208,7 @@ class Network:
         self.cost = cost
 
     def default_weight_initializer(self) -> None:
-        """Draw biases from N(0, 1), and weights from N(0, 1/n_in), where n_in is the number of inputs of their layer.
+        """Draw biases from N(0, 1) and weights from N(0, 1/n_in), where n_in is the number of inputs of the layer.
 
         References
         ----------
@@ -233,7 +237,7 @@ class Network:
         self.biases, self.weights = standard_normal_parameters(self.sizes)
 
     def feedforward(self, a: Any) -> Array:
-        """Return aᴸ, the output for an input a: a ← σ(W a + b), layer by layer.
+        """Return the output aᴸ for an input `a`, computed layer by layer as a ← σ(W a + b).
 
         Parameters
         ----------
@@ -243,12 +247,12 @@ class Network:
         Returns
         -------
         ndarray of shape (n_L, 1) or (n_L, m), float64
-            The output of each column.
+            The outputs, one column for each column of `a`.
 
         Raises
         ------
         InputError
-            If `a` has another number of rows.
+            If `a` does not have n_0 rows.
 
         References
         ----------
@@ -275,10 +279,10 @@ class Network:
         monitor_training_accuracy: bool = False,
         early_stopping_n: int = 0,
     ) -> MonitoredLists:
-        """Train by mini-batch stochastic gradient descent; print the monitored figures, and return them.
+        """Train by mini-batch stochastic gradient descent, and print and return the monitored figures.
 
-        Each epoch shuffles a copy of the training data with `random.shuffle`, and divides it into mini-batches, of
-        which the last may be smaller.
+        Each epoch shuffles a copy of the training data with `random.shuffle`, and divides it into mini-batches. The
+        last mini-batch may be smaller than the others.
 
         Parameters
         ----------
@@ -287,34 +291,36 @@ class Network:
         epochs : int
             Largest number of epochs.
         mini_batch_size : int
-            Examples per mini-batch.
+            Number of examples in a mini-batch.
         eta : float
             Learning rate η.
         lmbda : float, default=0.0
-            λ of the L2 term.
+            Strength λ of the L2 regularization.
         evaluation_data : iterable of pairs (x, label), optional
             Columns x and integer labels.
         monitor_evaluation_cost, monitor_evaluation_accuracy : bool, default=False
-            Print and return the cost, or the number of correct outputs, on the evaluation data after each epoch.
+            Whether to print and return the cost, and the accuracy, on the evaluation data after each epoch. The
+            accuracy is the number of correct outputs.
         monitor_training_cost, monitor_training_accuracy : bool, default=False
-            The same on the training data.
+            Whether to do the same for the training data.
         early_stopping_n : int, default=0
-            Stop after this many consecutive epochs without a better accuracy on the evaluation data, whether or not it
-            is monitored. 0 never stops early.
+            Stop after this many consecutive epochs without a better accuracy on the evaluation data. The accuracy need
+            not be monitored for this. With 0, training never stops early.
 
         Returns
         -------
         evaluation_cost, evaluation_accuracy, training_cost, training_accuracy : lists
-            One entry per epoch, or none if the figure is not monitored. Accuracies are numbers of correct outputs.
+            The monitored figures, with one entry per epoch. The list of a figure that is not monitored is empty.
+            Accuracies are numbers of correct outputs.
 
         Raises
         ------
         InputError
-            If shapes are wrong, or data to be evaluated are missing, before anything is changed.
+            If shapes are wrong, or if data are to be evaluated but missing. In these cases, nothing is changed.
         DivergedError
             If the cost is no longer finite.
         KeyboardInterrupt
-            On Ctrl-C. The network keeps the parameters of the last complete mini-batch.
+            On Ctrl-C. The network keeps the parameters from after the last complete mini-batch.
 
         References
         ----------
@@ -361,14 +367,14 @@ class Network:
         eta : float
             Learning rate η.
         lmbda : float
-            λ of the L2 term.
+            Strength λ of the L2 regularization.
         n : int
             Number of examples in the whole training set.
 
         Raises
         ------
         InputError
-            If shapes are wrong, before anything is changed.
+            If shapes are wrong. In this case, nothing is changed.
 
         References
         ----------
@@ -385,14 +391,14 @@ class Network:
         update_parameters(self, self._summed_gradient(mini_batch), eta / len(mini_batch), eta * (lmbda / n))
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
-        """Return (nabla_b, nabla_w), the gradient ∂C_x/∂b and ∂C_x/∂W for one example.
+        """Return the gradient for one example as two lists, nabla_b with all ∂C_x/∂b and nabla_w with all ∂C_x/∂W.
 
         Parameters
         ----------
         x : array_like of shape (n_0, 1)
             The input.
         y : array_like of shape (n_L, 1)
-            The target, or what the `delta` of a custom cost takes.
+            The target. For a custom cost, y may be anything that its `delta` accepts.
 
         Returns
         -------
@@ -417,19 +423,22 @@ class Network:
         sizes = sizes_of(self.weights)
         zs, activations = forward(self.weights, self.biases, columns("x", x, sizes[0]), sigmoid)
         if _lookup(_DELTAS, self.cost.delta):
-            y = columns("y", y, sizes[-1])  # a label would broadcast: a − 7 for every output
+            y = columns("y", y, sizes[-1])  # a label like 7 would be broadcast, to a − 7 for every output
         delta = self.cost.delta(zs[-1], activations[-1], y)
         return backward(self.weights, zs, activations, delta, sigmoid_prime)
 
     def accuracy(self, data: Iterable[Pair], convert: bool = False) -> int:
-        """Return the number of pairs (x, y) for which the largest output is that of y.
+        """Return the number of pairs (x, y) that the network classifies correctly.
+
+        An output is correct if the index of its largest number is the label y, or the index of the largest number in
+        the column y.
 
         Parameters
         ----------
         data : iterable of pairs (x, y)
-            Columns x with shape (n_0, 1), and labels, as in evaluation data.
+            Each x is a column with shape (n_0, 1). Each y is a label, as in evaluation data, unless `convert` is True.
         convert : bool, default=False
-            Set this if each y is a column (n_L, 1), as in training data.
+            Set this to True if each y is a column with shape (n_L, 1), as in training data.
 
         Returns
         -------
@@ -454,16 +463,17 @@ class Network:
         return examples.count_correct(examples.outputs()) if len(examples) else 0
 
     def total_cost(self, data: Iterable[Pair], lmbda: float, convert: bool = False) -> float:
-        """Return C = (1/n) Σ C_x + (λ/2n) Σ ‖W‖² over n pairs (x, y).
+        """Return the cost C = (1/n) Σ C_x + (λ/2n) Σ ‖W‖² of n pairs (x, y).
 
         Parameters
         ----------
         data : iterable of pairs (x, y)
-            Columns x with shape (n_0, 1) and y with shape (n_L, 1), as in training data.
+            Each x is a column with shape (n_0, 1). Each y is a column with shape (n_L, 1), as in training data, unless
+            `convert` is True.
         lmbda : float
-            λ of the L2 term.
+            Strength λ of the L2 regularization.
         convert : bool, default=False
-            Set this if each y is a label from 0 to 9, as in evaluation data.
+            Set this to True if each y is a label from 0 to 9, as in evaluation data.
 
         Returns
         -------
@@ -490,7 +500,7 @@ class Network:
         return examples.cost(lmbda, examples.outputs())
 
     def save(self, filename: StrPath) -> None:
-        """Write the network to a JSON file: "sizes", "weights", "biases", and "cost" as a name.
+        """Write the network to a JSON file with "sizes", "weights", "biases", and the name of the cost as "cost".
 
         The file is written atomically.
 
@@ -502,7 +512,7 @@ class Network:
         Raises
         ------
         InputError
-            If the file cannot be written, or parameters are not finite.
+            If the file cannot be written, or if parameters are not finite.
 
         References
         ----------
@@ -522,7 +532,10 @@ class Network:
         write_network(filename, sizes_of(self.weights), self.weights, self.biases, cost)
 
     def _epoch(self, training: Pairs, mini_batch_size: int, eta: float, lmbda: float) -> Epoch:
-        """Return an epoch: compiled, unless a method or function that its steps would call has been replaced."""
+        """Return a function that trains for one epoch.
+
+        It runs in compiled code, unless a method or function called in its steps has been replaced.
+        """
         n = len(training)
         cost = _lookup(_DELTAS, self.cost.delta)
         if not n or not cost or not _is_original(self, "update_mini_batch", "backprop"):
@@ -532,7 +545,7 @@ class Network:
         return compiled_epoch(self, cost, training, mini_batch_size, eta, lmbda)
 
     def _summed_gradient(self, mini_batch: Sequence[Pair]) -> Gradient:
-        """Return (nabla_b, nabla_w) summed over the examples of a mini-batch."""
+        """Return the gradient (nabla_b, nabla_w) summed over the examples of a mini-batch."""
         if not _is_original(self, "backprop"):
             return sum_gradients(self, mini_batch)
         pairs = Pairs("mini_batch", mini_batch, sizes_of(self.weights))
@@ -540,12 +553,13 @@ class Network:
             return sum_over_columns(self.backprop(pairs.x.T, pairs.y.T))
         zs, activations = forward(self.weights, self.biases, pairs.x.T, sigmoid)
         each = zip(_single_columns(zs[-1]), _single_columns(activations[-1]), pairs.xs_and_ys[1], strict=True)
-        delta = np.hstack([self.cost.delta(z, a, y) for z, a, y in each])  # δ may depend on its column as a whole
+        # A custom cost gets one column at a time, because its δ may depend on the column as a whole.
+        delta = np.hstack([self.cost.delta(z, a, y) for z, a, y in each])
         return sum_over_columns(backward(self.weights, zs, activations, delta, sigmoid_prime))
 
 
 def load(filename: StrPath) -> Network:
-    """Load a network from a file that `Network.save`, or the book's, has written.
+    """Load a network from a file written by `Network.save`, either the book's or this module's.
 
     Parameters
     ----------
@@ -555,7 +569,7 @@ def load(filename: StrPath) -> Network:
     Returns
     -------
     Network
-        The network, with its cost.
+        The network, with the cost named in the file.
 
     Raises
     ------
@@ -564,7 +578,8 @@ def load(filename: StrPath) -> Network:
 
     Notes
     -----
-    A custom cost is looked up by its name in this module: assign it first, as in `network2.MyCost = MyCost`.
+    A custom cost is looked up in this module by its name. Before you load a network with a custom cost, assign the cost
+    to the module, for example by `network2.MyCost = MyCost`.
 
     References
     ----------
@@ -579,16 +594,16 @@ def load(filename: StrPath) -> Network:
 
 
 class _Examples(Pairs):
-    """Examples on which a network is evaluated: the pairs, their current order, and their matrices."""
+    """Examples for the evaluation of a network: the pairs, their current order, and their matrices."""
 
     def __init__(self, net: Network, name: str, pairs: Iterable[Pair], *, labelled: bool) -> None:
         super().__init__(name, list(pairs), sizes_of(net.weights))
         self.net, self.labelled = net, labelled
-        self.order = list(range(len(self)))  # shuffled as the book's list is, with the same swaps
+        self.order = list(range(len(self)))  # shuffled like the book's list, with the same swaps
 
     @cached_property
     def targets(self) -> Array:
-        """The targets of the outputs, as rows."""
+        """A matrix with the targets of the outputs as its rows. The target of a label is a unit vector."""
         if not self.labelled:
             return self.y
         labels, inverse = np.unique(self.labels, return_inverse=True)
@@ -601,14 +616,14 @@ class _Examples(Pairs):
             return self.labels
         with suppress(InputError):
             return np.asarray(np.argmax(self.y, axis=1))
-        return np.array([np.argmax(y) for y in self.xs_and_ys[1]])  # a custom cost may take other targets
+        return np.array([np.argmax(y) for y in self.xs_and_ys[1]])  # a custom cost may use targets of another shape
 
     def ordered(self) -> list[Pair]:
         """Return the pairs in their current order."""
         return [self.pairs[i] for i in self.order]
 
     def outputs(self) -> Array:
-        """Return aᴸ of the examples, one column per example."""
+        """Return a matrix of the outputs aᴸ, with one column per example."""
         if not len(self):
             raise InputError(f"{self.name} must contain at least one pair (x, y), got an empty list")
         if _is_original(self.net, "feedforward"):
@@ -616,7 +631,7 @@ class _Examples(Pairs):
         return np.array([self.net.feedforward(x) for x in self.xs_and_ys[0]]).reshape(len(self), -1).T
 
     def cost(self, lmbda: float, a: Array) -> float:
-        """Return the cost of the outputs a, including the L2 term."""
+        """Return the cost of the examples, given their outputs `a`. The L2 term is included."""
         n, net = len(self), self.net
         costs_of_columns = _lookup(_FNS, net.cost.fn)
         if costs_of_columns:
@@ -629,13 +644,16 @@ class _Examples(Pairs):
         return total
 
     def count_correct(self, a: Array) -> int:
-        """Return the number of examples for which the largest output is that of their class."""
+        """Return the number of examples whose class is the index of their largest output in `a`."""
         return int(np.sum(a.argmax(axis=0) == self.classes))
 
 
 @dataclass
 class _Monitor:
-    """The figures that `SGD` monitors on some examples; `count_always` counts correct outputs in any case."""
+    """The figures monitored by `SGD` on the training data or on the evaluation data.
+
+    If `count_always` is True, correct outputs are counted even if the accuracy is not monitored.
+    """
 
     examples: _Examples
     lmbda: float
@@ -646,7 +664,7 @@ class _Monitor:
     accuracies: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the matrices, so that unusable examples are refused before training."""
+        """Make the matrices of the examples now, so that unusable examples are refused before training."""
         examples, net = self.examples, self.examples.net
         if not (self.cost or self.accuracy or self.count_always):
             return
@@ -660,7 +678,10 @@ class _Monitor:
             _ = examples.classes
 
     def record(self) -> int:
-        """Print and store the monitored figures; return the number of correct outputs, or 0 if they are not counted."""
+        """Print and store the monitored figures, and return the number of correct outputs.
+
+        The number is 0 if correct outputs are not counted.
+        """
         one_pass = _is_original(self.examples.net, "feedforward")
         outputs = cache(self.examples.outputs) if one_pass else self.examples.outputs
         name, correct = self.examples.name.replace("_", " "), 0
@@ -692,7 +713,7 @@ def _quadratic_costs(a: Any, y: Any) -> Any:
 
 
 def _cross_entropies(a: Any, y: Any) -> Any:
-    with np.errstate(all="ignore"):  # 0 ln 0 is NaN, and ln 0 infinite
+    with np.errstate(all="ignore"):  # NumPy's 0 ln 0 is NaN, and its ln 0 is −∞
         return np.sum(np.nan_to_num(-y * np.log(a) - (1 - y) * np.log(1 - a)), axis=0)
 
 
@@ -701,7 +722,7 @@ def _single_columns(matrix: Array) -> list[Array]:
 
 
 def _lookup(pairs: tuple[tuple[Any, T], ...], function: Any) -> T | None:
-    """Return the value paired with a function, or None if it is not one of the book's."""
+    """Return the value that is paired with `function` in `pairs`, or None if there is no such pair."""
     return next((value for original, value in pairs if original is function), None)
 
 
@@ -714,5 +735,8 @@ _FUNCTIONS = (sigmoid, sigmoid_prime)
 
 
 def _is_original(net: Network, *names: str) -> bool:
-    """Return whether these methods of a network, and σ and σ′, are the originals: not overridden or patched."""
+    """Return whether the named methods of a network, `sigmoid` and `sigmoid_prime` are all the original ones.
+
+    The result is False if one of them has been overridden or patched.
+    """
     return (sigmoid, sigmoid_prime) == _FUNCTIONS and are_methods(net, _METHODS, names)

@@ -1,9 +1,12 @@
 """Convert networks of other programs to a `Network` and back.
 
-The formats are the files of the book's `network2`, scikit-learn's estimators and PyTorch's state dicts. Predictions
-agree to rounding, and training can continue with the same cost. A network that the target cannot represent raises
-`InputError`. `training_to_sklearn` and `training_from_sklearn` convert the training options. The book's options need
-no conversion: its η, λ and n are those of `Network.train`.
+A network can be converted from and to three formats: the files of `network2` in M. Nielsen's book *Neural Networks and
+Deep Learning*, the estimators of scikit-learn, and the state dicts of PyTorch. The converted network makes the same
+predictions up to rounding errors, and training can continue with the same cost. If a format cannot represent a
+network, `InputError` is raised.
+
+`training_to_sklearn` and `training_from_sklearn` convert the options of training. The book's options need no
+conversion, because its η, λ and n have the same meaning in `Network.train`.
 """
 
 from fastbp.convert.book import from_book, to_book

@@ -1,4 +1,7 @@
-"""Files of the book's `network2`: sigmoid layers, and the cost under the name that the book gives it."""
+"""Read and write the files of `network2` in M. Nielsen's book *Neural Networks and Deep Learning*.
+
+The layers of a network in such a file are sigmoid. Its cost is given by the name of the cost's class in the book.
+"""
 
 import numpy as np
 
@@ -12,30 +15,30 @@ from fastbp.files.reading import StrPath, reading
 from fastbp.network import Network
 
 COSTS = {"QuadraticCost": quadratic, "CrossEntropyCost": cross_entropy}
-"""fastbp's costs, by the names of the book's classes."""
+"""A mapping from the names of the book's cost classes to the costs of fastbp."""
 
 
 def from_book(
     path: StrPath, *, backend: BackendLike | None = None, rng: int | np.random.Generator | None = None
 ) -> Network:
-    """Return the network in a file that `network2.Network.save` wrote, the book's or fastbp's.
+    """Read a network from a file written by `network2.Network.save`, either the book's or fastbp's.
 
     Parameters
     ----------
     path : path-like
-        The file: JSON with sizes, weights, biases and cost.
+        A JSON file with sizes, weights, biases and the name of the cost.
     backend, rng
         As in `fastbp.Network`.
 
     Returns
     -------
     Network
-        With sigmoid layers and the cost that the file names, in float64.
+        A network in float64 with sigmoid layers and the cost named in the file.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is not such a file, or names a cost that is not one of the book's two.
+        If the file cannot be read, has another format, or names a cost that is not one of the book's two costs.
 
     References
     ----------
@@ -59,14 +62,17 @@ def from_book(
 
 
 def to_book(net: Network, path: StrPath) -> None:
-    """Write a network to a file in the book's format, which `network2.load` reads. The file is written atomically.
+    """Write a network to a file in the book's format, so that `network2.load` can read it.
+
+    The file is written atomically.
 
     Parameters
     ----------
     net : Network
         A network with biases, sigmoid layers, and the quadratic or cross-entropy cost.
     path : path-like
-        The file to write. W¹ is multiplied by the network's input scale, since the format has no input scale.
+        The file to write. The format has no input scale, so the file contains W¹ multiplied by the network's input
+        scale.
 
     Raises
     ------
@@ -75,7 +81,7 @@ def to_book(net: Network, path: StrPath) -> None:
 
     See Also
     --------
-    from_book : Read such a file, with an example.
+    from_book : Read such a file. The example there also uses `to_book`.
 
     References
     ----------

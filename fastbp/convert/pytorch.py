@@ -1,4 +1,8 @@
-"""State dicts of PyTorch's linear layers: "0.weight" (n_l, n_{l−1}) and "0.bias" (n_l,) for the first, and so on."""
+"""Convert networks from and to state dicts of PyTorch's linear layers.
+
+In the state dict of a `torch.nn.Sequential`, the weights of the first layer are called "0.weight" and have shape
+(n_1, n_0). Its biases are called "0.bias" and have shape (n_1,).
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,25 +31,27 @@ def from_torch(
     Parameters
     ----------
     state_dict : mapping of str to array
-        Weights "….weight" (n_l, n_{l−1}) and biases "….bias" (n_l,): arrays of any library, on the host. If the names
-        of the layers differ only in their numbers, the layers are sorted by these numbers. Otherwise they are taken in
-        the order of the dict.
+        Arrays of any library, on the host. Weights have names like "0.weight" and shapes (n_l, n_{l−1}). Biases have
+        names like "0.bias" and shapes (n_l,). If the names of the layers differ only in their numbers, the layers are
+        sorted by these numbers. Otherwise the layers are taken in the order of the dict.
     activations, cost
-        As in `fastbp.Network`; a state dict does not contain them. For `CrossEntropyLoss` the last activation is
-        "softmax" and the cost "log-likelihood"; for `BCEWithLogitsLoss` they are "sigmoid" and "cross-entropy".
+        As in `fastbp.Network`. A state dict contains neither activations nor cost. For a model with PyTorch's
+        `CrossEntropyLoss`, the last activation is "softmax" and the cost is "log-likelihood". For `BCEWithLogitsLoss`,
+        the last activation is "sigmoid" and the cost is "cross-entropy".
     backend, rng
         As in `fastbp.Network`.
 
     Returns
     -------
     Network
-        In float64 if one of the weights is float64, otherwise in float32: float16 becomes float32.
+        A network in float64 if at least one weight matrix is float64, otherwise in float32. Weights in float16 become
+        float32.
 
     Raises
     ------
     InputError
-        If an entry is not the weight or the bias of a linear layer, the layers do not fit together, or only some of
-        the layers have biases.
+        If an entry is not the weight or the bias of a linear layer, if the layers do not fit together, or if only some
+        of the layers have biases.
 
     Examples
     --------
@@ -82,9 +88,9 @@ def to_torch(net: Network) -> dict[str, Any]:
     Returns
     -------
     dict of str to torch.Tensor
-        "0.weight" (n_1, n_0) and "0.bias" (n_1,) for the first layer, "2.weight" and "2.bias" for the second, and so
-        on, in the network's dtype. W¹ is multiplied by the network's input scale. Without biases the dict is for
-        `Linear(…, bias=False)`.
+        The entries of the first layer are "0.weight" with shape (n_1, n_0) and "0.bias" with shape (n_1,). Those of the
+        second layer are "2.weight" and "2.bias", and so on. All are in the network's dtype. W¹ is multiplied by the
+        network's input scale. If the network has no biases, the dict has none either, as for `Linear(…, bias=False)`.
 
     Raises
     ------
@@ -93,7 +99,8 @@ def to_torch(net: Network) -> dict[str, Any]:
 
     Notes
     -----
-    `weight_decay` = λ/n of `torch.optim.SGD` is L2 regularization with λ, if you set it for the weights only.
+    To continue with L2 regularization of strength λ on n training examples, set `weight_decay` of `torch.optim.SGD` to
+    λ/n. Set it for the weights only, not for the biases.
 
     Examples
     --------
@@ -117,15 +124,18 @@ def to_torch(net: Network) -> dict[str, Any]:
 
 
 def _layer_name(name: str) -> str | None:
-    """Return what precedes "weight" or "bias" in a name ("" for a lone `Linear`), or None for any other name."""
+    """Return the part of a name before the final "weight" or "bias", or None for any other name.
+
+    In the state dict of a single `Linear`, this part is "".
+    """
     match = re.fullmatch(r"(|.*\.)(weight|bias)", name, re.DOTALL)
     return match[1] if match else None
 
 
 def _sorted_layers(names: list[str]) -> list[str]:
-    """Return the layers sorted by the numbers in their names, or unchanged if the names differ in more than numbers.
+    """Return the names of layers sorted by the numbers in them, or unchanged if they differ in more than numbers.
 
-    A saved file may have sorted "10." before "2.".
+    Sorting is needed because a file may list the layer "10." before the layer "2.".
     """
     if len({re.sub(r"\d+", "#", name) for name in names}) > 1:
         return names

@@ -1,4 +1,7 @@
-"""Conversion from and to estimators of scikit-learn and `fastbp.estimators`; does not import scikit-learn."""
+"""Convert networks from and to estimators of scikit-learn and of `fastbp.estimators`.
+
+This module does not import scikit-learn.
+"""
 
 import math
 from collections.abc import Mapping
@@ -18,14 +21,14 @@ from fastbp.optimizers import SGD, Adam, Optimizer, OptimizerName, optimizer_of
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": identity, "logistic": sigmoid, "tanh": tanh, "relu": relu}
-"""fastbp's activations, by scikit-learn's names."""
+"""A mapping from scikit-learn's names of activations to the activations of fastbp."""
 
 OUTPUT_LAYERS = {
     "softmax": (softmax, log_likelihood),
     "logistic": (sigmoid, cross_entropy),
     "identity": (identity, quadratic),
 }
-"""The last activation of an estimator and its cost, by the estimator's `out_activation_`."""
+"""A mapping from an estimator's `out_activation_` to the activation of its output layer and its cost."""
 
 
 def from_sklearn(
@@ -43,16 +46,16 @@ def from_sklearn(
     Returns
     -------
     Network
-        In the dtype of `coefs_`. Its examples are columns.
+        A network in the dtype of `coefs_`. Its examples are columns, whereas those of the estimator are rows.
 
     Raises
     ------
     InputError
-        If the estimator is not a fitted estimator of this kind, or its attributes do not form a network.
+        If `estimator` is not a fitted `MLPClassifier` or `MLPRegressor`, or if its attributes do not form a network.
 
     See Also
     --------
-    training_from_sklearn : The options to continue training with.
+    training_from_sklearn : Return the options for continuing the training.
 
     Notes
     -----
@@ -90,20 +93,21 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
     Parameters
     ----------
     net : Network
-        A network with biases and hidden activations identity, sigmoid, tanh or relu; scikit-learn's estimators, unlike
-        fastbp's, need the same activation in all hidden layers. The last layer must be softmax with log-likelihood or
-        sigmoid with cross-entropy for an `MLPClassifier`, and identity with quadratic cost for an `MLPRegressor`.
+        A network with biases. The hidden activations must be identity, sigmoid, tanh or relu. For an estimator of
+        scikit-learn, but not for one of fastbp, all hidden layers must have the same activation. For an
+        `MLPClassifier`, the last layer must be softmax with the log-likelihood cost, or sigmoid with the cross-entropy
+        cost. For an `MLPRegressor`, it must be identity with the quadratic cost.
     estimator : MLPClassifier or MLPRegressor
-        An estimator of scikit-learn or of `fastbp.estimators`, whose class and parameters the result gets. It is not
-        changed.
+        An estimator of scikit-learn or of `fastbp.estimators`. The result gets its class and its parameters. The given
+        estimator is not changed.
     classes : array-like, optional
         The class of each output, in ascending order. By default 0, 1, …
 
     Returns
     -------
     MLPClassifier or MLPRegressor
-        A new estimator of the given class, with the given one's parameters except `hidden_layer_sizes` and
-        `activation`, which are the network's. W¹ is multiplied by the network's input scale.
+        A new estimator with the class and the parameters of `estimator`. Only `hidden_layer_sizes` and `activation` are
+        taken from the network. W¹ is multiplied by the network's input scale.
 
     Raises
     ------
@@ -115,11 +119,13 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
     To continue training as the network was trained, pass `MLPClassifier(**training_to_sklearn(n, …))` as the estimator
     and train the result with `partial_fit` or `warm_start=True`.
 
-    A softmax layer with two outputs becomes the one sigmoid output that scikit-learn uses for two classes, σ(z₂ − z₁).
-    A training step moves its weights half as far.
+    scikit-learn uses one sigmoid output for two classes. A softmax layer with two outputs therefore becomes one sigmoid
+    output, σ(z₂ − z₁). A training step moves the weights of this output half as far as it would move the difference
+    between the weights of the two softmax outputs.
 
-    Several sigmoid outputs become a multilabel classifier, whose targets are columns of 0 and 1, any number of them 1.
-    `predict_proba` returns all outputs, and its `argmax(axis=1)` is the network's `predict`.
+    A network with several sigmoid outputs becomes a multilabel classifier. Its targets are columns of 0 and 1, and a
+    row may contain any number of 1s. `predict_proba(X)` returns all outputs, and `predict_proba(X).argmax(axis=1)`
+    equals `net.predict(X.T)`.
 
     Examples
     --------
@@ -143,7 +149,9 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
 
 
 def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
-    """Return the options with which `Network.train` trains like an estimator: λ = α n/m for mini-batches of m.
+    """Return the options that make `Network.train` train like an estimator.
+
+    For mini-batches of m examples, λ is α n/m.
 
     Parameters
     ----------
@@ -155,13 +163,13 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`. Early stopping (`tol`, `n_iter_no_change`,
-        `early_stopping`) and the random numbers have no equivalent and are left out.
+        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`. The parameters for early stopping (`tol`,
+        `n_iter_no_change`, `early_stopping`) and for random numbers have no equivalent and are left out.
 
     Raises
     ------
     InputError
-        For solver "lbfgs", a learning rate that is not constant, and `shuffle=False`.
+        If the solver is "lbfgs", if the learning rate of "sgd" is not constant, or if `shuffle` is False.
 
     Examples
     --------
@@ -204,20 +212,22 @@ def training_to_sklearn(
     optimizer: OptimizerName | Optimizer = "sgd",
     momentum: float | None = None,
 ) -> dict[str, Any]:
-    """Return the parameters with which an estimator trains like `Network.train` or the book's `SGD`: α = λ m/n.
+    """Return the parameters that make an estimator train like `Network.train` or like `SGD` of M. Nielsen's book.
+
+    For mini-batches of m examples, α is λ m/n.
 
     Parameters
     ----------
     n : int
         Number of training examples.
     epochs, mini_batch_size, eta, lmbda, optimizer, momentum
-        As in `fastbp.Network.train`. `eta` must be a number, not a schedule; m is `mini_batch_size`.
+        As in `fastbp.Network.train`. `eta` must be a number, not a schedule. `mini_batch_size` is the m above.
 
     Returns
     -------
     dict
         Arguments for `MLPClassifier` or `MLPRegressor`. `n_iter_no_change` is infinite, so that training does not stop
-        before the last epoch; scikit-learn then warns that training did not converge.
+        before the last epoch. After the last epoch, scikit-learn warns that training did not converge.
 
     Raises
     ------
@@ -245,7 +255,10 @@ def training_to_sklearn(
 
 
 def _out_activation(net: Network, kind: str, *, is_classifier: bool) -> str:
-    """Return the `out_activation_` for a network; raise `InputError` if this kind of estimator has no such output."""
+    """Return the `out_activation_` of an estimator that has the last layer and the cost of a network.
+
+    Raises `InputError` if this kind of estimator cannot have them, or if the network has no biases.
+    """
     valid = {name: pair for name, pair in OUTPUT_LAYERS.items() if (name != "identity") == is_classifier}
     found = [name for name, pair in valid.items() if pair == (net.activations[-1], net.cost_function)]
     if not found:
@@ -270,7 +283,10 @@ def _hidden_activations(net: Network) -> list[str]:
 
 
 def _zero_examples(net: Network, output: str, classes: Any) -> tuple[Array, Array, dict[str, Any]]:
-    """Return X of zeros, y and options for a `partial_fit` that tells an estimator the meaning of its outputs."""
+    """Return (X, y, options) for a call of `partial_fit` that tells an estimator the meaning of its outputs.
+
+    X contains only zeros. The call learns the number of outputs and the classes from y and the options.
+    """
     outputs = net.sizes[-1]
     x, count = np.zeros((outputs + 1, net.sizes[0]), net.dtype), max(outputs, 2)
     if output == "identity" or (output == "logistic" and outputs > 1):
@@ -288,20 +304,20 @@ def _zero_examples(net: Network, output: str, classes: Any) -> tuple[Array, Arra
 def _fit_to_zeros(
     estimator: Any, layers: list[int], hidden: list[str], examples: tuple[Array, Array, Mapping[str, Any]]
 ) -> Any:
-    """Return an estimator like the given one, fitted to examples and then reset as if it had not been trained.
+    """Return a new estimator like the given one. It is fitted to examples, and then reset as if it were untrained.
 
-    Fitting creates all attributes that its version of scikit-learn needs, private ones included.
+    Fitting creates all attributes needed by the installed version of scikit-learn, including private ones.
     """
     own: dict[str, Any] = {"hidden_layer_sizes": tuple(layers)}
     if hidden:
         own["activation"] = hidden[0] if len(set(hidden)) == 1 else hidden
     x, y, options = examples
     try:
-        with use_backend("numpy-plain"):  # a fastbp estimator then needs no compilation
+        with use_backend("numpy-plain"):  # so that an estimator of fastbp compiles nothing
             model = type(estimator)(**own, solver="sgd", random_state=0).partial_fit(x, y, **options)
     except ValueError as error:
         raise InputError(f"{type(estimator).__name__}: {str(error).partition(chr(10))[0]}") from error
-    for name in ("loss_", "_optimizer", "_memory"):  # the last two hold the moments in scikit-learn and fastbp
+    for name in ("loss_", "_optimizer", "_memory"):  # scikit-learn's moments are in _optimizer, fastbp's in _memory
         vars(model).pop(name, None)
     model.t_, model.n_iter_, model.loss_curve_, model.best_loss_ = 0, 0, [], math.inf
     return model.set_params(

@@ -1,4 +1,4 @@
-"""Weights and biases of a `Network` as plain arrays on the host, and a `Network` from such arrays."""
+"""Get the weights and biases of a `Network` as NumPy arrays, and make a `Network` from such arrays."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,7 +17,9 @@ Array = npt.NDArray[Any]
 
 
 def host_parameters(net: Network) -> tuple[list[Array], list[Array]]:
-    """Return copies of Wˡ (n_l, n_{l−1}) and bˡ (n_l,) on the host; W¹ is multiplied by the network's input scale.
+    """Return copies of a network's weights and biases on the host, as two lists of NumPy arrays.
+
+    Each Wˡ has shape (n_l, n_{l−1}), and each bˡ has shape (n_l,). W¹ is multiplied by the network's input scale.
 
     >>> weights, biases = host_parameters(Network([2, 3, 1], rng=0))
     >>> [w.shape for w in weights], [b.shape for b in biases]
@@ -38,10 +40,12 @@ def network_from_arrays(
     backend: Any,
     rng: Any,
 ) -> Network:
-    """Return a network with matrices Wˡ (n_l, n_{l−1}) and vectors bˡ (n_l,), given by the names to use in messages.
+    """Return a network with the given weights and biases.
 
-    Without biases the network has none. Its dtype is float64 if one of the W has that dtype, else float32. Raises
-    `InputError` for arrays that do not form a network.
+    The matrices Wˡ have shapes (n_l, n_{l−1}), and the vectors bˡ have shapes (n_l,). Their keys in the two mappings
+    are used as their names in error messages. If `biases` is empty, the network has no biases. Its dtype is float64 if
+    at least one of the matrices is float64, otherwise float32. Raises `InputError` for arrays that do not form a
+    network.
     """
     if not weights:
         raise InputError("weights must contain at least one matrix, got none")
@@ -60,7 +64,7 @@ def network_from_arrays(
     dtype: DTypeName = "float64" if any(w.dtype == np.float64 for w in ws) else "float32"
     net = Network(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend, rng=rng)
     for name, array in zip((*weights, *biases), (*ws, *bs), strict=True):
-        if not np.isfinite(array).all():  # last, since Network has now refused arrays that do not fit into memory
+        if not np.isfinite(array).all():  # checked last, after `Network` has refused what does not fit into memory
             raise InputError(f"{name} must be finite, got NaN or infinity")
     net.weights, net.biases = ws, [b[:, None] for b in bs]
     return net

@@ -1,6 +1,6 @@
-"""`MLPClassifier` and `MLPRegressor` with scikit-learn's interface, trained by fastbp. Needs scikit-learn.
+"""`MLPClassifier` and `MLPRegressor` with scikit-learn's interface, trained by fastbp.
 
-Rows are examples, as everywhere in scikit-learn.
+This package needs scikit-learn 1.6 or later. Each row of X is an example, as everywhere in scikit-learn.
 
 >>> from fastbp.estimators import MLPClassifier  # instead of: from sklearn.neural_network import MLPClassifier
 >>> net = MLPClassifier(learning_rate_init=0.1, random_state=0).fit([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"])

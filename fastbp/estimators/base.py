@@ -1,4 +1,4 @@
-"""The base class of the estimators: parameters, checks of the input, fitting and prediction."""
+"""The common base class of the two estimators: their parameters, checks of the input, fitting and prediction."""
 
 import math
 from abc import ABC, abstractmethod
@@ -28,11 +28,11 @@ from fastbp.operations import Plan
 from fastbp.parameters import plan_of
 
 Array = npt.NDArray[Any]
-_FLOATS = (np.float64, np.float32)  # float32 is kept, every other dtype is converted to float64
+_FLOATS = (np.float64, np.float32)  # X stays float32; any other dtype is converted to float64
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
-    """A fully connected network as a scikit-learn estimator; the base class of the classifier and the regressor."""
+    """A fully connected network with scikit-learn's interface: the base class of the classifier and the regressor."""
 
     coefs_: list[Array]
     intercepts_: list[Array]
@@ -91,11 +91,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def _cost(self, out_activation: str) -> str:
-        """Return fastbp's name of the cost for an output activation."""
+        """Return the name in fastbp of the cost that is used with an output activation."""
 
     @abstractmethod
     def _loss(self, cost: float) -> float:
-        """Return scikit-learn's loss, without its L2 term, for the average of C_x."""
+        """Return scikit-learn's loss without its L2 term, given `cost`, the average of C_x over the examples."""
 
     @abstractmethod
     def _stratify_labels(self, y: Array) -> Array | None:
@@ -103,7 +103,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
-        """Return the score that early stopping maximizes, for targets y and outputs a, both (n, n_L)."""
+        """Return the score to be maximized by early stopping.
+
+        The targets `y` and the outputs `a` have shape (n, n_L). The weights `w` of the examples have shape (n,).
+        """
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -111,11 +114,14 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return tags
 
     def _starts_fresh(self, *, partial: bool) -> bool:
-        """Return whether training starts with new random parameters, not with the present ones."""
+        """Return whether training starts from new random parameters rather than from the present ones."""
         return not hasattr(self, "coefs_") or not (partial or self.warm_start)
 
     def _check_input(self, x: Any, y: Any, *, partial: bool, **options: Any) -> tuple[Rows, Array]:
-        """Check the estimator's parameters, rows and targets; return rows and targets as scikit-learn's checks do."""
+        """Check the estimator's parameters, the rows and the targets. Return the rows and targets.
+
+        The checks are scikit-learn's, and return the rows as a dense array or as a CSR matrix.
+        """
         check_parameters(self.get_params(deep=False))
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
         checked: tuple[Rows, Array] = validate_data(
@@ -124,7 +130,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return checked
 
     def _fit(self, dataset: Dataset, out_activation: str, *, partial: bool) -> None:
-        """Train on checked examples: to the end, or, if `partial`, for one more epoch."""
+        """Train on checked examples. If `partial` is True, train for one epoch only."""
         if partial and self.early_stopping:
             raise InputError("early_stopping must be False for partial_fit, which trains for one epoch, got True")
         fresh, rng = self._starts_fresh(partial=partial), check_random_state(self.random_state)
@@ -151,7 +157,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_loss_ = None if self.early_stopping else math.inf
         self.best_validation_score_ = -math.inf if self.early_stopping else None
-        self._waited = 0  # epochs in a row without improvement
+        self._waited = 0  # number of consecutive epochs without improvement
 
     def _plan(self, sizes: Sequence[int], names: Sequence[str], out_activation: str, dtype: npt.DTypeLike) -> Plan:
         activations = [ACTIVATIONS.get(name, name) for name in (*names, out_activation)]
@@ -159,7 +165,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return plan_of(sizes, activations, self._cost(out_activation), bias=True, dtype=dtype, backend=backend)
 
     def _outputs(self, x: Any) -> Array:
-        """Check the rows of x; return aᴸ for each, shape (n, n_L), from the present `coefs_` and `intercepts_`."""
+        """Check the rows of `x`, and return the network's outputs aᴸ for them, shape (n, n_L).
+
+        The outputs are computed from the present `coefs_` and `intercepts_`.
+        """
         check_is_fitted(self, "coefs_")
         rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
@@ -169,9 +178,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
 
 def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
-    """Return the weights of the examples, shape (n,), or None if there are none.
+    """Return the checked weights of the examples, shape (n,), or None if `sample_weight` is None.
 
-    Raises `InputError` if a weight is negative, or all are zero.
+    Raises `InputError` if the shape is wrong, if a weight is negative, or if all weights are zero.
     """
     if sample_weight is None:
         return None
@@ -188,7 +197,10 @@ def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
 
 
 def _as_numpy(name: str, values: Any) -> Any:
-    """Return an array of another library as a NumPy array, without a copy; scikit-learn checks everything else."""
+    """Convert an array of another library to a NumPy array, without a copy.
+
+    A masked array is refused. Any other value is returned unchanged, because scikit-learn checks it.
+    """
     foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
     return as_numpy(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
 
@@ -196,10 +208,11 @@ def _as_numpy(name: str, values: Any) -> Any:
 def _initial_parameters(
     sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState
 ) -> tuple[list[Array], list[Array]]:
-    """Return random coefs and intercepts from U(−r, r).
+    """Return random coefs and intercepts, drawn from the uniform distribution U(−r, r).
 
-    r² is 2/(n_in + n_out) for "logistic" and 6/(n_in + n_out) for the other activations. The output layer counts as
-    having the last hidden layer's activation, as in scikit-learn. Glorot and Bengio 2010.
+    r² is 2/(n_in + n_out) for layers with the activation "logistic", and 6/(n_in + n_out) for the other activations
+    (Glorot and Bengio 2010). For the output layer, r follows from the activation of the last hidden layer, as in
+    scikit-learn.
     """
     coefs, intercepts = [], []
     for n_in, n_out, name in zip(sizes[:-1], sizes[1:], [*names, names[-1] if names else "identity"], strict=True):

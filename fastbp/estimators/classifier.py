@@ -1,4 +1,4 @@
-"""`MLPClassifier`: two classes, several classes, or several labels per example."""
+"""`MLPClassifier`, for two classes, several classes, or several labels per example."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -24,10 +24,11 @@ _COSTS = {"logistic": "cross-entropy", "softmax": "log-likelihood"}
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     """A neural network for classification: scikit-learn's `MLPClassifier`, trained by fastbp.
 
-    Each mini-batch of m examples takes a step that lowers C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². Three or more classes have a
-    softmax output layer and the log-likelihood cost C_x = −ln a_y. Two classes have one sigmoid output, the probability
-    of the second class, and the cross-entropy cost. If y has columns of 0 and 1 (multilabel, any number of 1s in a
-    row), each column has one sigmoid output with the cross-entropy cost.
+    Each step of training lowers the cost of a mini-batch of m examples, C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². With three or
+    more classes, the output layer is softmax and the cost is the log-likelihood C_x = −ln a_y. With two classes, there
+    is one sigmoid output, the probability of the second class, and the cost is the cross-entropy. For multilabel
+    classification, y has several columns of 0 and 1, and a row may contain any number of 1s. Each column then has its
+    own sigmoid output, and the cost is again the cross-entropy.
 
     Parameters
     ----------
@@ -35,33 +36,34 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
         hidden layers.
     activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
-        Activation function of all hidden layers, or one for each of them. "logistic" is fastbp's "sigmoid".
+        One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
+        "sigmoid" elsewhere in fastbp.
     solver : {"sgd", "adam"}, default="adam"
-        Optimizer: stochastic gradient descent, with momentum if `momentum` > 0, or Adam.
+        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam.
     alpha : float, default=0.0001
-        Strength α of the L2 regularization, see the formula above. Biases are not regularized.
+        Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
         Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
         η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
-        would stop for lack of improvement, and stops when η is 1e-6 or less.
+        would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or less.
     learning_rate_init : float, default=0.001
         Initial learning rate η.
     power_t : float, default=0.5
-        Exponent of "invscaling".
+        Exponent in the formula of "invscaling".
     max_iter : int, default=200
         Largest number of epochs in one call of `fit`.
     shuffle : bool, default=True
         Whether to put the training examples in a new random order in each epoch.
     random_state : int, numpy.random.RandomState or None, default=None
-        Source of the initial parameters, the held-out examples and the order of the examples. An int makes repeated
-        calls give the same result.
+        Source of the random numbers for the initial parameters, the held-out examples and the order of the examples.
+        With an int, repeated calls give the same result.
     tol : float, default=1e-4
-        Smallest change of the training loss, or of the validation score with `early_stopping`, that counts as an
-        improvement.
+        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, it is the smallest
+        increase of the validation score.
     verbose : bool or int, default=False
-        Whether to print the loss, and with `early_stopping` the validation score, of each epoch.
+        Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
         Whether `fit` starts from the present parameters instead of new random ones.
     momentum : float, default=0.9
@@ -69,10 +71,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     nesterovs_momentum : bool, default=True
         Whether "sgd" uses Nesterov's form of momentum.
     early_stopping : bool, default=False
-        Whether to hold out part of the examples, stop when the score on them no longer improves, and return to the
-        parameters of the best epoch.
+        Whether to hold out part of the examples and to stop when the score on these examples no longer improves. The
+        estimator then keeps the parameters of the best epoch.
     validation_fraction : float, default=0.1
-        Fraction of the examples that `early_stopping` holds out, between 0 and 1.
+        Fraction of the examples to hold out for `early_stopping`, between 0 and 1.
     beta_1 : float, default=0.9
         Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
     beta_2 : float, default=0.999
@@ -80,38 +82,39 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     epsilon : float, default=1e-8
         Constant ε in the denominator of Adam's step.
     n_iter_no_change : int or math.inf, default=10
-        Training stops after more than this number of epochs in a row without an improvement of at least `tol`.
+        Training stops when more than this number of consecutive epochs have brought no improvement of at least `tol`.
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
-        None is the current backend.
+        None means the current backend.
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class, by which the weights of its examples are multiplied. "balanced" makes the classes count
-        alike: n/(number of classes · examples of the class).
+        Weight of each class. The weight of every example is multiplied by the weight of its class. "balanced" makes
+        all classes count equally: each class has the weight n/(number of classes · number of examples of the class).
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         The classes, sorted.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weight matrix of each layer. Predictions use the present `coefs_` and `intercepts_`, so you can assign others.
+        Weight matrix of each layer. Predictions use the present `coefs_` and `intercepts_`, so you can assign other
+        arrays to both.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases of each layer.
     loss_ : float
-        Training loss of the last epoch, L2 term included.
+        Training loss of the last epoch, including the L2 term.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float or None
-        Smallest training loss; None with `early_stopping`.
+        Smallest training loss, or None with `early_stopping`.
     validation_scores_ : list of float or None
-        Accuracy of the held-out examples after each epoch; None without `early_stopping`.
+        Accuracy of the held-out examples after each epoch, or None without `early_stopping`.
     best_validation_score_ : float or None
-        Largest validation score; None without `early_stopping`.
+        Largest validation score, or None without `early_stopping`.
     n_iter_ : int
-        Number of epochs of the last call of `fit` or `partial_fit`.
+        Number of epochs in the last call of `fit` or `partial_fit`.
     t_ : int
-        Number of examples used for training so far, each counted once per epoch.
+        Number of examples used for training so far. Each example is counted once per epoch.
     n_layers_ : int
-        Number of layers, the input and output layers included.
+        Number of layers, including the input and output layers.
     n_outputs_ : int
         Number of outputs.
     out_activation_ : str
@@ -128,23 +131,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    X of dtype float32 is trained on in float32, any other dtype in float64. Sparse X is converted to CSR, and made
-    dense one mini-batch at a time.
+    Training runs in float32 if X has dtype float32, and in float64 otherwise. A sparse X is converted to the CSR format
+    and made dense one mini-batch at a time.
 
     Differences from scikit-learn:
 
     * The solver "lbfgs", which does not use mini-batches, and its parameter `max_fun` are not available.
-    * `backend`, `class_weight`, and a list for `activation` are additions.
-    * Results agree to rounding, apart from the differences below: the same `random_state` gives the same initial
-      parameters, held-out examples and mini-batches as in scikit-learn 1.9.
-    * `sample_weight` is divided by its average over all training examples, in scikit-learn by the average over each
-      mini-batch. Here an example counts in proportion to its weight in every mini-batch; there a mini-batch of small
-      weights takes as large a step as any other. α is divided by the same average and by the size of the mini-batch, so
-      that a weight of 2 is the same as having the example twice.
-    * Held-out examples are stratified by class, also for three or more classes, as scikit-learn documents. If a class
-      is too small to be split, the split is not stratified.
-    * `loss_` is computed from z, without clipping probabilities as scikit-learn does. Its L2 term assumes that ‖W‖²
-      changes linearly during an epoch.
+    * The parameters `backend` and `class_weight` are new, and `activation` may be a list.
+    * Apart from the differences below, results agree up to rounding errors. The same `random_state` gives the same
+      initial parameters, held-out examples and mini-batches as in scikit-learn 1.9.
+    * `sample_weight` is divided by its average over all training examples. scikit-learn divides it by its average over
+      each mini-batch. Here an example therefore counts in proportion to its weight in every mini-batch. In
+      scikit-learn, a mini-batch with small weights takes as large a step as any other. Here α is divided by the same
+      average as the weights, and by the size of the mini-batch. A weight of 2 therefore has the same effect as having
+      the example twice.
+    * Held-out examples are stratified by class for any number of classes, as scikit-learn's documentation says.
+      scikit-learn itself stratifies only two classes. If a class is too small to be split, the split is not stratified.
+    * `loss_` is computed from the weighted inputs z. scikit-learn computes it from clipped probabilities. The L2 term
+      of `loss_` assumes that ‖W‖² changes linearly during an epoch.
     * Training that diverges raises `fastbp.DivergedError`.
 
     References
@@ -217,7 +221,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
-        """Train on X and y, from new random parameters, or from the present ones with `warm_start`.
+        """Train on X and y, starting from new random parameters or, with `warm_start`, from the present ones.
 
         Parameters
         ----------
@@ -226,7 +230,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The class of each example, or columns of 0 and 1.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more. A weight of 2 is the same as having the example twice in a mini-batch.
+            Weight of each example, 0 or more. A weight of 2 has the same effect as having the example twice in a
+            mini-batch.
 
         Returns
         -------
@@ -236,7 +241,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a parameter or the input is invalid. `fastbp.InputError` is a ValueError.
+            If a parameter or the input is invalid. `fastbp.InputError` is a subclass of ValueError.
         fastbp.DivergedError
             If the loss is no longer finite.
 
@@ -245,7 +250,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             If training reached `max_iter` epochs without converging.
         UserWarning
-            If Ctrl-C ended training, or `batch_size` is more than the number of training examples.
+            If Ctrl-C ended training, or if `batch_size` is larger than the number of training examples.
 
         Examples
         --------
@@ -277,7 +282,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Like `fit`, and with `early_stopping=True` or `class_weight="balanced"`.
+            If a parameter or the input is invalid, `early_stopping` is True, or `class_weight` is "balanced".
         fastbp.DivergedError
             If the loss is no longer finite.
 
@@ -304,7 +309,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,) or (n, n_outputs)
-            The classes. If y had columns of 0 and 1 in `fit`, columns of 0 and 1: 1 where the probability is above 0.5.
+            The classes. If y had columns of 0 and 1 in `fit`, the result has such columns too. They contain 1 where the
+            probability is above 0.5.
 
         Examples
         --------
@@ -315,7 +321,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         indices = self._class_indices(self._outputs(X))
         if self._multilabel:
             return indices
-        return np.asarray(self.classes_[np.minimum(indices[:, 0], len(self.classes_) - 1)])  # there may be one class
+        # If there is only one class, an index of 1 means this class too.
+        return np.asarray(self.classes_[np.minimum(indices[:, 0], len(self.classes_) - 1)])
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class for each row.
@@ -328,7 +335,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n, n_classes)
-            The probabilities, in the order of `classes_`, in the dtype of training.
+            The probabilities, with one column per class in the order of `classes_`. The dtype is that of training.
 
         Examples
         --------
@@ -352,7 +359,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n, n_classes)
-            ln of `predict_proba(X)`, −∞ for a probability of 0.
+            ln of `predict_proba(X)`. For a probability of 0 it is −∞.
 
         Examples
         --------
@@ -390,9 +397,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     def _class_indices(self, a: Array) -> Array:
-        """Return the index of the largest of softmax outputs a, (n, 1), or whether each logistic output is above 0.5.
+        """Return the indices of the classes, given the rows of outputs or of targets in `a`.
 
-        a may also be targets.
+        For softmax outputs, the index is that of the largest output, and the result has shape (n, 1). For logistic
+        outputs, the result has the shape of `a`, with 1 where the output is above 0.5, and 0 elsewhere.
         """
         return a.argmax(axis=1)[:, None] if self.out_activation_ == "softmax" else np.asarray(a > 0.5, np.int64)
 
@@ -410,7 +418,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
 
 def _check_labels(y: Any) -> Array:
-    """Return labels (n,), or columns of 0 and 1, (n, n_L); raise ValueError for anything else."""
+    """Return labels as an array of shape (n,), or columns of 0 and 1 as an array of shape (n, n_L).
+
+    Raises ValueError for anything else.
+    """
     labels = y.toarray() if sparse.issparse(y) else y
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
@@ -421,7 +432,10 @@ def _check_labels(y: Any) -> Array:
 
 
 def _classes_of(labels: Array, classes: Any, *, partial: bool) -> Array:
-    """Return the sorted classes: the given ones, or the distinct labels."""
+    """Return the sorted classes: `classes` if it is given, otherwise the distinct labels.
+
+    If the labels are columns of 0 and 1, the classes are the numbers of the columns.
+    """
     if labels.ndim == 2:
         return np.arange(labels.shape[1])
     if classes is not None:
@@ -434,7 +448,11 @@ def _classes_of(labels: Array, classes: Any, *, partial: bool) -> Array:
 
 
 def _targets(labels: Array, classes: Array) -> Array:
-    """Return targets (n, n_L): for two classes one column, 1 for the second class; for more classes unit rows."""
+    """Return the targets of the network's outputs as an array of shape (n, n_L).
+
+    Labels that are columns of 0 and 1 are returned unchanged. Two classes become one column, with 1 for the second
+    class. More classes become one column per class, with 1 in the column of the example's class.
+    """
     if labels.ndim == 2:
         return labels
     index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)

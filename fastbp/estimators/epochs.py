@@ -1,4 +1,7 @@
-"""Training and prediction on rows of examples, dense or sparse, with the equations of `fastbp.equations`."""
+"""Training and prediction for examples given as rows, dense or sparse.
+
+The computations are those of `fastbp.equations`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +22,19 @@ from fastbp.training.loop import MiniBatches, State, Watcher
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
 Rows = Any
-"""Examples, one per row: an array (n, n_0), or a SciPy CSR matrix, which is made dense one mini-batch at a time."""
+"""Examples, one per row: an array of shape (n, n_0), or a matrix of this shape in SciPy's CSR format.
 
-_BLOCK = 2**20  # largest number of elements of sparse rows that are made dense at once for a prediction
+Training makes a CSR matrix dense one mini-batch at a time.
+"""
+
+_BLOCK = 2**20  # sparse rows are made dense for a prediction in blocks of at most this many elements
 
 
 class Dataset(NamedTuple):
-    """Checked examples: rows x, targets y (n, n_L), and example weights w (n,), or None if there are no weights."""
+    """Checked examples: their rows `x`, their targets `y` of shape (n, n_L), and their weights `w` of shape (n,).
+
+    `w` is None if the examples have no weights.
+    """
 
     x: Rows
     y: Array
@@ -38,20 +47,24 @@ class Dataset(NamedTuple):
 
 @dataclass(frozen=True)
 class OptimizerSnapshot:
-    """The state of an optimizer on the host, from which `partial_fit` continues: the step count and the moments."""
+    """A copy of an optimizer's state on the host: the number of steps so far, and the moments.
+
+    `partial_fit` continues training from this state.
+    """
 
     optimizer: Optimizer
     steps: int
     tensors: Tensors
 
 
-Memory = OptimizerSnapshot  # the name that older pickles of estimators refer to
+Memory = OptimizerSnapshot  # the name of the class in pickles of estimators from older versions
 
 
 def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Plan, *, copied: bool) -> Parameters:
-    """Return the parameters for scikit-learn's coefs, (n_{l−1}, n_l), which are Wˡ transposed, and intercepts, (n_l,).
+    """Return parameters in fastbp's layout, given scikit-learn's coefs and intercepts.
 
-    Unless `copied` is True, arrays that need no conversion are not copied. Raises `InputError` for invalid arrays.
+    The coefs of a layer are Wˡ transposed, with shape (n_{l−1}, n_l). Its intercepts have shape (n_l,). Unless `copied`
+    is True, arrays that need no conversion are not copied. Raises `InputError` for invalid arrays.
     """
     weights = checked_parameters("weights", [np.asarray(w).T for w in coefs], plan, copied=copied)
     biases = checked_parameters("biases", [np.reshape(b, (-1, 1)) for b in intercepts], plan, copied=copied)
@@ -59,13 +72,16 @@ def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Pla
 
 
 def coefs_and_intercepts(p: Parameters, plan: Plan) -> tuple[list[Array], list[Array]]:
-    """Return copies of the parameters on the host, in scikit-learn's layout: the inverse of `parameters_of`."""
+    """Return copies of the parameters on the host, in scikit-learn's layout.
+
+    This function is the inverse of `parameters_of`.
+    """
     host, columns = plan.backend.to_host, plan.backend.columns
     return [host(w).T for w in p.weights], [host(columns(b))[0] for b in p.biases]
 
 
 def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
-    """Return aᴸ for each row of x, shape (n, n_L), on the host."""
+    """Return the outputs aᴸ for the rows of `x` as an array of shape (n, n_L) on the host."""
     if not sparse.issparse(x):
         return plan.backend.to_host(inference.outputs(plan, p, x.T).T)
     step = max(1, _BLOCK // x.shape[1])
@@ -73,9 +89,10 @@ def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
 
 
 class EpochTrainer:
-    """Trains parameters in place on mini-batches of m examples; (α/m) W is added to ∂C/∂W.
+    """Trains parameters in place, on mini-batches of m examples.
 
-    Given a snapshot of an optimizer of the same kind, training continues from it.
+    The L2 term (α/m) W is added to the gradient ∂C/∂W. If `snapshot` holds the state of an optimizer of the same kind,
+    training continues from this state.
     """
 
     def __init__(
@@ -93,10 +110,13 @@ class EpochTrainer:
             for prefix, moment in self._moments():
                 put_tensors(prefix, snapshot.tensors, moment, plan)
         self._dense = None if sparse.issparse(x) else self._upload(self._x, self._y, self._s)
-        self._loops: dict[int, MiniBatches] = {}  # by the number of examples
+        self._loops: dict[int, MiniBatches] = {}  # the keys are numbers of examples
 
     def run_epoch(self, order: Indices, eta: float) -> float:
-        """Train once on the examples in the given order; return Σ C_x, each from before the step of its mini-batch."""
+        """Train once on the examples in the given order, and return Σ C_x.
+
+        Each C_x is computed with the parameters before the step on its mini-batch.
+        """
         return sum(self._run(indices, eta) for indices in self._parts(order))
 
     def snapshot(self) -> OptimizerSnapshot:
@@ -121,12 +141,18 @@ class EpochTrainer:
         return n * loop.epoch(indices, eta, Watcher())
 
     def _parts(self, order: Indices) -> Iterator[Indices]:
-        """Yield the whole order for dense rows, and one mini-batch of it at a time for sparse rows."""
+        """Yield the indices in `order` part by part, to be trained on one part at a time.
+
+        If the rows are dense, the only part is the whole of `order`. If they are sparse, each part is a mini-batch.
+        """
         step = self._m if self._dense is None else len(order)
         yield from (order[start : start + step] for start in range(0, len(order), step))
 
     def _moments(self) -> list[tuple[str, Parameters]]:
-        """Return the moments that the optimizer uses, each with the prefix of its tensors' names."""
+        """Return a pair (prefix, moment) for each moment used by the optimizer.
+
+        The names of a moment's tensors begin with its prefix.
+        """
         rule, moments = self._optimizer.rule, self._state.moments
         named = [("first.", moments.first), ("second.", moments.second)]
         return named[: 0 if rule is None else rule.moments]

@@ -1,4 +1,4 @@
-"""One fit of an estimator: its epochs, and the rules that end training."""
+"""The epochs in one fit of an estimator, and the rules for ending training."""
 
 import math
 import warnings
@@ -20,7 +20,7 @@ _SMALLEST_ETA = 1e-6  # learning_rate="adaptive" stops when η is this small, as
 
 
 class TrainingLoop:
-    """One fit of an estimator, with the examples in a new random order in each epoch.
+    """One fit of an estimator. If the estimator's `shuffle` is True, each epoch has a new random order of the examples.
 
     Losses and scores are written to the estimator's attributes. The parameters `p` are trained in place.
     """
@@ -43,9 +43,10 @@ class TrainingLoop:
         self._squares = self._sum_of_squares()
 
     def run(self, epochs: int) -> tuple[list[Array], list[Array]]:
-        """Train for at most `epochs` epochs; return coefs and intercepts, with early stopping those of the best epoch.
+        """Train for at most `epochs` epochs, and return the coefs and intercepts.
 
-        Ctrl-C ends training with a warning, as in scikit-learn. Raises `DivergedError`.
+        With early stopping, the returned coefs and intercepts are those of the best epoch. Ctrl-C ends training with a
+        warning, as in scikit-learn. Raises `DivergedError` if the loss is no longer finite.
         """
         estimator = self._estimator
         estimator.n_iter_ = 0
@@ -86,7 +87,7 @@ class TrainingLoop:
                 "StandardScaler"
             )
         batches = math.ceil(n / self._m)
-        # The mean of ‖W‖² over the starts of the mini-batches, if it changed linearly during the epoch.
+        # The mean of the values of ‖W‖² before each mini-batch, assuming that ‖W‖² changed linearly during the epoch.
         squares = before + (self._squares - before) * (batches - 1) / (2 * batches)
         estimator.loss_ = estimator._loss(cost) + 0.5 * self._alpha * squares * batches / n
         estimator.loss_curve_.append(estimator.loss_)
@@ -97,7 +98,10 @@ class TrainingLoop:
             estimator._eta = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
 
     def _improved(self) -> bool:
-        """Return whether this epoch is the best so far; count the consecutive epochs that did not improve by `tol`."""
+        """Return whether this epoch is the best so far, and count the consecutive epochs without improvement.
+
+        Only an improvement of at least `tol` resets the count.
+        """
         estimator, held_out = self._estimator, self._held_out
         if held_out is None:
             score, best = -estimator.loss_, -estimator.best_loss_
@@ -112,7 +116,10 @@ class TrainingLoop:
         return bool(score > best)
 
     def _should_stop(self) -> bool:
-        """Return whether too many epochs in a row brought no improvement; "adaptive" lowers η first."""
+        """Return whether to stop because too many consecutive epochs have brought no improvement.
+
+        With the learning rate "adaptive", η is divided by 5 instead of stopping, unless η is already small.
+        """
         estimator = self._estimator
         if estimator._waited <= estimator.n_iter_no_change:
             return False
@@ -153,9 +160,10 @@ def _mini_batch_size(batch_size: Any, n: int) -> int:
 
 
 def _mean_weight(dataset: Dataset, training: Indices, held_out: Dataset | None) -> float:
-    """Return the mean weight of the training examples, 1 if there are no weights.
+    """Return the mean weight of the training examples, or 1 if there are no weights.
 
-    Raises `InputError` if it is infinite, or if all examples to train on, or all held out, have weight 0.
+    Raises `InputError` if the mean is infinite, if all training examples have weight 0, or if all held-out examples
+    have weight 0.
     """
     if dataset.w is None:
         return 1.0
@@ -171,7 +179,10 @@ def _mean_weight(dataset: Dataset, training: Indices, held_out: Dataset | None) 
 
 
 def _split(estimator: Any, dataset: Dataset, rng: np.random.RandomState) -> tuple[Indices, Dataset | None]:
-    """Return the indices of the training examples, and the held-out examples, or None without early stopping."""
+    """Split the examples. Return the indices of the training examples, and the held-out examples themselves.
+
+    Without early stopping, all examples are training examples, and the second value is None.
+    """
     n = dataset.x.shape[0]
     everything, fraction = np.arange(n), estimator.validation_fraction
     if not estimator.early_stopping:
@@ -184,6 +195,6 @@ def _split(estimator: Any, dataset: Dataset, rng: np.random.RandomState) -> tupl
     if labels is not None:
         counts = np.unique(labels, return_counts=True)[1]
         if counts.min() < 2 or len(counts) > min(held_out, n - held_out):
-            labels = None  # a class is too small to be in both parts
+            labels = None  # a class has too few examples for both parts
     chosen, held = train_test_split(everything, test_size=fraction, random_state=rng, stratify=labels)
     return chosen, dataset.take(held)

@@ -1,6 +1,6 @@
 """The parameters of the estimators: their types, and checks of their values when an estimator is fitted.
 
-Names are scikit-learn's; error messages are in fastbp's form.
+The names of the parameters are scikit-learn's. The error messages are worded as everywhere in fastbp.
 """
 
 import math
@@ -15,11 +15,13 @@ Solver = Literal["sgd", "adam"]
 LearningRate = Literal["constant", "invscaling", "adaptive"]
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""fastbp's name of each activation, by scikit-learn's name."""
+"""A mapping from scikit-learn's name of an activation to fastbp's name."""
 
 
 def check_parameters(params: Mapping[str, Any]) -> None:
-    """Raise `InputError` for the first invalid parameter of an estimator; the hidden layers are not checked here.
+    """Raise `InputError` for the first invalid parameter of an estimator.
+
+    `hidden_layer_sizes` and `activation` are not checked here, but by `hidden_layers`.
 
     >>> check_parameters({"max_iter": 0})
     Traceback (most recent call last):
@@ -31,7 +33,9 @@ def check_parameters(params: Mapping[str, Any]) -> None:
 
 
 def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
-    """Return the sizes of the hidden layers and scikit-learn's names of their activations; raises `InputError`.
+    """Return the sizes of the hidden layers, and scikit-learn's names of their activations.
+
+    Raises `InputError` if `sizes` or `activation` is invalid.
 
     >>> hidden_layers((30, 20), "relu")
     ([30, 20], ['relu', 'relu'])
@@ -39,7 +43,7 @@ def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
     listed = list(sizes) if hasattr(sizes, "__iter__") and not isinstance(sizes, (str, bytes)) else [sizes]
     layers = [whole_number("hidden_layer_sizes", n) for n in listed]
     if isinstance(activation, str):
-        choose("activation", activation, ACTIVATIONS)  # also if there are no hidden layers
+        choose("activation", activation, ACTIVATIONS)  # checked even if there are no hidden layers
         return layers, [activation] * len(layers)
     if not isinstance(activation, (list, tuple)):
         raise InputError(

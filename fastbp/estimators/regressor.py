@@ -1,4 +1,4 @@
-"""`MLPRegressor`: one or several real-valued targets, with the quadratic cost."""
+"""`MLPRegressor`, for one or several real-valued targets, with the quadratic cost."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ Array = npt.NDArray[Any]
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """A neural network for regression: scikit-learn's `MLPRegressor`, trained by fastbp.
 
-    Each mini-batch of m examples takes a step that lowers C = (1/m) Σ C_x + (α/2m) Σ ‖W‖², with the quadratic cost
-    C_x = ½ ‖y − a‖² and an identity output layer.
+    Each step of training lowers the cost of a mini-batch of m examples, C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². C_x is the
+    quadratic cost ½ ‖y − a‖², and the output layer has the activation identity.
 
     Parameters
     ----------
@@ -25,33 +25,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
         hidden layers.
     activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
-        Activation function of all hidden layers, or one for each of them. "logistic" is fastbp's "sigmoid".
+        One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
+        "sigmoid" elsewhere in fastbp.
     solver : {"sgd", "adam"}, default="adam"
-        Optimizer: stochastic gradient descent, with momentum if `momentum` > 0, or Adam.
+        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam.
     alpha : float, default=0.0001
-        Strength α of the L2 regularization, see the formula above. Biases are not regularized.
+        Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
         Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
         Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
         η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
-        would stop for lack of improvement, and stops when η is 1e-6 or less.
+        would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or less.
     learning_rate_init : float, default=0.001
         Initial learning rate η.
     power_t : float, default=0.5
-        Exponent of "invscaling".
+        Exponent in the formula of "invscaling".
     max_iter : int, default=200
         Largest number of epochs in one call of `fit`.
     shuffle : bool, default=True
         Whether to put the training examples in a new random order in each epoch.
     random_state : int, numpy.random.RandomState or None, default=None
-        Source of the initial parameters, the held-out examples and the order of the examples. An int makes repeated
-        calls give the same result.
+        Source of the random numbers for the initial parameters, the held-out examples and the order of the examples.
+        With an int, repeated calls give the same result.
     tol : float, default=1e-4
-        Smallest change of the training loss, or of the validation score with `early_stopping`, that counts as an
-        improvement.
+        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, it is the smallest
+        increase of the validation score.
     verbose : bool or int, default=False
-        Whether to print the loss, and with `early_stopping` the validation score, of each epoch.
+        Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
         Whether `fit` starts from the present parameters instead of new random ones.
     momentum : float, default=0.9
@@ -59,10 +60,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     nesterovs_momentum : bool, default=True
         Whether "sgd" uses Nesterov's form of momentum.
     early_stopping : bool, default=False
-        Whether to hold out part of the examples, stop when the score on them no longer improves, and return to the
-        parameters of the best epoch.
+        Whether to hold out part of the examples and to stop when the score on these examples no longer improves. The
+        estimator then keeps the parameters of the best epoch.
     validation_fraction : float, default=0.1
-        Fraction of the examples that `early_stopping` holds out, between 0 and 1.
+        Fraction of the examples to hold out for `early_stopping`, between 0 and 1.
     beta_1 : float, default=0.9
         Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
     beta_2 : float, default=0.999
@@ -70,33 +71,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     epsilon : float, default=1e-8
         Constant ε in the denominator of Adam's step.
     n_iter_no_change : int or math.inf, default=10
-        Training stops after more than this number of epochs in a row without an improvement of at least `tol`.
+        Training stops when more than this number of consecutive epochs have brought no improvement of at least `tol`.
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
-        None is the current backend.
+        None means the current backend.
 
     Attributes
     ----------
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weight matrix of each layer. Predictions use the present `coefs_` and `intercepts_`, so you can assign others.
+        Weight matrix of each layer. Predictions use the present `coefs_` and `intercepts_`, so you can assign other
+        arrays to both.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases of each layer.
     loss_ : float
-        Training loss of the last epoch, L2 term included.
+        Training loss of the last epoch, including the L2 term.
     loss_curve_ : list of float
         Training loss of each epoch.
     best_loss_ : float or None
-        Smallest training loss; None with `early_stopping`.
+        Smallest training loss, or None with `early_stopping`.
     validation_scores_ : list of float or None
-        R² score of the held-out examples after each epoch; None without `early_stopping`.
+        R² score of the held-out examples after each epoch, or None without `early_stopping`.
     best_validation_score_ : float or None
-        Largest validation score; None without `early_stopping`.
+        Largest validation score, or None without `early_stopping`.
     n_iter_ : int
-        Number of epochs of the last call of `fit` or `partial_fit`.
+        Number of epochs in the last call of `fit` or `partial_fit`.
     t_ : int
-        Number of examples used for training so far, each counted once per epoch.
+        Number of examples used for training so far. Each example is counted once per epoch.
     n_layers_ : int
-        Number of layers, the input and output layers included.
+        Number of layers, including the input and output layers.
     n_outputs_ : int
         Number of outputs.
     out_activation_ : str
@@ -113,12 +115,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    With several outputs, C_x is the sum over the outputs, here and in scikit-learn. scikit-learn's `loss_` is
-    nevertheless the mean over the outputs, and so is this one, so that the two can be compared. The gradient is that of
-    ½ ‖y − a‖², not that of `loss_`.
+    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. The attribute `loss_` is nevertheless
+    a mean over the outputs in scikit-learn. It is the same here, so that losses can be compared. The steps of training
+    use the gradient of ½ ‖y − a‖², not the gradient of `loss_`.
 
-    Differences from scikit-learn: the only loss is "squared_error", so there is no parameter `loss`. All other
-    differences are those of `MLPClassifier`.
+    Unlike scikit-learn's estimator, this one has no parameter `loss`, because the only loss is "squared_error". All
+    other differences from scikit-learn are listed in the notes of `MLPClassifier`.
 
     Examples
     --------
@@ -130,7 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
-        """Train on X and y, from new random parameters, or from the present ones with `warm_start`.
+        """Train on X and y, starting from new random parameters or, with `warm_start`, from the present ones.
 
         Parameters
         ----------
@@ -139,7 +141,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The targets.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more. A weight of 2 is the same as having the example twice in a mini-batch.
+            Weight of each example, 0 or more. A weight of 2 has the same effect as having the example twice in a
+            mini-batch.
 
         Returns
         -------
@@ -149,7 +152,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If a parameter or the input is invalid. `fastbp.InputError` is a ValueError.
+            If a parameter or the input is invalid. `fastbp.InputError` is a subclass of ValueError.
         fastbp.DivergedError
             If the loss is no longer finite.
 
@@ -158,7 +161,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             If training reached `max_iter` epochs without converging.
         UserWarning
-            If Ctrl-C ended training, or `batch_size` is more than the number of training examples.
+            If Ctrl-C ended training, or if `batch_size` is larger than the number of training examples.
 
         Examples
         --------
@@ -187,7 +190,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Like `fit`, and with `early_stopping=True`.
+            If a parameter or the input is invalid, or if `early_stopping` is True.
         fastbp.DivergedError
             If the loss is no longer finite.
 
@@ -209,7 +212,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Returns
         -------
         ndarray of shape (n,) or (n, n_outputs)
-            The outputs of the network, in the dtype of training. With one output the shape is (n,).
+            The outputs of the network, in the dtype of training. If there is one output, the shape is (n,).
 
         Examples
         --------
