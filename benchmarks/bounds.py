@@ -2,14 +2,16 @@
 
     FASTBP_DATA=FOLDER python -m benchmarks.bounds
 
-The floor is the time of the matrix products alone, a lower bound for an epoch (`fastbp.bench.floor`). For each network
-and mini-batch size, after a warm-up, all of these are timed in turn in each round: epochs of fastbp in both dtypes,
-their floors, inference and its floor, and epochs of the peers that are installed (`benchmarks.peers`). Each peer is
-first checked to compute the same gradient. Times are medians with quartiles. A ratio is taken within each round, and
-the median of these ratios is compared with the bound. The exit code is 1 if a bound is missed.
+The floor is the time of the matrix products alone, a lower bound for an epoch (`fastbp.bench.floor`). A peer is other
+code that trains the same network (`benchmarks.peers`). A check before the timing shows that each peer computes the same
+gradient. For each network and mini-batch size, a warm-up is followed by several rounds. In each round, these are timed
+in turn: epochs of fastbp in both dtypes, their floors, inference and its floor, and an epoch of each installed peer.
+Times are medians with quartiles. A ratio is computed within each round, and the median of these ratios is compared with
+the bound. The exit code is 1 if a bound is missed.
 
-The data are the 50,000 training examples of MNIST if its files are in the folder FASTBP_DATA, else random ones. Run it
-on an idle machine: if threads wait for a core that another process uses, OpenBLAS becomes up to ten times as slow.
+The data are the 50,000 training examples of MNIST if its files are in the folder FASTBP_DATA. Otherwise they are
+random. Run this benchmark on an idle machine: if threads wait for a core that another process uses, OpenBLAS becomes up
+to ten times as slow.
 """
 
 import argparse
@@ -36,15 +38,15 @@ from fastbp.training import inference
 ETA = 0.1
 Array = Any
 Task = Callable[[], float]
-"""Does some work and returns the seconds that it took."""
+"""A function that does some work and returns the seconds that it took."""
 INFERENCE, INFERENCE_FLOOR, INFERENCE_BOUND = "inference float32", "its floor float32", 0.9
 
 
 class Row(NamedTuple):
     """A network, its mini-batch size, and the bounds.
 
-    `over_floor` is the largest ratio of an epoch to its floor, and `speedups` the smallest ratio of a peer's epoch to
-    fastbp's, by the peer's name.
+    `over_floor` is the largest allowed ratio of an epoch in float32 to its floor, and `over_floor_64` is the same for
+    float64. `speedups` maps the name of a peer to the smallest allowed ratio of its epoch to fastbp's.
     """
 
     sizes: tuple[int, ...]
@@ -73,7 +75,7 @@ ROWS = (
 
 
 class Line(NamedTuple):
-    """A line of the table: a time and, where there is one, a ratio with its upper or lower bound."""
+    """A line of the table: a time and, in some lines, a ratio with its upper or lower bound."""
 
     name: str
     seconds: Spread
@@ -108,7 +110,7 @@ def in_turn(
 ) -> Iterator[dict[str, float]]:
     """Yield the seconds of each task, round by round, so that a change in the machine's speed affects all tasks alike.
 
-    A task that raises is reported to `failed` and left out from then on.
+    If a task raises an exception, `failed` is called, and the task is left out from then on.
 
     >>> tasks = {"a": lambda: 1.0, "b": lambda: 1 / 0}
     >>> list(in_turn(tasks, 2, failed=print))
@@ -132,8 +134,8 @@ def in_turn(
 def prepare(peer: peers.Peer, row: Row, x: Array, labels: Array) -> Task | None:
     """Check a peer's gradient and train it for one epoch to warm up; return the task that times its next epoch.
 
-    x has one example per row and the peer's dtype. If the peer is not installed or fails, print why and return None.
-    fastbp's own errors are raised.
+    `x` has one example per row, in the peer's dtype. If the peer is not installed or fails, print why and return None.
+    Errors of fastbp itself are raised.
     """
     if reason := peer.missing():
         print(f"  {peer.name}: {reason}")
@@ -145,7 +147,7 @@ def prepare(peer: peers.Peer, row: Row, x: Array, labels: Array) -> Task | None:
         peer.check(weights, biases, x[some], y[some])
         peer.begin(weights, biases, x, y, row.m, ETA)
         peer.seconds()
-    except Exception as error:  # whatever another library raises, the others are timed
+    except Exception as error:  # whatever this library raises, the others are still timed
         if isinstance(peer, peers.Fastbp):
             raise
         print_failure(peer.name, error)
@@ -155,7 +157,7 @@ def prepare(peer: peers.Peer, row: Row, x: Array, labels: Array) -> Task | None:
 
 
 def tasks_of(row: Row, data: Rows, kinds: tuple[type[peers.Peer], ...]) -> dict[str, Task]:
-    """Return the tasks of a row by name, each warmed up."""
+    """Return the tasks of a row by name. Each of them has been run once as a warm-up."""
     tasks: dict[str, Task] = {}
     inputs = {dtype: data.images / np.dtype(dtype).type(255) for dtype in ("float32", "float64")}
     for peer in (peers.Fastbp("float32"), peers.Fastbp("float64"), *(kind() for kind in kinds)):
@@ -220,7 +222,7 @@ def lines_of(row: Row, rounds: list[dict[str, float]]) -> list[Line]:
 
 
 def measure(row: Row, data: Rows, rounds: int, kinds: tuple[type[peers.Peer], ...]) -> list[Line]:
-    """Time a row; print and return its lines."""
+    """Time the tasks of a row; print its lines of the table, and return them."""
     print(f"\n{row}: {len(data.images):,} examples, {rounds} rounds")
     print("  ratios: an epoch over its floor; the floor of inference over inference; a peer's epoch over fastbp's")
     tasks = tasks_of(row, data, kinds)

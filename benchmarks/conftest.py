@@ -1,4 +1,7 @@
-"""Fixtures of the suites: the examples, and the backends. A backend that cannot be used is skipped, with the reason."""
+"""Fixtures of the benchmarks: the examples and the backends.
+
+If a backend cannot be used, its tests are skipped with the reason.
+"""
 
 import numpy as np
 import pytest
@@ -6,13 +9,13 @@ import pytest
 from benchmarks.mnist import EXAMPLES, Rows, training_rows
 from fastbp import backends
 
-FEW = 1_000  # examples with --benchmark-disable, which only checks that the suites run
+FEW = 1_000  # examples with --benchmark-disable, which only checks that the benchmarks run
 BACKENDS = ("numpy", "numpy-plain", "cupy")
 
 
 @pytest.fixture(scope="session")
 def data(request) -> Rows:
-    """MNIST's training part, or random images; only a few of them with --benchmark-disable."""
+    """Return MNIST's training part, or random images. With --benchmark-disable, these are only a few."""
     rows = training_rows()
     count = FEW if request.config.getoption("benchmark_disable") else EXAMPLES
     return Rows(rows.images[:count], rows.labels[:count], rows.source)

@@ -12,7 +12,7 @@ EXAMPLES = 50_000
 
 
 class Rows(NamedTuple):
-    """Images, uint8, one per row, their labels, and a description of the data."""
+    """Images in uint8, one per row, with their labels and a description of the data."""
 
     images: Any
     labels: Any
@@ -20,9 +20,10 @@ class Rows(NamedTuple):
 
 
 def mnist_parts() -> list[Rows] | None:
-    """Return MNIST's training, validation and test part, or None without its files; nothing is downloaded.
+    """Return MNIST's training, validation and test part, or None if its files are not there.
 
-    The four IDX files, gzipped or not, are looked for in the folder FASTBP_DATA and in its folder `mnist`.
+    The four IDX files, gzipped or not, may be in the folder FASTBP_DATA or in its subfolder `mnist`. Nothing is
+    downloaded.
     """
     named = os.environ.get("FASTBP_DATA")
     for folder in [Path(named), Path(named) / "mnist"] if named else []:
@@ -32,7 +33,7 @@ def mnist_parts() -> list[Rows] | None:
 
 
 def training_rows() -> Rows:
-    """Return MNIST's training part, or as many random images without its files."""
+    """Return MNIST's training part, or the same number of random images if its files are not there."""
     if parts := mnist_parts():
         return parts[0]
     rng = np.random.default_rng(0)

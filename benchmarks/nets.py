@@ -33,7 +33,7 @@ class PreparedTraining:
 
     plan: Plan
     arguments: tuple[Any, ...]
-    transferred: int  # bytes of the examples, sent to the backend
+    transferred: int  # bytes of the examples that were sent to the backend
 
     def train(self) -> None:
         """Train on all mini-batches once, and wait for the backend to finish."""

@@ -1,12 +1,13 @@
-"""The peers that fastbp is timed against: the same network, trained as the documentation of other libraries does it.
+"""The peers that fastbp is compared with: other libraries, or NumPy code, that train the same network.
 
-A peer copies the parameters of a network (`begin`), trains for one epoch (`epoch`: shuffle, gather of mini-batches,
-gradient, descent) and returns the parameters. Its gradient is computed from the change of the parameters in one epoch
-of one mini-batch, divided by η. So the code that is checked is the code that is timed.
+Each library is used as its documentation does it. `begin` copies the parameters of a network to the peer. `epoch`
+trains for one epoch: it shuffles the examples, gathers mini-batches, computes gradients and updates the parameters.
+`parameters` returns the parameters. The gradient of a peer is the change of the parameters in an epoch of a single
+mini-batch, divided by η. So the code that is checked is the code that is timed.
 
-All peers minimise the mean of ½‖y − a‖² over a mini-batch, with sigmoids in every layer, except scikit-learn. It has
-that loss only for regression, without a sigmoid at the output, and therefore uses softmax at the output and the
-log-likelihood cost. Its matrix products are the same. `missing` tells whether a peer is not installed.
+All peers except scikit-learn minimise the mean of ½‖y − a‖² over a mini-batch, with sigmoids in every layer.
+scikit-learn has this loss only for regression, without a sigmoid at the output. So its peer uses softmax at the output
+and the log-likelihood cost. Its matrix products are the same.
 """
 
 import random
@@ -28,7 +29,7 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # relative to the largest eleme
 
 
 class Peer(ABC):
-    """A way to train a network. `x` has one example per row, and `y` the unit vector of its label."""
+    """A way to train a network. Each row of `x` is an example. The same row of `y` is the unit vector of its label."""
 
     name: str
     package: str | None = None
@@ -49,7 +50,7 @@ class Peer(ABC):
 
     @abstractmethod
     def begin(self, weights: Arrays, biases: Arrays, x: Array, y: Array, m: int, eta: float) -> None:
-        """Set the parameters and the examples. What is written to is copied."""
+        """Set the parameters and the examples. Arrays that training changes are copied first."""
 
     @abstractmethod
     def epoch(self) -> None:
@@ -60,13 +61,13 @@ class Peer(ABC):
         """Return the weights and the biases."""
 
     def seconds(self) -> float:
-        """Train for one epoch; return the seconds."""
+        """Train for one epoch; return the seconds that it took."""
         start = time.perf_counter()
         self.epoch()
         return time.perf_counter() - start
 
     def gradient(self, weights: Arrays, biases: Arrays, x: Array, y: Array) -> tuple[Arrays, Arrays]:
-        """Return (nabla_b, nabla_w), summed over the examples, which form one mini-batch."""
+        """Return the gradient (nabla_b, nabla_w), summed over the examples. They form one mini-batch."""
         eta = 1e3  # so large that the rounding error of the difference comes from the step, not from the parameters
         self.begin(weights, biases, x, y, len(x), eta)
         self.epoch()
@@ -76,7 +77,7 @@ class Peer(ABC):
         return [(b - np.asarray(a)) * scale for b, a in zip(biases, after_b, strict=True)], nabla_w
 
     def check(self, weights: Arrays, biases: Arrays, x: Array, y: Array) -> None:
-        """Raise ValueError unless the gradient equals that of `fastbp.backprop` in float64, up to rounding."""
+        """Raise ValueError unless the gradient equals that of `fastbp.backprop` in float64, up to rounding errors."""
         gradient = self.gradient(weights, biases, x, y)
         wide = [[np.asarray(p, np.float64) for p in arrays] for arrays in (weights, biases)]
         hidden, last = self.activations
@@ -91,9 +92,9 @@ class Peer(ABC):
 
 
 class Fastbp(Peer):
-    """fastbp: an epoch of `Network.train` is timed, with shuffle, gather and cost.
+    """fastbp itself. The time is that of an epoch of `Network.train`, with shuffling, gathering and the cost.
 
-    The data are checked once per call, before the first epoch, and this is not part of the time.
+    `Network.train` also checks the data once per call, before the first epoch. The time does not include this check.
     """
 
     package = "fastbp"
@@ -124,7 +125,7 @@ def _sigmoid(z: Array) -> Array:
 
 
 class MatrixForm(Peer):
-    """The algorithm of the notes in matrix form, as NumPy expressions."""
+    """The algorithm of the notes in matrix form, written with NumPy expressions."""
 
     name = "NumPy, matrix form"
 
@@ -178,7 +179,7 @@ class LoopOverExamples(OneByOne, Peer):
 
 
 class ScikitLearn(Peer):
-    """`MLPClassifier.partial_fit`, one epoch of SGD with logistic activations and softmax at the output."""
+    """scikit-learn: an epoch of SGD by `MLPClassifier.partial_fit`. The activations are logistic and, at the output, softmax."""
 
     name = package = "scikit-learn"
     activations, cost = ("sigmoid", "softmax"), "log-likelihood"
@@ -205,7 +206,7 @@ class ScikitLearn(Peer):
 
 
 class Torch(Peer):
-    """PyTorch on the CPU: autograd, `torch.optim.SGD`, mini-batches by indexing with parts of a permutation."""
+    """PyTorch on the CPU: autograd and `torch.optim.SGD`. Parts of a permutation select the mini-batches."""
 
     name, package = "PyTorch, eager", "torch"
 
@@ -238,12 +239,12 @@ class Torch(Peer):
 
 
 class CompiledTorch(Torch):
-    """The same, with the loss and its gradient compiled by `torch.compile`."""
+    """PyTorch as in `Torch`, but with the loss and its gradient compiled by `torch.compile`."""
 
     name = "PyTorch, compiled"
 
     def make_loss(self) -> Any:
-        self.torch._dynamo.reset()  # networks compiled before count against the limit of recompilations
+        self.torch._dynamo.reset()  # or else networks compiled before would use up the limit of recompilations
         return self.torch.compile(super().make_loss(), dynamic=False)
 
 

@@ -2,9 +2,10 @@
 
     FASTBP_DATA=FOLDER python -m benchmarks.readme_picture docs/images/epoch_times.png
 
-The first two rows of `benchmarks.bounds` are timed in turn, each peer after a check that it computes the same gradient.
-All peers must be installed (`pip install -e '.[test,peers]'`), and the machine should be idle. Without the files of
-MNIST in the folder FASTBP_DATA the data are random; the line below the chart says which.
+The networks are those of the first two rows of `benchmarks.bounds`. For each network, the libraries are timed in turn.
+A check before the timing shows that each library computes the same gradient. All libraries must be installed
+(`pip install -e '.[test,peers]'`), and the machine should be idle. The data are MNIST if its files are in the folder
+FASTBP_DATA. Otherwise they are random. The text below the chart says which data were used.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def title(row: Row) -> str:
 
 
 def caption(data: Rows, rounds: int) -> str:
-    """Return what was measured, the machine, the versions and the date."""
+    """Return a text with what was measured, the machine, the versions and the date."""
     installed = information()
     blas = installed["BLAS"].partition(",")[0]  # without its path
     versions = [f"Python {platform.python_version()}", peers.Fastbp().version(), *(kind().version() for kind in KINDS)]
@@ -96,7 +97,7 @@ def draw(results: dict[str, Times], text: str) -> Any:
         panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5]))
         panel.tick_params(left=False, labelsize=10)
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].invert_yaxis()  # of both, which share it
+    axes[0].invert_yaxis()  # applies to both panels, which share the axis
     figure.text(0.015, 0.015, textwrap.fill(text, 104), fontsize=7.5, va="bottom", color="#444444")
     return figure
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.startup
 
-The time to import fastbp, without that to import NumPy, is printed too. The system clock is read before the process
-starts, and at the end of the process. Each figure is the median of seven processes. For a cold start, each process has
-a new, empty cache folder.
+The time to import fastbp is printed too, without the time to import NumPy. The system clock is read before the process
+starts and at the end of the process. Each figure is the median of seven processes. For a cold cache, each process has a
+new, empty cache folder.
 """
 
 import os
@@ -25,7 +25,7 @@ ROUNDS = 7
 
 
 def run(source: str, cache: str | None = None) -> float:
-    """Return the seconds that a process takes, from its start to the end of its source.
+    """Run Python source in a new process; return the seconds from the start of the process to the end of the source.
 
     `cache` is the folder of Numba's cache.
     """

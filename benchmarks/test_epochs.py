@@ -1,4 +1,7 @@
-"""An epoch of training: fastbp on each backend, its floor, and peers that compute the same gradient."""
+"""Time an epoch of training: fastbp on each backend, its floor, and the peers.
+
+The floor is the time of the matrix products alone. A peer is other code that computes the same gradient.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Inference on all examples: the outputs, the classes, and the floor, the matrix products of feedforward alone."""
+"""Time inference on all examples: the outputs, the classes, and the floor (the products of feedforward alone)."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
-"""The element-wise kernels in ns per element: compiled, as NumPy expressions, and `scipy.special.expit`.
+"""Time the element-wise kernels in ns per element: compiled, as NumPy expressions, and `scipy.special.expit`.
 
-The kernels are operations of a backend. One call of the backend runs an operation twenty times, so that the time of the
+A kernel is an operation of a backend. One call of the backend runs the operation twenty times, so that the time of the
 call itself is negligible.
 """
 

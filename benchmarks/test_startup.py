@@ -1,4 +1,4 @@
-"""Start-up: the import of NumPy and of fastbp, and a process up to the end of its first mini-batch."""
+"""Time the start-up: the imports of NumPy and of fastbp, and a process up to the end of its first mini-batch."""
 
 import pytest
 

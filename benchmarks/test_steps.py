@@ -1,4 +1,4 @@
-"""Steps of training on each backend: 2,000 examples in mini-batches, with all data already on the backend."""
+"""Time steps of training on each backend: 2,000 examples in mini-batches, with all data already on the backend."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Transfers alone: examples from the host to the GPU, and parameters back."""
+"""Time transfers alone: examples from the host to the GPU, and parameters back."""
 
 import numpy as np
 import pytest

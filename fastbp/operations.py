@@ -1,8 +1,9 @@
-"""The interface between the equations and a backend: blocks of columns, operations on them, and the backend itself.
+"""The interface between the equations and a backend, which is the compiled code or the library that computes them.
 
-The equations in `fastbp.equations` call operations on blocks of columns, one column per example. They do not depend on
-the memory layout. Each backend provides the operations and its own form of a block: an array of shape (n, m) for array
-libraries; for compiled code the same memory as a C-ordered (m, n) matrix.
+The equations in `fastbp.equations` work on blocks of columns. A block is a matrix with one column per example. The
+equations call operations on blocks, such as a matrix product. They do not depend on how a block is stored in memory.
+Each backend provides the operations and its own form of a block. For array libraries, a block of m columns of length n
+is an array of shape (n, m). For compiled code, it is the same memory as a C-ordered matrix of shape (m, n).
 """
 
 from abc import ABC, abstractmethod
@@ -26,16 +27,20 @@ Operation = Callable[..., None]
 
 
 class Parameters(NamedTuple):
-    """Weights Wˡ, shape (n_l, n_{l−1}), and biases bˡ, blocks of one column; without biases each bˡ has no rows."""
+    """The weights and biases of a network.
+
+    Each Wˡ has shape (n_l, n_{l−1}), and each bˡ is a block of one column. In a network without biases, each bˡ has no
+    rows.
+    """
 
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
 
 
 class Examples(NamedTuple):
-    """The training examples, one per row: inputs x, targets y and weights s. a¹ is x times `scale`.
+    """The training examples, one per row: inputs x, targets y and example weights s.
 
-    s has no columns if the examples are not weighted.
+    The first activation a¹ is x times `scale`. If the examples are not weighted, s has no columns.
     """
 
     x: Array
@@ -45,10 +50,11 @@ class Examples(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """The blocks of columns of one mini-batch: zˡ, aˡ starting with the input, δˡ, targets y and example weights s.
+    """The memory of one mini-batch: blocks of columns for zˡ, aˡ and δˡ, the targets y and the example weights s.
 
-    Where zˡ is not kept, it is the same memory as aˡ. `sums` holds partial sums of the columns of δˡ (see
-    `Operations`). s has one row, or none if the examples are not weighted.
+    `activations` starts with the input a¹. In a layer that does not keep zˡ, the blocks of zˡ and aˡ are the same
+    memory. `sums` holds partial sums of the columns of δˡ, which `Operations` explains. s has one row, or none if the
+    examples are not weighted.
     """
 
     zs: tuple[Array, ...]
@@ -60,9 +66,10 @@ class Workspace(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """The memory of an optimizer: ∇C, the first moment (the velocity, or Adam's m) and the second moment (Adam's v).
+    """The memory of an optimizer: the gradient ∇C, and its first and second moments.
 
-    Each has the shapes of the parameters. Those that the optimizer does not use are blocks without rows.
+    The first moment is the velocity of momentum, or Adam's m. The second moment is Adam's v. Each field has the shapes
+    of the parameters. A field that the optimizer does not use consists of blocks without rows.
     """
 
     nabla: Parameters
@@ -71,10 +78,11 @@ class OptimizerState(NamedTuple):
 
 
 class StepConfig(NamedTuple):
-    """The numbers of an update step: η for each of the next mini-batches (float64, on the host), λ and n for λ/n.
+    """The numbers used in the next update steps: learning rates, regularization and constants of the optimizer.
 
-    `plain_sgd` is True for stochastic gradient descent without momentum, which has no optimizer state. k_1 to k_3 are
-    the constants of the formula of any other optimizer.
+    `etas` has the learning rate η of each of the next mini-batches, in float64 and on the host. `lmbda` and `n` are the
+    λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
+    which has no optimizer state. `k_1` to `k_3` are the constants in the formula of any other optimizer.
     """
 
     etas: npt.NDArray[np.float64]
@@ -87,7 +95,7 @@ class StepConfig(NamedTuple):
 
 
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
-    """Return the configuration of the next `count` update steps, of which `steps` have been taken before."""
+    """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken before."""
     return StepConfig(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
 
 
@@ -97,8 +105,9 @@ def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmb
 class LayerOperations(NamedTuple):
     """The operations that depend on a layer's activation.
 
-    `activate(z, a, b)` writes a = σ(z + b), and z + b into z if `keeps_z`. `hadamard(z, a, delta, sums)` multiplies
-    delta by σ′ and writes the partial sums of its columns to sums.
+    `activate(z, a, b)` writes σ(z + b) to `a`. If `keeps_z` is True, it also writes z + b to `z`.
+    `hadamard(z, a, delta, sums)` multiplies `delta` by σ′, element by element. It writes partial sums of the columns of
+    the new `delta` to `sums`.
     """
 
     keeps_z: bool
@@ -107,23 +116,26 @@ class LayerOperations(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """The operations of the equations. Each writes its result into its last argument, or adds to it.
+    """The operations called by the equations. Each operation writes its results to its last arguments.
 
-    `gather_x` (data, indices, scale, out): copy the examples with these indices, times a scale, to the columns of out.
-    `gather` does the same for targets and example weights.
-    `matmul` (w, a, z): z = w a.
-    `matmul_transposed` (w, delta, out): out = wᵀ delta.
-    `add_outer` (alpha, delta, a, beta, w): w = beta w + alpha delta aᵀ.
-    `add_column_sums` (alpha, sums, beta, b): b = beta b + alpha sums 1.
-    `optimizer_step` (eta, decay, k_1, k_2, k_3, nabla, first, second, w): update w and its moments with the optimizer's
-    formula and the gradient nabla + decay w. Does nothing for plain SGD.
-    `output_error` (z, a, y, s, delta, sums): (BP1), times the example weights s if there are any.
-    `add_cost` (z, a, y, s, total): total += Σ s_x C_x.
+    `gather_x(data, indices, scale, out)`: copy the examples with these indices to the columns of `out`, and multiply
+    them by `scale`.
+    `gather`: do the same for targets and example weights.
+    `matmul(w, a, z)`: z = w a.
+    `matmul_transposed(w, delta, out)`: out = wᵀ delta.
+    `add_outer(alpha, delta, a, beta, w)`: w = beta w + alpha delta aᵀ.
+    `add_column_sums(alpha, sums, beta, b)`: b = beta b + alpha sums 1, where 1 is a column of ones.
+    `optimizer_step(eta, decay, k_1, k_2, k_3, nabla, first, second, w)`: update `w` and its moments with the
+    optimizer's formula. The gradient is nabla + decay w. For plain SGD, this operation does nothing.
+    `output_error(z, a, y, s, delta, sums)`: write (BP1) to `delta`, multiplied by the example weights `s` if there are
+    any. Write the partial sums of `delta` to `sums`.
+    `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
 
-    `sums` holds partial sums of the columns of delta, `Backend.n_partial_sums` of them. It has no rows without biases.
+    A partial sum adds up some of the columns of `delta`. `sums` holds `Backend.n_partial_sums` of them, which together
+    cover all columns. In a network without biases, `sums` has no rows.
     """
 
-    layers: tuple[LayerOperations, ...]  # first: Numba warns of a tuple that starts with a function
+    layers: tuple[LayerOperations, ...]  # first, because Numba warns of a tuple that starts with a function
     gather_x: Operation
     gather: Operation
     matmul: Operation
@@ -137,9 +149,11 @@ class Operations(NamedTuple):
 
 @dataclass(frozen=True)
 class Formulas:
-    """The formulas that determine a network's operations: g⁽ˡ⁾ of each layer, the output rule, biases or not.
+    """The formulas that determine which operations a network needs.
 
-    For training also whether the examples are `weighted`, and the update `rule` of the optimizer, None for plain SGD.
+    They are the activation g⁽ˡ⁾ of each layer, and the output rule with the formulas of the cost and of (BP1). `bias`
+    is True if the layers have biases. The other fields are for training. `weighted` is True if the examples have
+    weights. `rule` is the update rule of the optimizer, or None for plain SGD.
     """
 
     activations: tuple[Activation, ...]
@@ -155,7 +169,8 @@ class Formulas:
 class WorkerContext:
     """A context manager in which a backend may use more threads. This base class does nothing.
 
-    Enter and leave it only while Ctrl-C is held back, because an interrupt in the middle would leave it half done.
+    Enter and leave it only while Ctrl-C is held back. An interrupt on entry or exit would leave the change of threads
+    half done.
     """
 
     def __enter__(self) -> "WorkerContext":
@@ -165,28 +180,37 @@ class WorkerContext:
         pass
 
     def record_time(self, count: int, seconds: float) -> None:
-        """Record how many seconds `count` mini-batches took."""
+        """Record that training on `count` mini-batches took this number of seconds."""
 
 
 class Backend(ABC):
-    """A place to run the equations: an array module, the operations on its arrays, and transfers from and to NumPy."""
+    """An array library or compiled code that runs the equations.
+
+    A backend provides the operations on its arrays, and transfers from NumPy to these arrays and back.
+    """
 
     name: str
-    kind: str  # of the arrays, as returned by `fastbp.backends.kind`
+    kind: str  # the library of its arrays, as returned by `fastbp.backends.kind`
     xp: Any
-    restore: Callable[[str, str], "Backend"]  # (name, array module); set by `fastbp.backends`
+    restore: Callable[[str, str], "Backend"]  # called with `name` and the name of `xp`; set by `fastbp.backends`
 
     @abstractmethod
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return the operations for arrays of `dtype` and examples of the dtype `source`, which may be uint8."""
+        """Return the operations for arrays of `dtype` and training examples of the dtype `source`, which may be uint8.
+
+        With `keep_z`, every layer keeps its zˡ.
+        """
 
     @abstractmethod
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run one of the equations."""
+        """Run one of the equations with the given arguments."""
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
-        """Return memory of shape (m, n), one example per row, as a block of columns, or a block as its memory."""
+        """Return memory of shape (m, n), with one example per row, as a block of columns.
+
+        Given a block of columns, return its memory.
+        """
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
@@ -194,7 +218,7 @@ class Backend(ABC):
 
     @abstractmethod
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a NumPy array as an array of this backend. It may share memory, so do not write to it."""
+        """Return a NumPy array as an array of this backend. Do not write to it, because the two may share memory."""
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -212,22 +236,22 @@ class Backend(ABC):
         """Raise `InputError` if this backend cannot run a network of these sizes."""
 
     def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:
-        """Return a context for training on n examples of the dtype `source` in mini-batches of m."""
+        """Return the context in which to train on n examples of the dtype `source` in mini-batches of m."""
         return WorkerContext()
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of another library on this device as an array of this backend, sharing memory; else None.
+        """Return an array as an array of this backend that shares its memory, or None if it has to be copied.
 
         Raises `InputError` for an array of this backend's library that is on another device or cannot be used.
         """
         return array if type(array).__module__.partition(".")[0] == self.kind else None
 
     def contiguous(self, rows: Array) -> Array:
-        """Return a matrix in a memory layout that `gather` can read. By default any layout is accepted."""
+        """Return a matrix in a memory layout that `gather` can read. By default `gather` can read every layout."""
         return rows
 
     def n_partial_sums(self, m: int) -> int:
-        """Return the number of partial sums over m columns of δ. It is 1 unless they are summed in parallel."""
+        """Return the number of partial sums of m columns of δ. It is 1 unless the columns are summed in parallel."""
         return 1
 
     def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
@@ -235,15 +259,15 @@ class Backend(ABC):
         return self.empty((1,), "float64")
 
     def set_cost_total(self, total: Array, cost: float) -> None:
-        """Set the total to a cost."""
+        """Set a total from `new_cost_total` to the given cost."""
         total[...] = cost
 
     def read_cost_total(self, total: Array) -> float:
-        """Return the total as a Python number."""
+        """Return a total from `new_cost_total` as a Python number."""
         return float(total[0])
 
     def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, ...]]:
-        return self.restore, (self.name, self.xp.__name__)  # copies are the same object; pickles contain the name
+        return self.restore, (self.name, self.xp.__name__)  # a copy is the same object; a pickle contains the names
 
 
 # A network on a backend, and the memory of its mini-batches.
@@ -253,7 +277,7 @@ class Backend(ABC):
 class Plan:
     """What a network computes and where: layer sizes, formulas, dtype of the parameters, backend.
 
-    a¹ is the input times `input_scale`.
+    The first activation a¹ is the input times `input_scale`.
     """
 
     sizes: tuple[int, ...]
@@ -266,18 +290,18 @@ class Plan:
         self.backend.check(self.sizes, self.formulas, self.dtype)
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
-        """Return the operations for examples of the dtype `source`, by default the plan's.
+        """Return the operations for examples of the dtype `source`, by default the dtype of the plan.
 
-        Ctrl-C is held back while they are compiled.
+        Ctrl-C is held back while the operations are compiled.
         """
         return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
 
     def block(self, n: int, m: int) -> Array:
-        """Return new memory for m columns of length n, as an (m, n) matrix of rows."""
+        """Return new memory for m columns of length n. It is a matrix of shape (m, n), with one column per row."""
         return self.backend.empty((m, n), self.dtype)
 
     def array(self, values: npt.ArrayLike) -> Array:
-        """Return a new, writable array on the backend with the plan's dtype and the content of a host array."""
+        """Return a copy of a host array as a new, writable array on the backend, in the dtype of the plan."""
         host = np.asarray(values, self.dtype)
         array = self.backend.empty(host.shape, self.dtype)
         array[...] = self.backend.upload(host)
@@ -285,7 +309,7 @@ class Plan:
 
 
 class WorkspacePool:
-    """The memory of a mini-batch of up to m examples. The workspaces of smaller mini-batches are views of it."""
+    """Memory for a mini-batch of up to m examples. Smaller mini-batches use a part of the same memory."""
 
     def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
         self._columns, self._n_partial_sums = plan.backend.columns, plan.backend.n_partial_sums

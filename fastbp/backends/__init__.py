@@ -1,7 +1,8 @@
-"""Backends: where the equations run.
+"""Backends: the compiled code and the array libraries that run the equations, on the CPU or on a GPU.
 
-Functions of arrays, like `fastbp.backprop`, use the backend of their arrays. A network uses, in this order, the backend
-given as an argument, the one set with `use_backend`, the one named in the environment variable FASTBP_BACKEND, "numpy".
+Functions of arrays, like `fastbp.backprop`, use the backend of their arrays. A network uses the backend given as an
+argument. Without this argument, it uses the backend set with `use_backend`, else the one named in the environment
+variable FASTBP_BACKEND, else "numpy".
 """
 
 import logging
@@ -35,25 +36,26 @@ __all__ = [
 ]
 
 BackendLike: TypeAlias = BackendName | ModuleType | Backend
-"""A backend, the name of one, or an array API namespace."""
+"""A backend, the name of a backend, or an array API namespace."""
 
-_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # the device number, and TF32 products
+_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # the groups are the device number and the option "+tf32"
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
 def available() -> dict[str, str | None]:
-    """Return the name of every backend, with None if it can be used, else the reason why it cannot.
+    """Return which backends can be used, and why the others cannot.
 
     Returns
     -------
     dict
-        Maps the names in `NAMES` to None or to a reason: one line that includes the command that fixes it.
+        Maps each name in `NAMES` to None if the backend can be used. Otherwise it maps the name to the reason, which is
+        one line and includes the command that fixes the problem.
 
     Notes
     -----
-    "numpy" runs compiled, fused kernels on the CPU. "cupy" does the same on a GPU. "numpy-plain" runs the same
-    equations as plain NumPy expressions, for comparison. The others run them on an array API library. The function
-    imports none of these libraries except CuPy, if it is installed.
+    "numpy" runs compiled code on the CPU, and "cupy" runs compiled code on a GPU. "numpy-plain" runs the same equations
+    as plain NumPy expressions, for comparison. "torch" and "array_api_strict" run them on these array API libraries.
+    Of all these libraries, this function imports only CuPy, if it is installed.
 
     Examples
     --------
@@ -70,22 +72,23 @@ def available() -> dict[str, str | None]:
 
 
 def get(choice: BackendLike | None = None) -> Backend:
-    """Return a backend.
+    """Return the chosen backend, by default the current one.
 
     Parameters
     ----------
     choice : str, module or Backend, optional
-        The name of a backend, or an array API namespace, whose arrays must be writable. By default the current backend:
-        the one set with `use_backend`, else the one named in the environment variable FASTBP_BACKEND, else "numpy".
+        The name of a backend, a backend, or an array API namespace whose arrays are writable. The default is the
+        current backend. This is the backend set with `use_backend`, else the one named in the environment variable
+        FASTBP_BACKEND, else "numpy".
 
-        "cupy" is CuPy's current device and "cupy:1" the second GPU. With "cupy+tf32" or "cupy:1+tf32", products of
-        float32 matrices are faster and keep 10 bits of the mantissas. "auto" is "cupy" if a GPU can be used and "numpy"
-        otherwise; the choice is logged once.
+        "cupy" means CuPy's current device, and "cupy:1" means the second GPU. With "cupy+tf32" or "cupy:1+tf32",
+        products of float32 matrices are faster, but use only 10 bits of the mantissas of the factors. "auto" means
+        "cupy" if a GPU can be used, and "numpy" otherwise. The choice made for "auto" is logged once.
 
     Returns
     -------
     Backend
-        The same object for the same name and device.
+        The backend. Calls with the same name and device return the same object.
 
     Raises
     ------
@@ -94,8 +97,8 @@ def get(choice: BackendLike | None = None) -> Backend:
 
     Notes
     -----
-    Type checkers know the names with the GPU numbers 0 to 7. For a name made at run time, like ``f"cupy:{rank}"``, use
-    ``typing.cast(BackendName, name)``.
+    Type checkers accept names with the GPU numbers 0 to 7. For a name that is built at run time, like
+    ``f"cupy:{rank}"``, use ``typing.cast(BackendName, name)``.
 
     Examples
     --------
@@ -118,12 +121,12 @@ def use_backend(choice: BackendLike) -> Iterator[Backend]:
     Parameters
     ----------
     choice : str, module or Backend
-        As for `get`.
+        Any value that `get` accepts.
 
     Yields
     ------
     Backend
-        The backend.
+        The backend that is current within the block.
 
     Raises
     ------
@@ -158,8 +161,8 @@ def infer(**arrays: Any) -> Backend:
     Returns
     -------
     Backend
-        The backend of the first array's library. For NumPy arrays this is the current backend if it works on NumPy
-        arrays, else "numpy". It is the same for libraries whose arrays are read-only.
+        The backend of the first array's library. For NumPy arrays, this is the current backend if it works on NumPy
+        arrays, else "numpy". The same holds for arrays of a library whose arrays are read-only.
 
     Raises
     ------
@@ -187,7 +190,7 @@ def infer(**arrays: Any) -> Backend:
     if kind(array) in NAMES and kind(array) != "numpy":
         return _named(kind(array))
     if kind(array) != "numpy":
-        with suppress(InputError):  # from libraries whose arrays are read-only
+        with suppress(InputError):  # raised for libraries whose arrays are read-only
             return _over(array.__array_namespace__())
     current = get()
     return current if current.name.startswith("numpy") else _named("numpy")

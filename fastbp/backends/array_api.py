@@ -1,7 +1,7 @@
-"""The interpreted backend: plain array expressions on any array API namespace with writable arrays.
+"""The interpreted backend: plain array expressions, for any array API namespace whose arrays are writable.
 
-Every operation is written as its equation. Compiled code is compared with this backend, and it shows that the equations
-do not depend on NumPy.
+Each operation is written as its formula, so it can serve as the reference for compiled code. This backend also shows
+that the equations do not depend on NumPy.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class ArrayAPI(Backend):
     xp : module
         The array API namespace.
     device : object, optional
-        The device for new arrays, by default the namespace's.
+        The device for new arrays. The default is that of the namespace.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class ArrayAPI(Backend):
             raise InputError(f"backend {name!r} cannot be used: {reason}") from error
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return the operations as array expressions, which accept any dtype."""
+        """Return the operations. They are array expressions, so they accept any dtype."""
         *hidden, last = formulas.activations
         rule = formulas.output
         layers = [self._layer(g.f, g.prime, formulas.bias, keep_z or g.needs_z) for g in hidden]
@@ -89,12 +89,12 @@ class ArrayAPI(Backend):
         )
 
     def gemm(self, alpha: float, a: Array, b: Array, beta: float, c: Array) -> None:
-        """Write c ← alpha a b + beta c."""
+        """Compute the matrix product c ← alpha a b + beta c."""
         product = a @ b if alpha == 1.0 else alpha * (a @ b)
         c[...] = product if beta == 0.0 else product + beta * c
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Interpret an equation. NumPy's warnings are off: an overflow shows in the cost, which is then not finite."""
+        """Run an equation as Python code, without NumPy's warnings. After an overflow, the cost is not finite."""
         with np.errstate(all="ignore"):
             equation(*arguments)
 
@@ -119,7 +119,7 @@ class ArrayAPI(Backend):
         return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return the array if it belongs to this library; raises `InputError` if it is sparse or on another device."""
+        """Return an array of this library, else None; raises `InputError` if it is sparse or on another device."""
         native = super().from_foreign(name, array)
         if native is None or isinstance(native, np.ndarray):
             return native
@@ -152,12 +152,12 @@ class ArrayAPI(Backend):
         out[...] = columns if scale == 1.0 else scale * columns
 
     def _sum(self, delta: Array, sums: Array) -> None:
-        """Write δ 1, the sum of the columns of δ, if the network has biases."""
+        """Write the sum of the columns of `delta` to `sums`, if the network has biases."""
         if sums.shape[0]:
             sums[...] = self.xp.sum(delta, axis=1, keepdims=True)
 
     def _filled(self, value: Array, like: Array) -> Array:
-        """Return the value of a formula as an array of the shape of `like`. A formula may return a single number."""
+        """Return the value of a formula as an array. A single number becomes an array shaped like `like`."""
         return value if hasattr(value, "dtype") else self.xp.full_like(like, value)
 
     def _write(self, value: Array, out: Array) -> None:

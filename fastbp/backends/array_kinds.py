@@ -1,4 +1,4 @@
-"""Which library an array belongs to, and which device it is on."""
+"""Find out which library an array belongs to, and which device it is on."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +12,7 @@ BackendName: TypeAlias = Literal[
     "cupy:4+tf32", "cupy:5+tf32", "cupy:6+tf32", "cupy:7+tf32",
 ]
 # fmt: on
-"""The names that `fastbp.backends.get` accepts, for type checkers; at run time any GPU number is accepted."""
+"""The names that type checkers accept for `fastbp.backends.get`. At run time, any GPU number is accepted."""
 
 NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
 """The names of the backends, without devices and options."""
@@ -31,7 +31,8 @@ def kind(array: Any) -> str:
     Returns
     -------
     str
-        The name of the top-level package, like "torch". For lists, numbers and objects that are not arrays, "numpy".
+        The name of the top-level package, like "torch". For lists, numbers and other objects that are not arrays, the
+        name is "numpy".
 
     Examples
     --------
@@ -55,7 +56,7 @@ def detach(array: Any) -> Any:
     Returns
     -------
     array_like
-        An array that shares memory with the given one, or the given one.
+        For a PyTorch tensor, a tensor that shares its memory. Otherwise the given array itself.
 
     Examples
     --------
@@ -66,7 +67,7 @@ def detach(array: Any) -> Any:
 
 
 def device_of(array: Any) -> int | None:
-    """Return the number of the GPU that an array is on.
+    """Return the number of the GPU that holds an array.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def device_of(array: Any) -> int | None:
     Returns
     -------
     int or None
-        The number of the CUDA device; None for arrays on the CPU and objects that are not arrays.
+        The number of the CUDA device. It is None for arrays on the CPU and for objects that are not arrays.
 
     Examples
     --------
@@ -88,5 +89,5 @@ def device_of(array: Any) -> int | None:
     try:
         device, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
     except (ValueError, TypeError, RuntimeError, BufferError):
-        return None  # it has no memory, like PyTorch's meta tensors
+        return None  # an array without memory, like PyTorch's meta tensors
     return number if device == _DLPACK_CUDA else None

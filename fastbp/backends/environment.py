@@ -1,4 +1,4 @@
-"""Versions, backends, BLAS and threads: what `fastbp info` prints, and what a bug report should contain."""
+"""Collect versions, backends, BLAS and threads. `fastbp info` prints them, and a bug report should contain them."""
 
 import os
 import platform
@@ -36,14 +36,14 @@ def information() -> dict[str, str]:
 
 
 def _threads() -> str:
-    """Return the number of threads of each loaded library, and the environment variables that set it."""
+    """Return a text with the number of threads of each loaded library, and the environment variables that set it."""
     counts = [f"{name} uses {plural(count, 'thread')}" for name, count in in_use().items()]
     names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return "; ".join([*counts, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])
 
 
 def called_blas() -> str:
-    """Return which BLAS compiled code calls, its file, and whether its number of threads can be set."""
+    """Describe the BLAS called by compiled code: its name, whether its number of threads can be set, and its file."""
     from fastbp_kernels.cpu import blas_library
     from fastbp_kernels.cpu.blas_library import library
 

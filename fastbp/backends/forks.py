@@ -1,12 +1,12 @@
-"""Safe `os.fork` while other threads import or compile: the fork waits for them first.
+"""Make `os.fork` safe while other threads import modules or compile: the fork waits for these threads first.
 
-A child process has only the thread that called fork. A lock that another thread held at that moment, such as an import
-lock or the lock of Numba's compiler, is never released in the child, which would then hang as soon as it trains. This
-module is imported just before Numba is.
+A child process has only the thread that called fork. Another thread may hold a lock at that moment, such as an import
+lock or the lock of Numba's compiler. In the child, this lock would never be released, and the child would hang as soon
+as it trains. The backend imports this module just before Numba.
 """
 
 import _thread
-import logging  # noqa: F401 (it locks itself at forks, and compilers log: imported first, it locks after our handler)
+import logging  # noqa: F401 (compilers log; imported first, `logging` takes its own lock only after our `_before`)
 import os
 import signal
 import sys
@@ -22,7 +22,7 @@ _PACKAGES = ("fastbp", "fastbp_kernels", "numba", "llvmlite", "scipy", "numpy", 
 
 
 class _Fork(threading.local):
-    """The state of a fork in progress in this thread: the lock it holds, and the modules it has waited for."""
+    """A fork in progress in this thread: the compiler's lock while it is held, and the modules already waited for."""
 
     def __init__(self) -> None:
         self.compiler: Any = None
@@ -32,8 +32,8 @@ class _Fork(threading.local):
 
 _fork = _Fork()
 _pressed: list[int] = []
-# Only C code: KeyboardInterrupt is then raised where the fork returns, not in a handler. For each entry, `sort` calls
-# `interrupt_main(entry)`.
+# A fork handler without Python code, so that KeyboardInterrupt is raised where `os.fork` returns and not in a handler.
+# `sort` calls `interrupt_main(entry)` for each entry of `_pressed`.
 _press_again = partial(_pressed.sort, key=_thread.interrupt_main)
 
 
@@ -43,10 +43,10 @@ def _before() -> None:
     _pressed.clear()
     _acquire()
     while names := _imported_elsewhere():
-        _release()  # the import may need it
+        _release()  # the import may need the compiler's lock
         _fork.waited.add(names[0])
-        with suppress(Exception):  # it is raised in the other thread
-            import_module(names[0])  # waits for the other thread; returns at once if this thread is importing it
+        with suppress(Exception):  # if the import fails, the other thread raises the exception
+            import_module(names[0])  # waits for the other thread, or returns at once if this thread is importing
         _acquire()
 
 
@@ -74,12 +74,12 @@ def _after_in_child() -> None:
     _release()
     with suppress(KeyboardInterrupt):
         _fork.ctrl_c.__exit__(None, None, None)
-    for name in _imported_elsewhere():  # started meanwhile: None makes a later import fail instead of hang
+    for name in _imported_elsewhere():  # started meanwhile; with None, a later import fails and does not hang
         sys.modules[name] = None  # type: ignore[assignment]
 
 
 def _imported_elsewhere() -> list[str]:
-    """Return the modules needed for training that are being imported, except those already waited for."""
+    """Return the names of modules needed for training that are being imported, except those already waited for."""
     named = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES]
     specs = [(name, getattr(module, "__spec__", None)) for name, module in named if name not in _fork.waited]
     return [name for name, spec in specs if getattr(spec, "_initializing", False)]

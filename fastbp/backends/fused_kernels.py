@@ -1,7 +1,8 @@
-"""Compile fused kernels from a network's formulas, for the NumPy and the CuPy backend.
+"""Compile the formulas of a network to fused kernels, for the NumPy and the CuPy backend.
 
-If a formula cannot be compiled, the error names the activation or the cost. The argument `kernels` is the module that
-compiles: `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
+A fused kernel is a compiled function that applies several formulas in one pass over its arrays. If a formula cannot be
+compiled, the error names the activation or the cost. The argument `kernels` is the module that compiles:
+`fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ Kernel = Any
 
 
 def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
-    """Return the kernel for a = σ(z + b); raises `InputError` if σ cannot be compiled."""
+    """Return the kernel that computes a = σ(z + b); raises `InputError` if σ cannot be compiled."""
     if activation == softmax:
         return kernels.softmax(dtype, bias=bias)
     with _naming_owner(f"activation {brief(activation.name)}"):
@@ -25,13 +26,13 @@ def activate(kernels: Any, activation: Activation, dtype: str, *, bias: bool, ke
 
 
 def hadamard(kernels: Any, activation: Activation, dtype: str, **options: bool) -> Kernel:
-    """Return the kernel for δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
+    """Return the kernel that computes δ ← δ ⊙ σ′; raises `InputError` if σ′ cannot be compiled."""
     with _naming_owner(f"activation {brief(activation.name)}"):
         return kernels.hadamard(activation.prime, dtype, **options)
 
 
 def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) -> Kernel:
-    """Return the kernel for (BP1); raises `InputError` if one of its formulas cannot be compiled."""
+    """Return the kernel that computes (BP1); raises `InputError` if one of its formulas cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
     try:
@@ -45,7 +46,7 @@ def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) ->
 
 
 def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> Kernel:
-    """Return the kernel that adds C_x to the total; raises `InputError` if its formula cannot be compiled."""
+    """Return the kernel that adds the costs C_x to a total; raises `InputError` if the cost cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
     if rule.activation == softmax:
@@ -60,7 +61,7 @@ def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> K
 
 @contextmanager
 def _naming_owner(owner: str) -> Iterator[None]:
-    """Add the name of the activation or the cost to the error of a formula that cannot be compiled."""
+    """Turn a `FormulaError` within the block into an `InputError` that names the activation or the cost."""
     try:
         yield
     except FormulaError as error:

@@ -1,10 +1,11 @@
-"""Delay KeyboardInterrupt to a safe point: between mini-batches, not in the middle of one.
+"""Delay KeyboardInterrupt until a safe moment: between two mini-batches, not in the middle of one.
 
-By default Python raises KeyboardInterrupt at any bytecode: between two statements that belong together, or in a Python
-function called from C code that replaces its exceptions (Numba's dispatcher) or ignores them (llvmlite's callbacks).
+By default, Python may raise KeyboardInterrupt at any bytecode. This may be between two statements that belong together.
+It may also be in a Python function that was called from C code, and then the exception can get lost: Numba's dispatcher
+replaces exceptions, and llvmlite's callbacks ignore them.
 """
 
-# The functions of `signal` convert to and from enums, which takes ten times longer.
+# Not `signal`: its functions take ten times as long, because they convert numbers to enums and back.
 import _signal  # type: ignore[import-not-found]
 import threading
 from collections.abc import Callable
@@ -18,18 +19,20 @@ _default = _signal.default_int_handler
 
 
 class uninterrupted:  # noqa: N801 (it is used like a function)
-    """Hold Ctrl-C back until the block ends, then raise KeyboardInterrupt, even if the block raises something else.
+    """Hold Ctrl-C back until the `with` block ends.
 
-    During a compilation, which may take long, a second Ctrl-C raises KeyboardInterrupt at once; elsewhere it is also
-    held back. Blocks can be nested; the outermost one raises. The block does nothing outside the main thread and in
-    programs that have set their own SIGINT handler.
+    If Ctrl-C was pressed, the end of the block raises KeyboardInterrupt, even if the block raises another exception. A
+    compilation may take long, so a second Ctrl-C during a compilation raises KeyboardInterrupt at once. Elsewhere, a
+    second Ctrl-C is held back too. Blocks can be nested; only the outermost block raises. Outside the main thread, and
+    in programs that have set their own SIGINT handler, the block does nothing.
 
     >>> with uninterrupted():
     ...     pass
     """
 
-    # The handler raises only during a compilation, and `signal` runs the handler of a pending signal before it changes
-    # anything. So there is no bytecode at which an interrupt could leave the handler installed or end the block early.
+    # Our handler raises only during a compilation. `_signal.signal` first runs the handler of a pending signal. Only
+    # then does it replace the handler. So there is no bytecode at which an interrupt could leave our handler installed,
+    # or end the block early.
 
     __slots__ = ("_holds", "_pressed")
 
@@ -47,7 +50,7 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
                 raise KeyboardInterrupt
 
     def let_through(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function that Ctrl-C may interrupt; if Ctrl-C has been pressed, raise KeyboardInterrupt instead."""
+        """Call a function that Ctrl-C may interrupt. If Ctrl-C was pressed before, raise KeyboardInterrupt instead."""
         try:
             if self._holds:
                 _signal.signal(_SIGINT, _default)
@@ -65,7 +68,7 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
 
 
 def _is_compiling(frame: FrameType | None) -> bool:
-    """Return whether a compiler is in the call stack of a frame. If so, the kernel has not started to compute."""
+    """Return whether a compiler is in the call stack of a frame. In that case, no kernel has started to compute."""
     while frame is not None:
         if frame.f_code in COMPILERS:
             return True

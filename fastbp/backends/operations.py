@@ -1,4 +1,7 @@
-"""Aliases for pickles of a `Network` from before version 0.2; the objects are now in `fastbp.operations`."""
+"""Names that are needed to load pickles of a `Network` from before version 0.2.
+
+Later pickles refer to the classes in `fastbp.operations` and to `fastbp.backends.restored`.
+"""
 
 from fastbp.backends import restored as _restored
 from fastbp.operations import Formulas, Parameters, Plan

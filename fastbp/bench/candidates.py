@@ -1,4 +1,8 @@
-"""The candidates of a benchmark: backends, the CPU or GPU that each runs on, and its free memory."""
+"""The candidates of a benchmark: the backends to be measured, and the CPU or GPU that each of them runs on.
+
+The floor of a candidate is the time of the matrix products alone (`fastbp.bench.floor`). A point of the grid is a
+network with a mini-batch size (`fastbp.bench.grid`).
+"""
 
 import os
 import platform
@@ -23,10 +27,10 @@ ON_CPU = "CPU"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend to be measured, and the backend whose matrix products are its floor.
+    """A backend to be measured, and the backend whose matrix products are timed as its floor.
 
-    `where` is "CPU", or the name of the GPU's backend. `device` is the name of the CPU or GPU, and `free_bytes` returns
-    its free memory.
+    `where` is "CPU", or the name of the GPU's backend. `device` is the name of the CPU or GPU. `free_bytes` returns the
+    free memory of this device.
     """
 
     name: str
@@ -39,15 +43,16 @@ class Candidate:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether its data have to be sent to a GPU."""
+        """Whether the data for this candidate have to be sent to a GPU."""
         return self.where != ON_CPU
 
 
 def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str | None]:
-    """Return the candidates of these names and None, or, without names, all available ones and why there is no GPU.
+    """Return the candidates, and the reason why a GPU is not among them.
 
-    All are the compiled backend, plain NumPy, and CuPy if there is a GPU; the reason is None if there is one. Raises
-    `InputError` for a name that is unknown, or of a backend that cannot be used.
+    If names are given, the candidates are the backends with these names, and the reason is None. Otherwise the
+    candidates are the compiled backend, plain NumPy and, if a GPU can be used, CuPy. The reason is then None if a GPU
+    can be used. Raises `InputError` if a name is unknown, or if a backend with a given name cannot be used.
 
     >>> [candidate.name for candidate in choose_candidates(["numpy-plain"])[0]]
     ['numpy-plain']
@@ -61,8 +66,8 @@ def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str |
 
 
 def check_memory(points: Sequence[Point], dtype: str, candidates: Sequence[Candidate]) -> None:
-    """Raise `InputError`, with an estimate, for the first point of the grid that does not fit into memory."""
-    # Candidates on one device hold their data at the same time. The data are always made on the CPU.
+    """Raise `InputError` for the first point of the grid that does not fit into memory. The message has an estimate."""
+    # Candidates on the same device hold their data at the same time. The data are always made on the CPU.
     sharing = {ON_CPU: 1, **Counter(candidate.where for candidate in candidates)}
     free = {ON_CPU: available_memory(), **{candidate.where: candidate.free_bytes() for candidate in candidates}}
     for point in points:
@@ -94,7 +99,7 @@ def cpu_count() -> int:
 
 
 def available_memory() -> int:
-    """Return the bytes of available memory, or of all memory where the operating system reports no more than that."""
+    """Return the available memory in bytes. If the system does not report it, return the total memory."""
     with suppress(OSError):
         if found := re.search(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(encoding="utf-8"), re.M):
             return 1024 * int(found[1])

@@ -1,4 +1,4 @@
-"""Charts of a benchmark: throughput and share of the peak rate. They need matplotlib, the extra `plot`."""
+"""Charts of a benchmark: throughput and share of the peak rate. They need matplotlib (`pip install fastbp[plot]`)."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -16,7 +16,7 @@ Style = tuple[str, str, str]
 
 
 def save_chart(results: Results, path: str | Path) -> None:
-    """Plot throughput and share of the peak rate against mini-batch size for each network; save as PNG or SVG."""
+    """Draw throughput and share of the peak rate over the mini-batch size, for each network; save as PNG or SVG."""
     path = check_picture(path)
     figure = _figure(results)
     with write_atomically(path) as file:
@@ -48,14 +48,14 @@ def _figure(results: Results) -> Any:
         _plot_throughput(above, measured, styles)
         _plot_share_of_peak(below, measured, results, styles)
     for row in axes[1::2]:
-        row[0].set_ylim(bottom=0.0)  # for all its panels, when all lines have been drawn
+        row[0].set_ylim(bottom=0.0)  # for all panels of the row, now that all lines have been drawn
     handles = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
     return figure
 
 
 def _plot_throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:
-    """Draw examples per second with quartiles as bars, and those that the matrix products alone would allow."""
+    """Draw the examples per second with bars from quartile to quartile, and the rate of the matrix products alone."""
     for where in dict.fromkeys(m.where for m in measured):
         backend, first = next(pair for pair in _by_backend(measured) if pair[1][0].where == where)
         floors = [m.examples / m.floor_seconds.median for m in first]

@@ -11,7 +11,10 @@ from fastbp.bench.timing import Spread
 
 @dataclass(frozen=True)
 class Pair:
-    """The seconds of the same epoch on the CPU's fastest backend and on a GPU, at a mini-batch size or network `at`."""
+    """The seconds of the same epoch on the CPU's fastest backend and on a GPU.
+
+    `at` is the text of the mini-batch size or of the network.
+    """
 
     at: str
     cpu: Spread
@@ -20,7 +23,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where the GPU starts to win, if it does, all places where it wins, and those that are too close to call."""
+    """The sizes or networks at which the GPU wins, that is, trains faster than the CPU.
+
+    `start` is where the GPU starts to win, or None if it does not. `wins` are all places where it wins. `ties` are the
+    places that are too close to call. `measured` are all places in order.
+    """
 
     start: str | None
     wins: tuple[str, ...]
@@ -40,8 +47,8 @@ class Crossover:
 def crossover(pairs: Sequence[Pair]) -> Crossover:
     """Return where the GPU starts to win: the first win after which it does not lose again.
 
-    A win or a loss must exceed the noise: the quartile ranges of the two do not overlap. Everything else is a tie,
-    which is reported and has no influence on the start.
+    A win or a loss must exceed the noise: the ranges between the quartiles of the two times must not overlap.
+    Everything else is a tie. Ties are reported, but they have no influence on the start.
 
     >>> at = lambda m, cpu, gpu: Pair(m, Spread(cpu, 0.9 * cpu, 1.1 * cpu, 5), Spread(gpu, 0.9 * gpu, 1.1 * gpu, 5))
     >>> str(crossover([at("10", 1.0, 3.0), at("100", 1.0, 1.1), at("1000", 1.0, 0.2)]))
@@ -56,9 +63,10 @@ def crossover(pairs: Sequence[Pair]) -> Crossover:
 
 
 def crossovers(results: Results) -> Iterator[tuple[str, str, Crossover]]:
-    """Yield each GPU's backend, what is held fixed, and the crossover.
+    """Yield crossovers, each with the name of the GPU's backend and a text that says what is held fixed.
 
-    First, over mini-batch sizes for each network; then over networks for each mini-batch size.
+    For each backend, the first crossovers hold a network fixed and compare mini-batch sizes. The others hold a
+    mini-batch size fixed and compare networks.
     """
     on_cpu = results.fastest_on_cpu()
     for backend in dict.fromkeys(m.backend for m in results.measurements if m.where != ON_CPU):

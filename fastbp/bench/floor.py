@@ -1,7 +1,8 @@
 """The floor: the time of the matrix products alone, a lower bound for the time of training and of inference.
 
-The products have the shapes of the network's own, use the same BLAS, and take the rows in order. Nothing else is
-computed: examples are not gathered, and z takes the place of a, which has its shape.
+These products have the same shapes as those of the network, and use the same BLAS. Nothing else is computed. Examples
+are not gathered into mini-batches, because the rows are taken in order. Activations are not computed either: z is used
+in place of `a`, which has the same shape.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,14 @@ Array = Any
 def make_floor(
     backend: Backend, sizes: tuple[int, ...], dtype: str, x: npt.NDArray[Any], m: int, *, forward_only: bool = False
 ) -> Callable[[], None]:
-    """Return a function that computes the products of an epoch, or of feedforward alone, on all rows of x.
+    """Return a function that computes the matrix products of an epoch on all rows of `x`.
 
-    x has shape (n, n_0) and is used in mini-batches of m rows, the last of which may be shorter. The compiled backend
-    calls BLAS for every product, also where training uses fastbp's own products of small matrices.
+    With `forward_only`, the function computes only the products of feedforward. `x` has shape (n, n_0) and is divided
+    into mini-batches of m rows. The last one may be shorter. With the compiled backend, every product is a call of
+    BLAS, even if training would use fastbp's own code for products of small matrices.
     """
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend)
-    operations = plan.operations("uint8")  # as training has them, so that nothing else has to be compiled
+    operations = plan.operations("uint8")  # the same as in training, so that nothing else has to be compiled
     if backend.name == "numpy":
         with uninterrupted():
             operations = operations._replace(**_blas_products(dtype))
@@ -89,7 +91,7 @@ def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) 
 
 
 def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
-    """Return rows as mini-batches of m examples, each in the form that the backend's operations take."""
+    """Return the rows as an array of mini-batches of m examples. Each has the form of the backend's blocks."""
     batches = rows.reshape(-1, m, rows.shape[1])
     if plan.backend.name == "numpy":
         return batches
@@ -98,7 +100,7 @@ def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
 
 @cache
 def _blas_products(dtype: str) -> dict[str, Any]:
-    """Return the operations that are matrix products, compiled as calls of BLAS."""
+    """Return the operations that are matrix products. They are compiled as calls of BLAS."""
     from numba import types
 
     from fastbp_kernels.cpu import blas

@@ -1,4 +1,4 @@
-"""The grid that is measured: networks, mini-batch sizes, the number of repeats, and an estimate of the memory."""
+"""The grid of a benchmark: networks, mini-batch sizes, the number of repeats, and an estimate of the memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,21 +32,23 @@ class BenchSettings:
     Attributes
     ----------
     nets, mini_batch_sizes : tuple
-        The grid, where the user does not give another one.
+        The grid. The user can replace it.
     epoch_flops : float
-        Floating-point operations in the products of one epoch, approximately. It determines the number of examples.
+        Approximate number of floating-point operations in the products of one epoch. It determines the number of
+        examples.
     max_examples : int
         Upper bound of the number of examples.
     seconds : float
-        Time for the rounds of one point of the grid.
+        Seconds for all rounds at one point of the grid. In each round, every backend is timed.
     min_rounds, max_rounds : int
-        Bounds of the number of rounds, whatever time they take.
+        Bounds of the number of rounds. They apply whatever time the rounds take.
     max_side : int
-        Upper bound of the size of the square matrices whose product gives the peak rate of the machine.
+        Largest size of the square matrices. Their products give the peak rate of the machine.
     copy_bytes : int
-        Size of the array whose copy gives the memory bandwidth.
+        Size of an array in bytes. Copies of this array give the memory bandwidth.
     pause : float
-        Seconds to wait before each floor and each epoch, in which idle threads stop polling.
+        Seconds to wait before an epoch or a floor (the matrix products alone) is timed. Idle threads stop polling in
+        this time.
     """
 
     nets: tuple[tuple[int, ...], ...]
@@ -72,7 +74,7 @@ FULL = BenchSettings(
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """Return the sizes of a network's layers from their text; raises `InputError`.
+    """Return the sizes of a network's layers from a text; raises `InputError` if the text does not have this form.
 
     >>> parse_sizes("784-30-10")
     (784, 30, 10)
@@ -101,7 +103,8 @@ def points(
 def flops_per_example(sizes: Sequence[int]) -> int:
     """Return the floating-point operations in the products of one training example.
 
-    Each weight takes 2 in feedforward, 2 for its gradient and, except in the first layer of weights, 2 in (BP2).
+    Each weight takes 2 operations in feedforward and 2 for its gradient. Outside the first layer of weights, it also
+    takes 2 in (BP2).
 
     >>> flops_per_example([784, 30, 10])  # 4 · 784 · 30 + 6 · 30 · 10
     95880
@@ -113,8 +116,9 @@ def flops_per_example(sizes: Sequence[int]) -> int:
 def bytes_of(point: Point, dtype: str) -> int:
     """Return an estimate of the memory that one backend needs for a point of the grid.
 
-    It counts the examples as bytes and, for the floor, as numbers; the weights of training and of the floor, and a
-    gradient with its temporaries, once in float64 for comparison; and z, a, δ and a temporary of one mini-batch.
+    The estimate counts the examples twice: as bytes for training, and as numbers for the floor (the matrix products
+    alone). It counts the weights of training and of the floor. It counts a gradient with its temporary arrays, and the
+    same in float64, for comparison. Last, it counts z, `a`, δ and a temporary array of one mini-batch.
     """
     item, inputs = np.dtype(dtype).itemsize, point.sizes[0]
     weights = sum(n * k for k, n in pairwise(point.sizes))
@@ -132,6 +136,6 @@ def name_of(sizes: Sequence[int]) -> str:
 
 
 def _example_count(sizes: Sequence[int], m: int, settings: BenchSettings) -> int:
-    """Return a multiple of m within the bounds of the settings, but at least three mini-batches."""
+    """Return the number of examples. It is a multiple of m within the bounds of the settings, but at least 3 m."""
     n = min(settings.epoch_flops / flops_per_example(sizes), settings.max_examples)
     return m * max(3, round(n / m))

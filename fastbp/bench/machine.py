@@ -15,7 +15,7 @@ from fastbp.operations import Operations
 from fastbp.parameters import plan_of
 
 Array = Any
-_MAX_SECONDS = 0.3  # of two products
+_MAX_SECONDS = 0.3  # upper bound of the time of two products
 _REPEATS, _LAUNCHES = 5, 100
 
 
@@ -35,22 +35,22 @@ def measure_machine(candidate: Candidate, settings: BenchSettings) -> Machine:
 
 
 def copy(source: Array, target: Array) -> None:
-    """Write one array into another."""
+    """Copy the content of one array to another."""
     target[...] = source
 
 
 def launches(ops: Operations, sums: Array, b: Array, count: int) -> None:
-    """Add one number to another, `count` times: each operation has as little work as possible."""
+    """Launch the same operation `count` times. It has as little work as possible: it adds one number to another."""
     for _ in range(count):
         ops.add_column_sums(1.0, sums, 1.0, b)
 
 
 def _gemm_rate(candidate: Candidate, dtype: str, max_side: int) -> float:
-    """Return the peak rate of square products, whose size grows until two of them would take too long."""
+    """Return the peak rate of products of square matrices. Their size grows until two products would take too long."""
     best, side = 0.0, min(256, max_side)
     while side <= max_side and (not best or 4 * side**3 < _MAX_SECONDS * best):
         x = np.random.default_rng(0).random((side, side), np.float32).astype(dtype)
-        multiply = make_floor(candidate.floor, (side, side), dtype, x, side)  # W a and δ aᵀ
+        multiply = make_floor(candidate.floor, (side, side), dtype, x, side)  # the two products W a and δ aᵀ
         multiply()
         seconds = min(timed(candidate.backend, candidate.clock, multiply) for _ in range(_REPEATS))
         best = max(best, 4 * side**3 / seconds)
@@ -59,7 +59,7 @@ def _gemm_rate(candidate: Candidate, dtype: str, max_side: int) -> float:
 
 
 def _copy_rate(candidate: Candidate, size: int) -> float:
-    """Return the bandwidth of a copy: bytes read plus bytes written, per second. NumPy's copy has one thread."""
+    """Return the bandwidth of a copy: bytes read plus bytes written, per second. NumPy copies with one thread."""
     backend = backends.get("numpy-plain") if candidate.floor.name == "numpy" else candidate.floor
     source, target = (backend.empty((size // 4,), "float32") for _ in range(2))
     for array in (source, target):
@@ -69,7 +69,7 @@ def _copy_rate(candidate: Candidate, size: int) -> float:
 
 
 def _transfer_rates(candidate: Candidate, size: int) -> tuple[float, float]:
-    """Return the peak rates of transfers to the device and from it, with NumPy's (pageable) host memory."""
+    """Return the peak rates of transfers to the device and from it. The host memory is NumPy's, which is pageable."""
     backend, clock = candidate.backend, candidate.clock
     host = np.ones(size // 4, np.float32)
     there = backend.upload(host)
@@ -79,7 +79,7 @@ def _transfer_rates(candidate: Candidate, size: int) -> tuple[float, float]:
 
 
 def _launches(candidate: Candidate) -> list[float]:
-    """Return samples of the seconds per kernel launch, among many in a row."""
+    """Return samples of the seconds per kernel launch. Each sample is the mean of many launches in a row."""
     backend, clock = candidate.backend, candidate.clock
     plan = plan_of([1, 1], "sigmoid", "quadratic", bias=True, dtype="float32", backend=backend)
     operations, sums, b = plan.operations("uint8"), plan.array(np.zeros((1, 1))), plan.array(np.zeros((1, 1)))

@@ -1,6 +1,8 @@
 """Measure steps and epochs at each point of the grid.
 
-The backends and their floors are timed in turn, so that a change in the speed of the machine affects all of them alike.
+A point is a network with a mini-batch size. A candidate is a backend that is measured, and its floor is the time of the
+matrix products alone. The candidates and their floors are timed in turn, so that a change in the speed of the machine
+affects all of them alike.
 """
 
 import time
@@ -30,9 +32,9 @@ Array = Any
 ReportStage = Callable[[str], None]
 _ETA = 0.1
 _WARM_UP_EPOCHS, _WARM_UP_SECONDS = 8, 0.3  # upper bounds; the last epoch of the warm-up starts within these seconds
-_STEPS = 5  # per round
+_STEPS = 5  # timed steps per round
 _CHECKED = 10  # examples whose gradient is checked before anything is timed
-_TOLERANCE = {"float32": 1e-2, "float64": 1e-8}  # of the largest entry; 1e-2 lets TF32's 10 bits pass
+_TOLERANCE = {"float32": 1e-2, "float64": 1e-8}  # relative to the largest entry; 1e-2 admits TF32, which has 10 bits
 
 
 def measure(
@@ -44,11 +46,12 @@ def measure(
 ) -> None:
     """Measure the machines and all points of the grid, and add each to the results as soon as it is complete.
 
-    `report_stage` is called with the name of each stage. A backend that fails is recorded with the reason, and left out
-    of what it failed at.
+    A stage is the measurement of one machine or of one point. `report_stage` is called with the name of each stage. If
+    a backend fails, the failure is recorded with its reason, and this backend has no results for the stage. If it fails
+    at the machine, it has no results at all.
     """
     usable, known = [], set()
-    # Backends whose products are those of BLAS come first: they give the peak rate of the CPU.
+    # Backends whose products are computed by BLAS come first, because they show the peak rate of the CPU.
     for candidate in sorted(candidates, key=lambda candidate: candidate.floor.name != "numpy"):
         if candidate.where not in known:
             report_stage(candidate.where)
@@ -64,9 +67,10 @@ def measure(
 
 
 class Trainer:
-    """Trains a network on a candidate's backend. When it has been constructed, its data are there and it is warmed up.
+    """Trains a network on a candidate's backend.
 
-    `transfers` are those of the data and of one epoch, or None on the CPU.
+    The constructor sends the data to the backend and warms the training up. `transfers` describes the transfers of the
+    data and of one epoch. It is None on the CPU.
     """
 
     def __init__(self, candidate: Candidate, point: Point, dtype: str, x: npt.NDArray[np.uint8], y: Array) -> None:
@@ -87,9 +91,9 @@ class Trainer:
         self._rng = np.random.default_rng(1)
         self._one_batch = backend.upload(self._rng.permutation(point.n)[: point.m])
         with _counting_transfers(backend) as in_epoch:
-            self.epoch()  # compiles or loads kernels, which no figure includes
+            self.epoch()  # compiles or loads kernels; no measured time includes this
         start = time.perf_counter()
-        for _ in range(_WARM_UP_EPOCHS):  # in which training measures whether a second thread pays
+        for _ in range(_WARM_UP_EPOCHS):  # in these, training finds out whether a second thread pays
             if time.perf_counter() - start < _WARM_UP_SECONDS:
                 self.epoch()
         self.step()
@@ -120,7 +124,7 @@ class Trainer:
 def _measure_point(
     candidates: Sequence[Candidate], point: Point, settings: BenchSettings, results: Results
 ) -> list[Measurement]:
-    """Return the measurements of a point on all candidates that do not fail; add a failure for each that does."""
+    """Return the measurements of all candidates at a point. A candidate that fails is recorded as a failure instead."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (point.n, point.sizes[0]), np.uint8)
     y = rng.integers(0, point.sizes[-1], point.n) if point.sizes[-1] > 1 else rng.random((1, point.n))
@@ -217,7 +221,7 @@ def _check_gradient(plan: Plan, p: Parameters, point: Point, dtype: str, x: Arra
 
 @contextmanager
 def _counting_transfers(backend: Backend) -> Iterator[dict[str, list[int]]]:
-    """Yield lists to which the bytes of each transfer in the block are added."""
+    """Yield two lists, one per direction. Each transfer in the block appends its number of bytes to one of them."""
     counted: dict[str, list[int]] = {"upload": [], "to_host": []}
 
     def counting(name: str, transfer: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -15,14 +15,15 @@ Medians, ± half the interquartile range.
 step: update for one mini-batch of m examples, from the call in Python to its end.
 examples/s: training examples per second in whole epochs, with shuffling.
 of floor: time of the matrix products alone (BLAS; cuBLAS on a GPU), as a share
-  of the time of the epoch. It is a lower bound, unless fastbp's own products of
-  small matrices are faster than BLAS (more than 100%).
+  of the time of the epoch. It is more than 100% only if fastbp's own products
+  of small matrices are faster than BLAS.
 of peak: GFLOP/s, as a share of the best rate of a large square product.
-vs plain: speedup over plain NumPy. vs CPU: over the CPU's fastest backend."""
+vs plain: speedup over plain NumPy.
+vs CPU: speedup over the CPU's fastest backend."""
 
 
 def report(results: Results) -> str:
-    """Return the report. The table is 96 characters wide, plus the longest name of a network."""
+    """Return the text of the report. Its table is 96 characters wide, plus the longest name of a network."""
     lines = [line for machine in results.machines for line in _machine_lines(machine)]
     if results.no_gpu is not None:
         lines.append(f"no usable GPU: {results.no_gpu}")
@@ -82,7 +83,7 @@ def _line(first: str, cells: tuple[str, ...]) -> str:
 
 
 def _transfers(results: Results) -> Iterator[str]:
-    """Yield a line for each network on each GPU, for the point with the most examples. The file has all of them."""
+    """Yield a line for each network on each GPU. It describes the mini-batch size with the most examples."""
     for backend, net in dict.fromkeys((m.backend, m.net) for m in results.measurements if m.transfers is not None):
         points = [m for m in results.measurements if (m.backend, m.net) == (backend, net)]
         m = max(points, key=lambda m: m.examples)

@@ -15,12 +15,16 @@ from fastbp.files.atomic import write_atomically
 from fastbp.files.reading import StrPath, json_object, open_regular, read_bounded, reading
 
 KIND, VERSION = "fastbp-bench", 1
-_MAX_BYTES = 2**22  # about 3,000 measurements; reading takes at most 50 times as much memory, whatever they contain
+_MAX_BYTES = 2**22  # about 3,000 measurements; reading takes at most 50 times as much memory, whatever the content
 
 
 @dataclass(frozen=True)
 class Transfers:
-    """Transfers to a GPU and back: the data, sent once, and the seconds that took; then those of each epoch."""
+    """Transfers to a GPU and back.
+
+    The training data are sent once: `data_bytes` are their bytes, and `data_seconds` is the time taken. The other
+    fields are the bytes and the number of the transfers in each epoch.
+    """
 
     data_bytes: int
     data_seconds: Spread
@@ -33,7 +37,8 @@ class Transfers:
 class Machine:
     """The peak rates of the CPU or of a GPU.
 
-    A kernel launch is timed as one of many in a row. The CPU has none, and no transfers.
+    `launch_seconds` is the time of one kernel launch, among many launches in a row. For the CPU, the fields about
+    launches and transfers are None.
     """
 
     where: str
@@ -80,7 +85,7 @@ class Measurement:
 
     @property
     def flops_per_second(self) -> float:
-        """Floating-point operations per second in the matrix products; those of the rest of an epoch are negligible."""
+        """Floating-point operations per second in the matrix products. The other operations of an epoch are few."""
         return flops_per_example(self.sizes) * self.examples_per_second
 
 
@@ -95,7 +100,7 @@ class Failure:
 
 @dataclass
 class Results:
-    """A run of the benchmark. It is `complete` unless it was stopped. Names end in the unit."""
+    """The results of a run of the benchmark. `complete` is False if the run was stopped. Names end in the unit."""
 
     date: str
     command: str
@@ -128,11 +133,11 @@ def write_results(path: StrPath, results: Results) -> None:
     """Write results to a file, atomically."""
     text = json.dumps({"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}, indent=1, ensure_ascii=False)
     with write_atomically(path) as file:
-        file.write(text.encode(errors="backslashreplace") + b"\n")  # escapes for a path that is not UTF-8
+        file.write(text.encode(errors="backslashreplace") + b"\n")  # a path that is not UTF-8 is written with escapes
 
 
 def read_results(path: StrPath) -> Results:
-    """Return the results in a file, or raise `InputError` for any file that `write_results` did not write."""
+    """Return the results in a file; raises `InputError` for a file that was not written by `write_results`."""
     with reading(path), open_regular(path) as file:
         content = json_object("content", read_bounded(file, _MAX_BYTES))
         if content.pop("kind", None) != KIND:
@@ -148,7 +153,7 @@ def read_results(path: StrPath) -> Results:
 
 
 def _decode(expected: Any, value: Any, name: str) -> Any:
-    """Return a JSON value and all that it contains as the expected type; raises `InputError` with the field's name."""
+    """Return a JSON value, with all its parts, as the expected type; raises `InputError` that names a damaged field."""
     if get_origin(expected) is UnionType:  # T | None
         return None if value is None else _decode(get_args(expected)[0], value, name)
     if dataclasses.is_dataclass(expected):

@@ -36,11 +36,11 @@ def bench(
 ) -> int:  # fmt: skip
     """Measure, write the files and print the report; return the exit code.
 
-    The exit code is 0, or 1 if nothing could be measured, 2 if an output failed, 130 after Ctrl-C, and 141 if standard
-    output is a pipe that is no longer read. Arguments are checked before anything is measured. The results are saved
-    first, and an output that fails does not prevent the others.
+    The exit code is 0 if all went well, 1 if nothing could be measured, 2 if an output failed, 130 after Ctrl-C, and
+    141 if standard output is a pipe that is no longer read. Arguments are checked before anything is measured. The
+    results are saved before they are printed and drawn. If one output fails, the others are still made.
 
-    `candidates` replaces the backends with the given names.
+    If `candidates` are given, they are measured instead of the backends with the given names.
     """
     points = grid.points(settings, [grid.parse_sizes(text) for text in nets], mini_batch_sizes)
     dtype = dtype_name(dtype)
@@ -72,7 +72,7 @@ def bench(
 
 
 def show_saved_results(source: StrPath, plot: Path | None) -> int:
-    """Print and draw the results of an earlier benchmark; return the exit code, as `bench` does."""
+    """Print and draw the results of an earlier benchmark; return an exit code with the meanings in `bench`."""
     results = read_results(source)
     _check_files(None, plot)
     stopped = "" if results.complete else ", stopped before its end"

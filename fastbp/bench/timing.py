@@ -1,4 +1,4 @@
-"""Timing: the clock of a backend, the median of repeated measurements, and its quartiles."""
+"""Time work on a backend, and summarize repeated measurements by their median and quartiles."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -7,10 +7,10 @@ from typing import Any
 
 from fastbp.operations import Backend
 
-PAUSE = 0.1  # seconds before a measurement, in which idle threads stop polling; those of OpenBLAS poll for 0.05 s
+PAUSE = 0.1  # seconds to wait before a measurement, so that idle threads stop polling; OpenBLAS's poll for 0.05 s
 
 Clock = Callable[[], float]
-"""Returns seconds since a moment that is fixed for the clock."""
+"""A function that returns the seconds since a fixed moment."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Spread:
     repeats: int
 
     def below(self, other: "Spread") -> bool:
-        """Return whether this is clearly smaller: its upper quartile is below the other's lower quartile.
+        """Return whether these times are clearly smaller: their upper quartile is below the other's lower quartile.
 
         >>> Spread(1.0, 0.9, 1.1, 5).below(Spread(1.3, 1.2, 1.4, 5))
         True
@@ -46,7 +46,8 @@ def spread(samples: Sequence[float]) -> Spread:
 def timed(backend: Backend, clock: Clock, work: Callable[[], Any]) -> float:
     """Return the seconds that `work` takes.
 
-    Work that the backend had queued before is completed first and not counted. All that `work` queues is counted.
+    Operations that were queued on the backend before are completed first, and their time does not count. The time of
+    all operations queued by `work` counts.
 
     >>> from fastbp import backends
     >>> ticks = iter([1.0, 3.5])

@@ -1,1 +1,1 @@
-"""Plots of values such as a `History`. They need matplotlib, the extra `plot`, and do not depend on `Network`."""
+"""Plots of results such as a `History`. They need matplotlib (`pip install fastbp[plot]`)."""

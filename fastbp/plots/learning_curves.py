@@ -1,4 +1,4 @@
-"""Learning curves of a training. They need matplotlib, the extra `plot`."""
+"""Learning curves of a training. They need matplotlib (`pip install fastbp[plot]`)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +12,9 @@ FORMATS = (".png", ".svg")
 
 
 def check_picture(path: str | Path) -> Path:
-    """Return the path of a picture to be saved, or raise `InputError` if it could not be saved there.
+    """Return the path of a picture; raises `InputError` if a picture could not be saved there.
 
-    Call it before the work whose result is to be drawn. Nothing is written.
+    Call this function before the work whose result is to be drawn. It writes nothing.
 
     >>> check_picture("curves.gif")
     Traceback (most recent call last):
@@ -30,7 +30,7 @@ def check_picture(path: str | Path) -> Path:
 
 
 def save_curves(history: History, path: str | Path, title: str) -> None:
-    """Plot the costs, and the validation accuracy if there is one, against the epoch; save as PNG or SVG."""
+    """Draw the costs, and the validation accuracy if there is one, over the epochs; save as PNG or SVG."""
     path = check_picture(path)
     figure = _curves(history, title)
     with write_atomically(path) as file:

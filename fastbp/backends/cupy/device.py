@@ -1,7 +1,8 @@
-"""The CUDA backend: the equations interpreted on CuPy arrays. Each operation is one launch of cuBLAS or of a kernel.
+"""The CUDA backend, which runs the equations as Python code on CuPy arrays.
 
-A training step copies nothing to the host and allocates no memory. All calls of CuPy are in `CuPyDevice`. The tests
-replace it with a device made of NumPy arrays and a PTX interpreter, and run the rest of this backend without a GPU.
+Each operation is one call of cuBLAS or one launch of a kernel (a compiled function on the GPU). A training step copies
+nothing to the host and allocates no memory. All calls of CuPy are in `CuPyDevice`. The tests replace this class by one
+that uses NumPy arrays and a PTX interpreter. So they can run the rest of this backend without a GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from fastbp.optimizers import UpdateRule
 Array = Any
 Kernel = Any
 _TF32_TENSOR_OP_MATH = 3  # a value of cublasMath_t, for which CuPy has no name
-_LARGE = 2**24  # bytes; before larger uploads, the free memory is checked, which is a call of the driver
+_LARGE = 2**24  # bytes; the free memory is checked before larger uploads only, because the check calls the driver
 
 
 def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
@@ -52,7 +53,7 @@ def _on_device(number: int, tf32: bool) -> "CuPy":
 
 
 class CuPyDevice:
-    """One GPU, and all calls of CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10 bits."""
+    """A GPU, with all calls of CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10-bit mantissas."""
 
     def __init__(self, number: int, *, tf32: bool = False) -> None:
         import cupy
@@ -71,7 +72,7 @@ class CuPyDevice:
         return self._cupy.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a copy on the device; raises `DeviceMemoryError` if the data do not fit, before anything is copied."""
+        """Return a copy on the device. If the data do not fit, raise `DeviceMemoryError` and copy nothing."""
         if host.nbytes > _LARGE:
             check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
         return self._cupy.asarray(host)
@@ -81,11 +82,11 @@ class CuPyDevice:
         return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
 
     def contiguous(self, array: Array) -> Array:
-        """Return the array in C order, a copy if necessary."""
+        """Return the array in C order; copy it if necessary."""
         return self._cupy.ascontiguousarray(array)
 
     def gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
-        """Write out ← alpha op(a) op(b) + beta out."""
+        """Compute the matrix product out ← alpha op(a) op(b) + beta out."""
         if not self.tf32:
             self._cupy.cublas.gemm(op_a, op_b, a, b, out=out, alpha=alpha, beta=beta)
             return
@@ -139,7 +140,7 @@ class CuPy(Backend):
         return self.restore, (f"cupy:{self.device.number}" + ("+tf32" if self.device.tf32 else ""), "cupy")
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return operations that launch kernels; raises `InputError` that names a formula which cannot be compiled."""
+        """Return operations that launch kernels. If a formula cannot be compiled, an `InputError` names it."""
         from fastbp_kernels.cuda import kernels as cuda
 
         with uninterrupted():  # the kernels may have to be compiled
@@ -179,7 +180,10 @@ class CuPy(Backend):
             raise InputError(f"on CUDA, softmax in {dtype} must have at most {most} outputs, got {sizes[-1]}")
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of any library on this device as a CuPy array; raises `InputError` for other GPUs."""
+        """Return an array of any library on this GPU as a CuPy array, and None for an array on the CPU.
+
+        Raises `InputError` for an array on another GPU.
+        """
         number = device_of(array)
         if number is None:
             return None
@@ -189,12 +193,12 @@ class CuPy(Backend):
         return self.device.from_foreign(array)
 
     def contiguous(self, rows: Array) -> Array:
-        """Return a matrix in C order, as the kernels require; a copy if necessary."""
+        """Return a matrix in C order, which the kernels require; copy it if necessary."""
         with self.device_context(), translate_out_of_memory():
             return self.device.contiguous(rows)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Interpret an equation, which enqueues its operations on the current stream."""
+        """Run an equation as Python code. It enqueues its operations on the current stream."""
         with self.device_context():
             equation(*arguments)
 
@@ -224,17 +228,23 @@ class CuPy(Backend):
             self.device.synchronize()
 
     def n_partial_sums(self, m: int) -> int:
-        """Return the number of partial sums over m columns of δ. One thread computes each, per neuron."""
+        """Return the number of partial sums of m columns of δ. For each neuron, one thread computes one partial sum."""
         from fastbp_kernels.cuda import kernels as cuda
 
         return cuda.n_partial_sums(m)
 
     def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
-        """Return one accumulator per thread, so that the order of additions is fixed: a sum and its rounding error."""
+        """Return one accumulator per thread of the GPU, so that the order of the additions is fixed.
+
+        An accumulator consists of a sum and its rounding error.
+        """
         return self.empty((max(m, self.n_partial_sums(m) * n), 2), dtype)
 
     def set_cost_total(self, total: Array, cost: float) -> None:
-        """Set the total to a cost: the cost rounded to the dtype, and the rounding error, in the first accumulator."""
+        """Set the total to a cost.
+
+        The first accumulator gets the cost rounded to the dtype, and the rounding error. The others get zeros.
+        """
         host = np.zeros(total.shape, total.dtype)
         host[0] = cost, cost - float(host.dtype.type(cost))
         total[...] = self.upload(host)
@@ -253,7 +263,7 @@ class CuPy(Backend):
         )
 
     def _column_kernel(self, kernel: Kernel, *, shape_of: int) -> Operation:
-        """Return an operation that launches a kernel with the shape of its argument number `shape_of`."""
+        """Return an operation that launches a kernel and passes it the shape of the argument with index `shape_of`."""
 
         def operation(*arguments: Array) -> None:
             n, m = arguments[shape_of].shape
@@ -264,7 +274,7 @@ class CuPy(Backend):
     def _gather(self, kernel: Kernel) -> Operation:
         def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
             n, m = out.shape
-            if n:  # no rows: the examples are not weighted
+            if n:  # there are no rows if the examples are not weighted
                 self.device.launch(kernel, data, indices, scale, out, m, n)
 
         return gather

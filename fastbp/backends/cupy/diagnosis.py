@@ -1,6 +1,6 @@
 """Find out whether the CUDA backend can be used and, if not, what is missing and which command fixes it.
 
-CuPy is imported only when `unavailable_reason` is called: `import cupy` takes a quarter of a second.
+CuPy is imported only when `unavailable_reason` is called, because `import cupy` takes a quarter of a second.
 """
 
 import os
@@ -12,11 +12,11 @@ from fastbp.errors import brief, one_line
 
 INSTALL = "pip install 'fastbp[cuda13]' (for drivers older than 580: 'fastbp[cuda12]')"
 LEAST_DRIVER = {12: "525", 13: "580"}  # docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
-LEAST_CAPABILITY = (7, 5)  # Turing: the target of the kernels, and the oldest that CUDA 13 supports
+LEAST_CAPABILITY = (7, 5)  # Turing: the kernels are compiled for it, and it is the oldest that CUDA 13 supports
 
 _MAJORS = {"cupy-cuda12x": 12, "cupy-cuda13x": 13}
 _CUPY_PACKAGES = ("cupy", "cupy-cuda11x", *_MAJORS)
-# The packages of the libraries for CUDA 13: those for CUDA 12. If both are installed, the former are loaded.
+# Maps the packages of the libraries for CUDA 13 to those for CUDA 12. If both are installed, those for 13 are loaded.
 _LIBRARIES = {
     "nvidia-cublas": "nvidia-cublas-cu12",
     "nvidia-cuda-nvrtc": "nvidia-cuda-nvrtc-cu12",
@@ -27,10 +27,10 @@ _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 
 
 def unavailable_reason(device: int | None = None) -> str | None:
-    """Return None if the CUDA backend can be used on a device, by default the current one, else the reason.
+    """Return the reason why the CUDA backend cannot be used on a device, or None if it can.
 
-    The reason is one line: what is wrong and how to fix it. The checks are, in this order: installed packages, their
-    shared libraries, the driver, the device.
+    The default is the current device. The reason is one line that says what is wrong and how to fix it. These are
+    checked in this order: installed packages, their shared libraries, the driver, the device.
 
     >>> isinstance(unavailable_reason(1000), str)
     True
@@ -54,13 +54,13 @@ def _package_problem() -> str | None:
         )
     if find_spec("numba_cuda") is None:
         return f"numba-cuda, which compiles the kernels, is not installed: {_install()}"
-    # The package name of a CuPy built from source, or from conda, does not contain the CUDA version, and its libraries
-    # are not installed as wheels.
+    # A CuPy built from source, or from conda, is not checked further: the name of its package does not contain the CUDA
+    # version, and its libraries are not installed as wheels.
     return next((_mixed_versions(name, major) for name, major in _MAJORS.items() if name in cupys), None)
 
 
 def _mixed_versions(cupy: str, major: int) -> str | None:
-    """Return a message that names the packages for another CUDA version than CuPy's, or None if there are none."""
+    """Return a message that names installed packages for another CUDA version than CuPy's, or None."""
     bindings = _version("cuda-bindings")
     others = ["cuda-bindings"] if bindings and int(bindings.partition(".")[0]) != major else []
     for for_13, for_12 in _LIBRARIES.items():
@@ -78,7 +78,7 @@ def _mixed_versions(cupy: str, major: int) -> str | None:
 
 
 def _library_problem() -> str | None:
-    """Load the CUDA libraries, and return a message that names the first one not found."""
+    """Load the CUDA libraries. Return a message that names the first one that is not found, or None."""
     reason = "CuPy cannot be imported"
     try:
         from cupy.cuda import nvrtc

@@ -1,4 +1,4 @@
-"""What the self-test of a GPU needs from CuPy in addition to the backend: versions, streams, allocations, TF32."""
+"""The calls of CuPy that only the self-test of a GPU needs: versions, streams, allocations and TF32 products."""
 
 import platform
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from typing import Any
 from fastbp.backends.cupy.device import CuPy, cupy_backend
 
 _MAX_BLOCKED = (
-    10.0  # seconds that a stream is blocked at most, so that a faulty backend fails the check and does not hang
+    10.0  # seconds after which a blocked stream continues, so that a faulty backend fails the check and does not hang
 )
 
 
 class Instruments:
-    """The functions of CuPy that only the self-test uses. The tests replace this class on machines without a GPU."""
+    """The calls of CuPy for the self-test. The tests replace this class on machines without a GPU."""
 
     def about(self, number: int) -> dict[str, str]:
         """Return the names and versions for the head of the report."""
@@ -34,7 +34,7 @@ class Instruments:
         }
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Return a context with a new current stream that is not synchronized with the default stream."""
+        """Return a context in which a new stream is current. It and the default stream do not wait for each other."""
         import cupy
 
         stream: AbstractContextManager[Any] = cupy.cuda.Stream(non_blocking=True)
@@ -61,7 +61,7 @@ class Instruments:
 
     @contextmanager
     def allocations(self) -> Iterator[list[int]]:
-        """Yield a list to which the size of each allocation from CuPy's pool in the `with` block is appended."""
+        """Yield a list. Each allocation from CuPy's pool in the `with` block appends its size to the list."""
         import cupy
 
         sizes: list[int] = []
@@ -76,7 +76,7 @@ class Instruments:
             yield sizes
 
     def tf32(self, number: int) -> CuPy:
-        """Return the backend of a device with TF32 products."""
+        """Return the backend that uses TF32 products on a device."""
         return cupy_backend(number, tf32=True)
 
 

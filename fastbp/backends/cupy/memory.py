@@ -1,4 +1,4 @@
-"""Checks of the GPU's free memory, and the error if it does not suffice."""
+"""Check whether the GPU has enough free memory, and raise an error with advice if it has not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ class DeviceMemoryError(InputError, MemoryError):
 def check_fits(what: str, size: int) -> None:
     """Raise `DeviceMemoryError` unless the current device has `size` bytes free.
 
-    Free memory is the driver's free memory and what CuPy's pool keeps for reuse, up to the pool's limit if one is set.
+    Free memory includes the memory that CuPy's pool keeps for reuse. If the pool has a limit, the limit applies.
     """
     free, total = free_and_total()
     if size > free:
@@ -39,7 +39,7 @@ def translate_out_of_memory() -> Iterator[None]:
 
 
 def free_and_total() -> tuple[int, int]:
-    """Return the free bytes of the current device, CuPy's pool included, and its total bytes."""
+    """Return the free and the total bytes of the current device. Memory kept for reuse by CuPy's pool is free."""
     import cupy
 
     free, total = cupy.cuda.runtime.memGetInfo()

@@ -1,9 +1,10 @@
 """The compiled backend: equations and kernels compiled by Numba, on NumPy arrays.
 
-A block of columns is passed as its transpose, a C-ordered (m, n) matrix, because Numba would type a Fortran-ordered
-block of one row or one column as C-ordered. The operations are C functions. They are arguments of the compiled
-equation, as the arrays are, so one compiled equation serves all networks of the same depth and dtype, and the next
-process finds it in the cache.
+A kernel is a compiled function that loops over its arrays. A block of columns has one column per example. It is passed
+as its transpose, a C-ordered (m, n) matrix, because Numba would take a Fortran-ordered block of one row or one column
+for a C-ordered one. The operations, such as a matrix product, are C functions. Like the arrays, they are arguments of
+the compiled equation. So one compiled equation serves all networks of the same depth and dtype, and the next process
+finds it in the cache.
 """
 
 import os
@@ -41,7 +42,7 @@ class CompiledNumPy(Backend):
         worker_thread.turned_on()  # raises InputError for an invalid FASTBP_WORKER
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return compiled kernels; raises `InputError` that names a formula which Numba cannot compile."""
+        """Return the operations as compiled kernels. If Numba cannot compile a formula, an `InputError` names it."""
         from fastbp_kernels.cpu import loops as cpu
 
         with uninterrupted():  # the kernels may have to be compiled
@@ -69,10 +70,10 @@ class CompiledNumPy(Backend):
             )
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run an equation, which is compiled at its first call for each depth and dtype.
+        """Run an equation. It is compiled when it is first called with a depth of network and a dtype.
 
-        Ctrl-C is held back meanwhile: Numba calls Python code while it inspects the arguments, and would replace a
-        KeyboardInterrupt raised there by a TypeError.
+        Ctrl-C is held back until the equation returns. Numba runs Python code to inspect the arguments, and would
+        replace a KeyboardInterrupt from this code by a TypeError.
         """
         with uninterrupted():
             _compiled(equation)(*arguments)
@@ -82,7 +83,7 @@ class CompiledNumPy(Backend):
         return worker_thread.worker_context(plan, source, m, n)
 
     def columns(self, rows: Array) -> Array:
-        """Return the rows unchanged."""
+        """Return the rows unchanged, because they are this backend's form of a block."""
         return rows
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
@@ -90,8 +91,8 @@ class CompiledNumPy(Backend):
         return np.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a read-only view, C-ordered and aligned, the one array type that compiled code accepts for data."""
-        view = np.require(host, requirements=["C", "A"]).view(np.ndarray)  # also of a memory map
+        """Return the array as read-only, C-ordered and aligned. Compiled code accepts only such arrays as data."""
+        view = np.require(host, requirements=["C", "A"]).view(np.ndarray)  # a plain array, also for a memory map
         view.flags.writeable = False
         return view
 

@@ -1,9 +1,9 @@
-"""Limit the number of threads: with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block.
+"""Limit the number of threads with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block.
 
-The limit is set on BLAS. If BLAS may use two or more threads, training can use a worker thread
-(`fastbp.backends.numpy.worker_thread`) and set BLAS to one thread meanwhile. The same number of threads gives the same
-results, bit for bit, as long as one training runs at a time; during a training, work on another thread may find BLAS
-limited to one thread.
+The limit applies to BLAS. If BLAS may use two or more threads, training can use a worker thread instead
+(`fastbp.backends.numpy.worker_thread`). BLAS is then set to one thread during the training. The same number of threads
+gives the same results, bit for bit, if only one training runs at a time. During a training, other threads of the
+program may find BLAS limited to one thread.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ VARIABLE = "FASTBP_THREADS"
 
 
 class ThreadPool(NamedTuple):
-    """The thread pool of a library: its file, and functions that return and set the number of threads."""
+    """The thread pool of a library: the library's file, and functions that return and set the number of threads."""
 
     path: str
     threads: Callable[[], int]
@@ -30,18 +30,19 @@ class ThreadPool(NamedTuple):
 
 
 class Limit:
-    """A number of threads for some libraries, in force while it is open."""
+    """A limit of the number of threads of some libraries. It applies while it is open (see `_Limits`)."""
 
     def __init__(self, count: int, libraries: Iterable[ThreadPool]) -> None:
         self.count, self.libraries, self.thread = count, tuple(libraries), threading.get_ident()
 
 
 class _Limits:
-    """The open limits of `use_threads` blocks and of trainings, and the numbers of threads to restore at the end.
+    """The open limits, and the number of threads that each library had before.
 
-    A library follows the limit opened last, in any thread. Limits of trainings take precedence, because their worker
-    thread replaces BLAS threads. When the last limit is closed, the library gets back the number of threads it had
-    before the first.
+    A limit is opened by a `use_threads` block or by a training. A library follows the limit that was opened last,
+    whichever thread opened it. Limits of trainings take precedence, because the worker thread of a training replaces
+    the threads of BLAS. When the last limit is closed, the library gets back the number of threads that it had before
+    the first limit.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class _Limits:
             self._apply(limit)
 
     def close(self, limit: Limit) -> None:
-        """Remove a limit and apply the remaining ones; do nothing if it is not open."""
+        """Remove a limit and apply the remaining limits. Do nothing if the limit is not open."""
         with uninterrupted(), self.lock:
             for limits in (self._blocks, self._trainings):
                 if limit in limits:
@@ -67,7 +68,7 @@ class _Limits:
                     self._apply(limit)
 
     def keep(self, limit: Limit) -> None:
-        """Apply a limit permanently, as the number of threads of its libraries when no other limit is open."""
+        """Apply a limit permanently. Its libraries have this number of threads whenever no other limit is open."""
         with uninterrupted(), self.lock:
             for library in limit.libraries:
                 if library.path in self._before:
@@ -76,13 +77,13 @@ class _Limits:
                     library.set_threads(limit.count)
 
     def without_training(self, library: ThreadPool) -> int:
-        """Return the number of threads of a library, ignoring the limits of trainings."""
+        """Return the number of threads that a library would have without the limits of trainings."""
         with self.lock:
             found = self._last(library, self._blocks)
             return self._before.get(library.path, library.threads()) if found is None else found
 
     def forked(self) -> None:
-        """In a forked child process, close the limits that other threads had opened, and release the lock."""
+        """Close the limits opened by threads that a forked child process does not have, and release the lock."""
         for limit in [*self._blocks, *self._trainings]:
             if limit.thread != threading.get_ident():
                 self.close(limit)
@@ -95,7 +96,7 @@ class _Limits:
 
     @staticmethod
     def _last(library: ThreadPool, limits: list[Limit]) -> int | None:
-        """Return the count of the last of these limits that applies to a library, or None."""
+        """Return the number of threads in the last of these limits that applies to a library, or None."""
         for limit in reversed(limits):
             if any(limited.path == library.path for limited in limit.libraries):
                 return limit.count
@@ -125,12 +126,12 @@ def use_threads(count: int) -> Iterator[None]:
     Warns
     -----
     UserWarning
-        If the BLAS that fastbp calls does not allow to set the number of threads.
+        If fastbp calls a BLAS whose number of threads cannot be set.
 
     Notes
     -----
-    The limit applies to the whole process, not only to the current thread. Of overlapping blocks, the one entered last
-    decides.
+    The limit applies to the whole process, not only to the current thread. If blocks overlap, the block that was
+    entered last decides.
 
     Examples
     --------
@@ -145,7 +146,7 @@ def use_threads(count: int) -> Iterator[None]:
     finally:
         try:
             limits.close(limit)
-        except KeyboardInterrupt:  # perhaps before the limit was closed
+        except KeyboardInterrupt:  # it may have come before the limit was closed
             limits.close(limit)
             raise
 
@@ -172,7 +173,7 @@ def _warn_if_without_effect(what: str) -> None:
 
 
 def in_use() -> dict[str, int]:
-    """Return the current number of threads of each loaded library, by name.
+    """Return a dictionary of the names of the loaded libraries and their current numbers of threads.
 
     >>> all(count >= 1 for count in in_use().values())
     True
@@ -183,8 +184,8 @@ def in_use() -> dict[str, int]:
 
 
 def libraries() -> list[ThreadPool]:
-    """Return the thread pools of the libraries loaded so far, SciPy's BLAS among them."""
-    from scipy.linalg import cython_blas  # noqa: F401 (loads the BLAS that Numba calls; limits reach loaded libraries)
+    """Return the thread pools of the libraries loaded so far, including SciPy's BLAS."""
+    from scipy.linalg import cython_blas  # noqa: F401 (loads the BLAS that Numba calls; only loaded ones are found)
     from threadpoolctl import ThreadpoolController
 
     return [thread_pool(found) for found in ThreadpoolController().lib_controllers]
@@ -196,7 +197,7 @@ def thread_pool(found: Any) -> ThreadPool:
 
 
 def _setter(found: Any) -> Callable[[int], Any]:
-    """Return a function that sets a library's number of threads, and that works in every thread.
+    """Return a function that sets a library's number of threads, whichever thread calls the function.
 
     threadpoolctl's own setter for OpenBLAS has an effect only in the first thread that calls it.
     """

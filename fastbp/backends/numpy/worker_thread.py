@@ -1,15 +1,17 @@
 """The worker: a second thread that runs half of each larger kernel during training, and sleeps otherwise.
 
-The kernels of the compiled backend post the second half of their work as a task, which the worker claims
-(`fastbp_kernels.cpu.work_sharing`). BLAS uses one thread meanwhile, because products are split like other work. For
-small networks this is faster than the threads of BLAS, since each thread keeps its half of W, ∇C and the moments in its
-own cache.
+The kernels are the compiled loops and matrix products of the backend. A kernel posts the second half of its work as a
+task, that is, it offers this half to the worker, and the worker takes it (`fastbp_kernels.cpu.work_sharing`). BLAS uses
+one thread during this time, because matrix products are split in the same way. For small networks, the worker is faster
+than the threads of BLAS, because each of the two threads keeps its half of W, ∇C and the moments in its own cache.
 
-`FASTBP_WORKER=0` in the environment turns the worker off; BLAS then uses its threads during training too. The default
-is 1, on. Without the worker, results are the same up to rounding, and bit for bit with one thread, which needs none.
+FASTBP_WORKER=0 in the environment turns the worker off. BLAS then uses its threads during training too. The default is
+1, which means on. Results with and without the worker are the same up to rounding errors. If the number of threads is
+limited to one, no worker is used, so the setting does not change the results at all.
 
-This mechanism may be deleted when a parallel region of Numba, or an ordinary worker that sleeps between kernels, comes
-within 10 % of its time per epoch on the book's networks (benchmarks/NOTES.md has the measurement).
+This mechanism may be deleted when something simpler is nearly as fast, such as a parallel region of Numba or an
+ordinary worker that sleeps between kernels. Its time per epoch on the book's networks has to come within 10 % of the
+time here. benchmarks/NOTES.md has the measurement.
 """
 
 import math
@@ -25,11 +27,14 @@ from fastbp.operations import Plan, WorkerContext
 
 VARIABLE = "FASTBP_WORKER"
 
-_MIN_MULTIPLICATIONS = 2**26  # per training, about 1 ms: waking the worker takes a twentieth of that
-_LARGE_PRODUCT = 2**22  # multiplications in one product; above, sharing always pays, or more threads of BLAS are better
-_MAX_BATCH = 512  # examples per mini-batch; above, BLAS's threads, which divide the examples, are as fast
-_MIN_SECONDS, _MIN_BATCHES = 0.005, 2  # of a timed call; shorter ones are too noisy, and the first one loads code
-_RETRY_EVERY = 64  # timed calls, after which the slower way is tried once more
+_MIN_MULTIPLICATIONS = 2**26  # in a training; they take about 1 ms, and waking the worker a twentieth of that
+# Multiplications in one product. Above this number, the better way is known without timing: the worker if there are two
+# threads, and the threads of BLAS if there are more.
+_LARGE_PRODUCT = 2**22
+_MAX_BATCH = 512  # examples per mini-batch; above, the threads of BLAS are as fast, because they divide the examples
+# Shorter calls are not timed, because their times are too noisy, and because the first call also loads code.
+_MIN_SECONDS, _MIN_BATCHES = 0.005, 2
+_RETRY_EVERY = 64  # number of timed calls after which the slower way is tried once more
 
 
 def worker_context(plan: Plan, source: str, m: int, n: int) -> WorkerContext:
@@ -63,7 +68,10 @@ def describe() -> str:
 
 
 class _BatchTimes:
-    """The shortest times of a mini-batch with and without posting. They grow by 5 % with each measurement."""
+    """The shortest times of a mini-batch, with tasks posted to the worker and without.
+
+    At each measurement, the earlier shortest time is increased by 5 %, so that old times lose their influence.
+    """
 
     def __init__(self) -> None:
         self._shortest, self._count = {True: math.inf, False: math.inf}, 0
@@ -74,23 +82,28 @@ class _BatchTimes:
         self._count += 1
 
     def should_post(self) -> bool:
-        """Return whether to post tasks: both ways twice in turn, then the faster one, and sometimes the slower one."""
+        """Return whether the next mini-batches are to post tasks.
+
+        At first, both ways are tried twice, in turn. Then the faster way is used. Sometimes the slower way is tried
+        again.
+        """
         if self._count < 4:
             return self._count % 2 == 0
         faster = self._shortest[True] <= self._shortest[False]
         return not faster if self._count % _RETRY_EVERY == 0 else faster
 
 
-@lru_cache(maxsize=64)  # bounded, since a plan holds its formulas
+@lru_cache(maxsize=64)  # bounded, because the cache keeps each plan and its formulas in memory
 def _times_of(plan: Plan, source: str, m: int) -> _BatchTimes:
     """Return the times measured in this process for a network, a dtype of examples and a size of mini-batches."""
     return _BatchTimes()
 
 
 class _SharingContext(WorkerContext):
-    """A context in which kernels split their work, and post half of it for as long as that is faster.
+    """A context in which kernels split their work in two halves.
 
-    Posting is slower where the two processors are far apart, or busy with something else. Results do not depend on it.
+    The kernels post the second half to the worker as long as this is faster. Posting is slower if the two processors
+    are far apart, or busy with other programs. The results do not depend on whether tasks are posted.
     """
 
     def __init__(self, largest_product: int, times: _BatchTimes) -> None:
@@ -120,7 +133,7 @@ class _SharingContext(WorkerContext):
 
 
 class _Worker:
-    """The thread, started at its first use, and the contexts that use it now."""
+    """The worker thread, which is started at its first use, and the contexts that use it now."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -132,7 +145,7 @@ class _Worker:
         self._limit, self._started = Limit(1, ()), False
 
     def begin(self, user: WorkerContext, largest_product: int) -> bool:
-        """Wake the thread for a context; return False if the worker is not available or BLAS's threads are better."""
+        """Wake the thread for a context. Return False if there is no worker, or if the threads of BLAS are faster."""
         from fastbp_kernels.cpu import work_sharing
 
         with self.lock:
@@ -151,7 +164,7 @@ class _Worker:
             return True
 
     def end(self, user: WorkerContext) -> None:
-        """Let the thread sleep when its last user ends."""
+        """Remove a context from the users of the thread. Let the thread sleep if it was the last one."""
         from fastbp_kernels.cpu import work_sharing
 
         with self.lock:
@@ -168,7 +181,7 @@ class _Worker:
         work_sharing.slot[work_sharing.POSTING] = posting
 
     def forget(self) -> None:
-        """Start afresh in a forked process, which does not have the thread."""
+        """Return to the initial state in a forked process, which does not have the thread."""
         if "fastbp_kernels.cpu.work_sharing" in sys.modules:
             sys.modules["fastbp_kernels.cpu.work_sharing"].slot[:] = 0
         limits.close(self._limit)
@@ -176,12 +189,12 @@ class _Worker:
         self.lock.release()
 
     def _start(self) -> bool:
-        """Start the thread; return whether the system allowed it."""
+        """Start the thread; return whether the operating system allowed it."""
         from fastbp_kernels.cpu import work_sharing
         from fastbp_kernels.cpu.jit_cache import lazy_jit
 
         worker_loop = lazy_jit(work_sharing.worker_loop)
-        worker_loop()  # returns at once, since no worker is to be present yet; compiles it in this thread
+        worker_loop()  # compiles the loop in this thread; it ends at once, as WORKER_PRESENT is not set
 
         def run() -> None:
             while self._in_use.wait():
@@ -197,12 +210,12 @@ class _Worker:
 
 @cache
 def _blas() -> ThreadPool | None:
-    """Return the BLAS that compiled code calls, if its number of threads is the same for all threads that call it."""
+    """Return the BLAS called by compiled code, or None if each calling thread has its own number of BLAS threads."""
     from fastbp_kernels.cpu import blas_library
     from fastbp_kernels.cpu.blas_library import library
 
     called = library(blas_library.chosen()).controller
-    layer = getattr(called, "threading_layer", "")  # with OpenMP, each thread has its own number
+    layer = getattr(called, "threading_layer", "")  # with OpenMP, each calling thread has its own number
     return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
 
 

@@ -1,4 +1,4 @@
-"""`fastbp check`."""
+"""The command `fastbp check`."""
 
 import sys
 from typing import Any
@@ -18,7 +18,7 @@ from fastbp.files.outputs import print_line
 @options.backend
 @options.threads_option
 def check(backend: Any) -> None:
-    """Print one line per check."""
+    """Run the checks, and print one line for each."""
     from fastbp.backends import get
 
     tested = get(backend)

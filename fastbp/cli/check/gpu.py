@@ -1,6 +1,7 @@
 """The self-test of a GPU: the report of `fastbp check --backend cupy`.
 
-It uses only a backend and `Instruments`. The tests replace both, and so run it on a machine without a GPU.
+The self-test uses CuPy only through a backend and `Instruments`. The tests replace both, so that they can run the
+self-test on a machine without a GPU.
 """
 
 import datetime
@@ -25,7 +26,7 @@ from fastbp.optimizers import OPTIMIZERS, OptimizerName
 from fastbp.parameters import new_optimizer_state
 
 Array = npt.NDArray[Any]
-_TF32_ERROR = 2.0**-9  # two factors with an error of 2⁻¹¹ each, or 2⁻¹⁰ if truncated; all terms of the sum are positive
+_TF32_ERROR = 2.0**-9  # each of two factors has an error of 2⁻¹¹, or 2⁻¹⁰ if truncated; all terms are positive
 
 
 def head(backend: CuPy, instruments: Instruments) -> Iterator[str]:
@@ -56,7 +57,7 @@ def checks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 
 
 def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks of one epoch on digits: compared with the backend numpy, and with a second run."""
+    """Yield the checks of one epoch on digits. It is compared with the backend numpy and with a second run."""
     uint8: dict[str, Any] = {"input_scale": 1 / 16}
     first = _trained(backend, **uint8)
     error = _max_difference(first, _trained("numpy", **uint8))
@@ -99,11 +100,11 @@ def _count_differing(some: list[Array], others: list[Array]) -> int:
 
 
 def streams(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks that all work of a training step is enqueued on the current stream.
+    """Yield the checks of streams: all work of a training step must be enqueued on the current stream.
 
-    Block a stream, enqueue a step on it, and read all arrays that the step writes, from the default stream: an array
-    that has changed was written by work that is not on the current stream. After the stream is unblocked, the result
-    must be that of a step on a stream that was never blocked.
+    A stream is blocked, and a step is enqueued on it. Then all arrays that the step writes are read on the default
+    stream. If an array has changed, some work was not on the current stream. After the blocked stream is released, the
+    result must equal that of a step on a stream that was never blocked.
     """
     with backend.device.device_context(), instruments.stream():
         free, blocked = Step(backend), Step(backend)
@@ -126,7 +127,7 @@ def _differ(a: Array, b: Array) -> bool:
 
 
 class Step:
-    """A training step with Adam, ready to be enqueued. Its workspace is filled with NaN first."""
+    """A training step with Adam, ready to be enqueued. Before the step, its workspace is filled with NaN."""
 
     def __init__(self, backend: CuPy) -> None:
         rng = np.random.default_rng(0)
@@ -165,9 +166,10 @@ class Step:
 
 
 def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks that the steps of an epoch allocate and copy nothing, and that the epoch copies only 3 arrays.
+    """Yield the checks of allocations and copies.
 
-    They are made on the second epoch, when all memory has been allocated.
+    The steps of an epoch must not allocate or copy anything, and the whole epoch must copy only 3 arrays. The second
+    epoch is checked, because all memory has been allocated by then.
     """
     events: list[tuple[str, int]] = []
     x, y = np.random.default_rng(0).random((6, 47)), np.zeros(47, np.int64)
@@ -186,13 +188,13 @@ def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     copies = ("upload", "to_host")
     yield Check("allocations during the steps of an epoch", within[-1][1] - within[0][1], 0)
     yield Check("host copies during the steps of an epoch", sum(name in copies for name, _ in within), 0)
-    # The order of the examples and the cost total to the device, the cost total back.
+    # The uploads are the order of the examples and the cost total. The download is the cost total.
     yield Check("host copies in an epoch: 2 uploads, 1 download", sum(name in copies for name, _ in second), 3)
 
 
 @contextmanager
 def _recorded(backend: CuPy, record: Callable[[str], None]) -> Iterator[None]:
-    """Within a `with` block, record the calls that a backend makes of its device."""
+    """Record each call of the device of a backend within a `with` block."""
     device = backend.device
     backend.device = _RecordingDevice(device, record)
     try:
@@ -221,8 +223,8 @@ class _RecordingDevice:
 
 
 def products(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the errors of float32 products, without TF32 and with it."""
-    fine = np.full((64, 64), 1 + 2.0**-12), np.ones((64, 64))  # with TF32, the factor is 1: an error of 2⁻¹²
+    """Yield the checks of float32 products, without TF32 and with TF32."""
+    fine = np.full((64, 64), 1 + 2.0**-12), np.ones((64, 64))  # TF32 would round 1 + 2⁻¹² to 1
     yield Check("float32 matrix product without TF32", _product_error(backend, *fine), 2e-6)
     rng = np.random.default_rng(0)
     random = rng.uniform(1, 2, (64, 64)), rng.uniform(1, 2, (64, 64))

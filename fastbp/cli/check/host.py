@@ -1,4 +1,7 @@
-"""The self-test of any backend: activations, gradients and a short training; and the table of `fastbp check`."""
+"""The self-test of any backend, and the lines of the table that `fastbp check` prints.
+
+The self-test checks activations, gradients and short trainings.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,11 +22,11 @@ Array = npt.NDArray[Any]
 _ROUNDING: dict[DTypeName, float] = {"float32": 1e-6, "float64": 1e-14}
 
 HEAD = f"{'check (value: largest error, or a count)':<57}{'value':>8}{'limit':>8}"
-"""The head of the table, whose lines have at most 80 characters."""
+"""The first line of the table. All its lines have at most 80 characters."""
 
 
 class Check(NamedTuple):
-    """A check: what was measured, its value, which is an error or a count, and the largest value that passes."""
+    """A check: what was measured, the value (an error or a count), and the largest value that passes."""
 
     what: str
     value: float
@@ -31,7 +34,7 @@ class Check(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within the limit. NaN is not."""
+        """Whether the value is within the limit. For NaN this is False."""
         return self.value <= self.limit
 
 
@@ -83,9 +86,9 @@ def _activation_error(g: Activation, dtype: DTypeName, backend: BackendLike | No
 
 
 def _gradient_error(cost: Cost, backend: BackendLike | None) -> float:
-    """Return the largest relative error of the gradient, with each output activation that the cost allows.
+    """Return the largest relative error of the gradient, for all output activations that the cost allows.
 
-    The hidden layers have the smooth activations.
+    The hidden layers have smooth activations.
     """
     rng = np.random.default_rng(0)
     x, y = rng.random((5, 6)), np.arange(6) % 3
@@ -101,7 +104,7 @@ def _gradient_error(cost: Cost, backend: BackendLike | None) -> float:
 
 
 def _training_error(optimizer: Optimizer, backend: BackendLike | None) -> float:
-    """Return the largest difference between the parameters of a loop over examples and those after `Network.train`."""
+    """Return the largest difference between parameters trained by `Network.train` and by a loop over examples."""
     eta = optimizer.default_eta
     (x, labels), _ = datasets.digits()
     x, labels = x[:, :300].astype(np.float64), labels[:300]
@@ -124,7 +127,7 @@ def _training_error(optimizer: Optimizer, backend: BackendLike | None) -> float:
 def _gradient_one_by_one(
     weights: list[Array], biases: list[Array], x: Array, y: Array, batch: npt.NDArray[np.int64]
 ) -> list[Array]:
-    """Return ∂C/∂W and ∂C/∂b for a mini-batch, one example at a time, for sigmoid layers and the quadratic cost."""
+    """Return ∂C/∂W and ∂C/∂b of a mini-batch, computed one by one, for sigmoid layers and the quadratic cost."""
     nabla_w, nabla_b = [np.zeros_like(w) for w in weights], [np.zeros_like(b) for b in biases]
     for i in batch:
         a = [x[:, [i]]]
@@ -139,7 +142,10 @@ def _gradient_one_by_one(
 
 
 def _step(optimizer: Optimizer, theta: Array, g: Array, m: Array, v: Array, eta: float, t: int) -> None:
-    """Take step t on one array with gradient g, in place, with the textbook formulas. m may be a velocity."""
+    """Update the array `theta` in place by step t with gradient g, with the textbook formula of the optimizer.
+
+    `m` and `v` are the moments of Adam. For momentum, `m` is the velocity.
+    """
     if isinstance(optimizer, Adam):
         m[...] = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g
         v[...] = optimizer.beta_2 * v + (1 - optimizer.beta_2) * g**2

@@ -1,4 +1,4 @@
-"""Checks of the operations of a backend, one by one: compared with plain NumPy in float64."""
+"""Check the operations of a backend one by one, by comparison with plain NumPy in float64."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,12 +18,17 @@ from fastbp.optimizers import OPTIMIZERS
 
 Array = npt.NDArray[Any]
 Case = Callable[[Backend, str, Operations], list[Array]]
-"""Runs one operation on a backend with a dtype, and returns copies, on the host, of the arrays it wrote."""
+"""A function that runs one operation on a backend in a dtype. It returns host copies of the arrays that changed."""
 
 ROUNDING = {"float32": 2e-6, "float64": 4e-15}
-"""The largest error of one operation, relative to max(1, |value|): about 16 units in the last place, for exp and for
-what is computed from it. `ex2.approx` accounts for 2 of them. Denormals that float32 kernels flush to 0 are within."""
-SHAPES = [(1, 1), (33, 32), (5, 130), (257, 9)]  # (n, m), around blocks of 32 by 8 and partial sums of 16 examples
+"""The largest error of one operation that passes, relative to max(1, |value|).
+
+It is about 16 units in the last place. The exponential function, and what is computed from it, has the largest errors.
+Of the 16 units, 2 are due to the GPU's instruction `ex2.approx`. The float32 kernels flush denormals to 0, and this
+error is within the bound too.
+"""
+# (n, m), near multiples of the size of thread blocks, 32 by 8, and of partial sums, 16 examples.
+SHAPES = [(1, 1), (33, 32), (5, 130), (257, 9)]
 _PLAIN = backends.get("numpy-plain")
 
 
@@ -60,7 +65,7 @@ def _case_error(backend: Backend, dtype: str, source: str, formulas: Formulas, k
 
 
 def max_error(got: Array, exact: Array) -> float:
-    """Return the largest error relative to max(1, |exact|); infinite if only one of two values is infinite or NaN.
+    """Return the largest error relative to max(1, |exact|). It is infinite if only one value is infinite or NaN.
 
     >>> max_error(np.array([np.inf, np.nan, 101.0]), np.array([np.inf, np.nan, 100.0]))
     0.01
@@ -74,7 +79,7 @@ def max_error(got: Array, exact: Array) -> float:
     return float(np.max(np.where(np.isnan(errors), np.inf, errors), initial=0.0))
 
 
-# The cases of each operation. Blocks of columns are (n, m); their values are rounded to the dtype that is checked.
+# The cases of each operation. Blocks of columns have shape (n, m). Their values are rounded to the dtype under test.
 
 
 def _activations(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
@@ -264,7 +269,7 @@ def put_columns(backend: Backend, host: Array, dtype: str) -> Any:
 
 
 def read_columns(backend: Backend, columns: Any) -> Array:
-    """Return a copy of a block of columns on the host, as rows."""
+    """Return a copy on the host of a block of columns. Each column becomes a row."""
     return backend.to_host(backend.columns(columns))
 
 
