@@ -1,9 +1,9 @@
 """Activation functions. Each is two scalar formulas: σ(z) and its derivative σ′.
 
-σ′ is a function of z and of a = σ(z). If it needs only a, then z is not stored, which saves memory and memory traffic;
-if it reads z, set `needs_z=True`. Write formulas with the functions of `fastbp.math`, and write numbers with a decimal
-point. The CPU kernels, the CUDA kernels, the array expressions and the gradient check are all made from these formulas,
-so your own activation is as fast as the built-in ones:
+σ′ is a function of z and of a = σ(z). If σ′ needs only `a`, then z is not stored, which saves memory and memory
+traffic. If σ′ reads z, set `needs_z=True`. Write formulas with the functions of `fastbp.math`, and write numbers with a
+decimal point. The CPU kernels, the CUDA kernels, the array expressions and the gradient check are all made from these
+formulas. Your own activation is therefore as fast as the built-in ones:
 
 >>> from fastbp.math import exp
 >>> def swish_f(z):
@@ -36,11 +36,12 @@ class Activation:
     Parameters
     ----------
     name : str
-        The name that saved files and messages use.
+        The name used in messages and saved files.
     f : callable
-        Takes z, a number or an array of any shape; returns a of the same shape and dtype.
+        A function of z, which is a number or an array of any shape. It returns the activation, with the shape and dtype
+        of z.
     prime : callable
-        Takes z and a; returns the derivative of the same shape and dtype.
+        A function of z and `a`. It returns the derivative, with the shape and dtype of z.
     needs_z : bool
         Whether `prime` reads its argument z.
     outputs : pair of float

@@ -1,9 +1,9 @@
 """Cost functions. Each is two scalar formulas: the contribution of one output to C_x, and its derivative ∂C_x/∂a.
 
-At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x for a pair of activation and cost. For
-most pairs both follow from the formulas of the two. Two pairs have their own formulas because the general ones lose
-precision: in float32 the sigmoid reaches 1 at z = 17, where (a − y)/(a(1 − a)) · a(1 − a) is NaN and ln(1 − a) is
-infinite.
+At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x. For most pairs of an activation and a
+cost, both follow from the formulas of the activation and of the cost. Two pairs have their own formulas, because the
+general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
+Then (a − y)/(a(1 − a)) · a(1 − a) is NaN, and ln(1 − a) is infinite.
 """
 
 from collections.abc import Callable
@@ -29,13 +29,14 @@ class Cost:
     Parameters
     ----------
     name : str
-        The name that saved files and messages use.
+        The name used in messages and saved files.
     f : callable
-        Takes outputs a and targets y, numbers or arrays of the same shape; returns the contributions to C_x.
+        A function of the outputs `a` and the targets y, which are numbers or arrays of the same shape. It returns the
+        contributions to C_x.
     prime : callable
-        Takes a and y; returns the derivative of `f` with respect to a.
+        A function of `a` and y. It returns the derivative of `f` with respect to `a`.
     within : pair of float
-        Lower and upper bound for outputs and targets.
+        The lower and the upper bound of outputs and targets.
 
     Raises
     ------
@@ -101,7 +102,7 @@ quadratic = Cost("quadratic", _quadratic, _quadratic_prime)
 """C_x = ½ ‖y − a‖²: equation (4) of the notes."""
 
 sum_squared = Cost("sum-squared", _sum_squared, _sum_squared_prime)
-"""C_x = ‖y − a‖²: deeplizard's C₀, with the derivative 2(a − y)."""
+"""C_x = ‖y − a‖²: C₀ of the deeplizard course, with the derivative 2(a − y)."""
 
 cross_entropy = Cost("cross-entropy", _cross_entropy, _cross_entropy_prime, within=(0.0, 1.0))
 """C_x = −Σ y ln a + (1 − y) ln(1 − a)."""
@@ -128,7 +129,7 @@ def cost_of(choice: Any) -> Cost:
 class OutputRule:
     """The formulas of the output layer for a pair of activation and cost: C_x = Σ cost(z, a, y), δᴸ = error(z, a, y).
 
-    Both are applied element by element. `needs_z` is True if one of them reads z. `error` is equation (BP1).
+    Both functions are applied element by element. `needs_z` is True if one of them reads z. `error` is equation (BP1).
     """
 
     activation: Activation
@@ -146,9 +147,10 @@ class OutputRule:
 
 @lru_cache(maxsize=128)
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
-    """Return the output rule of a pair. The same pair gives the same object, which identifies its kernels.
+    """Return the output rule for an activation and a cost.
 
-    Raises `InputError` if the two cannot be combined.
+    The same pair always gives the same object, which identifies the kernels of the pair. Raises `InputError` if the
+    activation and the cost cannot be combined.
 
     >>> output_rule(sigmoid, cross_entropy).error(0.0, 0.75, 0.25)
     0.5
@@ -174,7 +176,8 @@ def _difference(z: Array, a: Array, y: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, a: Array, y: Array) -> Array:
-    # −y ln σ(z) − (1 − y) ln(1 − σ(z)), where max(z, 0) − z y would cancel for y near 1 and large z
+    # This is −y ln σ(z) − (1 − y) ln(1 − σ(z)). With max(z, 0) − z y instead of `where`, digits would cancel for y near
+    # 1 and large z.
     return where(z > 0.0, z * (1.0 - y), -z * y) + log1p(exp(-abs(z)))
 
 

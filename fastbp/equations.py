@@ -1,9 +1,10 @@
 """The algorithm: each function is one equation of the notes, in matrix form over the columns of a mini-batch.
 
-The same code runs on every backend. The operations `ops` come from the backend: for NumPy these functions are compiled
-by Numba, for other array libraries they are interpreted. They allocate no memory: each function writes into the
-workspace `ws`, and only `descend` changes the parameters `p`. Lists of layers start at the first layer with weights:
-`ws.activations[l]` is the input of layer l, and `ws.activations[l + 1]` its output.
+The notes are Nielsen's and deeplizard's, see `docs/equations.md`. The same code runs on every backend, and the backend
+provides the operations `ops`. For NumPy, Numba compiles these functions; for other array libraries, Python interprets
+them. They allocate no memory. Each function writes into the workspace `ws`, and only `descend` changes the parameters
+`p`. Lists of layers start at the first layer with weights: `ws.activations[l]` is the input of layer l, and
+`ws.activations[l + 1]` its output.
 """
 
 from typing import Any
@@ -14,26 +15,32 @@ Array = Any
 
 
 def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """(1), (2): zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ), from the first layer to the last."""
+    """Compute (1) and (2), from the first layer to the last: zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ)."""
     for l in range(len(p.weights)):
         ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
 
 
 def output_error(ops: Operations, ws: Workspace) -> None:
-    """(BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), each column times the weight of its example; δᴸ 1 for (BP3) in the same pass."""
+    """Compute (BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), with each column multiplied by the weight of its example.
+
+    The same pass computes the sum of the columns, δᴸ 1, for (BP3).
+    """
     ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1], ws.sums[-1])
 
 
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """(BP2): δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), from layer L − 1 to the first; δˡ 1 for (BP3) in the same pass."""
+    """Compute (BP2), from layer L − 1 back to the first: δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ).
+
+    The same pass computes the sum of the columns, δˡ 1, for (BP3).
+    """
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
 
 
 def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
-    """(BP3), (BP4): bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ.
+    """Compute (BP3) and (BP4), and add them to `p`: bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ.
 
     With α = β = 1 this adds the gradient, summed over the columns, to `p`. With α = −η/m it is a step of gradient
     descent.
@@ -52,7 +59,10 @@ def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -
 
 
 def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradients: tuple[Array, ...]) -> None:
-    """∂C₀/∂aˡ⁻¹ = (Wˡ)ᵀ δˡ, deeplizard's Σ_j ∂C₀/∂a_j g′(z_j) w_jk, down to ∂C₀/∂x."""
+    """Compute ∂C₀/∂aˡ⁻¹ = (Wˡ)ᵀ δˡ for each layer, down to ∂C₀/∂x.
+
+    In deeplizard's notation this is Σ_j ∂C₀/∂a_j g′(z_j) w_jk.
+    """
     for l in range(len(p.weights)):
         ops.matmul_transposed(p.weights[l], ws.deltas[l], gradients[l])
 
@@ -60,7 +70,7 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 def descend(
     ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ; or a step of another optimizer.
+    """Take a step of gradient descent, W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ, or of another optimizer.
 
     Another optimizer applies its formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
     """
@@ -109,5 +119,8 @@ def train_mini_batches(
 
 
 def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
-    """(3), (4): total ← total + Σ_x s_x C_x, over the columns of a mini-batch after `feedforward`."""
+    """Compute (3) and (4) for a mini-batch after `feedforward`: total ← total + Σ_x s_x C_x over its columns.
+
+    s_x is the weight of example x.
+    """
     ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)

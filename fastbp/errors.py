@@ -1,4 +1,4 @@
-"""Exceptions, and checks of arguments that raise them: one line that says what must hold and what was given."""
+"""Exceptions, and checks of arguments that raise them. A message is one line: what must hold, and what was given."""
 
 import difflib
 import functools
@@ -37,9 +37,9 @@ OTHER_NAMES = {
     "verbose": "progress",
     "weight_decay": "lmbda",
 }
-"""fastbp's name of an argument, by the name that other libraries have for it."""
+"""Names of arguments in other libraries, and the name that fastbp has for each of them."""
 
-_SHORT = 60  # characters of a value in a message
+_SHORT = 60  # the most characters of a value in a message
 
 
 class InputError(ValueError):
@@ -59,7 +59,7 @@ class GradientError(ArithmeticError):
 
 
 class _Abridged(reprlib.Repr):
-    """`reprlib.repr` with more characters, and for integers that are too long for Python to print."""
+    """`reprlib.Repr` with more characters. It also handles integers that are too long for Python to print."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,9 @@ def one_line(error: BaseException) -> str:
 
 
 def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
-    """Return the choice with the given name; raises `InputError` with the valid names and the closest one.
+    """Return the choice with the given name.
+
+    Raises `InputError` for an unknown name. The message gives the valid names and the closest one.
 
     >>> choose("activation", "sigmid", {"sigmoid": 1, "tanh": 2})
     Traceback (most recent call last):
@@ -112,7 +114,7 @@ def choose(kind: str, name: Any, choices: Mapping[str, T]) -> T:
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """Return a value as an int; raises `InputError` unless it is an integer within the bounds.
+    """Return a value as an int; raise `InputError` unless it is an integer within the bounds.
 
     >>> whole_number("epochs", 30)
     30
@@ -126,7 +128,9 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
 
 
 def finite_number(name: str, value: Any, *, positive: bool) -> float:
-    """Return a value as a float; raises `InputError` unless it is finite and positive, or, if allowed, zero.
+    """Return a value as a float; raise `InputError` unless it is finite and positive.
+
+    With `positive=False`, zero is accepted too.
 
     >>> finite_number("eta", 3, positive=True)
     3.0
@@ -140,7 +144,9 @@ def finite_number(name: str, value: Any, *, positive: bool) -> float:
 
 
 def number_between(name: str, value: Any, low: float, high: float, *, low_included: bool = False) -> float:
-    """Return a value as a float; raises `InputError` unless it is above `low` (or, if allowed, equal) and below `high`.
+    """Return a value as a float; raise `InputError` unless it is above `low` and below `high`.
+
+    With `low_included`, `low` itself is accepted too.
 
     >>> number_between("momentum", 0.9, 0.0, 1.0)
     0.9
@@ -179,7 +185,7 @@ def _as_float(value: Any) -> float:
 
 
 def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function answer a keyword that has another name here with a `TypeError` that gives this name.
+    """Make a function explain keywords of other libraries: it raises a `TypeError` that gives fastbp's name.
 
     >>> explain_keywords(lambda eta: eta)(learning_rate=3.0)
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""Gradients: backpropagation of given columns, the trace of all its values, and the check by finite differences."""
+"""Gradients by backpropagation, the trace of all values that it computes, and a check by finite differences."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastbp.network import Network
 
 Array = Any
-_STEP = 1e-5  # near the cube root of float64's precision, where rounding and truncation are both about 1e-10
+_STEP = 1e-5  # near the cube root of float64's precision: rounding and truncation errors are both about 1e-10
 
 
 class Trace(NamedTuple):
@@ -31,7 +31,7 @@ class Trace(NamedTuple):
     zs, deltas : list of array, shape (n_l, m)
         zˡ and δˡ of each layer with weights.
     activations, activation_gradients : list of array, shape (n_l, m)
-        aˡ and ∂C_x/∂aˡ; index 0 is the input.
+        aˡ and ∂C_x/∂aˡ of each layer. Index 0 is the input layer.
     nabla_b, nabla_w : list of array
         ∂C/∂b, shapes (n_l, 1), and ∂C/∂W, shapes (n_l, n_{l−1}), summed over the columns.
     """
@@ -56,9 +56,10 @@ def backprop(
 ) -> tuple[list[Array], list[Array]]:
     """Return the gradient of the cost, summed over the columns of x, for the given weights and biases.
 
-    Equations (BP1) to (BP4). The array library and the dtype of the first weights decide where the gradient is
-    computed and what is returned. For libraries whose arrays cannot be written to, such as JAX, NumPy arrays are
-    returned. The other arguments may be arrays of any library, but all must be on the host or all on the same GPU.
+    The gradient is computed by equations (BP1) to (BP4). The array library and the dtype of `weights[0]` decide where
+    it is computed and which arrays are returned. For libraries whose arrays cannot be written to, such as JAX, NumPy
+    arrays are returned. The other arguments may be arrays of any library, but all must be on the host, or all on the
+    same GPU.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def backprop(
     Returns
     -------
     nabla_b, nabla_w : list of array
-        ∂C/∂b and ∂C/∂W, of the shapes of `biases` and `weights`.
+        ∂C/∂b and ∂C/∂W, with the shapes of `biases` and `weights`.
 
     Raises
     ------
@@ -113,8 +114,8 @@ def backprop(
 def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e-6) -> float:
     """Compare the gradient of a network with finite differences of its cost; return the largest relative error.
 
-    On a copy of the network in float64, for each W and b and one random direction v of length 1, ⟨∇C, v⟩ is compared
-    with the central difference (C(θ + hv) − C(θ − hv)) / 2h.
+    The check works on a copy of the network in float64. For each array θ of weights or biases, it draws one random
+    direction v of length 1. It compares ⟨∇C, v⟩ with the central difference (C(θ + hv) − C(θ − hv)) / 2h.
 
     Parameters
     ----------
@@ -130,14 +131,15 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     Returns
     -------
     float
-        The largest relative error. It is relative to the largest of: the two values; |∇C|/√N, the size of one random
-        component of a gradient with N entries; and the smallest value that differs from the rounding error of C.
+        The largest relative error. Each error is divided by the largest of these: the two values that are compared;
+        |∇C|/√N, the size of one random component of a gradient with N entries; the smallest value that differs from the
+        rounding error of C.
 
     Raises
     ------
     GradientError
-        If the error exceeds the tolerance. This also happens if a step crosses a kink of an activation, such as that of
-        relu at 0; use other data then.
+        If the error exceeds the tolerance. This also happens if the step from θ − hv to θ + hv crosses a kink of an
+        activation, such as the kink of relu at 0. Use other data then.
 
     Examples
     --------
@@ -169,7 +171,10 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
 
 
 def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-    """Return (nabla_b, nabla_w), summed over checked columns, in batches of bounded memory."""
+    """Return the gradient (nabla_b, nabla_w), summed over the columns of x.
+
+    x and y must have been checked. They are processed in batches of bounded memory.
+    """
     operations = plan.operations()
     nabla = zeros(plan)
     for ws, _ in batches(plan, operations, x, y):
@@ -178,7 +183,10 @@ def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array]
 
 
 def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
-    """Update the parameters, in place, by one step of gradient descent on checked columns."""
+    """Update the parameters in place by one step of gradient descent on the columns of x.
+
+    x and y must have been checked.
+    """
     operations = plan.operations()
     ws = _workspace(plan, operations, x, y)
     m = int(x.shape[1])
@@ -187,7 +195,7 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
-    """Return all values of backpropagation for checked columns."""
+    """Return all values that backpropagation computes for x and y, which must have been checked."""
     run = plan.backend.run
     operations = plan.operations(keep_z=True)
     ws = _workspace(plan, operations, x, y)
@@ -196,7 +204,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
     run(equations.activation_gradients, operations, p, ws, gradients)
     activations = _public(ws.activations, plan)
-    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where the logarithm in a cost is
+    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a logarithm in the cost is
         output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
     return Trace(
         zs=_public(ws.zs, plan),
@@ -209,7 +217,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
 
 
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
-    """Return a workspace with all of the checked columns."""
+    """Return a workspace, the memory for all values of one batch, that contains all columns of x and y."""
     ws = WorkspacePool(plan, operations, x.shape[1]).workspace(x.shape[1])
     copy_into(x, ws.activations[0], plan, plan.input_scale)
     copy_into(y, ws.y, plan)
@@ -217,7 +225,7 @@ def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Worksp
 
 
 def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
-    """Return blocks of columns as (n, m) arrays."""
+    """Return arrays of shape (n, m), one example per column, for arrays of a workspace, which are called blocks."""
     return [plan.backend.columns(block).T for block in blocks]
 
 

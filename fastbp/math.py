@@ -1,7 +1,7 @@
 """The functions that a formula of your own may use: `from fastbp.math import exp`.
 
-They work on NumPy arrays and on those of other libraries, and become the functions of the CPU or of CUDA when the
-formula is compiled.
+They work on arrays of NumPy and of other libraries. When a formula is compiled, they become functions of the CPU or of
+CUDA.
 
 >>> from fastbp.math import exp, where
 >>> where(exp(0.0) > 0.5, 1.0, 0.0)

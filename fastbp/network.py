@@ -45,7 +45,10 @@ R = TypeVar("R")
 
 
 def _on_backend_device(method: Callable[Concatenate["Network", P], R]) -> Callable[Concatenate["Network", P], R]:
-    """Run a method of a network on the device of its backend: on `cupy:1`, whatever the current device of CuPy is."""
+    """Wrap a method of `Network` so that it runs on the device of the network's backend.
+
+    A network on `cupy:1` runs on that GPU even if another one is CuPy's current device.
+    """
 
     @functools.wraps(method)
     def wrapper(self: "Network", /, *arguments: P.args, **named: P.kwargs) -> R:
@@ -73,12 +76,12 @@ class Network:
     backend : name or array module, optional
         Where the network is computed: one of `fastbp.backends.available()`, or "auto". By default the current backend.
     rng : int or numpy.random.Generator, optional
-        A seed, or a generator. The parameters, and later the order of the examples, are drawn from it on the host, so
-        that they are the same on every backend.
+        A seed, or a generator. The parameters are drawn from it, and later the order of the examples. Both are drawn on
+        the host, so they are the same on every backend.
     init : "scaled" or "large"
         The distribution of the initial weights: N(0, 1/n_in), or N(0, 1). Initial biases are drawn from N(0, 1).
     input_scale : float
-        Every input is multiplied by it. With 1/255, images can be passed as bytes.
+        The factor that every input is multiplied by. With 1/255, images can be passed as bytes.
 
     Raises
     ------
@@ -88,8 +91,8 @@ class Network:
     Notes
     -----
     Examples are columns. Data may be arrays of any library: NumPy, PyTorch, JAX, pandas, lists, memory maps, and every
-    object with `__array__`, `__array_interface__` or `__dlpack__`. They are copied only to another dtype, layout or
-    device, and never written to.
+    object with `__array__`, `__array_interface__` or `__dlpack__`. They are copied only if another dtype, layout or
+    device is needed. They are never written to.
 
     `weights` and `biases` are lists of arrays of the network's backend, of shapes (n_l, n_{l−1}) and (n_l, 1). Training
     writes into these arrays. You can assign to the lists and to their items.
@@ -103,7 +106,7 @@ class Network:
     ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
     """
 
-    _seeded = True  # of a network from a file, for which it is not known
+    _seeded = True  # also for networks from a file, for which this is not known
 
     @explain_keywords
     def __init__(
@@ -177,7 +180,7 @@ class Network:
 
     @_on_backend_device
     def feedforward(self, a: Array) -> Array:
-        """Return the outputs aᴸ = σ(Wᴸ aᴸ⁻¹ + bᴸ) for inputs a. Equations (1) and (2).
+        """Return the outputs aᴸ = σ(Wᴸ aᴸ⁻¹ + bᴸ) for the inputs `a`: equations (1) and (2).
 
         Parameters
         ----------
@@ -205,7 +208,7 @@ class Network:
 
     @_on_backend_device
     def cost(self, x: Array, y: Array) -> float:
-        """Return the average cost C = (1/m) Σ_x C_x over the columns of x. Equation (3).
+        """Return the average cost C = (1/m) Σ_x C_x over the columns of x: equation (3).
 
         Parameters
         ----------
@@ -236,7 +239,7 @@ class Network:
 
     @_on_backend_device
     def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-        """Return the gradient of the cost, summed over the columns of x. Equations (BP1) to (BP4).
+        """Return the gradient of the cost, summed over the columns of x: equations (BP1) to (BP4).
 
         For one column this is the gradient of C_x. Divided by the number of columns, it is the gradient of `cost`.
 
@@ -250,7 +253,7 @@ class Network:
         Returns
         -------
         nabla_b, nabla_w : list of array
-            ∂C/∂b and ∂C/∂W, of the shapes of `biases` and `weights`.
+            ∂C/∂b and ∂C/∂W, with the shapes of `biases` and `weights`.
 
         Raises
         ------
@@ -280,7 +283,7 @@ class Network:
         Returns
         -------
         Trace
-            z, a, δ, ∂C_x/∂a of each layer, and the gradient.
+            zˡ, aˡ, δˡ and ∂C_x/∂aˡ of each layer, and the gradient.
 
         Raises
         ------
@@ -341,24 +344,28 @@ class Network:
         momentum : float, optional
             μ, for the optimizers "sgd" (default 0), "momentum" and "nesterov" (default 0.9).
         validation : pair or float, optional
-            Data (x, y) on which cost and accuracy are computed after each epoch; or the fraction of the examples (of
-            each class, if there are classes) that is held out for this.
+            A pair (x, y), on which cost and accuracy are computed after each epoch. Or a fraction: this fraction of the
+            examples is held out and used as the pair. If the targets are classes, the fraction is taken from each
+            class.
         patience : int, optional
-            Stop after this many epochs without a higher validation accuracy (without classes: a lower cost), and
-            restore the parameters of the best epoch.
+            Stop after this many epochs without a higher validation accuracy, and restore the parameters of the best
+            epoch. If the targets are not classes, the validation cost is compared instead: lower is better.
         sample_weight : array, shape (n,), optional
-            The factor of C_x of each example. The sum is still divided by the number of examples.
+            The factor that C_x of each example is multiplied by. The sum of the C_x is still divided by the number of
+            examples.
         class_weight : "balanced" or dict, optional
-            The factor of C_x by class. "balanced" is n / (number of classes · examples of the class).
+            The factor that C_x is multiplied by, for each class. "balanced" gives each class the factor n / (number of
+            classes · examples of the class).
         checkpoint : path, optional
             A file to which the state of training is written after each epoch and on Ctrl-C.
         resume : bool
-            Continue from the checkpoint if it exists. The result is the same as without the interruption. A checkpoint
-            of another run (data, initial weights, validation, seed, schedule, formulas or settings) is refused.
+            Continue from the checkpoint if it exists. The result is the same as without the interruption. The
+            checkpoint is refused if its run had other data, initial weights, validation, seed, schedule, formulas or
+            settings.
         resume_anyway : bool
             Continue from the checkpoint of another run, with the arguments given now.
         overwrite : bool
-            Replace an existing checkpoint. Without it, and without `resume`, an existing file is an error.
+            Replace an existing checkpoint. Without `overwrite` and without `resume`, an existing file is an error.
         callback : callable, optional
             Called with an `Epoch` after each epoch. Training stops if it returns True.
         progress : bool
@@ -372,12 +379,13 @@ class Network:
         Raises
         ------
         InputError
-            If an argument is not valid; nothing has been changed then. Also if a memory-mapped file of the data is
-            changed during training.
+            If an argument is not valid. Nothing has been changed then. Also if the data are in a memory-mapped file
+            that is changed during training.
         DivergedError
             If the cost is no longer finite.
         fastbp.training.CheckpointError
-            At the end, if the last checkpoint could not be written. An earlier failure is only a warning.
+            At the end, if the last checkpoint could not be written. If an earlier one could not, there is only a
+            warning.
         KeyboardInterrupt
             On Ctrl-C. The parameters are those after the last complete mini-batch.
 
@@ -485,7 +493,7 @@ class Network:
         x : array, shape (n_0, m)
             Inputs, one example per column.
         labels : array, shape (m,) or (n_L, m)
-            Integer labels, or target columns, whose largest entry is the label.
+            Integer labels; or target columns, in which the index of the largest entry is the label.
 
         Returns
         -------
@@ -495,7 +503,7 @@ class Network:
         Raises
         ------
         InputError
-            If x and labels do not fit the network, or it has only one output.
+            If x and labels do not fit the network, or if the network has only one output.
 
         Examples
         --------
@@ -561,7 +569,8 @@ class Network:
         Raises
         ------
         InputError
-            If the file cannot be written, a parameter is not finite, or a formula of your own has the name of another.
+            If the file cannot be written, a parameter is not finite, or a formula of your own has the name of another
+            formula.
 
         Notes
         -----
@@ -588,7 +597,7 @@ class Network:
         return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
 
     def _parameters(self) -> Parameters:
-        """Return the parameters in the form of the equations, with all assignments to the lists."""
+        """Return the parameters in the form of the equations, after copying in what users assigned to the lists."""
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
@@ -599,7 +608,7 @@ class Network:
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
     def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Return a callback that also takes over parameters that the given callback assigned."""
+        """Return a callback that calls the given one, and then takes over parameters that it has assigned."""
         if not callable(callback):
             raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
 
@@ -627,7 +636,7 @@ def load(
 ) -> Network:
     """Load a network that `Network.save` wrote.
 
-    The parameters and the random generator are those of the saved network, so that on the same backend outputs are
+    The parameters and the random generator are those of the saved network. On the same backend, outputs are therefore
     equal bit for bit, and training continues as if the network had not been saved. Nothing is unpickled.
 
     Parameters
@@ -637,7 +646,7 @@ def load(
     backend : name or array module, optional
         By default the current backend.
     activations : iterable of Activation
-        Your own activations in the network: the file has only their names.
+        The activations of the network that are your own, since the file has only their names.
     cost : Cost, optional
         Your own cost, if the network has one.
 
@@ -649,7 +658,7 @@ def load(
     Raises
     ------
     InputError
-        If the file is missing, damaged, not a model or of a later version, or if formulas have to be given.
+        If the file is missing, damaged, not a model or of a later version, or if your own formulas must be passed.
 
     Examples
     --------
@@ -675,11 +684,12 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
 
 
 def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
-    """Compile, or load from the cache on disk, the code for training and using a network.
+    """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
-    The code depends on the number of layers, the activations, the cost, biases, dtype and optimizer, not on the sizes.
-    It is compiled for examples in the network's dtype and for bytes. It stays in a folder, shown by `fastbp info`, in
-    which later processes find it: their first mini-batch is done after 0.5 s, where compiling takes some seconds.
+    The code depends on the number of layers, the activations, the cost, the biases, the dtype and the optimizer, but
+    not on the sizes of the layers. It is compiled for examples in the network's dtype, and for bytes. It is stored in a
+    folder, which `fastbp info` shows. Later processes load it from there. Their first mini-batch is done after 0.5 s,
+    but compiling takes some seconds.
 
     Parameters
     ----------
@@ -696,7 +706,7 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     Raises
     ------
     InputError
-        As `Network.train` does.
+        For the same reasons as in `Network.train`.
 
     Examples
     --------
@@ -709,7 +719,7 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     labels = np.arange(3) % small.sizes[-1]
     y = labels if small.sizes[-1] > 1 else np.ones((1, 3))
     for x in (rng.random((small.sizes[0], 3)), rng.integers(0, 2, (small.sizes[0], 3)).astype(np.uint8)):
-        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # a short one last
+        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # the last is short
     small.cost(x, y)
     small.feedforward(x)
     small.backprop(x, y)

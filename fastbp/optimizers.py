@@ -1,7 +1,7 @@
 """Optimizers: plain gradient descent, momentum, Nesterov momentum and Adam.
 
 An update rule is one scalar formula, written with the functions of `fastbp.math`. Every backend makes its own kernel
-from it: one pass that reads a parameter, its gradient and the optimizer's state, and writes the new values.
+from it. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new values.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ Constants = tuple[float, float, float]
 class UpdateRule(NamedTuple):
     """The update of one parameter: `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns (w, first, second).
 
-    g is the entry of ∇C for w, with the L2 term; `first` and `second` are the optimizer's state; k_1 to k_3 are the
-    optimizer's constants. `moments` is the number of state values in use, 1 or 2; with 1, `second` is returned
-    unchanged.
+    g is the entry of ∇C for w, with the L2 term. `first` and `second` are the optimizer's state for w, called moments.
+    k_1 to k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or 2. If it is 1, `second` is
+    returned unchanged.
     """
 
     formula: Callable[..., tuple[Array, Array, Array]]
@@ -49,7 +49,8 @@ def _nesterov(
 def _adam(
     w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    # Takes ρ = 1 − β: in float32, 1 − ρ is exact to the last digit, but 1 − β₂ of a rounded 0.999 only to the fifth.
+    # The formula takes ρ = 1 − β. In float32, 1 − ρ is exact to the last digit. 1 − β₂ would be exact only to the fifth
+    # digit, because β₂ = 0.999 is rounded.
     m = (1.0 - rho_1) * m + rho_1 * g
     v = (1.0 - rho_2) * v + rho_2 * g * g
     return w - eta * m / (sqrt(v) + epsilon), m, v
@@ -75,8 +76,8 @@ class SGD:
 
     References
     ----------
-    The book, chapter 3. Sutskever et al. 2013, "On the importance of initialization and momentum in deep learning", in
-    the form that needs the gradient only at θ.
+    Nielsen's book, chapter 3. Sutskever et al. 2013, "On the importance of initialization and momentum in deep
+    learning". The formula of the paper is rewritten so that it needs the gradient only at θ.
 
     Examples
     --------
@@ -95,23 +96,26 @@ class SGD:
 
     @property
     def default_eta(self) -> float:
-        """The default of η, 3 (1 − μ), since a velocity adds up 1/(1 − μ) steps: 3.0, or 0.3 for μ = 0.9."""
+        """The default of η: 3 (1 − μ), which is 3.0 without momentum and 0.3 for μ = 0.9.
+
+        It decreases with μ because the velocity adds up 1/(1 − μ) steps.
+        """
         return 3.0 * (1.0 - self.momentum)
 
     @property
     def rule(self) -> UpdateRule | None:
-        """The update rule, or None for plain descent, which is applied where the gradient is computed."""
+        """The update rule, or None for plain gradient descent, where adding −η g to the parameter is the whole step."""
         if self.momentum == 0.0:
             return None
         return UpdateRule(_nesterov if self.nesterov else _momentum, moments=1)
 
     @property
     def constants(self) -> Constants:
-        """The constants of the update rule: μ and two that are not used."""
+        """The constants of the update rule: μ, and two that are not used."""
         return self.momentum, 0.0, 0.0
 
     def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η for each of `count` steps: always `eta`."""
+        """Return η for each of `count` steps, which is always `eta`."""
         return np.full(count, eta)
 
 
@@ -119,8 +123,8 @@ class SGD:
 class Adam:
     """Adam: θ ← θ − η_t m/(√v + ε), where m and v are moving averages of the gradient g and of its square.
 
-    m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² start at 0. Step t corrects the resulting bias with
-    η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ).
+    Both averages start at 0, and each step updates them: m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g². Starting at
+    0 biases the averages. In step t, η_t = η √(1 − β₂ᵗ)/(1 − β₁ᵗ) corrects this bias.
 
     Parameters
     ----------
@@ -171,8 +175,8 @@ class Adam:
         >>> Adam(beta_1=0.5, beta_2=0.75).etas(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
         [1.0]
         """
-        # One by one: NumPy's power of an array may round differently for another number of steps, and a run that
-        # continues from a checkpoint asks for other numbers of steps.
+        # Computed one by one: NumPy's power of an array may round differently if the array has another length. A run
+        # that continues from a checkpoint asks for other numbers of steps, and must get the same values.
         ts = range(steps + 1, steps + count + 1)
         return np.array([eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t) for t in ts])
 
@@ -188,10 +192,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
-    """Return the optimizer with the given name, with the given momentum; an optimizer object is returned unchanged.
+    """Return the optimizer with the given name and momentum; an optimizer object is returned unchanged.
 
-    Raises `InputError` for an unknown name, and if momentum is given together with an optimizer object or with one that
-    has no momentum.
+    Raises `InputError` for an unknown name. Also raises it if `momentum` is given although the optimizer is an object
+    or has no momentum.
 
     >>> optimizer_of("sgd", momentum=0.5)
     SGD(momentum=0.5, nesterov=False)

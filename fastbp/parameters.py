@@ -1,7 +1,7 @@
-"""The plan of a network from a user's arguments, and its weights and biases: drawn, checked, and as lists.
+"""The plan of a network, made from a user's arguments. Its weights and biases: drawing, checking and listing them.
 
-A *plan* says what is computed and where; the *parameters* are the arrays Wˡ and bˡ. Users have them as the two lists
-`Network.weights` and `Network.biases`; the equations take the same memory as `Parameters`.
+A *plan* says what is computed and where. The *parameters* are the arrays Wˡ and bˡ. Users see them as the two lists
+`Network.weights` and `Network.biases`. The equations take the same memory as `Parameters`.
 """
 
 import os
@@ -27,8 +27,8 @@ InitName = Literal["scaled", "large"]
 INITS: dict[str, Callable[[int], float]] = {"scaled": lambda n_in: float(n_in) ** -0.5, "large": lambda n_in: 1.0}
 """The standard deviation of the initial weights of a neuron, given its number of inputs.
 
-"scaled" is 1/√n_in: for inputs in [−1, 1], z has a variance of at most 2, however wide the layers are, so that sigmoids
-do not saturate (Nielsen, chapter 3, "Weight initialization"). "large" is 1, as in his chapter 1.
+"scaled" is 1/√n_in. For inputs in [−1, 1], the variance of z is then at most 2, however wide the layers are, so
+sigmoids do not saturate (Nielsen, chapter 3, "Weight initialization"). "large" is 1, as in Nielsen's chapter 1.
 """
 
 
@@ -42,7 +42,10 @@ def plan_of(
     backend: Backend,
     input_scale: float = 1.0,
 ) -> Plan:
-    """Return the plan of a network; raise `InputError` if an argument is invalid or the arguments do not match."""
+    """Return the plan of a network from a user's arguments.
+
+    Raises `InputError` if an argument is invalid, or if the arguments do not match.
+    """
     if not isinstance(bias, (bool, np.bool_)):
         raise InputError(f"bias must be True or False, got {brief(bias)}")
     layers = _sizes(sizes)
@@ -55,9 +58,9 @@ def plan_of(
 
 
 def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
-    """Return the shapes of the weights, (n_l, n_{l−1}), and of the biases, (n_l, 1), of each layer.
+    """Return two lists of shapes: (n_l, n_{l−1}) of the weights, and (n_l, 1) of the biases.
 
-    Without biases the second list is empty.
+    There is one shape per layer. Without biases the second list is empty.
     """
     weights = list(zip(plan.sizes[1:], plan.sizes[:-1], strict=True))
     return weights, [(n, 1) for n in plan.sizes[1:]] if plan.formulas.bias else []
@@ -66,7 +69,7 @@ def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
 def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[list[Array], list[Array]]:
     """Return random weights and biases: Wˡ from N(0, σ²) with σ from `INITS`, and bˡ from N(0, 1).
 
-    The numbers are drawn on the host in float64, all biases first, so every backend gets the same ones.
+    The numbers are drawn on the host in float64, all biases first, so every backend gets the same numbers.
     """
     deviation = choose("init", init, INITS)
     weights, biases = shapes_of(plan)
@@ -77,7 +80,7 @@ def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[li
 
 
 def empty_parameters(plan: Plan) -> tuple[list[Array], list[Array]]:
-    """Return weights and biases of undefined content, to be overwritten."""
+    """Return arrays for weights and biases; their content is undefined until it is overwritten."""
     weights, biases = shapes_of(plan)
     empty = plan.backend.empty
     return [empty(shape, plan.dtype) for shape in weights], [empty(shape, plan.dtype) for shape in biases]
@@ -86,8 +89,9 @@ def empty_parameters(plan: Plan) -> tuple[list[Array], list[Array]]:
 def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied: bool = False) -> list[Array]:
     """Return weights or biases as arrays that the equations can work on.
 
-    `name` is "weights" or "biases". Arrays that can be used as they are are returned themselves, unless `copied`.
-    Raises `InputError` if their number or a shape is wrong, or if one is not finite or cannot be read.
+    `name` is "weights" or "biases". Arrays that are usable already are returned without a copy, unless `copied` is
+    true. Raises `InputError` if the number of arrays or a shape is wrong, or if an array is not finite or cannot be
+    read.
     """
     shapes = shapes_of(plan)[0 if name == "weights" else 1]
     try:
@@ -106,10 +110,10 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
 
 
 class ParameterList:
-    """The weights or the biases of a network: fixed arrays, and the list of them that users see.
+    """The weights or the biases of a network: the arrays themselves, and the list of them that users see.
 
-    The arrays never change identity. Assigned values are copied into them, so that everything that works on the arrays,
-    like training, sees the new values.
+    The arrays always stay the same objects. Assigned values are copied into them. So everything that works on the
+    arrays, such as training, sees the new values.
     """
 
     def __init__(self, name: str, arrays: Sequence[Array]) -> None:
@@ -124,7 +128,7 @@ class ParameterList:
         self.listed[:] = self._arrays
 
     def current(self, plan: Plan) -> list[Array]:
-        """Return the arrays, after copying into them what users have put into the list."""
+        """Return the arrays, after copying new values into them if a user has replaced items of the list."""
         if list(map(id, self.listed)) != list(map(id, self._arrays)):
             self.assign(self.listed, plan)
         return self._arrays
@@ -134,7 +138,10 @@ Listed = ParameterList  # the name in pickles of networks that were written by f
 
 
 def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan) -> Parameters:
-    """Return checked lists in the form that the equations take, sharing memory; without biases, bˡ has no rows."""
+    """Return checked lists of weights and biases in the form that the equations take.
+
+    The result shares memory with the arrays in the lists. Without biases, bˡ has no rows.
+    """
     columns = plan.backend.columns
     placeholder = plan.block(0, 1)
     blocks = [b.T for b in biases] if plan.formulas.bias else [placeholder] * len(weights)
@@ -142,14 +149,15 @@ def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan)
 
 
 def zeros(plan: Plan) -> Parameters:
-    """Return zeros in the form of the parameters, for gradients to be added to and for new moments."""
+    """Return zeros in the form of the parameters: the start of a sum of gradients, or of an optimizer's moments."""
     return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
 
 
 def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> OptimizerState:
-    """Return the state of an optimizer before its first step: zeros.
+    """Return the state of an optimizer before its first step: arrays of zeros, called moments.
 
-    Moments that the rule does not use have no rows. None is plain gradient descent, which uses none.
+    `rule` is the update rule of the optimizer. None is plain gradient descent, which uses no moments. Moments that a
+    rule does not use have no rows.
     """
     layers = len(plan.sizes) - 1
     unused = _zeros(plan, [(0, 0)] * layers, [0] * layers)
@@ -159,14 +167,16 @@ def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> Optimizer
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:
-    """Return "float32" or "float64" for anything that NumPy takes for it; raise `InputError` for other dtypes.
+    """Return "float32" or "float64" for anything that NumPy understands as one of these dtypes.
+
+    Raises `InputError` for other dtypes.
 
     >>> dtype_name(float)
     'float64'
     """
     try:
         name = np.dtype(dtype).name
-    except Exception:  # usually TypeError; for text that is almost a dtype also others, and warnings turned into errors
+    except Exception:  # usually TypeError; for some texts also others, such as warnings that are turned into errors
         name = str(dtype)
     return check_dtype_name(name)
 
@@ -244,7 +254,10 @@ def _is_usable(array: Array, shape: tuple[int, int], plan: Plan) -> bool:
 
 
 def _converted(name: str, array: Array, shape: tuple[int, int], plan: Plan) -> Array:
-    """Return a copy of any library's array that the equations can work on; raise `InputError` if it is invalid."""
+    """Return a copy of an array of any library, in a form that the equations can work on.
+
+    Raises `InputError` if the array is invalid.
+    """
     given = as_backend_array(name, array, plan.backend)
     host = given if isinstance(given, np.ndarray) else plan.backend.to_host(given)
     if host.shape != shape:

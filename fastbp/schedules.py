@@ -8,7 +8,7 @@ from typing import Any
 from fastbp.errors import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
-"""A function of the epoch's number, from 1, and the number of epochs, that returns η for this epoch."""
+"""A function that returns η for an epoch, given the number of the epoch, from 1, and the number of all epochs."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Step decay: multiply η by `factor` after every `every` epochs: η f^⌊(epoch − 1)/every⌋.
+    """Step decay: η is multiplied by f after every `every` epochs, so in an epoch it is η f^⌊(epoch − 1)/every⌋.
 
     Parameters
     ----------
     eta : float
-        η of the first epochs, positive.
+        η of the first `every` epochs, positive.
     every : int
-        Number of epochs between two steps.
+        The number of epochs with the same η.
     factor : float
         f, positive.
 
@@ -116,7 +116,7 @@ def schedule_of(eta: Any) -> Schedule:
 
 
 def eta_of(schedule: Schedule, epoch: int, epochs: int) -> float:
-    """Return η for an epoch; raises `InputError` if the schedule does not return a positive number."""
+    """Return η for an epoch; raise `InputError` if the schedule does not return a positive number."""
     try:
         return finite_number("eta", schedule(epoch, epochs), positive=True)
     except InputError as error:

@@ -12,7 +12,7 @@ from fastbp.errors import OTHER_NAMES, DivergedError, InputError
 from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritten
 
 
-# Help texts are arguments, not docstrings, which `python -OO` removes.
+# Help texts are arguments, because `python -OO` removes docstrings.
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help="Train fully connected networks fast, with code that reads like the equations of backpropagation.",
@@ -29,9 +29,9 @@ for command in (
 
 
 def main() -> None:
-    """Run the command and exit. An error is one line on standard error, with exit code 2."""
+    """Run the command and exit. An error is reported in one line on standard error, and the exit code is 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # paths that are not UTF-8, and characters missing in ASCII
+        sys.stdout.reconfigure(errors="backslashreplace")  # for paths that are not UTF-8, and for ASCII terminals
     try:
         sys.exit(_exit_code())
     finally:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Run the command; return its exit code, unless a subcommand exits with its own."""
+    """Run the command and return its exit code; some subcommands exit with their own code instead."""
     outputs = Outputs()
     try:
         fastbp.main(prog_name="fastbp", standalone_mode=False)
@@ -57,7 +57,10 @@ def _exit_code() -> int:
 
 
 def _our_name(error: click.NoSuchOption) -> str | None:
-    """Return a message with fastbp's name of an option that other programs have under another name, or None."""
+    """Return a message with fastbp's name for an option that other programs call by another name.
+
+    The message is None if fastbp has no such option.
+    """
     ours = OTHER_NAMES.get(error.option_name.lstrip("-").replace("-", "_"))
     option = {"rng": "--seed"}.get(ours or "", f"--{ours}".replace("_", "-"))
     known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what follows from data for the sizes of a network."""
+"""Options that several commands share, and the sizes and the input scale that follow from the data."""
 
 import os
 from typing import Any
@@ -30,7 +30,10 @@ label = click.option("--label", default=None, help="Label column of a .csv file.
 
 
 def parse_sizes(text: str | None, inputs: int, classes: int) -> list[int]:
-    """Return the sizes of the layers, by default with 30 hidden neurons; raises `InputError` unless the data fit."""
+    """Return the sizes of the layers, by default with 30 hidden neurons.
+
+    Raises `InputError` unless the sizes fit the data.
+    """
     if text is None:
         return [inputs, 30, classes]
     parts = text.split("-")
@@ -50,7 +53,10 @@ def count_classes(*labels: Any) -> int:
 
 
 def input_scale(x: Any) -> float:
-    """Return the factor that scales the largest input to 1, as 1/255 for bytes; 1 if all inputs are within [−1, 1]."""
+    """Return the factor that scales the largest input to 1: for bytes, 1/255.
+
+    If all inputs are within [−1, 1], the factor is 1.
+    """
     largest = max(float(x.max()), -float(x.min()))  # without a copy of mapped data
     return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
 

@@ -72,7 +72,7 @@ def train(
     data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: Any,
     seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Train, save, test and plot, in this order: the network is saved before anything that may fail."""
+    """Train, save, test and plot, in this order. The network is saved first, because testing and plotting may fail."""
     start = time.perf_counter()
     whole_number("--seed", seed, least=0)
     if save is not None:
@@ -113,7 +113,10 @@ def train(
 def _train_and_save(
     net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
 ) -> tuple[History, bool]:
-    """Train, then save the network if asked to, also after Ctrl-C; return the history and whether it was saved."""
+    """Train the network, and save it if the user asked for that; return the history and whether it was saved.
+
+    After Ctrl-C the network is saved as well.
+    """
     path, resumes = options["checkpoint"], options["resume"] or options["resume_anyway"]
     earlier = resumes and path is not None and checkpoints.is_there(path)
     history = checkpoints.read_history(path) if earlier else History()

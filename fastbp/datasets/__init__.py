@@ -1,7 +1,8 @@
 """Data sets: the bundled digits, MNIST, and files in IDX, .npz or .csv format.
 
-Examples are columns everywhere: x has shape (n_0, n), each column contiguous in memory, and comes with n labels. Bytes
-stay uint8 until they are used, and a file that can be memory-mapped is mapped instead of read.
+Examples are columns everywhere: n examples with n_0 inputs each are an array x of shape (n_0, n), with n labels. Each
+column is contiguous in memory. Bytes stay uint8 until they are used. A file that can be memory-mapped is mapped instead
+of read.
 """
 
 from fastbp.datasets.bundled_digits import digits

@@ -1,8 +1,9 @@
 """Tables of comma-separated numbers, one example per row, with or without a row of column names.
 
-NumPy's `loadtxt` parses the numbers: its C parser takes 60,000 rows of 785 columns in about 1.5 s, where the csv module
-and `float` take 4 s (one core of a shared machine, NumPy 2.4, Python 3.11). Its errors name neither the line nor the
-column, so rows that it refuses are searched again with the csv module, which is slow and precise.
+NumPy's `loadtxt` parses the numbers. Its C parser takes about 1.5 s for 60,000 rows of 785 columns; the csv module with
+`float` takes 4 s (one core of a shared machine, NumPy 2.4, Python 3.11). The errors of `loadtxt` name neither the line
+nor the column. Rows that `loadtxt` refuses are therefore parsed again with the csv module, which is slow but finds the
+bad field.
 """
 
 import csv
@@ -21,19 +22,20 @@ from fastbp.files.reading import bad_file, display_path, translate_errors
 
 Line = tuple[int, str]  # the line's number in the file, and its text
 _EXPECTED = "a table of numbers separated by commas, in UTF-8"
-_ROWS_PER_CHUNK = 1000  # parsed at a time: their float64 form is the only large array beside the result
-_CHUNK_CHARACTERS = 2**20  # most characters of the rows parsed at a time, except for a single longer row
-_LONGEST_ROW = 2**22  # characters: 200,000 numbers with all digits, a million bytes; a row takes up to 50 times as much
+_ROWS_PER_CHUNK = 1000  # rows parsed at a time: besides the result, only their float64 values take much memory
+_CHUNK_CHARACTERS = 2**20  # a chunk of rows ends as soon as it has more characters than this
+_LONGEST_ROW = 2**22  # characters, for 200,000 floats or a million bytes; parsing a row takes up to 50 times its length
 
 
 def csv_rows(
     path: Path, label: str | None, *, last_is_label: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    """Return the inputs of a table as rows (n, n_0), and the labels from the column `label` or from the last column.
+    """Return the inputs of a table as rows (n, n_0), and its labels, or None if it has no labels.
 
-    Inputs are uint8 if all of them are integers from 0 to 255, and float32 otherwise. The first row holds column names
-    if one of its fields is neither empty nor a number. Empty lines are skipped. Raises `InputError` with line and
-    column.
+    The labels are in the column named `label`. If `label` is None, they are in the last column if `last_is_label` is
+    true, and otherwise there are none. Inputs are uint8 if all of them are integers from 0 to 255, and float32
+    otherwise. The first row holds column names if one of its fields is neither empty nor a number. Empty lines are
+    skipped. Raises `InputError`, which names the line and the column of a bad value.
     """
     with translate_errors(path, _EXPECTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
         lines = _lines(path, file)
@@ -48,7 +50,7 @@ def csv_rows(
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[Line]:
-    """Yield the lines that are not empty."""
+    """Yield the lines that are not empty, with their numbers."""
     for number in itertools.count(1):
         line = file.readline(_LONGEST_ROW + 1)
         if len(line) > _LONGEST_ROW:
@@ -60,7 +62,10 @@ def _lines(path: Path, file: TextIO) -> Iterator[Line]:
 
 
 def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Yield lists of lines: enough lines to make up for the parser's start, few enough to keep memory small."""
+    """Yield the lines in lists, called chunks.
+
+    A chunk has enough lines to make up for the start-up time of the parser, and few enough to take little memory.
+    """
     chunk, size = [], 0
     for number, line in lines:
         chunk.append((number, line))
@@ -92,7 +97,7 @@ def _read_rows(
 def _parse(path: Path, chunk: list[Line], names: list[str]) -> npt.NDArray[np.float64]:
     reason = "its rows have different numbers of fields"
     for number, line in chunk:
-        if line.count('"') % 2:  # NumPy would read on in the next line, or accept the end of the file as the mark
+        if line.count('"') % 2:  # NumPy would continue the field in the next line, or close it at the end of the file
             raise _bad_line(path, number, "has an unclosed quotation mark", _EXPECTED)
     try:
         values = np.loadtxt([line for _, line in chunk], delimiter=",", quotechar='"', comments=None, ndmin=2)
@@ -104,7 +109,7 @@ def _parse(path: Path, chunk: list[Line], names: list[str]) -> npt.NDArray[np.fl
 
 
 def _first_error(path: Path, chunk: list[Line], names: list[str]) -> InputError | None:
-    """Return the error for the first bad field, if there is one."""
+    """Return the error for the first bad line or field, or None if there is none."""
     for number, line in chunk:
         fields = _fields(line)
         if len(fields) != len(names):
@@ -120,7 +125,7 @@ def _first_error(path: Path, chunk: list[Line], names: list[str]) -> InputError 
 def _check(
     path: Path, chunk: list[Line], names: list[str], values: npt.NDArray[np.float64], label_column: int | None
 ) -> None:
-    """Raise `InputError` for an input that float32 cannot hold, or for a value that is not a label."""
+    """Raise `InputError` for an input outside the range of float32, or for an invalid label."""
     valid = np.abs(values) <= np.finfo(np.float32).max  # False for NaN
     if label_column is not None:
         labels = values[:, label_column]

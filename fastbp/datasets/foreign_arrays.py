@@ -1,4 +1,4 @@
-"""Arrays from any library: those of the backend's library are used directly, others are read as NumPy arrays."""
+"""Arrays from any library: arrays of the backend's library are used directly, others are read as NumPy arrays."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ Array = Any
 
 
 def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
-    """Return real numbers as an array of the backend if they are on its device, else as `as_numpy` does.
+    """Return `values` as an array of the backend if they are on its device, and otherwise as a NumPy array.
 
-    Memory is shared with `values` where possible. `name` is used in error messages.
+    Memory is shared with `values` where possible. `name` is used in error messages. Raises `InputError` unless `values`
+    are real numbers that can be read (see `as_numpy`).
 
     >>> as_backend_array("x", [1.0, 2.0], backends.get("numpy"))
     array([1., 2.])
@@ -30,10 +31,11 @@ def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
 
 
 def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
-    """Return real numbers as a NumPy array that shares memory with `values` if possible: never write to it.
+    """Return `values` as a NumPy array of real numbers.
 
-    Values are lists, or have a buffer, `__array__`, `__array_interface__` or `__dlpack__`. Raises `InputError` if they
-    cannot be read in one of these ways, are on a GPU, sparse or masked, or are not real numbers.
+    The array shares memory with `values` if possible, so never write to it. `values` may be lists, or any object with a
+    buffer, `__array__`, `__array_interface__` or `__dlpack__`. Raises `InputError` if they cannot be read in one of
+    these ways, or if they are on a GPU, sparse, masked, or not real numbers.
 
     >>> as_numpy("x", [[1, 2], [3, 4]]).shape
     (2, 2)
@@ -55,7 +57,10 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
 
 
 def _check_is_readable(name: str, values: Array) -> None:
-    """Raise `InputError` for sparse arrays, and for arrays that their library might implicitly copy from a GPU."""
+    """Raise `InputError` for sparse arrays and for arrays on a GPU.
+
+    Some libraries would copy an array from the GPU without being asked.
+    """
     if backends.device_of(values) is not None:
         raise InputError(
             f"{name} must be on the CPU, got a GPU array of {backends.kind(values)}; copy it to the CPU, "

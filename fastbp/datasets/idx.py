@@ -1,7 +1,8 @@
 """IDX, the file format of MNIST: a big-endian header with type and sizes, then the values in C order.
 
-The header is two zero bytes, one byte for the type, one for the number of dimensions, and four for each size. Described
-at http://yann.lecun.com/exdb/mnist/ (archived), "The IDX file format".
+The header consists of two zero bytes, one byte for the type of the values, one byte for the number of dimensions, and
+four bytes for the size of each dimension. The format is described at http://yann.lecun.com/exdb/mnist/ (archived), "The
+IDX file format".
 """
 
 import gzip
@@ -21,14 +22,14 @@ from fastbp.files.reading import DEFLATE_LIMIT, StrPath, bad_file, read_exact, r
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"
 _EXPECTED = "a complete IDX file, plain or compressed by gzip"
-_SIGN_BIT = 2**31  # sizes are signed in the format's description
+_SIGN_BIT = 2**31  # according to the format's description, sizes are signed
 
 
 def read_idx(path: StrPath) -> npt.NDArray[Any]:
     r"""Read the array in an IDX file.
 
-    A plain file is memory-mapped, read-only. A file compressed by gzip is recognised by its first bytes, whatever its
-    name, and is decompressed into no more memory than its values take.
+    A plain file is memory-mapped, read-only. A file compressed by gzip is recognised by its first bytes, not by its
+    name. Decompressing it takes no more memory than its values.
 
     Parameters
     ----------
@@ -38,8 +39,8 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
     Returns
     -------
     ndarray
-        The array, with the shape in the header and the dtype of the file: uint8, int8, or big-endian int16, int32,
-        float32 or float64.
+        The array, with the shape and the dtype that the header declares. The dtype is uint8, int8, or big-endian int16,
+        int32, float32 or float64.
 
     Raises
     ------

@@ -1,4 +1,8 @@
-"""Examples and targets given by users: checked, laid out with one example per row, copied to the backend's device."""
+"""Checks of the examples and targets that users pass, and their transfer to the backend's device.
+
+A `plan` holds the sizes, formulas, dtype and backend of a network. Users pass one example per column; on the device,
+data have one example per row.
+"""
 
 from typing import Any
 
@@ -19,9 +23,9 @@ _CHUNK = 2**22  # elements checked at a time, so that mapped data need not be in
 def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool = True) -> Array:
     """Return values as a matrix with `rows` rows and one example per column, on the CPU or on the backend's device.
 
-    A vector counts as one column. Raises `InputError` unless values are a matrix of finite real numbers in the range of
-    the plan's dtype, with that many rows and at least one column, that can be read (`as_backend_array`). With
-    `finite=False`, `check_finite` is left to the caller, who reads the numbers batch by batch.
+    A vector counts as one column. Raises `InputError` for values that `as_backend_array` refuses, for another number of
+    rows, for a matrix without columns, and for numbers that are not finite in the plan's dtype. With `finite=False` the
+    numbers are not checked. The caller then reads them batch by batch, and checks each batch with `check_finite`.
     """
     values = as_backend_array(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
@@ -38,10 +42,11 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool 
 
 
 def as_targets(y: Array, examples: int, plan: Plan) -> Array:
-    """Return targets as a matrix (outputs, examples): columns unchanged, integer labels as unit columns.
+    """Return targets as a matrix of shape (outputs, examples).
 
-    For one output, a vector holds one target per example. Raises `InputError` for other shapes, labels out of range,
-    and targets outside the bounds of the cost.
+    Target columns are returned unchanged. An integer label becomes a unit column: 1 in the row of its class, 0
+    elsewhere. For a network with one output, a vector holds one target per example. Raises `InputError` for other
+    shapes, for labels out of range, and for targets outside the bounds of the cost.
     """
     outputs = plan.sizes[-1]
     y = as_backend_array("y", y, plan.backend)
@@ -56,7 +61,10 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
 
 
 def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
-    """Return the class of each example as a NumPy array: integer labels, or the largest entry of each target column."""
+    """Return the class of each example as a NumPy array.
+
+    `labels` are integers or target columns. The class of a target column is the index of its largest entry.
+    """
     labels = as_backend_array("labels", labels, plan.backend)
     if labels.ndim == 2:
         columns = as_columns("labels", labels, plan.sizes[-1], plan)
@@ -66,7 +74,10 @@ def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64
 
 
 def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None:
-    """Return the class of each target column, or None unless all are unit columns of two or more classes."""
+    """Return the class of each target column, or None if the targets do not represent classes.
+
+    They represent classes if there are two or more rows, and if each column has a single 1 and otherwise zeros.
+    """
     host = _on_host(targets, plan.backend)
     if len(host) < 2 or not (((host == 0) | (host == 1)).all() and (host.sum(axis=0) == 1).all()):
         return None
@@ -74,10 +85,10 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
 
 
 def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tuple[Array, str]:
-    """Return a matrix of columns in the backend's memory with one example per row, and its dtype.
+    """Return the columns of a matrix as rows in the backend's memory, one example per row, and the name of their dtype.
 
-    The dtype is the plan's. With `keep_bytes`, uint8 stays uint8, which takes a quarter of the memory of float32: it is
-    converted when mini-batches are gathered.
+    The dtype is that of the plan. With `keep_bytes`, uint8 data stay uint8, which takes a quarter of the memory of
+    float32. They are converted when mini-batches are gathered.
     """
     if isinstance(matrix, np.ndarray):
         dtype = "uint8" if keep_bytes and matrix.dtype == np.uint8 else plan.dtype
@@ -90,9 +101,10 @@ def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tupl
 def hold_out(
     fraction: float, classes: npt.NDArray[np.int64] | None, examples: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the indices to train on, and those held out for validation: a fraction of each class, or of all examples.
+    """Return the indices of the examples to train on, and of those held out for validation.
 
-    Raises `InputError` if one of the two would be empty.
+    The fraction is taken from each class, or from all examples together if `classes` is None. Raises `InputError` if no
+    example would be left to train on, or if none would be held out.
     """
     held = np.zeros(examples, bool)
     order = rng.permutation(examples)
@@ -145,7 +157,11 @@ def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:
 
 
 def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
-    """Raise `InputError` for NaN, infinity or numbers out of the dtype's range; `before` columns precede the matrix."""
+    """Raise `InputError` for NaN, infinity or numbers outside the range of the plan's dtype.
+
+    `matrix` may be a part of the user's array. `before` is the number of columns in front of this part; the message
+    names the column in the user's array.
+    """
     if not namespace(matrix).isdtype(matrix.dtype, "real floating"):
         return
     largest = float(np.finfo(plan.dtype).max)
@@ -158,7 +174,10 @@ def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
 
 
 def surely_finite(block: Array, largest: float) -> bool:
-    """Return whether Σ x², and therefore every x, is within bounds. Takes half the time of min and max."""
+    """Return whether Σ x² is at most `largest`, which proves that all numbers in the block are finite.
+
+    False proves nothing. This takes half the time of computing the minimum and the maximum.
+    """
     if not (isinstance(block, np.ndarray) and block.flags.forc and block.dtype.char in "fd"):
         return False
     numbers = block.ravel(order="K")
@@ -173,7 +192,7 @@ def _check_within_bounds(columns: Array, plan: Plan) -> None:
     if not (low <= _lowest(columns) and _highest(columns) <= high):
         given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
         raise InputError(f"y must be from {low:g} to {high:g} for the cost {brief(cost.name)}, got {given}")
-    if cost == log_likelihood:  # δ = a − y assumes it: in general, δ = a Σy − y
+    if cost == log_likelihood:  # δ = a − y needs sums of 1: in general, δ = a Σy − y
         sums = namespace(columns).sum(columns, axis=0)
         if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
             given = f"sums from {_lowest(sums):g} to {_highest(sums):g}"

@@ -16,28 +16,28 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-SUMS = {  # sha256 of the decompressed files: some mirrors have compressed them again
+SUMS = {  # sha256 of the decompressed files, because some mirrors have compressed them again
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-TIMEOUT = 10.0  # seconds to connect, and between two packets
-DEADLINE = 300.0  # seconds for one file: 10 MB at 33 kB/s
-_LARGEST = 2**26  # bytes of a decompressed file; the largest has 47,040,016
+TIMEOUT = 10.0  # the most seconds to wait for a connection, and for the next packet
+DEADLINE = 300.0  # the most seconds for one file: 10 MB at 33 kB/s
+_LARGEST = 2**26  # the most bytes of a decompressed file; the largest file of MNIST has 47,040,016
 
 
 def mnist(folder: StrPath | None = None) -> Splits:
-    """Load MNIST, split as in Nielsen's book into 50,000, 10,000 and 10,000 images.
+    """Load MNIST, split into 50,000 training, 10,000 validation and 10,000 test images as in Nielsen's book.
 
     The last sixth of the training images is the validation set.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Folder of MNIST's four IDX files, plain or compressed by gzip. By default, this is the folder in the environment
-        variable FASTBP_DATA if it has the files, and otherwise the user's cache. Missing files are downloaded into
-        `folder` or the cache; their sha256 is checked, and they are stored decompressed.
+        Folder of MNIST's four IDX files, plain or compressed by gzip. The default is the folder named in the
+        environment variable FASTBP_DATA if that folder has all four files, and the user's cache otherwise. Missing
+        files are downloaded into `folder` or the cache. Their sha256 is checked, and they are stored decompressed.
 
     Returns
     -------
@@ -75,7 +75,10 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def split_folder(folder: Path) -> Splits:
-    """Return the data of four files named like MNIST's; the last sixth of the training images is the validation set."""
+    """Return training, validation and test set from a folder with four files named like those of MNIST.
+
+    The last sixth of the training images is the validation set.
+    """
     missing = missing_files(folder)
     if missing:
         raise bad_file(folder, f"has no {' and no '.join(missing)}", f"{', '.join(SUMS)}, plain or .gz")
@@ -104,7 +107,10 @@ def _cache() -> Path:
 
 
 def _download(name: str, folder: Path) -> None:
-    """Download one file into a folder, atomically: pooch moves it there after it has checked the sha256."""
+    """Download one file into a folder.
+
+    The file is complete or absent: pooch moves it into the folder after it has checked the sha256.
+    """
     import pooch
 
     reason = ""
@@ -129,9 +135,9 @@ def _fetch(url: str, path: str, _: Any) -> None:
 class _Decompressing:
     """A file that decompresses the gzip data written to it, with a deadline and a limit on its size.
 
-    The time-outs of requests end only silence: not a mirror that sends a byte now and then, nor one that never stops.
-    Data that do not begin like gzip are written unchanged: servers that declare gzip as an encoding have requests
-    decompress them.
+    The time-outs of requests only end silence. They stop neither a mirror that sends a byte now and then, nor one that
+    never stops sending. Data that do not begin like gzip are written unchanged: if a server declares gzip as an
+    encoding, requests has already decompressed them.
     """
 
     def __init__(self, file: Any) -> None:
@@ -149,4 +155,4 @@ class _Decompressing:
             raise ValueError(f"more than {_LARGEST} bytes")
 
     def flush(self) -> None:
-        """Do nothing: pooch flushes after every chunk, but the file is complete only when it is closed."""
+        """Do nothing. pooch calls this after every chunk, but only the complete, closed file is used."""

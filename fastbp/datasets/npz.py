@@ -1,8 +1,8 @@
-"""NumPy archives (.npz), read in memory bounded by the file's size.
+"""Reading of NumPy archives (.npz). The size of the file bounds the memory that this takes.
 
 `numpy.load` allocates the size that an array's header declares before it has read a byte of the array. Here NumPy
-parses the header alone. The declared size is compared with the archive's directory, and the buffer grows with the bytes
-that are read. Objects are refused because of their dtype, so nothing is ever unpickled.
+parses only the header. The declared size is compared with the archive's directory, and the buffer grows with the bytes
+that are read. Arrays of Python objects are refused by their dtype, so nothing is ever unpickled.
 """
 
 import io
@@ -24,19 +24,19 @@ from fastbp.errors import brief, one_line, truncate
 from fastbp.files.reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
-"""Names of inputs and labels, in the order in which they are looked for."""
+"""Pairs of names, of the inputs and of the labels in an archive. They are tried in this order."""
 
-ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # the second: an empty archive
+ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # the second one is that of an empty archive
 _EXPECTED = "a complete .npz file, as written by numpy.savez"
 _LONGEST_HEADER = 10_000  # characters: numpy.load's own limit
 _NOT_A_ZIP = (EOFError, ValueError, RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
-_HEADER_READERS = {  # of each version of the format, with the offset of the header
+_HEADER_READERS = {  # by version of the format: the offset of the header, and its reader
     (1, 0): (10, np.lib.format.read_array_header_1_0),
     (2, 0): (12, np.lib.format.read_array_header_2_0),
-    (3, 0): (12, np.lib.format.read_array_header_2_0),  # differs in the names of fields alone, and fields are refused
+    (3, 0): (12, np.lib.format.read_array_header_2_0),  # differs only in the names of fields; fields are refused
 }
 _LITERALS = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
-"""What a header consists of. Python's parser may print warnings about anything else, such as escapes in strings."""
+"""The pattern of a valid header. Other headers are not parsed: Python's parser could print warnings about them."""
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +54,11 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
 
 
 def npz_inputs(path: Path) -> Array:
-    """Return the array of inputs in an archive: the only array, or the first one with a known name of inputs."""
+    """Return the array of inputs in an archive.
+
+    If the archive has a single array, that one is returned, whatever its name. Otherwise the names of inputs in `PAIRS`
+    are tried in their order.
+    """
     with _opened(path) as archive:
         names = _names(archive)
         known = tuple(dict.fromkeys(x for x, _ in PAIRS))
@@ -94,7 +98,7 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         raise bad_file(path, found, _EXPECTED)
     with archive.open(info) as member:
         member.read(start)
-        # Not numpy.lib.format.read_array: it allocates the declared size first, and the directory may lie about it.
+        # numpy.lib.format.read_array would first allocate the declared size, but header and directory may both lie.
         values = np.frombuffer(read_exact(path, cast(BinaryIO, member), declared, _EXPECTED), dtype)
     return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
 
@@ -102,7 +106,7 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 def _read_header(
     path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return the shape, whether the array is in Fortran order, the dtype, and the offset of the values."""
+    """Return the shape, whether the array is in Fortran order, the dtype, and where the values start in the member."""
     with archive.open(info) as member:
         head = member.read(12 + _LONGEST_HEADER)  # 12: the magic string, the version and the header's length
     try:

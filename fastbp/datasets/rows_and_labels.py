@@ -1,4 +1,4 @@
-"""Arrays read from files, checked and converted to rows of inputs and labels in the dtypes that training accepts."""
+"""Checks of arrays read from files, and their conversion to rows of inputs and to labels, as training accepts them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fastbp.errors import brief, plural
 from fastbp.files.reading import StrPath, bad_file
 
 Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
-"""Inputs x with shape (n_0, n), one example per column, of uint8, float32 or float64; and n labels."""
+"""Inputs x and labels. x has shape (n_0, n), one example per column, and dtype uint8, float32 or float64."""
 
 Splits = tuple[Examples, Examples, Examples]
 """Training, validation and test set."""
@@ -20,10 +20,11 @@ _CHUNK = 2**20  # values checked at a time
 
 
 def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return inputs (n, …) as C-ordered rows (n, n_0): uint8 and float64 stay, other dtypes become float32.
+    """Return inputs of shape (n, …) as C-ordered rows of shape (n, n_0).
 
-    Images are flattened row by row. Arrays that already have the right layout are not copied. Raises `InputError` for a
-    vector, and for NaN and infinity.
+    Images are flattened row by row. uint8 and float64 stay as they are, bool becomes uint8, and other dtypes become
+    float32. Arrays that already have the right dtype and layout are not copied. Raises `InputError` for a vector, and
+    for NaN and infinity.
     """
     if inputs.ndim < 2 or not inputs.size:
         found = f"has inputs of shape {brief(inputs.shape)}"
@@ -41,15 +42,15 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def as_labels(path: StrPath, labels: npt.NDArray[Any], examples: int) -> npt.NDArray[np.int64]:
-    """Return labels as int64, or raise `InputError` unless they are one integer >= 0 per example."""
+    """Return labels as int64; raise `InputError` unless there is one integer >= 0 per example."""
     if labels.ndim != 1:
         raise bad_file(path, f"has labels of shape {brief(labels.shape)}", "a vector with one label per example")
     if len(labels) != examples:
         found = f"has {plural(examples, 'example')} and {plural(len(labels), 'label')}"
         raise bad_file(path, found, "one label per example")
     if labels.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # a signalling NaN
-            labels = labels.astype(np.float64)  # float16 cannot be compared with the largest label
+        with np.errstate(invalid="ignore"):  # for signalling NaNs
+            labels = labels.astype(np.float64)  # float16 has no number as large as the largest label
     valid = (labels >= 0) & (labels <= LARGEST_LABEL)
     if labels.dtype.kind == "f":
         valid &= labels == np.trunc(labels)

@@ -16,11 +16,13 @@ Array = Any
 def as_weights(
     sample_weight: Array, class_weight: Any, classes: npt.NDArray[np.int64] | None, examples: int, plan: Plan
 ) -> npt.NDArray[Any]:
-    """Return the weights of the examples as a matrix (1, examples), or (0, examples) if all of them weigh the same.
+    """Return the weights of the examples as a matrix of shape (1, examples).
 
-    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights, 1 for classes that
-    it leaves out, or is "balanced": n / (number of classes · examples of the class). If both are given, they are
-    multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
+    If neither argument is given, all examples weigh the same, and the matrix has the shape (0, examples).
+    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights; a class that it
+    leaves out has the weight 1. `class_weight` may also be "balanced": the weight of a class is then n / (number of
+    classes · examples of the class). If both arguments are given, their weights are multiplied. Raises `InputError` for
+    weights that the plan's dtype cannot represent.
     """
     if sample_weight is None and class_weight is None:
         return np.empty((0, examples), plan.dtype)
@@ -41,7 +43,10 @@ def as_weights(
 
 
 def _check(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
-    """Raise `InputError` for invalid weights, and for those that a dtype would round to infinity, 0 or a subnormal."""
+    """Raise `InputError` for invalid weights.
+
+    Weights that the dtype would round to infinity, to 0 or to a subnormal number are invalid as well.
+    """
     invalid = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if invalid.size:
         example = invalid[0]
@@ -60,7 +65,7 @@ def _check(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
 
 
 def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[Any]:
-    """Return the weight of each example by its class."""
+    """Return the weight of each example, which is the weight of its class."""
     if classes is None:
         raise InputError("class_weight needs targets that are classes: integer labels or unit columns")
     if isinstance(class_weight, str) and class_weight == "balanced":

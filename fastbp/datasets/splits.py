@@ -1,4 +1,4 @@
-"""Data sets by name, folder or file, split into training, validation and test set."""
+"""Loading of a data set by its name, folder or file, split into training, validation and test set."""
 
 import difflib
 import os
@@ -35,7 +35,7 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
     label : str, optional
         Name of the labels in an .npz or .csv file, see `read_examples`.
     seed : int, default=0
-        Seed of the shuffle of a file, or of the digits.
+        Seed for shuffling the examples of a file, or the digits.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
 
     Notes
     -----
-    Files and digits are shuffled and split in equal proportions of each class. Classes with fewer than 3 examples are
-    used for training only, so the validation and test sets may be empty. Folders are not shuffled: their parts are
-    views of the memory-mapped files if these are plain bytes.
+    Files and the digits are shuffled, and each class is split in the same proportions. Classes with fewer than 3
+    examples are used for training only, so the validation and test sets may be empty. The images in a folder are not
+    shuffled. If the files in the folder are plain bytes, the three sets are views of the memory-mapped files.
 
     Examples
     --------
@@ -92,7 +92,11 @@ def _take(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
 
 
 def _stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
-    """Return shuffled indices: of the remaining examples, then of each share, taken in proportion from each class."""
+    """Split the examples at random, with each class in the same proportions; return the indices of each part.
+
+    `shares` holds the fraction of each part. The list that is returned starts with one more part, which has all the
+    remaining examples.
+    """
     order = np.random.default_rng(seed).permutation(len(labels))
     part = np.zeros(len(labels), np.int8)
     by_class = order[np.argsort(labels[order], kind="stable")]

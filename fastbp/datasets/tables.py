@@ -1,4 +1,4 @@
-"""Single files of examples: inputs with their labels, or inputs alone."""
+"""Reading of a single file of examples: inputs with their labels, or inputs alone."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ _EXPECTED = "an .npz or .csv file"
 def read_examples(path: StrPath, label: str | None = None) -> Examples:
     r"""Read inputs and labels from an .npz or a .csv file.
 
-    An .npz file holds inputs (n, …) and labels (n,), named x and y, x and labels, images and labels, X and y, or data
-    and target. A .csv file, in UTF-8, has one example per row. Its first row holds column names if one of its fields is
-    neither empty nor a number.
+    An .npz file holds inputs of shape (n, …) and labels of shape (n,). Their names are "x" and "y", "x" and "labels",
+    "images" and "labels", "X" and "y", or "data" and "target". A .csv file, in UTF-8, has one example per row. Its
+    first row holds column names if one of its fields is neither empty nor a number.
 
     Parameters
     ----------
@@ -34,17 +34,17 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     Returns
     -------
     x : ndarray of shape (n_0, n)
-        Inputs, one example per column, each contiguous in memory; images are flattened row by row. uint8 stays uint8,
-        float64 in .npz stays float64, and other dtypes become float32. A .csv file gives uint8 if all of its inputs are
-        integers from 0 to 255.
+        Inputs, one example per column. Each column is contiguous in memory. Images are flattened row by row. In an .npz
+        file, uint8 and float64 stay as they are, and other dtypes become float32. A .csv file gives uint8 if all of its
+        inputs are integers from 0 to 255, and float32 otherwise.
     labels : ndarray of shape (n,), int64
         The labels.
 
     Raises
     ------
     InputError
-        If the file is damaged or has another format, shape or dtype, if it has NaN, infinity, or labels that are not
-        integers >= 0.
+        If the file is damaged, or has another format, shape or dtype. Also if an input is NaN or infinite, or if a
+        label is not an integer >= 0.
 
     Examples
     --------
@@ -76,8 +76,8 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
 def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     r"""Read inputs without labels from an IDX, .npz or .csv file.
 
-    An .npz file holds a single array, or one named x, images, X or data; other arrays are ignored. All columns of a
-    .csv file are inputs, except the one named `label`.
+    In an .npz file, the inputs are the only array, or the one named "x", "images", "X" or "data"; other arrays are
+    ignored. In a .csv file, all columns are inputs except the one named `label`.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     Returns
     -------
     x : ndarray of shape (n_0, n)
-        Inputs, one example per column, with the dtypes of `read_examples`. For a plain IDX file of bytes, x is a view
-        of the memory-mapped file.
+        Inputs, one example per column. The dtypes are those that `read_examples` returns. For a plain IDX file of
+        bytes, x is a view of the memory-mapped file.
 
     Raises
     ------
     InputError
-        If the file is damaged or has another format, shape or dtype, or if it has NaN or infinity.
+        If the file is damaged, or has another format, shape or dtype. Also if an input is NaN or infinite.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
 
 
 def read_images(path: StrPath) -> npt.NDArray[Any]:
-    """Return the images of an IDX file as rows (n, n_0), or raise `InputError` if it holds labels."""
+    """Return the images of an IDX file as rows of shape (n, n_0); raise `InputError` if it holds labels."""
     images = read_idx(path)
     if images.ndim < 2:
         raise bad_file(path, f"holds a vector of {len(images)} values, like labels", "images: two dimensions or more")
@@ -124,7 +124,7 @@ def read_images(path: StrPath) -> npt.NDArray[Any]:
 
 
 def read_labels(path: StrPath, examples: int) -> npt.NDArray[np.int64]:
-    """Return the labels of an IDX file, or raise `InputError` if it holds images, or not one label per example."""
+    """Return the labels of an IDX file; raise `InputError` unless it holds `examples` labels, one per example."""
     labels = read_idx(path)
     if labels.ndim != 1:
         raise bad_file(path, f"holds an array of shape {brief(labels.shape)}, like images", "labels: one dimension")
@@ -137,7 +137,11 @@ def _check_label(label: str | None) -> None:
 
 
 def _kind(path: Path) -> str:
-    """Return idx, npz or csv. A known suffix decides, so that errors are about the format that the name announces."""
+    """Return the format of a file: "idx", "npz" or "csv".
+
+    The suffixes .npz and .csv decide, so that error messages are about the format that the name announces. For other
+    names, the first bytes decide, or "idx" anywhere in the name.
+    """
     if path.suffix.lower() in (".npz", ".csv"):
         return path.suffix.lower()[1:]
     with translate_errors(path, _EXPECTED), path.open("rb") as file:

@@ -1,1 +1,1 @@
-"""Files and standard streams: written atomically, locked, checked when read."""
+"""Files and standard streams. Files are written atomically, locked while in use, and checked when they are read."""

@@ -1,4 +1,4 @@
-"""Writing files atomically: under another name first, then moved into place.
+"""Writing files atomically: a file is written under another name first, and then moved into place.
 
 A crash, a full disk or a killed process leaves the old file or the new one, never a part of one.
 """
@@ -17,14 +17,14 @@ from fastbp.files.reading import StrPath, path_name
 
 _DRAFT = re.compile(r"\.fastbp-[0-9a-f]{16}\.tmp")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_MOST_LINKS = 40  # followed in one path, as on Linux
+_MOST_LINKS = 40  # the most links followed in one path, as on Linux
 
 
 def check_target(path: StrPath) -> str:
     """Return the real path of a file to write, with links followed, or raise `InputError` if it cannot be written.
 
-    Nothing is written: call it before the work whose result is to be saved. A link that another user made in a folder
-    that others can write to is not followed, since it could lead to any file of this user.
+    Nothing is written. Call this function before the work whose result is to be saved. In a folder that others can
+    write to, a link that another user made is not followed, since it could lead to any file of this user.
 
     >>> check_target("/no/such/folder/net.safetensors")
     Traceback (most recent call last):
@@ -53,11 +53,12 @@ def check_target(path: StrPath) -> str:
 def write_atomically(path: StrPath) -> Iterator[BinaryIO]:
     """Yield a file to write to, and move it to `path` at the end of the block; if the block raises, delete it.
 
-    A reader of the path finds either the old file or the new one, complete. The new one is written to a draft in the
-    same folder (`.fastbp-….tmp`), flushed to the disk, and moved. Drafts left by killed processes are removed by the
-    next write in that folder. If the path is a symbolic link, the file that it leads to is replaced; other hard links
-    keep the old content. The draft has the mode of the old file from its first byte on, or the mode given by the umask.
-    Raises `InputError` if writing fails; then nothing was changed.
+    A reader of the path finds either the old file or the new one, complete. The new content goes into a draft, a file
+    in the same folder (`.fastbp-….tmp`). At the end, the draft is flushed to the disk and moved. Drafts left by killed
+    processes are removed by the next write in that folder. If the path is a symbolic link, the file that it leads to is
+    replaced. Other hard links to that file keep the old content. From its first byte on, the draft has the mode of the
+    old file; without an old file, it has the mode given by the umask. Raises `InputError` if writing fails; then
+    nothing was changed.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +92,10 @@ def write_atomically(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def _follow_links(name: str) -> tuple[str, str]:
-    """Return a path with its links followed, and "" or the first link that is not trusted, where following stops."""
+    """Follow the links in a path; return the resulting path, and the first link that is not trusted or "".
+
+    Following stops at a link that is not trusted (see `_is_foreign`).
+    """
     if not hasattr(os, "geteuid"):
         return os.path.realpath(name), ""
     done, rest, links = "/", os.path.join(os.getcwd(), name).split("/"), 0
@@ -114,13 +118,19 @@ def _follow_links(name: str) -> tuple[str, str]:
 
 
 def _is_foreign(link: os.stat_result, folder: os.stat_result) -> bool:
-    """Return whether a link is in a shared folder and was made by another user than root or the folder's owner."""
+    """Return whether a link is not trusted: others can write to its folder, and one of them made the link.
+
+    Links made by this user, by root or by the owner of the folder are trusted.
+    """
     shared = folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return bool(shared) and link.st_uid not in (0, os.geteuid(), folder.st_uid)
 
 
 def _create_draft(folder: str, mode: int) -> tuple[str, int]:
-    """Create a file in a folder, with the mode less the umask, and lock it; return its name and descriptor."""
+    """Create a draft in a folder and lock it; return its name and descriptor.
+
+    Its mode is the given one without the bits in the umask.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
     while True:
         name = os.path.join(folder, f".fastbp-{os.urandom(8).hex()}.tmp")
@@ -133,7 +143,10 @@ def _create_draft(folder: str, mode: int) -> tuple[str, int]:
 
 
 def _remove_abandoned_drafts(folder: str) -> None:
-    """Remove the drafts in a folder that killed processes left: those that no process has locked."""
+    """Remove the drafts that killed processes left in a folder.
+
+    These are the drafts that no process has locked.
+    """
     with suppress(OSError):
         for name in filter(_DRAFT.fullmatch, os.listdir(folder)):
             with suppress(OSError):

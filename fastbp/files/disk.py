@@ -1,4 +1,4 @@
-"""Differences between operating systems in flushing a file to the disk and in replacing another file."""
+"""Flushing a file to the disk, and replacing a file by another one: systems differ in both."""
 
 import errno
 import os
@@ -13,7 +13,10 @@ _TRIES, _PAUSE = 20, 0.05  # one second in total: virus scanners and indexers op
 
 
 def flush_to_disk(descriptor: int) -> None:
-    """Flush a file to the disk, on macOS also from the disk's write cache, which `fsync` does not flush there."""
+    """Flush a file to the disk.
+
+    On macOS, this also flushes the disk's own write cache, which `fsync` leaves unflushed there.
+    """
     full = None if _WINDOWS else getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
         try:
@@ -29,7 +32,7 @@ def flush_to_disk(descriptor: int) -> None:
 def replace_file(draft: str, target: str) -> None:
     """Replace `target` with `draft`; on Windows, retry for one second while another process has the target open.
 
-    Windows does not replace files that are mapped, or open without `FILE_SHARE_DELETE`.
+    Windows refuses to replace a file that is mapped, or that a process has opened without `FILE_SHARE_DELETE`.
     """
     for left in reversed(range(_TRIES)):
         try:

@@ -1,4 +1,4 @@
-"""File locks, which the system releases when the process that holds them ends, however it ends."""
+"""File locks. The system releases a lock when the process that holds it ends, in whatever way it ends."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ except ImportError:  # Windows
 
 AVAILABLE = fcntl is not None
 _held: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
-"""Open lock files. A forked child closes its copies, which would keep the locks for as long as it lives."""
+"""Open lock files. A forked child closes its copies of them: open copies would keep the locks while the child lives."""
 
 
 def lock(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file until it is closed; return False if it is already locked and `wait` is False.
 
-    A lock belongs to one opening of the file, so two threads of a process exclude each other as well. Raises `OSError`
-    if the system or the file system has no locks.
+    A lock belongs to one opening of the file. Two threads of a process that both open the file therefore exclude each
+    other as well. Raises `OSError` if the system or the file system has no locks.
     """
     if fcntl is None:
         raise OSError("this system has no file locks")
@@ -35,7 +35,7 @@ def lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def is_at(descriptor: int, path: str) -> bool:
-    """Return whether a path still leads to an open file."""
+    """Return whether a path still leads to the open file with this descriptor."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -46,8 +46,8 @@ def is_at(descriptor: int, path: str) -> bool:
 def locked(path: str) -> Iterator[None]:
     """Hold a lock on the file `path` + ".lock" within the block, or raise `InputError` if another process holds it.
 
-    The lock file contains the name of its process, for that error, and is removed at the end. A lock file that a killed
-    process left is taken over. If the system or the file system has no locks, other processes are not noticed.
+    The lock file contains the name of its process, which the error shows. It is removed at the end. A lock file that a
+    killed process left is taken over. If the system or the file system has no locks, other processes are not noticed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(folder + "/run"):

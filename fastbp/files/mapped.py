@@ -13,7 +13,10 @@ Array = Any
 
 
 class MappedFile(NamedTuple):
-    """A mapped file: its map, its size and path, and for a read-only map what `os.stat` returned, each when found."""
+    """A memory-mapped file, and what was known about it when `mapped_files` found it.
+
+    `stat` is what `os.stat` returned if the map is read-only, and None otherwise.
+    """
 
     map: mmap.mmap
     size: int
@@ -22,7 +25,7 @@ class MappedFile(NamedTuple):
 
 
 def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
-    """Return the files that are mapped by NumPy arrays, or by the arrays that they are views of.
+    """Return the mapped files whose memory these NumPy arrays use, directly or as views of other arrays.
 
     >>> mapped_files([np.ones(3)])
     []
@@ -44,9 +47,9 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
 def check_unchanged(files: Iterable[MappedFile]) -> None:
     """Raise `InputError` if a mapped file has become shorter, or if a read-only one was written to.
 
-    Reading a page that is no longer in the file ends the process (SIGBUS on POSIX systems), which a program cannot
-    prevent: a change is noticed in time only if this is called between the change and the next read. If another file
-    was moved to the path, the old one stays mapped, and there is no error.
+    Reading a page that is no longer in the file ends the process (SIGBUS on POSIX systems), and a program cannot
+    prevent this. A change is therefore noticed in time only if this function is called between the change and the next
+    read. If another file was moved to the path, the old file stays mapped, and there is no error.
     """
     for file in files:
         size, now = _size(file.map), None if file.stat is None else _stat(file.path)

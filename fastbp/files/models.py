@@ -31,13 +31,14 @@ _GENERATORS: dict[str, Any] = {
     name: getattr(np.random, name) for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 }
 _MAX_INDEX = {"pos": 624, "buffer_pos": 4}
-"""Bounds of a generator's indices into its own buffer. NumPy does not check them, and would read beyond the buffer."""
+"""Bounds of a generator's indices into its own buffer. NumPy does not check them; it would read past the buffer."""
 
 
 class Model(NamedTuple):
     """A network's plan, its weights and biases on the plan's backend, and the generator that orders its mini-batches.
 
-    The arrays are those of `Network.weights`, (n_l, n_{l−1}), and `Network.biases`, (n_l, 1).
+    The plan says what is computed and where. The arrays are those of `Network.weights`, with shapes (n_l, n_{l−1}), and
+    of `Network.biases`, with shapes (n_l, 1).
     """
 
     plan: Plan
@@ -59,7 +60,10 @@ def write_model(path: StrPath, model: Model) -> None:
 def read_model(
     path: StrPath, *, backend: Any = None, activations: Iterable[Activation] = (), cost: Cost | None = None
 ) -> Model:
-    """Return the model in a file, on a backend; activations and a cost that are not part of fastbp must be passed."""
+    """Return the model in a file, with its arrays on a backend.
+
+    If the model uses activations or a cost that are not part of fastbp, the caller must pass them.
+    """
     chosen = backends.get(backend)
     own = _own_activations(activations)
     tensors, description = read_tensors(path, "model", VERSION)
@@ -72,9 +76,9 @@ def read_model(
 
 
 def describe(plan: Plan) -> dict[str, Any]:
-    """Return a description of a plan, apart from its backend, that can be written as JSON.
+    """Return a description of a plan, without its backend, in a form that can be written as JSON.
 
-    Activations and costs are described by their names. Raises `InputError` if a name does not identify one.
+    Activations and costs are described by their names. Raises `InputError` if two of them have the same name.
     """
     formulas = plan.formulas
     for activation in formulas.activations:
@@ -98,8 +102,8 @@ def plan_from(
 ) -> Plan:
     """Return the plan for a description, on a backend; the inverse of `describe`.
 
-    `activations`, by name, and `cost` are those that are not part of fastbp. Raises `InputError` if a field is missing
-    or invalid, or if an activation or a cost must be passed.
+    `activations`, by name, and `cost` are the user's own, which are not part of fastbp. Raises `InputError` if a field
+    is missing or invalid, or if the plan uses an activation or a cost that was not passed.
     """
     sizes = [whole_number(f"sizes[{l}]", n, most=_WIDEST) for l, n in enumerate(field(description, "sizes", list))]
     return plan_of(
@@ -114,7 +118,9 @@ def plan_from(
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a generator, which can be written as JSON; raise `InputError` if it is not one of NumPy's.
+    """Return the state of a generator in a form that can be written as JSON.
+
+    Raises `InputError` if the generator is not one of NumPy's.
 
     >>> rng = np.random.default_rng(0)
     >>> again = generator_from(generator_state(rng))
@@ -129,7 +135,10 @@ def generator_state(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
-    """Return a generator with a state; the inverse of `generator_state`. Raises `InputError` for an invalid state."""
+    """Return a generator with the given state; the inverse of `generator_state`.
+
+    Raises `InputError` for an invalid state.
+    """
     generator = choose("generator", field(state, "bit_generator", str), _GENERATORS)(0)
     if not _has_same_form(_plain(generator.state), state):
         raise InputError("the state of its generator is not of the form that NumPy uses")
@@ -143,7 +152,10 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
 
 
 def _check_finite(tensors: Tensors) -> None:
-    """Raise `InputError` for NaN and infinity: the file could not be loaded, and might replace one that could."""
+    """Raise `InputError` for NaN and infinity.
+
+    A file with them could not be loaded, and might replace a file that could.
+    """
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             kind, l = name.split(".")

@@ -1,4 +1,4 @@
-"""The outputs of a command, each of which may fail: a disk may be full, or the reader of a pipe may have exited."""
+"""The outputs of a command. Each of them may fail: a disk may be full, or the reader of a pipe may have exited."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from typing import Any
 from fastbp.errors import InputError
 
 FAILED, STOPPED, CLOSED = 2, 130, 141
-"""Exit codes: an output or the command failed; Ctrl-C; standard output is a pipe whose reader has exited.
+"""Exit codes. FAILED: an output or the command failed. STOPPED: Ctrl-C. CLOSED: the reader of a pipe has exited.
 
-The last two are those of processes that are ended by SIGINT and SIGPIPE: 128 plus the number of the signal.
+STOPPED and CLOSED are the codes of processes that SIGINT and SIGPIPE end: 128 plus the number of the signal.
 """
 
 
@@ -45,9 +45,10 @@ def warn(text: str) -> None:
 
 
 class BestEffortStream:
-    """A wrapper of a text stream, or of None, that ignores failures: after the first one, nothing more is written.
+    """A wrapper of a text stream that ignores failures: after the first one, nothing more is written.
 
-    For progress and other output without which the work continues.
+    It is for progress and other output that the work does not depend on. The stream may be None; then nothing is
+    written.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -80,9 +81,10 @@ class Outputs:
         self._printing = True
 
     def attempt(self, what: str, make: Callable[..., Any], *arguments: Any) -> bool:
-        """Call a function that produces an output; report an exception; return whether the call succeeded.
+        """Call a function that produces an output, and return whether the call succeeded.
 
-        `what` completes the sentence "cannot …", for exceptions whose message is not meant for users.
+        If the call raises an exception, the exception is reported. `what` completes the sentence "cannot …" in the
+        report of an exception whose message is not meant for users.
         """
         try:
             make(*arguments)
@@ -100,7 +102,10 @@ class Outputs:
             self._printing = self.attempt("print", print_line, text)
 
     def failed(self, error: Exception) -> None:
-        """Report an error in one line, except that the reader of a pipe has exited, which is not an error."""
+        """Report an error in one line.
+
+        If the reader of a pipe has exited, nothing is reported, since that is not an error.
+        """
         if isinstance(error, OutputError) and error.code == CLOSED:
             self.code = self.code or CLOSED
         else:
@@ -114,9 +119,10 @@ class Outputs:
 
 
 def discard_unwritten() -> None:
-    """Discard the content of the buffers of standard output and error if it cannot be written; called before exiting.
+    """Discard what remains in the buffers of standard output and error if it cannot be written.
 
-    Otherwise the interpreter, which flushes both on exit, would report the failure again and change the exit code.
+    Call this before exiting. Otherwise the interpreter, which flushes both on exit, would report the failure again and
+    change the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

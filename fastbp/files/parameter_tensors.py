@@ -1,8 +1,9 @@
 """Parameters as named tensors on the host, and back: the contents of model files and checkpoints.
 
-Wˡ of the l-th layer with weights, counted from 0, is "weights.l", of shape (n_l, n_{l−1}), and bˡ is "biases.l".
-Checkpoints store bˡ as a row, (1, n_l). Model files store it as a column, (n_l, 1), like `Network.biases`; all three
-functions do so with `bias_columns`. A prefix, like "velocity.", tells apart several sets of tensors in one file.
+Layers with weights are counted from 0. For layer l, the tensor "weights.l" is Wˡ, of shape (n_l, n_{l−1}), and
+"biases.l" is bˡ. Checkpoints store bˡ as a row, (1, n_l). Model files store it as a column, (n_l, 1), like
+`Network.biases`. All three functions use columns if `bias_columns` is true. One file may have several sets of tensors;
+a prefix of the names, such as "velocity.", tells them apart.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ def host_tensors(prefix: str, p: Parameters, plan: Plan, *, bias_columns: bool =
 def check_tensors(
     prefix: str, tensors: Mapping[str, npt.NDArray[Any]], plan: Plan, *, bias_columns: bool = False
 ) -> None:
-    """Raise `InputError` unless the tensors are complete parameters for a plan, with the right shapes and finite."""
+    """Raise `InputError` unless the tensors are all parameters of a plan, finite and with the right shapes."""
     weights, biases = shapes_of(plan)
     shapes = {f"{prefix}weights.{l}": shape for l, shape in enumerate(weights)}
     shapes |= {f"{prefix}biases.{l}": (n, 1) if bias_columns else (1, n) for l, (n, _) in enumerate(biases)}
@@ -42,7 +43,7 @@ def check_tensors(
 
 
 def unmatched(name: str, *, missing: bool) -> InputError:
-    """Return the error for a tensor that the description requires and the file lacks, or the reverse."""
+    """Return the error for a tensor that is missing from a file, or that its description does not require."""
     return InputError(
         f"its tensors do not match its description: {brief(name)} {'is missing' if missing else 'is not expected'}"
     )
@@ -51,7 +52,7 @@ def unmatched(name: str, *, missing: bool) -> InputError:
 def put_tensors(
     prefix: str, tensors: Mapping[str, npt.NDArray[Any]], p: Parameters, plan: Plan, *, bias_columns: bool = False
 ) -> None:
-    """Copy tensors, which have passed `check_tensors`, into parameters."""
+    """Copy tensors into parameters. The tensors must have passed `check_tensors`."""
     for l, w in enumerate(p.weights):
         w[...] = plan.backend.upload(tensors[f"{prefix}weights.{l}"])
     for l, b in enumerate(p.biases if plan.formulas.bias else ()):

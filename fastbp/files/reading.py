@@ -17,7 +17,7 @@ from fastbp.errors import InputError, brief, one_line
 
 T = TypeVar("T")
 StrPath = str | os.PathLike[str]
-DEFLATE_LIMIT = 1032  # bytes out of one compressed byte, at most: zlib's technical notes, "maximum compression factor"
+DEFLATE_LIMIT = 1032  # most bytes from one compressed byte: zlib's technical notes, "maximum compression factor"
 _CHUNK = 2**18  # bytes read at a time
 
 
@@ -32,7 +32,9 @@ def display_path(path: StrPath) -> str:
 
 
 def bad_file(path: StrPath, found: str, expected: str) -> InputError:
-    """Return the error for a file: a clause that says what was found, and a noun phrase for what was expected.
+    """Return the error for a file that cannot be used.
+
+    `found` is a clause that says what is wrong. `expected` is a noun phrase that says what the file should be.
 
     >>> bad_file("digits.csv", "has no rows", "a table of numbers")
     InputError('digits.csv has no rows; expected a table of numbers')
@@ -41,7 +43,10 @@ def bad_file(path: StrPath, found: str, expected: str) -> InputError:
 
 
 def regular_file(path: StrPath, expected: str) -> Path:
-    """Return the path of a regular file, or raise `InputError`: reading a pipe or a device might never end."""
+    """Return the path of a regular file; raise `InputError` for anything else.
+
+    Reading a pipe or a device might never end.
+    """
     try:
         path = Path(path)
         if path.is_file():
@@ -54,7 +59,7 @@ def regular_file(path: StrPath, expected: str) -> Path:
 
 @contextmanager
 def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Translate exceptions of these kinds, `OSError` and `MemoryError` into an `InputError` about the file."""
+    """Translate `OSError`, `MemoryError` and exceptions of these kinds into an `InputError` about the file."""
     caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
     try:
         yield
@@ -98,9 +103,9 @@ def path_name(path: StrPath) -> str:
 
 @contextmanager
 def reading(path: StrPath) -> Iterator[None]:
-    """Put the name of the file in front of errors raised within the block, and make all of them `InputError`.
+    """Turn errors raised within the block into `InputError`, with the name of the file in front of the message.
 
-    `InputError`, `OSError` and `MemoryError` are caught; other exceptions pass through.
+    This applies to `InputError`, `OSError` and `MemoryError`. Other exceptions pass through.
 
     >>> with reading("net.safetensors"):
     ...     field({"sizes": 3}, "sizes", list)
@@ -119,9 +124,10 @@ def reading(path: StrPath) -> Iterator[None]:
 
 
 def open_regular(path: StrPath) -> BinaryIO:
-    """Open a regular file for reading; raise `InputError` for a folder, pipe or device, and `OSError` if it is missing.
+    """Open a regular file for reading.
 
-    The file is examined before it is opened, since opening a pipe would wait for a writer.
+    Raises `InputError` for a folder, pipe or device, and `OSError` if the file is missing. The file is examined before
+    it is opened, since opening a pipe would wait for a writer.
     """
     name = path_name(path)
     mode = os.stat(name).st_mode
@@ -131,7 +137,10 @@ def open_regular(path: StrPath) -> BinaryIO:
 
 
 def read_bounded(file: BinaryIO, most: int) -> bytes:
-    """Return the content of a file, or raise `InputError` before allocating memory if it has more than `most` bytes."""
+    """Return the content of a file; raise `InputError` if it has more than `most` bytes.
+
+    The size is checked before memory is allocated.
+    """
     size = os.fstat(file.fileno()).st_size
     if size > most:
         raise InputError(f"it has {size:,} bytes, more than the maximum of {most:,}")

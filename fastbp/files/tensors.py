@@ -1,9 +1,9 @@
 """Files of named tensors and a description, in the safetensors format, with a checksum that is verified when reading.
 
-Any reader of safetensors opens these files. Their metadata have one entry, "fastbp": a description in JSON. Its "kind"
-and "version" say what the file is; its "sha256" is the checksum of the rest of the description and of the tensors.
-There is only one entry because safetensors writes entries in any order, and equal content should make equal files.
-Nothing is ever unpickled.
+Any reader of safetensors opens these files. Their metadata have one entry, "fastbp": a description in JSON. In it,
+"kind" and "version" say what the file is, and "sha256" is the checksum of the rest of the description and of the
+tensors. There is only one entry because safetensors writes entries in any order, and equal content should make equal
+files. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -37,8 +37,9 @@ def write_tensors(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], descri
     """Write tensors and their description to a file, atomically; raise `InputError` if it cannot be written.
 
     `tensors` may be of any shape and memory layout, with dtype bool, integer or float. `description` must be
-    serialisable as JSON, and have "kind", a name, and "version", a positive integer, which `read_tensors` checks.
-    "sha256" is added to it. Store long lists of numbers as tensors instead. Equal content makes equal files.
+    serialisable as JSON. It must have the fields "kind", a name, and "version", a positive integer, which
+    `read_tensors` checks. The field "sha256" is added to it. Store long lists of numbers as tensors, not in the
+    description. Equal content makes equal files.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -64,9 +65,9 @@ def write_tensors(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], descri
 def read_tensors(path: StrPath, kind: str, version: int) -> tuple[Tensors, dict[str, Any]]:
     r"""Return the tensors and the description in a file that `write_tensors` wrote; the arrays are writable.
 
-    Raises `InputError` for any other file, a damaged one, one of another kind, and one of a later version than the one
-    given. The caller checks which tensors and fields there are, with `reading` and `field`. Memory is bounded by three
-    times the size of the file, plus 200 MiB for the largest header.
+    Raises `InputError` for any other file, for a damaged one, for a file of another kind, and for a version later than
+    the given one. The caller must check which tensors and fields the file has, with `reading` and `field`. Memory is
+    bounded by three times the size of the file, plus 200 MiB for the largest header.
 
     >>> import contextlib, pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -107,7 +108,7 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
 
 
 def _description(header: Mapping[str, Any], kind: str, version: int) -> dict[str, Any]:
-    """Return the description in a header, whose kind and version have been checked."""
+    """Return the description in a header, after checking its kind and version."""
     metadata = header.get("__metadata__")
     text = metadata.get("fastbp") if isinstance(metadata, dict) else None
     if not isinstance(text, str):
@@ -138,7 +139,7 @@ def _tensors(data: bytes) -> Tensors:
 def _checksum(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     """Return the sha256 of a description and of tensors with their names, dtypes and shapes, sorted by name."""
     try:
-        text = json.dumps(description)  # gives back, character by character, a text that it wrote and that was parsed
+        text = json.dumps(description)  # a description that was parsed from a file gives the text in the file
     except RecursionError as error:
         raise InputError("its description is nested too deeply") from error
     digest = hashlib.sha256(text.encode())

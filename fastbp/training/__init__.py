@@ -1,4 +1,4 @@
-"""Training: its set-up, the loop over epochs and mini-batches, checkpoints, progress; inference over many columns."""
+"""Training: set-up, the loop over epochs and mini-batches, checkpoints and progress; inference for many columns."""
 
 from fastbp.errors import CheckpointError, DivergedError
 from fastbp.training.history import Epoch, History

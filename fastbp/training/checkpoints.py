@@ -1,8 +1,8 @@
-"""Checkpoints: files that hold the state of a training run after each epoch, from which the run can be resumed.
+"""Checkpoints: files with the state of a training run, written after each epoch, from which the run can be resumed.
 
 A checkpoint holds the parameters, the optimizer state, the state of the random generator, the position in the epoch,
-the history, and the best parameters so far. It also describes the run: data, settings and formulas, which must be the
-same when the run is resumed.
+the history, and the best parameters so far. It also describes the run: its data, settings and formulas. These must be
+the same when the run is resumed.
 """
 
 import copy
@@ -32,17 +32,18 @@ VERSION = 1
 """The version of the format of checkpoints. Files of a later version are refused."""
 
 _PREFIXES = ("velocity.", "second.", "best.", "history.")
-_DEFAULTS = {"optimizer": "SGD", "nesterov": False}  # for files written before fastbp had Adam, which lack these fields
-_LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # of History
-_NUMBERS = 2**62  # the maximum of counters in a file
+_DEFAULTS = {"optimizer": "SGD", "nesterov": False}  # files written before fastbp had Adam lack these fields
+_LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # the lists in a History
+_NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
 
 
 class Checkpoint:
     """The checkpoint file of one training run: `write` saves the state, `read` restores it.
 
-    `plan`, `settings`, the number of `examples` and the fingerprints of the `data`, by name, describe the run. `rng` is
-    its generator; its state at the start of the run is stored as well, since the validation examples were drawn from
-    it. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or "" if the seed may differ.
+    The run is described by `plan`, `settings`, the number of `examples`, and `data`: fingerprints (hashes) of the
+    arrays, by name. `rng` is the random generator of the run. `initial_rng_state` is its state at the start of the run.
+    That state is stored as well, since the validation examples were drawn from it. `seed` is the fingerprint of the
+    run's seed (`fingerprints.of_generator`), or "" if the seed may differ.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class Checkpoint:
     def write(self, p: Parameters, state: State) -> None:
         """Write parameters and state to the file, atomically.
 
-        Raises `InputError` if the file cannot be written, or if the state is not finite: a run that has diverged could
-        not be resumed, and the old checkpoint is still good.
+        Raises `InputError` if the file cannot be written, or if the state is not finite. A run that has diverged could
+        not be resumed, so the previous checkpoint is kept.
         """
         tensors = host_tensors("", p, self.plan)
         for prefix, moment in self._moments(state).items():
@@ -86,8 +87,8 @@ class Checkpoint:
         """Restore parameters, state and generator from the file, in place.
 
         Raises `InputError`, and changes nothing, if the file is damaged or was written by a different run. With
-        `anyway` the run may differ, except in the shapes of its parameters and in its optimizer; if it does, the
-        interrupted epoch is started again.
+        `anyway`, a different run is accepted if its optimizer and the shapes of its parameters are the same. The
+        interrupted epoch is then started again.
         """
         tensors, description = read_tensors(self.path, "checkpoint", VERSION)
         with reading(self.path):
@@ -104,7 +105,7 @@ class Checkpoint:
             restored = _state(parts, description, state.moments)
         if differences:
             restored.done, restored.total = 0, 0.0
-        if "validation" in differences:  # figures for other data cannot be compared
+        if "validation" in differences:  # accuracies or costs on other data cannot be compared
             restored.best = restored.history.best_epoch = None
         for prefix, parameters in ({"": p} | moments).items():
             put_tensors(prefix, parts[prefix], parameters, self.plan)
@@ -112,9 +113,10 @@ class Checkpoint:
         self.rng.bit_generator.state = state.rng
 
     def _differences(self, description: Mapping[str, Any]) -> dict[str, str]:
-        """Return the names in which this run differs from that of a file, with the file's value, or "" for a hash.
+        """Return what differs between this run and the run in a file, as a dict of names and values in the file.
 
-        Files of an earlier fastbp have fewer fields; fields that they lack are not compared.
+        If the file has only a hash, the value is "". Files written by an earlier fastbp have fewer fields. Fields that
+        a file lacks are not compared.
         """
         theirs = _DEFAULTS | field(description, "run", dict)
         differences = {name: brief(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
@@ -129,10 +131,10 @@ class Checkpoint:
         return {name: "" for name, ours, kept in pairs if ours and kept and ours != kept} | differences
 
     def _refusal(self, differences: Mapping[str, str]) -> str:
-        """Return the message about differences between the run in the file and this one.
+        """Return the error message for a file whose run differs from this one.
 
-        If the file cannot be used even with `anyway`, only one difference is named: two optimizers, say, differ in all
-        their constants.
+        If the file cannot be used even with `anyway`, the message names only one difference. Two optimizers, for
+        example, differ in all their constants, and naming one of them is enough.
         """
         values = {
             name: f"{name} must be {kept}, as in the checkpoint, got {brief(self.run[name])}"
@@ -147,7 +149,7 @@ class Checkpoint:
         return f"{'; '.join(texts)}; to continue with a different run, pass resume_anyway=True (--resume-anyway)"
 
     def _check_finite(self, tensors: Tensors, total: float) -> None:
-        """Raise `InputError` unless a run could be resumed from these numbers."""
+        """Raise `InputError` if a number is not finite: a run could not be resumed from it."""
         diverged = [name for name, array in tensors.items() if not np.isfinite(array).all()]
         diverged += [] if math.isfinite(total) else ["the cost"]
         if diverged:
@@ -155,19 +157,19 @@ class Checkpoint:
             raise InputError(f"cannot write {path!r}: {diverged[0]} is not finite and could not be resumed from")
 
     def _moments(self, state: State) -> dict[str, Parameters]:
-        """Return the moments that the optimizer uses, by the prefix of their names in a file."""
+        """Return the optimizer's state arrays that are in use, by the prefix of their names in a file."""
         moments = {"velocity.": state.moments.first, "second.": state.moments.second}
         return dict(list(moments.items())[: 0 if self.rule is None else self.rule.moments])
 
     def _json(self, state: Any) -> dict[str, Any]:
-        """Return a state of the run's generator, which can be written as JSON."""
+        """Return a state of the run's generator in a form that can be written as JSON."""
         generator = copy.deepcopy(self.rng)
         generator.bit_generator.state = state
         return generator_state(generator)
 
 
 def rewind(path: StrPath, rng: np.random.Generator) -> None:
-    """Set a generator to its state at the start of a checkpoint's run."""
+    """Set a generator to the state in which the run of a checkpoint began."""
     _, description = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
         theirs = generator_from(field(description, "began", dict)).bit_generator
@@ -180,19 +182,22 @@ def rewind(path: StrPath, rng: np.random.Generator) -> None:
 
 
 def read_history(path: StrPath) -> History:
-    """Return the history in a checkpoint: the figures of the epochs that its run has finished."""
+    """Return the history in a checkpoint: costs, accuracies and times of the epochs that have finished."""
     tensors, _ = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
         return _history(_parts(tensors))
 
 
 def is_there(path: StrPath) -> bool:
-    """Return whether a checkpoint exists; a run writes the first one when its first epoch has finished."""
+    """Return whether a checkpoint file exists.
+
+    A run creates the file when its first epoch has finished, or on Ctrl-C before that.
+    """
     return os.path.lexists(path)
 
 
 def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments: OptimizerState) -> State:
-    """Return the state stored in a checkpoint, with `moments` in place of the stored ones."""
+    """Return the state stored in a checkpoint. Its moments are `moments`, which the caller fills later."""
     history, best = _history(parts), None
     if "best" in description:
         fields = field(description, "best", dict)
@@ -212,7 +217,7 @@ def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments
 
 
 def _object(description: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return an object within a description, or an empty one if it is missing."""
+    """Return the JSON object in a field of a description, or an empty one if the field is missing."""
     return field(description, name, dict) if name in description else {}
 
 
@@ -231,15 +236,19 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 
 
 def _schedule_name(schedule: Schedule) -> str:
-    """Return the name of a function, or the repr of another schedule: for a dataclass, its fields.
+    """Return a text that describes a schedule: the name of a function, or else the repr.
 
-    Memory addresses are removed from a repr, since they differ between processes.
+    The repr of a dataclass shows its fields. Memory addresses are removed from a repr, since they differ between
+    processes.
     """
     return str(getattr(schedule, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(schedule))))
 
 
 def _parts(tensors: Tensors) -> dict[str, Tensors]:
-    """Return tensors grouped by the prefix of their names; names are kept whole, and parameters have the prefix ""."""
+    """Group tensors by the prefix of their names. The names are not shortened.
+
+    Parameters have the prefix "".
+    """
     parts: dict[str, Tensors] = {}
     for name, array in tensors.items():
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")

@@ -1,4 +1,4 @@
-"""Early stopping: stop after `patience` epochs without a better one, and restore the best parameters."""
+"""Early stopping: training stops after `patience` epochs without improvement; the best parameters are restored."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,11 @@ from fastbp.training.history import Epoch
 
 @dataclass
 class Best:
-    """The best epoch so far on the validation data: its figure, its number, and its parameters on the host, by name."""
+    """The best epoch so far, judged on the validation data.
+
+    `figure` is its accuracy or its negative cost, so higher is better. `epoch` is its number. `tensors` are its
+    parameters on the host, by name.
+    """
 
     figure: float
     epoch: int
@@ -31,5 +35,5 @@ def better(best: Best | None, epoch: Epoch, p: Parameters, plan: Plan) -> Best |
 
 
 def has_run_out(patience: int | None, best: Best | None, epochs: int) -> bool:
-    """Return whether there have been `patience` epochs since the best of the first `epochs` ones."""
+    """Return whether, after `epochs` epochs, the best epoch is `patience` or more epochs ago."""
     return patience is not None and best is not None and epochs - best.epoch >= patience

@@ -1,4 +1,4 @@
-"""Fingerprints of the data, schedule, formulas and generator of a training run, by which a checkpoint identifies it.
+"""Fingerprints of a training run's data, schedule, formulas and generator, by which a checkpoint recognises its run.
 
 A fingerprint is a short text. Equal content has equal fingerprints in every process and on every device.
 """
@@ -25,20 +25,20 @@ HASHED_WHOLE = 2**26
 """Arrays of up to this number of bytes are hashed completely; larger ones as a sample of this size."""
 
 PYTHON = str(sys.implementation.cache_tag)
-"""The version of Python. Fingerprints of formulas depend on it, since versions compile a function differently."""
+"""The version of Python. Fingerprints of formulas depend on it: each version compiles functions differently."""
 
 _BLOCK = 2**16  # bytes in each block of a sample, or one example if that is larger
 _PIECE = 2**20  # bytes copied to the host at a time
-_MOST_EPOCHS = 10_000  # in which a schedule is evaluated
-_CONSTANT_PART = {"PCG64": "inc", "PCG64DXSM": "inc", "Philox": "key"}  # of the state of a generator
+_MOST_EPOCHS = 10_000  # the most epochs for which a schedule is evaluated
+_CONSTANT_PART = {"PCG64": "inc", "PCG64DXSM": "inc", "Philox": "key"}  # part of the state that never changes
 
 
 def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> str:
     """Return the fingerprint of a matrix with one example per row: shape, dtype, and a hash of the values.
 
-    The hash depends neither on the memory layout nor on the device. It covers all values of arrays of up to
-    `HASHED_WHOLE` bytes. Of a larger array it covers a sample of that size, in blocks spread evenly from the first
-    example to the last: time and memory are bounded, but a change between the blocks is not detected.
+    The hash depends neither on the memory layout nor on the device. For arrays of up to `HASHED_WHOLE` bytes, it covers
+    all values. For a larger array it covers a sample of that size, in blocks spread evenly from the first example to
+    the last. The sample bounds time and memory, but a change between its blocks is not detected.
 
     >>> ones = np.ones((3, 2), "float32")
     >>> of_examples(ones, np.asarray) == of_examples(np.asfortranarray(ones), np.asarray)
@@ -61,10 +61,10 @@ def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> st
 
 
 def of_schedule(schedule: Schedule, epochs: int) -> str:
-    """Return the fingerprint of a schedule: of the η that it returns for each epoch, whatever kind of callable it is.
+    """Return the fingerprint of a schedule, made from the η that it returns for each epoch.
 
-    If there are more than 10,000 epochs, it is called for 10,000 of them, evenly spread. The schedule is copied first,
-    so that the calls do not change one that has a state.
+    What kind of callable it is does not matter. If there are more than 10,000 epochs, it is called for 10,000 of them,
+    evenly spread. A copy of the schedule is called, because calls may change the state of a schedule.
 
     >>> of_schedule(lambda epoch, epochs: 0.5, 3) == of_schedule(lambda epoch, epochs: 1 / 2, 3)
     True
@@ -72,14 +72,14 @@ def of_schedule(schedule: Schedule, epochs: int) -> str:
     schedule, etas = _copied(schedule), []
     for epoch in np.unique(np.linspace(1, epochs, min(epochs, _MOST_EPOCHS)).astype(np.int64)).tolist():
         try:
-            etas.append(f"{eta_of(schedule, epoch, epochs):.9g}")  # the last digits of math.cos may differ
+            etas.append(f"{eta_of(schedule, epoch, epochs):.9g}")  # 9 digits: the last ones of math.cos may differ
         except Exception as error:  # training will raise it if it reaches that epoch
             etas.append(type(error).__name__)
     return _hash(" ".join(etas))
 
 
 def of_formulas(plan: Plan) -> dict[str, str]:
-    """Return the fingerprints of a plan's activations and cost, by name, except those that are part of fastbp."""
+    """Return the fingerprints, by name, of those activations and costs in a plan that are not part of fastbp."""
     cost = plan.formulas.output.cost_function
     own: dict[str, tuple[Any, Any]]
     own = {
@@ -93,9 +93,9 @@ def of_formulas(plan: Plan) -> dict[str, str]:
 
 
 def of_generator(state: Mapping[str, Any]) -> str:
-    """Return the part of a generator's state that its seed determines and that drawing does not change, or "".
+    """Return the fingerprint of a generator: the part of its state that only its seed decides.
 
-    Generators without such a part have the fingerprint "".
+    Drawing numbers does not change this part. Generators without such a part have the fingerprint "".
 
     >>> drawn, other = np.random.default_rng(0), np.random.default_rng(1)
     >>> before = of_generator(drawn.bit_generator.state)
@@ -108,7 +108,7 @@ def of_generator(state: Mapping[str, Any]) -> str:
 
 
 def _copied(schedule: Schedule) -> Schedule:
-    """Return a shallow copy of a schedule; for a method, one that is bound to a copy of its object."""
+    """Return a shallow copy of a schedule. If it is a method, the copy is bound to a copy of the method's object."""
     if isinstance(schedule, MethodType):
         return MethodType(schedule.__func__, copy.copy(schedule.__self__))
     return copy.copy(schedule)
@@ -117,7 +117,8 @@ def _copied(schedule: Schedule) -> Schedule:
 def _content(value: Any, callers: tuple[Any, ...]) -> str:
     """Return a text that describes what a function computes: its code, its constants, and all that it reads.
 
-    `callers` are the functions whose description is under way; a recursive call is described by its name.
+    `callers` are the functions that are being described at the moment. If one of them is called again, only its name is
+    given.
     """
     if isinstance(value, CodeType):
         return f"{value.co_code.hex()} {value.co_names} {_content(value.co_consts, callers)}"

@@ -10,21 +10,22 @@ class Epoch(NamedTuple):
     Attributes
     ----------
     number, epochs : int
-        The number of this epoch, from 1, and of all epochs.
+        The number of this epoch, counted from 1, and the number of all epochs.
     cost : float
-        The average over the examples of the cost, without the L2 term, each just before the update of its mini-batch.
+        The average cost of the examples, without the L2 term. The cost of each mini-batch is computed just before its
+        update.
     validation_cost, validation_accuracy : float or None
         Cost and fraction of correct predictions on the validation data. None without validation data; the accuracy is
         also None if the targets are not classes.
     seconds : float
-        The time of training, without validation and checkpoints.
+        The time spent on training, without validation and checkpoints.
     examples_per_second : float
         The number of examples per second of training.
 
     Notes
     -----
-    `str` gives one line, with the time left estimated from `seconds`. Progress lines estimate it from the whole epoch,
-    with validation and checkpoints.
+    `str` gives one line. It estimates the time left from `seconds`. The progress lines of a training run estimate the
+    time left from whole epochs, with validation and checkpoints.
     """
 
     number: int
@@ -42,21 +43,21 @@ class Epoch(NamedTuple):
         elif self.validation_cost is not None:
             parts.append(f"validation cost {self.validation_cost:.4f}")
         parts.append(f"{self.examples_per_second:,.0f} examples/s")
-        if 1 < self.number < self.epochs:  # the first may have waited for the compiler
+        if 1 < self.number < self.epochs:  # the first epoch may have waited for the compiler
             parts.append(f"{(self.epochs - self.number) * self.seconds:.0f} s left")
         return "  ".join(parts)
 
 
 @dataclass
 class History:
-    """The figures of all epochs of a training.
+    """The figures of all epochs of a training run.
 
     Attributes
     ----------
     cost, validation_cost, validation_accuracy, seconds : list of float
         One entry per epoch, as in `Epoch`. A list is empty if there was nothing to record.
     best_epoch : int or None
-        The epoch, from 1, whose parameters early stopping restored. None without early stopping.
+        The number, counted from 1, of the epoch whose parameters early stopping restored. None without early stopping.
 
     Examples
     --------

@@ -11,14 +11,15 @@ from fastbp.datasets.inputs import check_finite, example_rows, surely_finite
 from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool
 
 Array = Any
-_BLOCK = 2**22  # elements of the widest layer in one batch: 16 MB in float32; the call for a batch takes 0.06 ms
+_BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32; the call for a batch takes 0.06 ms
 
 
 def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
-    """Yield a workspace for each batch of checked columns, with their targets if given, and the slice of its columns.
+    """Yield a workspace for each batch of columns, and the slice of these columns.
 
-    Inputs in the layout that the equations read are used in place: copying them takes a seventh of a small network's
-    time.
+    The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
+    given. x and y must have been checked. Inputs in the layout that the equations read are used in place. For a small
+    network, copying them would take a seventh of the time.
     """
     columns = x.shape[1]
     size = batch_size(plan.sizes, columns)
@@ -36,7 +37,10 @@ def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> It
 
 
 def _is_zero_copy(x: Array, plan: Plan) -> bool:
-    """Return whether compiled code can read columns in place. It requires writable arrays, but does not write to x."""
+    """Return whether compiled code can read the columns in place, without a copy.
+
+    Compiled code accepts only writable arrays, although it does not write to x.
+    """
     if not (type(x) is np.ndarray and plan.backend.kind == "numpy" and plan.input_scale == 1.0):
         return False
     return bool(x.dtype == plan.dtype and x.dtype.isnative and x.T.flags.carray)
@@ -52,10 +56,11 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
 
 
 def _feed_forward(plan: Plan, p: Parameters, x: Array) -> Iterator[tuple[Workspace, slice]]:
-    """Feed columns forward batch by batch, and yield each workspace and slice; raise `InputError` if x is not finite.
+    """Feed columns forward batch by batch; yield the workspace and the slice of each batch.
 
-    NaN and ∞ in a column make all of its z¹ NaN or ∞, whatever the weights are. So if z¹ is finite, x need not be
-    checked; z¹ is usually smaller. This saves a fifth of the time of a small network.
+    Raises `InputError` if x is not finite. On the CPU, the first layer's z¹ is examined before x, since z¹ is usually
+    smaller. NaN or ∞ in a column of x makes all of its z¹ NaN or ∞, whatever the weights are. So if z¹ is finite, x
+    need not be examined. This saves a fifth of the time of a small network.
     """
     operations, on_host = plan.operations(), plan.backend.kind == "numpy"
     if on_host:
@@ -72,7 +77,7 @@ def _feed_forward(plan: Plan, p: Parameters, x: Array) -> Iterator[tuple[Workspa
 
 
 def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
-    """Return aᴸ, shape (n_L, m), for columns x; raise `InputError` unless they are finite."""
+    """Return the outputs aᴸ, of shape (n_L, m), for the columns of x; raise `InputError` unless x is finite."""
     rows = plan.block(plan.sizes[-1], x.shape[1])
     for ws, part in _feed_forward(plan, p, x):
         plan.backend.columns(rows[part, :])[...] = ws.activations[-1]
@@ -80,7 +85,10 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
 
 
 def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
-    """Return C, the average of C_x over checked columns x with targets y: equation (3)."""
+    """Return the cost C, the average of C_x over the columns of x with targets y: equation (3).
+
+    x and y must have been checked.
+    """
     operations = plan.operations()
     total = plan.backend.new_cost_total(plan.sizes[-1], batch_size(plan.sizes, x.shape[1]), plan.dtype)
     plan.backend.set_cost_total(total, 0.0)
@@ -91,7 +99,10 @@ def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
 
 
 def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
-    """Return the index of the largest output for each column x, on the host; raise `InputError` unless x is finite."""
+    """Return the class of each column of x, the index of its largest output, as an array on the host.
+
+    Raises `InputError` unless x is finite.
+    """
     found = np.empty(x.shape[1], np.int64)
     for ws, part in _feed_forward(plan, p, x):
         found[part] = plan.backend.to_host(plan.backend.columns(ws.activations[-1])).argmax(axis=1)
@@ -99,7 +110,7 @@ def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
 
 
 def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
-    """Copy columns of data, multiplied by a scale, into a block of a workspace."""
+    """Copy columns of data into a block of a workspace, and multiply them by `scale`."""
     if isinstance(columns, np.ndarray) and plan.backend.kind == "numpy":  # without a temporary copy
         with np.errstate(over="ignore"):  # `check_finite` reports numbers that are too large
             np.multiply(columns.T, scale, out=plan.backend.columns(block), dtype=plan.dtype, casting="unsafe")

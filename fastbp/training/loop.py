@@ -21,7 +21,7 @@ from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
 
 Array = Any
-_SECONDS_PER_CALL = 0.1  # of compiled code, between two checks for Ctrl-C and two updates of the progress bar
+_SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress bar are handled between calls
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,12 @@ class Settings:
 
 @dataclass
 class State:
-    """The state of training, except the parameters. Together they decide how training continues.
+    """The state of training, apart from the parameters. State and parameters decide how training continues.
 
-    `steps` is the number of all mini-batches so far; `epoch` is the current epoch, from 1; `done` is the number of its
-    finished mini-batches, and `total` the sum of their costs; `rng` is the state of the generator before it drew the
-    order of the epoch.
+    `moments` is the state of the optimizer. `steps` is the number of all mini-batches so far. `epoch` is the number of
+    the current epoch, from 1. `done` is the number of finished mini-batches in this epoch, and `total` is the sum of
+    their costs. `rng` is the state that the random generator had before it drew the order of the examples for this
+    epoch.
     """
 
     moments: OptimizerState
@@ -97,8 +98,8 @@ def train(
     restored at the end.
 
     `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises, training continues with a
-    warning; if it raised for the last state too, `CheckpointError` is raised at the end. `check_data` is called before
-    and after examples are read, and ends training by raising.
+    warning. If it raises for the last state too, `CheckpointError` is raised at the end. `check_data` is called before
+    and after examples are read. It ends training by raising an exception.
     """
     watcher, check_data = watcher or Watcher(), check_data or _unchecked
     failure: str | None = None  # why the last checkpoint was not written
@@ -117,7 +118,7 @@ def train(
             _check_finite(p, plan, state, eta)
             check_data()
             watched, accuracy = validate() if validate else (None, None)
-            check_data()  # before the checkpoint, which stays that of the last epoch with unchanged data
+            check_data()  # a checkpoint is written only if the data are unchanged
             epoch = Epoch(
                 state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(training_indices) / seconds
             )
@@ -159,7 +160,10 @@ def _unchecked() -> None:
 
 
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
-    """Raise `DivergedError` if a parameter is not finite: the cost before the last update does not show that."""
+    """Raise `DivergedError` if a parameter is not finite.
+
+    The cost does not show this: it was computed before the last update.
+    """
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
     with np.errstate(all="ignore"):
         sums = [float(plan.backend.xp.sum(block)) for block in blocks]
@@ -181,16 +185,19 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
 
 
 def _is_true(answer: Any) -> bool:
-    """Return whether a callback returned True, of Python or NumPy; other true values, such as a list, do not count."""
+    """Return whether a callback returned True, of Python or NumPy.
+
+    Other values that count as true, such as a list, do not end training.
+    """
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
 class MiniBatches:
     """Runs epochs over `n` examples in mini-batches of `m`.
 
-    One call of compiled code processes as many mini-batches as take about a tenth of a second; Ctrl-C and progress are
-    handled between calls. The L2 term of the gradient is λ/n W or, with `lmbda_over_batch`, λ W divided by the size of
-    the mini-batch, of which the last may be shorter.
+    One call of compiled code processes as many mini-batches as take about a tenth of a second. Ctrl-C and progress are
+    handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is divided by the size of
+    the mini-batch instead; the last mini-batch may be shorter.
     """
 
     def __init__(
@@ -210,9 +217,9 @@ class MiniBatches:
         self.batches_per_call = 1  # grows until a call takes a tenth of a second
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
-        """Process the examples in the given order, from the position in the state on; return the average cost.
+        """Train on the examples in the given order; return the average cost of the epoch.
 
-        Ctrl-C can interrupt the watcher.
+        An epoch that the state has begun is continued at its next mini-batch. Ctrl-C can interrupt the watcher.
         """
         state = self.state
         order = self.backend.upload(order)

@@ -14,7 +14,10 @@ from fastbp_kernels.compile_events import on_compile
 
 @contextmanager
 def watching(progress: bool, examples: int) -> Iterator[Watcher]:
-    """Yield a `Watcher` that writes progress to standard error. `examples` is the total over all epochs."""
+    """Yield a `Watcher` that writes progress to standard error, or one that writes none if `progress` is False.
+
+    `examples` is the number of examples to be processed in all epochs together.
+    """
     if not progress:
         yield Watcher()
         return
@@ -28,7 +31,10 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 
 @contextmanager
 def stages(count: int) -> Iterator[Callable[[str], None]]:
-    """Yield a function that reports the start of each of `count` stages, by name, on standard error."""
+    """Yield a function to call at the start of each of `count` steps of work, with its name.
+
+    It reports the progress on standard error.
+    """
     lines, begun = Lines(), 0
     style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"
     bar = _bar(count, lines.stream, bar_format=style) if _on_terminal() else None
@@ -52,7 +58,7 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 
 
 class Lines(Watcher):
-    """Prints one line per epoch, at most two per second, and always the line of the last epoch.
+    """Prints a line after each epoch, but at most two lines per second; the line of the last epoch is always printed.
 
     Lines that cannot be written are dropped, and training continues.
     """
@@ -74,7 +80,7 @@ class Lines(Watcher):
         self.print(f"warning: {message}")
 
     def compiling(self) -> None:
-        """Print once that code is being compiled, which takes some seconds."""
+        """Print, on the first call only, that code is being compiled, which takes some seconds."""
         if not self._compiling:
             self._compiling = True
             self.print("compiling; this takes some seconds the first time")
@@ -88,7 +94,7 @@ class Lines(Watcher):
 
 
 class Bar(Lines):
-    """Prints the lines above a bar that shows the fraction of examples processed."""
+    """Shows a bar with the fraction of examples processed, and prints the lines above it."""
 
     def __init__(self, examples: int) -> None:
         super().__init__()
@@ -115,6 +121,6 @@ def _bar(total: int, stream: BestEffortStream, **options: Any) -> Any:
     from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]
-        monitor_interval = 0  # no thread of its own, which a fork would leave behind
+        monitor_interval = 0  # do not start tqdm's thread: a fork would not copy it
 
     return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)

@@ -1,4 +1,4 @@
-"""Setting up a training run: all arguments are checked here, before the network or any file is changed."""
+"""Setting up a training run. All arguments are checked here, before the network or any file is changed."""
 
 import copy
 import dataclasses
@@ -63,7 +63,8 @@ class Options:
 class Run:
     """A training run that is ready to start.
 
-    `total_examples` is the number of examples over all epochs; `begin(watcher=...)` trains and returns the history.
+    `total_examples` is the number of examples to be processed in all epochs together. `begin(watcher=...)` trains and
+    returns the history.
     """
 
     total_examples: int
@@ -71,16 +72,16 @@ class Run:
 
 
 def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Array, options: Options) -> Run:
-    """Return a run that trains parameters in place on columns x with targets y; raise `InputError` for bad arguments.
+    """Return a run that trains the parameters `p` in place on the columns of x with targets y.
 
-    If `options` ask for it, the state of a checkpoint is restored.
+    Raises `InputError` for bad arguments. If `options` ask for it, the state of a checkpoint is restored.
     """
     inputs = as_columns("x", x, plan.sizes[0], plan)
     n = int(inputs.shape[1])
     targets = as_targets(y, n, plan)
     classes = classes_of_units(targets, plan)
     weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan)
-    copied_rng = copy.deepcopy(rng)  # drawn from until all arguments have been checked
+    copied_rng = copy.deepcopy(rng)  # numbers are drawn from the copy until all arguments have been checked
     resuming = _resumes(options)
     if resuming and options.checkpoint is not None:
         checkpoints.rewind(options.checkpoint, copied_rng)
@@ -114,12 +115,18 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
 
 
 def checkpoint_lock(checkpoint: StrPath | None) -> AbstractContextManager[None]:
-    """Return a context that locks a checkpoint file; entering it raises `InputError` if another run uses the file."""
+    """Return a context that locks a checkpoint file, or one that does nothing without a checkpoint.
+
+    Entering the context raises `InputError` if another run uses the file.
+    """
     return nullcontext() if checkpoint is None else locked(check_target(checkpoint))
 
 
 def _resumes(options: Options) -> bool:
-    """Return whether a checkpoint is resumed; raise `InputError` if the options conflict or it cannot be written."""
+    """Return whether the run continues from a checkpoint.
+
+    Raises `InputError` if the options conflict, or if the checkpoint cannot be written.
+    """
     resume = options.resume or options.resume_anyway
     if options.checkpoint is None:
         if resume:
@@ -138,7 +145,7 @@ def _resumes(options: Options) -> bool:
 
 
 def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validation: Any, plan: Plan) -> dict[str, str]:
-    """Return the fingerprints of all data of a run, by the names of the arguments that they were passed in."""
+    """Return the fingerprints of a run's data, by the names of the arguments of `Network.train`."""
 
     def of(rows: Array) -> str:
         return fingerprints.of_examples(rows, np.asarray if isinstance(rows, np.ndarray) else plan.backend.to_host)
@@ -159,7 +166,10 @@ def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validati
 def _split(
     validation: Any, x: Array, y: Array, classes: Indices | None, rng: np.random.Generator
 ) -> tuple[Indices, tuple[Array, Array] | None]:
-    """Return the indices of the training examples, and the validation columns and targets, not yet checked, or None."""
+    """Return the indices of the training examples, and the validation data or None.
+
+    The validation data are a pair of columns and targets, which has not been checked.
+    """
     n = int(x.shape[1])
     if not isinstance(validation, Real) or isinstance(validation, bool):
         return np.arange(n), validation
@@ -182,7 +192,7 @@ def _checked_pair(pair: Any, plan: Plan) -> tuple[Array, Array]:
 
 
 def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -> loop.Validation:
-    """Return a function that returns the cost and, if the targets are classes, the accuracy on validation data."""
+    """Return a function that computes the cost on validation data and, if the targets are classes, the accuracy."""
     inputs, targets = pair
     labels = classes_of_units(targets, plan)
 
@@ -194,7 +204,7 @@ def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -
 
 
 def _settings(options: Options, examples: int) -> loop.Settings:
-    """Return the checked settings of training on a number of examples."""
+    """Check the settings of training on `examples` examples, and return them."""
     if options.patience is not None and options.validation is None:
         raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
     optimizer, epochs = optimizer_of(options.optimizer, options.momentum), whole_number("epochs", options.epochs)
