@@ -125,7 +125,7 @@ def in_turn(
             time.sleep(PAUSE)
             try:
                 figures[name] = task()
-            except Exception as error:  # another library may raise its own types
+            except Exception as error:  # other libraries may raise their own types of exceptions
                 failed(name, error)
                 del left[name]
         yield figures

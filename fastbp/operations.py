@@ -218,7 +218,7 @@ class Backend(ABC):
 
     @abstractmethod
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a NumPy array as an array of this backend. Do not write to it, because the two may share memory."""
+        """Return a NumPy array as an array of this backend. Do not write to the result: both may share memory."""
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -232,7 +232,7 @@ class Backend(ABC):
         """Return a context in which array expressions run on this backend's device. By default it does nothing."""
         return nullcontext()
 
-    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no bounds)
+    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most backends have no limits)
         """Raise `InputError` if this backend cannot run a network of these sizes."""
 
     def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:

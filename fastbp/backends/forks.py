@@ -46,7 +46,7 @@ def _before() -> None:
         _release()  # the import may need the compiler's lock
         _fork.waited.add(names[0])
         with suppress(Exception):  # if the import fails, the other thread raises the exception
-            import_module(names[0])  # waits for the other thread, or returns at once if this thread is importing
+            import_module(names[0])  # waits for the other thread, or returns at once if the import is in this thread
         _acquire()
 
 
@@ -74,7 +74,7 @@ def _after_in_child() -> None:
     _release()
     with suppress(KeyboardInterrupt):
         _fork.ctrl_c.__exit__(None, None, None)
-    for name in _imported_elsewhere():  # started meanwhile; with None, a later import fails and does not hang
+    for name in _imported_elsewhere():  # started during the fork; with None, a later import fails and does not hang
         sys.modules[name] = None  # type: ignore[assignment]
 
 

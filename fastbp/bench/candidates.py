@@ -67,7 +67,7 @@ def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str |
 
 def check_memory(points: Sequence[Point], dtype: str, candidates: Sequence[Candidate]) -> None:
     """Raise `InputError` for the first point of the grid that does not fit into memory. The message has an estimate."""
-    # Candidates on the same device hold their data at the same time. The data are always made on the CPU.
+    # Candidates on the same device hold their data at the same time. The CPU always holds the data once.
     sharing = {ON_CPU: 1, **Counter(candidate.where for candidate in candidates)}
     free = {ON_CPU: available_memory(), **{candidate.where: candidate.free_bytes() for candidate in candidates}}
     for point in points:

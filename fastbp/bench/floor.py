@@ -36,7 +36,7 @@ def make_floor(
     n_full = len(x) // m
     last = len(x) - n_full * m or m  # a workspace must not be empty, even if no mini-batch uses it
     full_batches = _mini_batches(plan, x[: n_full * m], m)
-    short_batches = _mini_batches(plan, x[n_full * m :], last)  # one or none
+    short_batches = _mini_batches(plan, x[n_full * m :], last)  # an array of one mini-batch or none
     rng = np.random.default_rng(0)
     shapes = zip(sizes[1:], sizes[:-1], strict=True)
     weights = tuple(plan.array(rng.standard_normal(shape) * shape[1] ** -0.5) for shape in shapes)

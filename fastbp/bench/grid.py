@@ -59,7 +59,7 @@ class BenchSettings:
     min_rounds: int
     max_rounds: int
     max_side: int = 8192
-    copy_bytes: int = 2**27  # several times the size of the caches
+    copy_bytes: int = 2**27  # several times as large as the caches
     pause: float = 0.0
 
 
@@ -90,7 +90,7 @@ def points(
 ) -> list[Point]:
     """Return the points of the grid, smaller networks and mini-batches first.
 
-    Networks and mini-batch sizes that are given replace those of the settings.
+    If `nets` or `mini_batch_sizes` are given, they replace those of the settings.
     """
     batch_sizes = [whole_number("--mini-batch-size", m) for m in mini_batch_sizes] or settings.mini_batch_sizes
     return [

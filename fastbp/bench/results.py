@@ -37,8 +37,8 @@ class Transfers:
 class Machine:
     """The peak rates of the CPU or of a GPU.
 
-    `launch_seconds` is the time of one kernel launch, among many launches in a row. For the CPU, the fields about
-    launches and transfers are None.
+    `launch_seconds` is the time of one kernel launch. It is measured over many launches in a row. For the CPU, the
+    fields about launches and transfers are None.
     """
 
     where: str

@@ -27,7 +27,7 @@ from fastbp.operations import Plan, WorkerContext
 
 VARIABLE = "FASTBP_WORKER"
 
-_MIN_MULTIPLICATIONS = 2**26  # in a training; they take about 1 ms, and waking the worker a twentieth of that
+_MIN_MULTIPLICATIONS = 2**26  # per training; they take about 1 ms, and waking the worker takes a twentieth of that
 # Multiplications in one product. Above this number, the better way is known without timing: the worker if there are two
 # threads, and the threads of BLAS if there are more.
 _LARGE_PRODUCT = 2**22
@@ -194,7 +194,7 @@ class _Worker:
         from fastbp_kernels.cpu.jit_cache import lazy_jit
 
         worker_loop = lazy_jit(work_sharing.worker_loop)
-        worker_loop()  # compiles the loop in this thread; it ends at once, as WORKER_PRESENT is not set
+        worker_loop()  # compiles the loop in this thread; the call returns at once, as no worker is present
 
         def run() -> None:
             while self._in_use.wait():

@@ -157,7 +157,7 @@ class Step:
         self._backend.run(equations.train_mini_batches, *self._arguments)
 
     def written(self) -> list[Array]:
-        """Return copies, on the host, of all arrays that the step writes to."""
+        """Return host copies of all arrays that the step changes."""
         rows = [self._backend.columns(block) for block in self._blocks]
         return [self._backend.to_host(array) for array in (*self._matrices, *rows)]
 
