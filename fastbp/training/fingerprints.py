@@ -22,7 +22,7 @@ from fastbp_kernels.specialize import global_names
 
 Array = Any
 HASHED_WHOLE = 2**26
-"""Arrays of up to this number of bytes are hashed completely; larger ones as a sample of this size."""
+"""Arrays of up to this number of bytes are hashed completely. Of larger ones, a sample of this size is hashed."""
 
 PYTHON = str(sys.implementation.cache_tag)
 """The version of Python. Fingerprints of formulas depend on it: each version compiles functions differently."""

@@ -71,7 +71,7 @@ class Watcher:
 
 
 Validation = Callable[[], tuple[float, float | None]]
-"""Returns the cost and, if the targets are classes, the fraction of correct predictions."""
+"""A function that returns the validation cost and, if the targets are classes, the fraction of correct predictions."""
 
 
 def train(
