@@ -179,7 +179,7 @@ class LoopOverExamples(OneByOne, Peer):
 
 
 class ScikitLearn(Peer):
-    """scikit-learn: an epoch of SGD by `MLPClassifier.partial_fit`, with logistic hidden layers and a softmax output."""
+    """scikit-learn: an epoch of SGD by `MLPClassifier.partial_fit`, with logistic hidden layers and softmax output."""
 
     name = package = "scikit-learn"
     activations, cost = ("sigmoid", "softmax"), "log-likelihood"
@@ -192,7 +192,7 @@ class ScikitLearn(Peer):
             learning_rate_init=eta, momentum=0.0, nesterovs_momentum=False, random_state=0,
         )  # fmt: skip
         self.x, self.labels = x, y.argmax(axis=1)
-        self.net.partial_fit(x[:m], self.labels[:m], classes=np.arange(y.shape[1]))  # makes scikit-learn allocate its arrays
+        self.net.partial_fit(x[:m], self.labels[:m], classes=np.arange(y.shape[1]))  # to allocate its arrays
         for own, w in zip(self.net.coefs_, weights, strict=True):
             own[...] = w.T
         for own, b in zip(self.net.intercepts_, biases, strict=True):

@@ -232,7 +232,7 @@ class Backend(ABC):
         """Return a context in which array expressions run on this backend's device. By default it does nothing."""
         return nullcontext()
 
-    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most backends have no limits)
+    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:  # noqa: B027 (most have no limits)
         """Raise `InputError` if this backend cannot run a network of these sizes."""
 
     def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastbp.operations import Backend
 
-PAUSE = 0.1  # seconds to wait before a measurement, so that idle threads stop polling; those of OpenBLAS poll for 0.05 s
+PAUSE = 0.1  # seconds to wait before a measurement, until idle threads stop polling; those of OpenBLAS poll for 0.05 s
 
 Clock = Callable[[], float]
 """A function that returns the seconds since a fixed moment."""
