@@ -1,4 +1,4 @@
-"""Old names that pickles of a `Network` from before 0.2 refer to. The functions are now in `fastbp_kernels.softmax`."""
+"""The old place of two functions of `fastbp_kernels.softmax`, for pickles of a `Network` from versions before 0.2."""
 
 from fastbp_kernels.softmax import log_likelihood, softmax
 

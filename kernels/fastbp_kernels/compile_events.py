@@ -1,4 +1,4 @@
-"""Notify a listener before a kernel is compiled. Compiling takes seconds, in which nothing else is shown."""
+"""Notify a listener before a kernel is compiled. Compiling takes seconds, and nothing else is shown meanwhile."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,14 +6,16 @@ from contextvars import ContextVar
 from types import CodeType
 
 COMPILERS: set[CodeType] = set()
-"""The code of Numba's compiling functions, once Numba is imported. Where a stack has one, Ctrl-C may interrupt."""
+"""The code objects of Numba's functions that compile. The set is empty until Numba is imported.
+
+While one of these functions is on the call stack, Ctrl-C may interrupt."""
 
 _listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling", default=None)
 
 
 @contextmanager
 def on_compile(listener: Callable[[], None]) -> Iterator[None]:
-    """Within a `with` block, call a function before each compilation.
+    """Call a function before each compilation in a `with` block.
 
     >>> with on_compile(lambda: print("compiling")):
     ...     notify_compile()
@@ -27,7 +29,7 @@ def on_compile(listener: Callable[[], None]) -> Iterator[None]:
 
 
 def notify_compile() -> None:
-    """Call the listener, if there is one: something is about to be compiled that was not in the cache."""
+    """Call the listener, if there is one. Compiling code calls this if something is not in the cache."""
     listener = _listener.get()
     if listener is not None:
         listener()

@@ -1,4 +1,4 @@
-"""Cache kernels by the formulas they are made of, and diagnose formulas that cannot be compiled, for all targets."""
+"""Cache kernels by their formulas, and find out why a formula cannot be compiled, both for the CPU and for CUDA."""
 
 import re
 from collections.abc import Callable
@@ -16,11 +16,13 @@ Kernel = Any
 
 
 MAX_KERNELS = 32
-"""Number of kernels that each factory keeps. The kernels of one activation take 0.3 MB; loading one takes 10 ms."""
+"""Number of kernels kept for each factory, that is, for each function that makes kernels.
+
+The kernels of one activation take 0.3 MB. Loading one kernel takes 10 ms."""
 
 
 class _Comparable:
-    """A formula that equals every formula with the same fingerprint."""
+    """A formula in a wrapper. Two wrappers are equal if their formulas have the same fingerprint."""
 
     def __init__(self, formula: Formula) -> None:
         self.formula, self._fingerprint = formula, fingerprint(formula)
@@ -33,7 +35,10 @@ class _Comparable:
 
 
 def cache_by_formula(factory: Formula) -> Any:
-    """Cache the kernels of a factory by what their formulas compute, so that an edited formula gives a new kernel."""
+    """Return a factory that keeps the kernels it has made. For an edited formula, it makes a new kernel.
+
+    A factory is a function that makes a kernel from a formula and a dtype.
+    """
 
     @lru_cache(maxsize=MAX_KERNELS)
     def make(formula: _Comparable, dtype: str, **options: bool) -> Kernel:
@@ -48,7 +53,10 @@ def cache_by_formula(factory: Formula) -> Any:
 
 
 def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
-    """Raise `FormulaError` if a formula alone does not compile, or does not return a real number of its dtype."""
+    """Raise `FormulaError` if a formula does not compile by itself, or does not return a real number of the dtype.
+
+    `arity` is the number of arguments of the formula.
+    """
     real = getattr(types, dtype)
     lowered = lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type)
     location = f"{formula.__qualname__} ({formula.__code__.co_filename}, line {formula.__code__.co_firstlineno})"
@@ -67,6 +75,6 @@ def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of Numba's long message that gives the reason: it follows the innermost "Failed in …"."""
+    """Return the reason from Numba's long message. It is the first line after the last "Failed in … pipeline (…)"."""
     innermost = re.split(r"Failed in \w+ mode pipeline \(.*\)", str(error))[-1]
     return next((line.strip() for line in innermost.splitlines() if line.strip()), type(error).__name__)

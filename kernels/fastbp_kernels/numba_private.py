@@ -1,14 +1,16 @@
-"""The private interfaces of Numba and llvmlite that fastbp uses; no other file imports from `numba.core` or `llvmlite`.
+"""The private interfaces of Numba and llvmlite that are used by fastbp.
 
-Numba may change these in any release. pyproject.toml therefore bounds the versions of both packages, and
-tests/kernels/test_numba_private.py tests each interface: run it with a new release before raising a bound.
+No other file imports from `numba.core` or `llvmlite`. Numba may change these interfaces in any release. pyproject.toml
+therefore bounds the versions of both packages, and tests/kernels/test_numba_private.py tests each interface. Run these
+tests with a new release before raising a bound.
 
-One more private interface is used elsewhere: `fastbp.backends.forks` looks up `numba.core.compiler_lock` in
-`sys.modules`, since it must not import Numba. Its test is in the same file.
+One more private interface is used elsewhere. `fastbp.backends.forks` looks up `numba.core.compiler_lock` in
+`sys.modules`, since it must not import Numba. The test of this interface is in the same file as the other tests.
 
-The functions of compiled code below are intrinsics. Numba's cache must not see one in the closure of a kernel: an
-intrinsic pickles differently in each process, and pickles of closures are part of the cache's keys. Kernels refer to
-them as globals or through functions of a module, which pickle by name.
+Some functions below are intrinsics: they tell Numba which LLVM code a call is compiled to. The closure of a kernel must
+not contain an intrinsic. Pickles of closures are part of the keys of Numba's cache, and an intrinsic pickles
+differently in each process. Kernels therefore refer to intrinsics as global variables, or call them through functions
+of a module. Both of these pickle by name.
 """
 
 import inspect
@@ -37,14 +39,14 @@ LLVMLITE_VERSION: str = llvmlite.__version__
 # ---- Compiling, and compiled code on disk
 
 INLINED_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Options of functions that only compiled code calls: without wrappers for Python and C they compile 10 % faster."""
+"""Options for functions called by compiled code only. They compile 10 % faster without wrappers for Python and C."""
 
 NO_REFERENCE_COUNTS: dict[str, Any] = {"_nrt": False}
-"""Option of functions that allocate nothing: without reference counts they compile 10 % faster."""
+"""Option for functions that allocate no memory. They compile 10 % faster without reference counts."""
 
 
 def compiler_code() -> set[CodeType]:
-    """Return the code of the functions that compile; a frame of one of them is on the stack during a compilation."""
+    """Return the code of Numba's functions that compile. During a compilation, one of them is on the call stack."""
     return {inspect.unwrap(compiler).__code__ for compiler in (CFunc.compile, Dispatcher.compile)}
 
 
@@ -64,7 +66,7 @@ class CacheFiles(IndexDataCacheFile):  # type: ignore[misc]
         return str(self._cache_path)
 
     def versions(self) -> tuple[Any, ...]:
-        """Return Numba's version and the stamp of the source: saved code is valid for these only."""
+        """Return Numba's version and the stamp of the source file. Saved code is valid for these two only."""
         return self._version, self._source_stamp
 
     def pickled(self, data: Any) -> bytes:
@@ -72,12 +74,15 @@ class CacheFiles(IndexDataCacheFile):  # type: ignore[misc]
         return self._dump(data)  # type: ignore[no-any-return]
 
     def open_to_replace(self, path: str) -> Any:
-        """Return a context in which a file is written that then replaces the one at `path`."""
+        """Return a context manager that opens a new file for writing. On exit, the file replaces the one at `path`."""
         return self._open_for_write(path)
 
 
 class DiskCache(FunctionCache):  # type: ignore[misc]
-    """The cache of one function's machine code; `make_files` returns its `CacheFiles` for a folder, name and stamp."""
+    """The cache of one function's machine code. `make_files(folder, name, stamp)` returns the files of this cache.
+
+    The stamp tells whether the source file has changed.
+    """
 
     def __init__(self, function: Function, make_files: Callable[[str, str, Any], CacheFiles]) -> None:
         super().__init__(function)
@@ -86,14 +91,14 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
 
 
 def use_cache(compiled: Any, cache: DiskCache) -> None:
-    """Have a C function or a jitted function keep its machine code in a cache."""
+    """Let a C function or a jitted function keep its machine code in a cache."""
     compiled._cache = cache
 
 
 # ---- BLAS
 
 load_library = llvm.load_library_permanently
-"""(path): load a library, so that compiled code finds its symbols. Raises RuntimeError if that fails."""
+"""Load the library at a path, so that compiled code finds its symbols. Raises RuntimeError if that fails."""
 
 xxgemm = types.ExternalFunction(
     "numba_xxgemm",
@@ -104,12 +109,12 @@ xxgemm = types.ExternalFunction(
         *(types.voidptr, types.voidptr, types.intp),  # beta*, C*, ldc
     ),
 )
-"""The function behind Numba's `@`: C ← alpha op(A) op(B) + beta C in Fortran order, by the BLAS that SciPy uses."""
+"""The function behind Numba's `@`. It computes C ← alpha op(A) op(B) + beta C in Fortran order with SciPy's BLAS."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def address_of_number(typing_context: Any, number: Any) -> Any:
-    """Return the address of a copy of a number on the stack."""
+    """Copy a number to the stack and return the address of the copy."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(cgutils.alloca_once_value(builder, arguments[0]), cgutils.voidptr_t)
@@ -129,17 +134,18 @@ def address_of_entry(typing_context: Any, matrix: Any, i: Any, j: Any) -> Any:
     return types.voidptr(matrix, types.intp, types.intp), codegen
 
 
-# ---- Tasks: a function and its arguments by their addresses, for another thread to call
+# ---- Tasks. A task is the address of a function and the address of its arguments. Another thread can call it.
 
 _INT64, _POINTER = ir.IntType(64), cgutils.voidptr_t
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def make_task(typing_context: Any, body: Any, args: Any) -> Any:
-    """Return the address of a compiled function that calls `body(args, start, end)`, and that of args on the stack.
+    """Return the two addresses of a task: of its function, and of a copy of its arguments `args` on the stack.
 
-    `body` is a function that compiled code may call, whose attribute `options` holds Numba's error model and fastmath
-    flags for it. LLVM must not inline the function: the loops of a body would be compiled wherever it is called.
+    The function calls `body(args, start, end)`. `body` can be called by compiled code. Its attribute `options` holds
+    Numba's error model and fastmath flags for it. LLVM must not inline the function of the task. Otherwise, the loops
+    of `body` would be compiled again at each call.
     """
     body_signature = types.void(args, types.int64, types.int64)
 
@@ -165,7 +171,7 @@ def make_task(typing_context: Any, body: Any, args: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def call_task(typing_context: Any, code: Any, args: Any, start: Any, end: Any) -> Any:
-    """Call the function of a task, given the two addresses, on start to end."""
+    """Run a task on the range from `start` to `end`. `code` and `args` are the two addresses from `make_task`."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         function_type, error = _task_type(context)
@@ -179,9 +185,10 @@ def call_task(typing_context: Any, code: Any, args: Any, start: Any, end: Any) -
 
 
 def _task_type(context: Any) -> tuple[Any, Any]:
-    """Return the LLVM type of a task's function, and that of its pointer to an error.
+    """Return two LLVM types: of a task's function, and of the pointer to an error among the function's arguments.
 
-    The first two arguments are those of every function that Numba compiles: pointers to the result and to an error.
+    Every function compiled by Numba has the same first two arguments, a pointer to the result and a pointer to an
+    error.
     """
     error = context.call_conv.get_function_type(types.none, ()).args[1]
     return ir.FunctionType(ir.IntType(32), [_POINTER, error, _POINTER, _INT64, _INT64]), error
@@ -192,7 +199,7 @@ def _task_type(context: Any) -> tuple[Any, Any]:
 _SYMBOL = "fastbp_slot"
 _memory = np.zeros(16, np.int64)
 shared_words = _memory[-_memory.ctypes.data // 8 % 8 :][:8]  # one cache line, which another core fetches as a whole
-"""Eight 64-bit integers, which compiled code finds by a symbol. Code that names an address cannot be cached."""
+"""Eight 64-bit integers. Compiled code finds them by a symbol, because code with an address in it cannot be cached."""
 
 llvm.add_symbol(_SYMBOL, shared_words.ctypes.data)
 
@@ -205,7 +212,7 @@ def _address_of_word(builder: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load_word(typing_context: Any, index: Any) -> Any:
-    """Return a shared word. Everything written before the word was stored is then visible (acquire)."""
+    """Return a shared word. What another thread wrote before it stored the word is then visible (acquire)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(_address_of_word(builder, arguments[0]), "acquire", 8)
@@ -215,7 +222,7 @@ def load_word(typing_context: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store_word(typing_context: Any, index: Any, value: Any) -> Any:
-    """Store a shared word. A thread that loads it sees everything written before (release)."""
+    """Store a shared word. A thread that loads the word also sees everything written before it (release)."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store_atomic(arguments[1], _address_of_word(builder, arguments[0]), "release", 8)
@@ -226,7 +233,10 @@ def store_word(typing_context: Any, index: Any, value: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def compare_and_swap_word(typing_context: Any, index: Any, old: Any, new: Any) -> Any:
-    """Replace a shared word by `new` if it equals `old`; return whether it did. Of several threads, one succeeds."""
+    """Replace a shared word by `new` if it equals `old`. Return whether it was replaced.
+
+    If several threads try this at the same time, one of them succeeds.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         address = _address_of_word(builder, arguments[0])

@@ -1,9 +1,12 @@
-"""Specialize a plain Python formula for a compiled target: replace its functions and convert its numbers.
+"""Specialize a formula in plain Python for a target (CPU or CUDA): replace its functions and convert its numbers.
 
-`lower` copies a function. The copy has the same bytecode, but calls the target's functions in place of those of
-`words`, and its numbers have the dtype of the arrays. Functions that it calls, by a global name or from a closure, are
-copied too. A copy cannot be imported, so Numba's cache identifies it by value, including code and constants, and an
-edited formula is compiled again. An importable function is identified by its name, and would get its old machine code.
+`lower` copies a function. The copy has the same bytecode, but it calls the target's functions in place of the functions
+of `words`, and its numbers have the dtype of the arrays. If the function calls other functions, by a global name or
+from a closure, these are copied too.
+
+A copy cannot be imported, so Numba's cache identifies it by its value, including code and constants. A formula is
+therefore compiled again after it is edited. An importable function is identified by its name. After an edit, it would
+still get its old machine code.
 """
 
 import dis
@@ -18,7 +21,7 @@ Function = Callable[..., Any]
 
 
 class FormulaError(ValueError):
-    """A formula cannot be compiled; the message says which one and why, in one line."""
+    """A formula cannot be compiled. The message says in one line which formula, and why."""
 
 
 def lower(
@@ -27,11 +30,12 @@ def lower(
     words: Mapping[Function, Function] = MappingProxyType({}),
     number: Callable[[float], Any] = float,
 ) -> Function:
-    """Return a copy of a function with a target's functions and numbers, which calls such copies.
+    """Return a copy of a function that uses a target's functions and numbers. Functions that it calls are copied too.
 
-    `decorate` is applied to the copies that are called (for example Numba's `register_jitable`), `words` maps functions
-    to those of the target, and `number` converts each float of the code to the target's type. For a function in
-    `words`, the target's function is returned. Raises `FormulaError` if a function is not plain Python or is recursive.
+    `decorate` is applied to each copy of a called function. It may be Numba's `register_jitable`, for example. `words`
+    maps functions to the functions of the target. `number` converts each float in the code to the target's type. If
+    `function` itself is in `words`, the target's function is returned. Raises `FormulaError` if a function is not plain
+    Python or is recursive.
 
     >>> def half(z):
     ...     return 0.5 * z
@@ -61,7 +65,7 @@ def _lower(
         if isinstance(value, float):
             return number(value)
         if isinstance(value, ModuleType) and value.__name__ not in ("math", "numpy"):
-            # Numba's cache would identify the module by its name, and miss an edited constant in it.
+            # Numba's cache would identify the module by its name, and would not notice an edited constant in it.
             module = value.__name__
             raise FormulaError(f"{function.__qualname__} reads {module}.…; import the names: from {module} import …")
         if isinstance(value, FunctionType):
@@ -72,7 +76,7 @@ def _lower(
     return FunctionType(
         _with_numbers(function.__code__, number),
         {name: specialized(value) for name, value in function.__globals__.items() if name in used}
-        | {"__name__": function.__module__},  # without it, the next process cannot load cached code
+        | {"__name__": function.__module__},  # without this name, the next process cannot load cached code
         function.__name__,
         tuple(map(specialized, function.__defaults__ or ())),
         tuple(CellType(specialized(cell.cell_contents)) for cell in function.__closure__ or ()),
@@ -80,7 +84,7 @@ def _lower(
 
 
 def fingerprint(function: Function) -> Hashable:
-    """Return a value that is equal for functions that compute the same: it covers code, constants and called functions.
+    """Return a value that is equal for functions with equal code, equal constants and equal called functions.
 
     >>> fingerprint(lambda z: 2.0 * z) == fingerprint(lambda z: 2.0 * z) != fingerprint(lambda z: 3.0 * z)
     True
@@ -97,17 +101,17 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
         parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
         return tuple(_fingerprint(part, (*callers, value)) for part in parts)
     if isinstance(value, (int, float, np.generic)):
-        return type(value), repr(value)  # 1 and 1.0, or 0.0 and −0.0, are equal, but compute differently
+        return type(value), repr(value)  # 1 equals 1.0, and 0.0 equals −0.0, but they compute differently
     if isinstance(value, tuple):
         return tuple(_fingerprint(part, callers) for part in value)
     if isinstance(value, Hashable):
         return value
-    return object()  # equal to nothing else: a mutable value may have changed
+    return object()  # this is equal to nothing else, because a mutable value may have changed
 
 
-@lru_cache(maxsize=1024)  # equal code has one entry; reading it takes 1.5 ms for a network's formulas
+@lru_cache(maxsize=1024)  # equal code shares one entry; without the cache, a network's formulas take 1.5 ms
 def global_names(code: CodeType) -> frozenset[str]:
-    """Return the names of the globals that code reads, also in functions defined inside it."""
+    """Return the names of the global variables that code reads, also those read by functions defined inside it."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(own.union(*inner))

@@ -1,8 +1,9 @@
-"""The functions that formulas are written with: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
+"""The functions to write formulas with: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
 
-Here they work on numbers and on arrays of any library, by that library's functions. For compiled code, `specialize`
-replaces them (on the CPU by those of `cpu.vector_math`). A formula may also use arithmetic, comparisons, `abs`, and
-numbers written with a decimal point, which are converted to the dtype of the arrays.
+In this module, they work on numbers and on arrays of any library. They call that library's functions. In compiled code,
+`specialize` replaces them by other functions (on the CPU, by the functions of `cpu.vector_math`). A formula may also
+use arithmetic, comparisons, `abs`, and numbers with a decimal point. These numbers are converted to the dtype of the
+arrays.
 """
 
 from typing import Any
@@ -14,14 +15,14 @@ Array = Any
 
 
 def namespace(x: Array) -> Any:
-    """Return the array API namespace of an array.
+    """Return the array API namespace of an array, such as the module `numpy`.
 
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
     if isinstance(x, (np.ndarray, np.generic)):
         return np
-    from array_api_compat import array_namespace  # late, since importing it takes as long as importing NumPy
+    from array_api_compat import array_namespace  # imported late: it takes as long as NumPy
 
     return array_namespace(x)
 
@@ -36,7 +37,7 @@ def exp(x: Array) -> Array:
 
 
 def expm1(x: Array) -> Array:
-    """Return eˣ − 1, accurate for small x.
+    """Return eˣ − 1. The result is accurate for small x.
 
     >>> expm1(1e-20)
     1e-20
@@ -54,7 +55,7 @@ def log(x: Array) -> Array:
 
 
 def log1p(x: Array) -> Array:
-    """Return ln(1 + x), accurate for small x.
+    """Return ln(1 + x). The result is accurate for small x.
 
     >>> log1p(1e-20)
     1e-20
@@ -63,7 +64,7 @@ def log1p(x: Array) -> Array:
 
 
 def sqrt(x: Array) -> Array:
-    """Return the square root of x, NaN for x < 0.
+    """Return the square root of x, or NaN where x < 0.
 
     >>> sqrt(4.0)
     2.0
@@ -81,7 +82,7 @@ def tanh(x: Array) -> Array:
 
 
 def where(condition: Array, p: Array, q: Array) -> Array:
-    """Return p where the condition holds, q elsewhere. Both are computed everywhere.
+    """Return p where the condition holds, and q elsewhere. Both p and q are computed everywhere.
 
     >>> import numpy as np
     >>> where(np.array([True, False]), 1.0, 2.0).tolist()
@@ -90,13 +91,13 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     if isinstance(condition, bool):
         return p if condition else q
     xp = namespace(condition)
-    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # for two Python numbers
+    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # if both are numbers
     p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
 
 
 def maximum(x: Array, floor: Array) -> Array:
-    """Return the larger of x and `floor`; NaN in x stays NaN.
+    """Return the larger of x and `floor`. Where x is NaN, the result is NaN.
 
     >>> maximum(-1.0, 0.0)
     0.0

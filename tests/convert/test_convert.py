@@ -292,7 +292,11 @@ def test_invalid_activations_and_costs_are_refused():
     refused("unknown activation 'Sigmoid'", convert.from_torch, linear(), "Sigmoid", "quadratic")
     refused("unknown cost 'mse'", convert.from_torch, linear(), "sigmoid", "mse")
     refused(
-        "activations must be one activation .* a list of 2, got a list of 3", convert.from_torch, linear(), ["tanh"] * 3, "quadratic"
+        "activations must be one activation .* a list of 2, got a list of 3",
+        convert.from_torch,
+        linear(),
+        ["tanh"] * 3,
+        "quadratic",
     )
     refused(
         "cost 'quadratic' cannot be used with 'softmax'", convert.from_torch, linear(), ["tanh", "softmax"], "quadratic"
