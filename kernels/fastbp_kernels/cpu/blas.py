@@ -1,9 +1,10 @@
-"""Matrix products by BLAS, from compiled code and in place: C ← α op(A) op(B) + β C.
+"""Matrix products by BLAS for compiled code. They are computed in place: C ← α op(A) op(B) + β C.
 
-Numba's `@` has neither α and β nor transposed operands, so its underlying function `numba_xxgemm` is called, which uses
-SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, Intel's MKL is called instead, a library apart from SciPy.
-Compiled code names either function by its symbol, not by its address, and so can be cached. The products of the two
-libraries are different functions with different names, by which Numba's cache tells their kernels apart.
+Numba's `@` has no factors α and β and no transposed operands. The products here therefore call the function behind `@`,
+`numba_xxgemm`, which uses SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead, a
+library that does not come with SciPy. Compiled code refers to the function by its symbol, not by its address, so the
+code can be cached. The products by the two libraries are different functions with different names. By these names,
+Numba's cache tells apart the kernels for the two libraries.
 """
 
 from collections.abc import Callable
@@ -23,12 +24,12 @@ _COLUMN_MAJOR = np.int32(102)  # CBLAS's constant for Fortran order
 
 
 def product(dtype: str) -> Callable[..., None]:
-    """Return a function for compiled code, by the chosen BLAS: Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ.
+    """Return a function for compiled code that computes Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ with the chosen BLAS.
 
-    Its arguments are op_a, op_b, the numbers of columns and rows of C, the length of the sums, alpha, A, the row length
-    of A, B, its row length, beta, C, its row length. `op` is `AS_IT_IS` or `TRANSPOSED`. Matrices are given by the
-    address of their first entry (`at`), so blocks of larger matrices are possible. They are in C order; BLAS reads
-    memory in Fortran order, and therefore sees their transposes.
+    Its arguments are op_a, op_b, the number of columns of C, the number of rows of C, the length of the sums, alpha, A,
+    the row length of A, B, the row length of B, beta, C, the row length of C. op_a and op_b are `AS_IT_IS` or
+    `TRANSPOSED`. A matrix is given by the address of its first entry (`at`), so it may be a block of a larger matrix.
+    The matrices are in C order. BLAS reads memory in Fortran order, and therefore sees their transposes.
     """
     if chosen() == "scipy":
         return _scipy_float32 if dtype == "float32" else _scipy_float64
@@ -36,7 +37,10 @@ def product(dtype: str) -> Callable[..., None]:
 
 
 def whole_product(dtype: str) -> Callable[..., None]:
-    """Return the `product` of whole matrices. Arguments: op_a, op_b, length of the sums, alpha, a, b, beta, c."""
+    """Return a function that computes the `product` for whole matrices, given as arrays.
+
+    Its arguments are op_a, op_b, the length of the sums, alpha, a, b, beta, c.
+    """
     multiply = product(dtype)
 
     @jitable
@@ -49,19 +53,20 @@ def whole_product(dtype: str) -> Callable[..., None]:
 
 @jitable
 def at(matrix: Any, i: Any, j: Any) -> Any:
-    """Return the address of an entry, where a block of a matrix begins.
+    """Return the address of entry (i, j) of a matrix. A block of the matrix begins there.
 
-    This wraps an intrinsic because kernels pickle the functions that they call into the cache's keys, and an intrinsic
-    pickles differently in each process.
+    This function wraps an intrinsic. The functions called by a kernel are pickled, and the pickles are part of the
+    cache's keys, but an intrinsic pickles differently in each process.
     """
     return address_of_entry(matrix, i, j)
 
 
 @cache
 def multiplies_few_columns() -> bool:
-    """Return whether the BLAS multiplies small matrices without packing them: OpenBLAS with AVX-512.
+    """Return whether the BLAS multiplies small matrices without packing them. OpenBLAS with AVX-512 does.
 
-    δ aᵀ of 10 columns and (30, 784) then takes 2.3 µs by BLAS and 3.5 by `small_gemm`; with AVX2, BLAS took 6.8.
+    For 10 columns and W of shape (30, 784), δ aᵀ then takes 2.3 µs by BLAS and 3.5 µs by `small_gemm`. With AVX2, BLAS
+    takes 6.8 µs.
     """
     controller = library(chosen()).controller
     return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -86,7 +91,7 @@ def _scipy_float64(
 
 
 def _cblas(name: str, real: Any) -> Any:
-    """Return a function of CBLAS: order, opA, opB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc."""
+    """Return a function of CBLAS. Its arguments are order, opA, opB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc."""
     number, pointer = types.intc, types.voidptr
     return types.ExternalFunction(
         name,
@@ -99,7 +104,7 @@ _cblas_sgemm, _cblas_dgemm = _cblas("cblas_sgemm", types.float32), _cblas("cblas
 
 @jitable
 def _operation(op: Any) -> Any:
-    """Return CBLAS's constant for an operation: 111 for a matrix as it is, 112 for its transpose."""
+    """Return CBLAS's constant for an operation: 111 for `AS_IT_IS`, 112 for `TRANSPOSED`."""
     return np.int32(112) if op == TRANSPOSED else np.int32(111)
 
 

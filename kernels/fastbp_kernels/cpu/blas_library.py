@@ -1,9 +1,9 @@
-"""Choose the BLAS library that compiled code calls, find its file, and whether its number of threads can be set.
+"""Choose the BLAS library for compiled code. Find its file, and find out whether its number of threads can be set.
 
-Numba calls the BLAS that SciPy is linked to, which depends on the distribution of SciPy: its wheels contain OpenBLAS,
-those for recent macOS use Accelerate, and conda's packages reach OpenBLAS, MKL or BLIS through `libblas.so.3`. The
-dynamic linker (`dladdr`) tells which file contains SciPy's matrix product. Windows has no such function; there the file
-is guessed.
+Numba calls the BLAS that SciPy is linked to. Which BLAS this is depends on where SciPy comes from. SciPy's wheels
+contain OpenBLAS, except that the wheels for recent macOS use Accelerate. Conda's packages call OpenBLAS, MKL or BLIS
+through `libblas.so.3`. The function `dladdr` of the dynamic linker tells which file contains SciPy's matrix product.
+Windows has no such function. There the file is guessed.
 """
 
 import contextlib
@@ -19,15 +19,16 @@ from fastbp_kernels.numba_private import load_library
 
 CHOICES = ("scipy", "mkl")
 VARIABLE = "FASTBP_BLAS"
-_PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")  # in SciPy's wheels, Fortran and Accelerate
+# Names of the matrix product in SciPy's wheels, in Fortran and in Accelerate.
+_PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")
 
 
 class NoBLASError(ValueError):
-    """The environment asks for a BLAS that is unknown or not installed; the message is one line."""
+    """The environment asks for a BLAS that is unknown or not installed. The message is one line."""
 
 
 def chosen() -> str:
-    """Return the BLAS that the environment asks for, one of `CHOICES`; raise `NoBLASError` if it cannot be used.
+    """Return the BLAS chosen in the environment, one of `CHOICES`. Raise `NoBLASError` if it cannot be used.
 
     >>> chosen() in CHOICES
     True
@@ -41,13 +42,16 @@ def chosen() -> str:
 
 
 class Library(NamedTuple):
-    """A BLAS: its file, "" if unknown, and threadpoolctl's controller of its threads, None if there is none."""
+    """A BLAS library: its file, and threadpoolctl's controller of its threads.
+
+    `path` is "" if the file is unknown. `controller` is None if threadpoolctl does not know the library.
+    """
 
     path: str
     controller: Any
 
     def describe(self) -> str:
-        """Return the name, the version and the kind of threads, as text.
+        """Return a text with the name and version of the library and the kind of its threads.
 
         >>> Library("/System/Accelerate.framework/libBLAS.dylib", None).describe()
         'Accelerate, whose number of threads cannot be set'
@@ -58,7 +62,7 @@ class Library(NamedTuple):
         return f"{self.name()} {self.controller.version}" + (f", threads by {layer}" if layer else "")
 
     def name(self) -> str:
-        """Return the name."""
+        """Return the name of the library."""
         if self.controller is not None:
             return str(self.controller.internal_api)
         if "Accelerate.framework" in self.path or "vecLib.framework" in self.path:
@@ -68,7 +72,7 @@ class Library(NamedTuple):
 
 @cache
 def library(choice: str) -> Library:
-    """Return the library for a choice of `fastbp_kernels.cpu.blas`, "scipy" or "mkl". MKL must have been loaded."""
+    """Return the library for a choice, "scipy" or "mkl". For "mkl", MKL must have been loaded (by `chosen`)."""
     from scipy.linalg import cython_blas
     from threadpoolctl import ThreadpoolController
 
@@ -80,11 +84,14 @@ def library(choice: str) -> Library:
 
 
 def identify(path: str, controllers: list[Any], folder: Path) -> Library:
-    """Return the library at a path; if the path is "", the one that the SciPy in a folder most likely uses."""
+    """Return the library at a path. If the path is "", return the library that SciPy most likely uses.
+
+    `controllers` are all BLAS libraries found by threadpoolctl. `folder` is the folder of SciPy.
+    """
     for found in controllers:
         if path and os.path.realpath(found.filepath) == os.path.realpath(path):
             return Library(path, found)
-    if path:  # MKL has several files
+    if path:  # MKL has several files, and the controller may have another one
         return (_by_name("mkl", controllers) if "mkl" in os.path.basename(path) else None) or Library(path, None)
     beside = os.path.realpath(folder.with_name("scipy.libs"))
     own = [found for found in controllers if os.path.dirname(os.path.realpath(found.filepath)) == beside]
@@ -93,7 +100,7 @@ def identify(path: str, controllers: list[Any], folder: Path) -> Library:
 
 
 def file_of_product(extension: str) -> str:
-    """Return the file with the matrix product that an extension module calls, or "" if the system cannot tell."""
+    """Return the file with the matrix product called by an extension module, or "" if the system cannot tell."""
     if sys.platform == "win32":
         return ""
     calling, process = ctypes.CDLL(extension), ctypes.CDLL(None)
@@ -108,7 +115,7 @@ def file_of_product(extension: str) -> str:
 
 
 class _AddressInfo(ctypes.Structure):
-    """The result of `dladdr` for an address (C's `Dl_info`)."""
+    """The result of `dladdr` for an address (the struct `Dl_info` in C)."""
 
     _fields_ = (
         ("file", ctypes.c_char_p),
@@ -124,17 +131,21 @@ def _by_name(name: str, controllers: list[Any]) -> Library | None:
 
 
 def mkl_files(installed: list[str]) -> list[str]:
-    """Return paths where MKL may be, likeliest first: installed files, the environment's folders, names alone."""
+    """Return paths where MKL may be found. The likeliest come first.
+
+    First come files of the installed package, then files in the folders of a conda environment, then names without a
+    folder. `installed` lists the files of the installed package.
+    """
     endings = (".so", ".dylib", ".dll")
     found = [path for path in installed if "mkl_rt" in os.path.basename(path) and any(end in path for end in endings)]
-    for folder in ("lib", "Library/bin"):  # of conda, on Unix and on Windows
+    for folder in ("lib", "Library/bin"):  # conda's folders on Unix and on Windows
         found += sorted(map(str, Path(sys.prefix, folder).glob("*mkl_rt*")), reverse=True)
     return [*found, "libmkl_rt.so.2", "libmkl_rt.so", "libmkl_rt.2.dylib", "mkl_rt.2.dll"]
 
 
 @cache
 def _load_mkl() -> None:
-    """Load MKL, from pip's package, conda's, or the system's libraries, so that compiled code finds its symbols."""
+    """Load MKL so that compiled code finds its symbols. MKL may come from pip, from conda or from the system."""
     try:
         installed = [str(file.locate()) for file in metadata.files("mkl") or []]
     except metadata.PackageNotFoundError:

@@ -1,4 +1,7 @@
-"""Compile functions with Numba and keep the machine code on disk. A damaged or unwritable cache costs time only."""
+"""Compile functions with Numba and keep the machine code on disk.
+
+If a file on disk is damaged or cannot be written, this only costs time, because the function is compiled again.
+"""
 
 import contextlib
 import hashlib
@@ -31,14 +34,17 @@ COMPILERS.update(compiler_code())
 
 
 class CheckedFiles(CacheFiles):
-    """The files of one function's cache, one per key. Each is checked before anything in it is used.
+    """The files of one function's cache, one file per key. A file is checked before anything in it is used.
 
-    Numba unpickles the files that it finds, and the pickle in a damaged file may be any machine code. Here a file
-    begins with a SHA-256 digest of its purpose (format, Python source, versions, key) and of its content. A file that
-    is damaged, or that was written for another key, has another digest and is ignored. This protects against damage,
-    not against an attacker who can write to the folder.
+    Numba makes a key from the types of the arguments, the processor and the function's code. Numba's own cache
+    unpickles any file that it finds, and the pickle in a damaged file may contain any machine code. Here, a file begins
+    with a SHA-256 digest. The digest is computed from the file's content and from its purpose, which is the format, the
+    Python source, the versions and the key. If a file is damaged or was written for another purpose, its digest is
+    wrong, and the file is ignored. This protects against damage. It does not protect against an attacker who can write
+    to the folder.
 
-    The name of a file depends only on the function and the key, so a file of older source or versions is overwritten.
+    The name of a file depends only on the function and the key. So a file for older source or older versions is
+    overwritten.
     """
 
     def __init__(self, folder: str, function: str, source_stamp: Any) -> None:
@@ -46,7 +52,7 @@ class CheckedFiles(CacheFiles):
         self._function = function
 
     def load(self, key: Any) -> Any:
-        """Return the data saved under a key, or None if its file is missing, damaged or out of date."""
+        """Return the data saved under a key, or None if the file of the key is missing, damaged or out of date."""
         path, purpose = self._identify(key)
         try:
             with open(path, "rb") as file:
@@ -64,9 +70,9 @@ class CheckedFiles(CacheFiles):
             file.write(content)
 
     def _identify(self, key: Any) -> tuple[str, bytes]:
-        """Return the path of a key's file, and the bytes that its digest covers besides the content."""
+        """Return the path and the purpose of a key's file. The purpose is given as bytes, for the digest."""
         name = f"{self._function}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.fbc"
-        # The function's name and line are part of `name`. Numba's keys do not distinguish 2.0 * x from 3.0 * x.
+        # `name` contains the function's name and line, because Numba's keys do not distinguish 2.0 * x from 3.0 * x.
         purpose = (_FORMAT, *self.versions(), LLVMLITE_VERSION, _stamp_of_package(), name, key)
         return os.path.join(self.folder(), name), repr(purpose).encode()
 
@@ -84,7 +90,7 @@ def _digest(purpose: bytes, content: bytes) -> bytes:
 def _stamp_of_package() -> bytes:
     """Return a digest of this package's source.
 
-    Numba's stamp covers only the file of the compiled function, not those of the functions inlined into it.
+    Numba's stamp covers only the file of the compiled function. The functions inlined into it may be in other files.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):
@@ -93,17 +99,18 @@ def _stamp_of_package() -> bytes:
 
 
 class ForgivingCache(DiskCache):
-    """Numba's cache of a function's machine code, without its errors.
+    """A version of Numba's cache for a function's machine code. It raises no errors when it reads or writes files.
 
-    Numba raises pickle's error for a truncated file, in every later process too, and the system's for a full disk.
-    Here code that cannot be read is compiled again, and code that cannot be written is not kept.
+    If a file is truncated, Numba's own cache raises an error from pickle, again and again in every later process. If
+    the disk is full, it raises an error from the system. Here, code that cannot be read is compiled again, and code
+    that cannot be written is not kept.
     """
 
     def __init__(self, function: Function) -> None:
         super().__init__(function, CheckedFiles)
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return compiled code, or None if none can be read."""
+        """Return the compiled code for a signature, or None if no code can be read."""
         found = None
         with contextlib.suppress(Exception):
             found = super().load_overload(signature, target_context)
@@ -112,15 +119,16 @@ class ForgivingCache(DiskCache):
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        """Save compiled code if possible."""
+        """Save the compiled code for a signature, if possible."""
         with contextlib.suppress(Exception):
             super().save_overload(signature, data)
 
 
 class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]
-    """A C function that compiled code takes as an argument. Its Numba type is computed once.
+    """A C function that other compiled code can take as an argument. Its Numba type is computed only once.
 
-    Computing the types of all of a network's kernels took half of the 0.13 ms of each call from Python.
+    If the types of all kernels of a network were computed at each call from Python, this would take half of the 0.13 ms
+    of the call.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -141,7 +149,7 @@ def _type_of(kernel: Kernel, context: Any) -> Any:
 
 
 def compiled_kernel(function: Function, signature: Any) -> Any:
-    """Return a function compiled to a C function with a signature, from the cache if it is there."""
+    """Return a function compiled to a C function with a signature. If the cache has its code, load it from there."""
     kernel: Any = Kernel(function, (signature.args, types.void), locals={}, options=dict(OPTIONS))
     with contextlib.suppress(Exception):  # without a writable folder, nothing is kept
         use_cache(kernel, ForgivingCache(function))
@@ -150,7 +158,10 @@ def compiled_kernel(function: Function, signature: Any) -> Any:
 
 
 def lazy_jit(function: Function) -> Function:
-    """Return a function that is compiled, or loaded from the cache, at its first call with each types of arguments."""
+    """Return a function that is compiled, or loaded from the cache, when it is called.
+
+    This happens once for each combination of argument types.
+    """
     dispatcher = njit(nogil=True, **OPTIONS)(function)
     with contextlib.suppress(Exception):
         use_cache(dispatcher, ForgivingCache(function))
@@ -158,8 +169,8 @@ def lazy_jit(function: Function) -> Function:
 
 
 def cache_folder() -> str | None:
-    """Return the folder in which the kernels of this package are kept; None if there is no writable one."""
+    """Return the folder where the kernels of this package are kept, or None if no folder can be written."""
     try:
         return str(ForgivingCache(compiled_kernel).cache_path)
-    except Exception:  # as in `compiled_kernel`
+    except Exception:  # no folder can be written, as in `compiled_kernel`
         return None

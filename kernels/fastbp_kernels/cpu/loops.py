@@ -1,9 +1,11 @@
-"""The kernels for the CPU: loops around scalar formulas, compiled by Numba, vectorised by LLVM, cached on disk.
+"""The kernels for the CPU: loops around scalar formulas. LLVM vectorises the loops.
 
-Each function here returns a compiled kernel: a C function with a fixed signature, which compiled code can take as an
-argument. The first line of the docstring gives the kernel's arguments. Blocks of columns (z, a, delta, y) are passed as
-their transposes, C-ordered matrices of shape (m, n), so that one row in memory is one example. `dtype` is "float32" or
-"float64"; a formula is a plain function of numbers, written with the functions of `fastbp_kernels.words`.
+Each public function here compiles a kernel with Numba and returns it. Its machine code is kept on disk. A kernel is a C
+function with a fixed signature, and other compiled code can take it as an argument.
+
+A block of columns (z, a, delta or y) has one column per example, and shape (n, m). A kernel gets its transpose, a
+C-ordered matrix of shape (m, n), so that one row in memory is one example. `dtype` is "float32" or "float64". A formula
+is a plain function of numbers, written with the functions of `fastbp_kernels.words`.
 """
 
 from collections.abc import Callable
@@ -29,12 +31,18 @@ Kernel = Any
 """A `fastbp_kernels.cpu.jit_cache.Kernel`."""
 
 _MIN_ELEMENTS, _MIN_MULTIPLICATIONS = 2**12, 2**16
-"""Above these sizes a kernel takes about a microsecond or more, and half of it is offered to the worker thread."""
+"""Sizes above which half of a kernel's loop is offered to the worker thread (`work_sharing`).
+
+The first is a number of elements, the second a number of multiplications. Above these sizes, a kernel takes about a
+microsecond or more."""
 
 
 @cache_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
-    """Compile (z, a, b): z ← z + b, a ← f(z). Without `keep_z`, z is passed in a, and only a is written."""
+    """Compile a kernel with the arguments (z, a, b). It writes z + b into z, and f(z + b) into `a`.
+
+    If `bias` is False, b is not added. If `keep_z` is False, the caller passes z in `a`, and only `a` is written.
+    """
     scalar_f = _lowered(f, dtype)
 
     def kernel(z: Any, a: Any, b: Any) -> None:
@@ -52,7 +60,11 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
 
 @cache
 def softmax(dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, b): z ← z + b, a ← e^z / Σ e^z per column. The column's largest z is subtracted first."""
+    """Compile a kernel with the arguments (z, a, b). It writes z + b into z, and the softmax of z + b into `a`.
+
+    The softmax is e^z / Σ e^z for each column. The largest z of the column is subtracted first, so that exp does not
+    overflow. If `bias` is False, b is not added.
+    """
     exp = words_on_cpu(dtype)[words.exp]
     one = np.dtype(dtype).type(1)
 
@@ -74,7 +86,10 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 
 @cache_by_formula
 def hadamard(prime: Formula, dtype: str) -> Kernel:
-    """Compile (z, a, delta, sums): delta ← delta ⊙ prime(z, a), sums ← Σ delta over the examples; sums may be empty."""
+    """Compile a kernel with the arguments (z, a, delta, sums). It multiplies delta by prime(z, a), element by element.
+
+    It writes the sum of the new delta over the examples into `sums`, unless `sums` is empty.
+    """
     scalar_prime = _lowered(prime, dtype)
 
     def kernel(z: Any, a: Any, delta: Any, sums: Any) -> None:
@@ -88,7 +103,11 @@ def hadamard(prime: Formula, dtype: str) -> Kernel:
 
 @cache_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, delta, sums): delta ← s error(z, a, y), sums as in `hadamard`; s if `weighted`."""
+    """Compile a kernel with the arguments (z, a, y, s, delta, sums). It writes error(z, a, y) into delta.
+
+    If `weighted` is True, the errors of each example are multiplied by its weight in `s`. The kernel writes the sum of
+    delta over the examples into `sums`, unless `sums` is empty.
+    """
     scalar_error = _lowered(error, dtype)
 
     def kernel(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any) -> None:
@@ -103,7 +122,11 @@ def output_error(error: Formula, dtype: str, *, weighted: bool) -> Kernel:
 
 @cache_by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total): total ← total + Σ s cost(z, a, y) over all elements, summed in float64."""
+    """Compile a kernel with the arguments (z, a, y, s, total). It adds Σ cost(z, a, y) to total.
+
+    The sum is over all elements and is computed in float64. If `weighted` is True, the costs of each example are
+    multiplied by its weight in `s`.
+    """
     scalar_cost = _lowered(cost, dtype)
 
     def kernel(z: Any, a: Any, y: Any, s: Any, total: Any) -> None:
@@ -118,7 +141,11 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total): total ← total − Σ s y ln softmax(z). It reads z because a may have underflowed."""
+    """Compile a kernel with the arguments (z, a, y, s, total). It subtracts Σ y ln softmax(z) from total.
+
+    If `weighted` is True, the terms of each example are multiplied by its weight in `s`. The kernel does not read the
+    softmax from `a`, where it may have underflowed to 0. It computes the logarithm from z.
+    """
     exp, log = words_on_cpu(dtype)[words.exp], words_on_cpu(dtype)[words.log]
     zero = np.dtype(dtype).type(0)
 
@@ -131,7 +158,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             log_partition = log(partition)
             column = 0.0
             for j in range(z.shape[1]):
-                # top − z first: added to a top of 10⁶ first, the logarithm would be lost in float32.
+                # top − z is computed first. In float32, adding the logarithm to a top of 10⁶ would lose it.
                 column += y[i, j] * ((top - z[i, j]) + log_partition)
             total[0] += s[i, 0] * column if weighted else column
 
@@ -140,7 +167,10 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def gather(source: str, dtype: str) -> Kernel:
-    """Compile (x, indices, scale, out): row i of out ← scale × row indices[i] of x, converted to dtype."""
+    """Compile a kernel with the arguments (x, indices, scale, out). It copies rows of x into `out`.
+
+    Row i of `out` becomes scale × row indices[i] of x, converted to `dtype`. `source` is the dtype of x.
+    """
     real = np.dtype(dtype).type
 
     @range_body(MATH)
@@ -148,7 +178,9 @@ def gather(source: str, dtype: str) -> Kernel:
         x, indices, scale, out = args
         factor = real(scale)
         for i in range(start, end):
-            row = indices[i]  # once: else LLVM assumes that out overlaps indices, and an epoch takes 0.111 s, not 0.076
+            # The index is read once per row. In the inner loop, LLVM would read it again and again, because it assumes
+            # that out overlaps indices. An epoch would take 0.111 s instead of 0.076 s.
+            row = indices[i]
             for j in range(out.shape[1]):
                 out[i, j] = factor * real(x[row, j])
 
@@ -156,14 +188,17 @@ def gather(source: str, dtype: str) -> Kernel:
         code, args = make_task(columns, (x, indices, scale, out))
         parallel_for_two(code, args, out.shape[0], out.size > _MIN_ELEMENTS)
 
-    data = types.Array(getattr(types, source), 2, "C", readonly=True)  # one type for writeable and read-only data
+    data = types.Array(getattr(types, source), 2, "C", readonly=True)  # accepts writeable data too
     indices = types.Array(types.int64, 1, "C", readonly=True)
     return _compiled(kernel, types.void(data, indices, types.float64, _block(dtype)))
 
 
 @cache
 def add_column_sums(dtype: str) -> Kernel:
-    """Compile (alpha, sums, beta, b): b ← beta b + alpha Σ sums, over the columns of sums."""
+    """Compile a kernel with the arguments (alpha, sums, beta, b). It writes beta b + alpha Σ sums into b.
+
+    Σ sums is the sum of the columns of `sums`.
+    """
     real = np.dtype(dtype).type
 
     def kernel(alpha: Any, sums: Any, beta: Any, b: Any) -> None:
@@ -178,10 +213,14 @@ def add_column_sums(dtype: str) -> Kernel:
 
 @cache_by_formula
 def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
-    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w): the update of a parameter and its moments.
+    """Compile a kernel that updates a parameter w and its moments `first` and `second` by an optimizer's formula.
 
-    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element-wise, in one pass. With
-    one moment, not `two`, `second` is neither read nor written.
+    The arguments of the kernel are (eta, decay, k_1, k_2, k_3, nabla, first, second, w). For each element it computes
+
+        w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3)
+
+    in one pass. If `two` is False, the optimizer has only one moment. The kernel then neither reads nor writes
+    `second`.
     """
     real = np.dtype(dtype).type
     scalar_formula = _lowered(formula, dtype)
@@ -207,7 +246,10 @@ def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
 
 @cache
 def no_step(dtype: str) -> Kernel:
-    """Compile an `optimizer_step` that does nothing, for plain gradient descent: in 0.02 s; Adam's takes 0.14 s."""
+    """Compile a kernel that takes the arguments of an `optimizer_step` and does nothing, for plain gradient descent.
+
+    Compiling it takes 0.02 s. Compiling the `optimizer_step` of Adam takes 0.14 s.
+    """
 
     def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
         pass
@@ -217,7 +259,7 @@ def no_step(dtype: str) -> Kernel:
 
 @cache
 def matmul(dtype: str) -> Kernel:
-    """Compile (w, a, z): z ← w a."""
+    """Compile a kernel with the arguments (w, a, z). It writes the product w a into z."""
     product = blas.product(dtype)
 
     @range_body(MATH)
@@ -239,7 +281,7 @@ def matmul(dtype: str) -> Kernel:
 
 @cache
 def matmul_transposed(dtype: str) -> Kernel:
-    """Compile (w, delta, out): out ← wᵀ delta."""
+    """Compile a kernel with the arguments (w, delta, out). It writes the product wᵀ delta into `out`."""
     product = blas.product(dtype)
 
     @range_body(MATH)
@@ -258,7 +300,7 @@ def matmul_transposed(dtype: str) -> Kernel:
 
 @cache
 def add_outer(dtype: str) -> Kernel:
-    """Compile (alpha, delta, a, beta, w): w ← beta w + alpha delta aᵀ."""
+    """Compile a kernel with the arguments (alpha, delta, a, beta, w). It writes beta w + alpha delta aᵀ into w."""
     small_gemm_pays = not blas.multiplies_few_columns()
     product = blas.product(dtype)
 
@@ -282,14 +324,14 @@ def add_outer(dtype: str) -> Kernel:
 
 @jitable
 def _add_row(delta: Any, i: Any, sums: Any) -> None:
-    """Add row i of delta to sums, which row 0 initializes; do nothing if sums is empty."""
+    """Add row i of delta to `sums`, or copy it to `sums` if i is 0. Do nothing if `sums` is empty."""
     for j in range(sums.shape[1]):
         sums[0, j] = delta[i, j] if i == 0 else sums[0, j] + delta[i, j]
 
 
 @jitable
 def _largest(z: Any, i: Any) -> Any:
-    """Return the largest entry of a row of at least one entry."""
+    """Return the largest entry of row i of z. The row must have at least one entry."""
     top = z[i, 0]
     for j in range(1, z.shape[1]):
         top = z[i, j] if z[i, j] > top else top
@@ -309,7 +351,10 @@ def _lowered(formula: Formula, dtype: str) -> Formula:
 
 
 def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
-    """Compile a kernel; if that fails, diagnose its formulas, given with their numbers of arguments."""
+    """Compile a kernel. If that fails because of a formula, raise an error that names this formula.
+
+    `formulas` maps each formula of the kernel to its number of arguments.
+    """
     try:
         return compiled_kernel(kernel, signature)
     except Exception:  # Numba raises errors of many types
@@ -319,7 +364,7 @@ def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | No
 
 
 def _in_type_of(target: Any, value: Any) -> Any:
-    """Return the value. It compiles only if the value is a real number, not wider than the target."""
+    """Return the value. A call compiles only if the value is a real number that is not wider than the target."""
     return value
 
 

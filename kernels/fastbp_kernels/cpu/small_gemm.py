@@ -1,18 +1,21 @@
-"""The products W a and δ aᵀ for few columns, faster than by BLAS.
+"""The products W a and δ aᵀ for a few columns. The loops here are faster than BLAS.
 
-BLAS packs its matrices into another order before it multiplies them. For a few columns, packing costs more than the
-product. The loops here read both matrices along rows, as they are in memory, in tiles of 5 columns by 3 rows of W (by 2
-rows for δ aᵀ). The 15 sums of a tile and one factor fill the registers of AVX. Times in µs by OpenBLAS (its AVX2
-kernels) and by this file, for W (30, 784): the least of seven runs or more, on one of two busy cores of an AMD EPYC
-with AVX-512, Numba 0.68, 2026-11-23:
+Before BLAS multiplies matrices, it packs them, that is, it copies them in another order. For a few columns, packing
+takes longer than the product. The loops here do not pack. They read both matrices row by row, as they are in memory.
+They compute the result in tiles. A tile has 5 columns by 3 rows of W for W a, and 5 columns by 2 rows for δ aᵀ. The 15
+sums of a tile of W a and one factor fill the registers of AVX.
 
-| columns | W a, float32 | float64 | W + δ aᵀ, float32 | float64 |
+The table gives pairs of times in µs. The first is by OpenBLAS with its AVX2 kernels, the second by this file. W has
+shape (30, 784). Each time is the shortest of seven or more runs. The runs used one of two busy cores of an AMD EPYC
+with AVX-512, and Numba 0.68, on 2026-11-23.
+
+| columns | W a, float32 | W a, float64 | W + δ aᵀ, float32 | W + δ aᵀ, float64 |
 | --- | --- | --- | --- | --- |
 | 1 | 9.6 : 1.1 | 6.7 : 2.3 | | |
 | 10 | 16 : 2.1 | 19 : 5.6 | 6.8 : 3.4 | 12 : 7.4 |
 | 20 | 18 : 5.9 | 27 : 12 | 14 : 9.6 | 23 : 20 |
 
-The thresholds below were measured on the same machine and day.
+The limits below were measured on the same machine on the same day.
 """
 
 from typing import Any
@@ -21,41 +24,48 @@ from fastbp_kernels.cpu.vector_math import MATH, jitable
 from fastbp_kernels.cpu.work_sharing import range_body
 
 MAX_BATCH_BYTES = 160
-"""Largest size of one row of the batch's memory, columns × itemsize, for W a: 40 columns in float32, 20 in float64.
+"""Largest number of columns × itemsize for which `matmul` is used: 40 columns in float32, 20 in float64.
 
-For W (100, 784), 32 columns take 25 µs in float32; two threads of BLAS take 40 with AVX2, 32 with AVX-512. In float64
-the three take 71, 60 and 44."""
+For W of shape (100, 784) and 32 columns in float32, `matmul` takes 25 µs. Two threads of BLAS take 40 µs with AVX2 and
+32 µs with AVX-512. In float64, `matmul` takes 71 µs, and BLAS takes 60 µs with AVX2 and 44 µs with AVX-512."""
 
 MAX_W_BYTES = 2**23
-"""Largest size of W for W a.
+"""Largest size of W in bytes for which `matmul` is used.
 
-In float32, 10 columns of (1024, 1024) take 138 µs; BLAS takes 334 with AVX2, 298 with AVX-512. In float64, 10 columns
-of (2048, 2048) take 3.0 ms; BLAS takes 2.5 and 1.4."""
+For W of shape (1024, 1024) and 10 columns in float32, `matmul` takes 138 µs. BLAS takes 334 µs with AVX2 and 298 µs
+with AVX-512. For W of shape (2048, 2048) and 10 columns in float64, `matmul` takes 3.0 ms. BLAS takes 2.5 ms with AVX2
+and 1.4 ms with AVX-512."""
 
 L1_BYTES = 2**15
-"""Size of a block of columns that stays in the L1 cache while W is read: 10 columns of 784 in float32, 5 in float64."""
+"""Size in bytes of a block of columns, small enough that the block stays in the L1 cache while W is read.
+
+If a column has 784 numbers, a block has 10 columns in float32 and 5 in float64."""
 
 MAX_OUTER_W_BYTES = 2**18
-"""Largest size of W for δ aᵀ: 0.6 of BLAS's time for (30, 784), but 1.2 for (100, 784) in float32.
+"""Largest size of W in bytes for which `add_outer` is used.
 
-BLAS with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
+In float32, `add_outer` takes 0.6 of BLAS's time for W of shape (30, 784), but 1.2 of BLAS's time for (100, 784). BLAS
+with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
 
 _SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
-# A sum is vectorised only if LLVM may reorder it, as BLAS does. NaN and infinity are kept.
+# LLVM vectorises a sum only if it may reorder the terms. BLAS reorders them too. NaN and infinity are not lost.
 
 
 @jitable
 def fits_small_gemm(w: Any, a: Any) -> Any:
-    """Return whether w and a are small enough for `matmul`."""
+    """Return whether w and `a` are small enough for `matmul`."""
     return a.shape[0] * a.itemsize <= MAX_BATCH_BYTES and w.size * w.itemsize <= MAX_W_BYTES
 
 
 @range_body(_SUMS)
 def matmul(args: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of z = w a; args = (w, a, z), where a and z are blocks of columns, C-ordered (m, n).
+    """Write rows start to end of the product w a into z.
 
-    Where tiles do not fit, rows and columns at the edges are computed more than once. All of w is read for one block of
-    columns that stays in the cache, then for the next: 32 columns of (100, 784) take 25 µs, and 32 µs without blocks.
+    `args` is (w, a, z). `a` and `z` are blocks of columns, passed as C-ordered matrices of shape (m, n). Where tiles do
+    not fit, rows and columns at the edges are computed more than once.
+
+    All of w is read for one block of columns, which stays in the cache. Then it is read again for the next block. For w
+    of shape (100, 784) and 32 columns, this takes 25 µs. It would take 32 µs without blocks.
     """
     w, a, z = args
     m = z.shape[0]
@@ -84,16 +94,17 @@ def matmul(args: Any, start: Any, end: Any) -> None:
 
 @range_body(MATH)
 def add_outer(args: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of w ← beta w + alpha delta aᵀ; args = (alpha, delta, a, beta, w). w is finite.
+    """Write rows start to end of beta w + alpha delta aᵀ into w. All entries of w must be finite before.
 
-    delta, a are blocks of columns, C-ordered (m, n).
+    `args` is (alpha, delta, a, beta, w). `delta` and `a` are blocks of columns, passed as C-ordered matrices of shape
+    (m, n).
     """
     alpha, delta, a, beta, w = args
     m = delta.shape[0]
     real = w.dtype.type
     for j in range(start, end, 2):
         j1 = min(j + 1, end - 1)
-        scale = real(beta)  # of w; 1 after the first five columns
+        scale = real(beta)  # the factor of w, which is 1 after the first five columns
         for i in range(0, m - m % 5, 5):
             d0, e0 = real(alpha) * delta[i, j], real(alpha) * delta[i, j1]
             d1, e1 = real(alpha) * delta[i + 1, j], real(alpha) * delta[i + 1, j1]
@@ -102,7 +113,7 @@ def add_outer(args: Any, start: Any, end: Any) -> None:
             d4, e4 = real(alpha) * delta[i + 4, j], real(alpha) * delta[i + 4, j1]
             for k in range(w.shape[1]):
                 a0, a1, a2, a3, a4 = a[i, k], a[i + 1, k], a[i + 2, k], a[i + 3, k], a[i + 4, k]
-                # Both are read before one is written: at the end of an odd number of rows, they are the same row.
+                # Both rows are read before one is written. If the number of rows is odd, the last two are the same row.
                 p, q = scale * w[j, k], scale * w[j1, k]
                 w[j, k] = p + d0 * a0 + d1 * a1 + d2 * a2 + d3 * a3 + d4 * a4
                 w[j1, k] = q + e0 * a0 + e1 * a1 + e2 * a2 + e3 * a3 + e4 * a4

@@ -1,18 +1,21 @@
-"""Sharing a kernel's loop with one worker thread.
+"""Share a kernel's loop with one worker thread.
 
-A kernel that loops over a range posts the second half of it, as a task, in a slot of memory that all threads share, and
-runs the first half. Then it reclaims the task and runs it too, unless the worker has claimed it; in that case it waits
-until the task is done. The kernel therefore never waits for a worker that has not begun, for instance because the
-system has not scheduled it. A task that is claimed costs 0.2 µs.
+A kernel that loops over a range offers the second half of the range to the worker as a task. To do so, it writes the
+task into the slot, a piece of memory that all threads share. This is called posting. The kernel then runs the first
+half itself. The worker may meanwhile claim the task and run it. If it has, the kernel waits until the task is done. If
+it has not, the kernel reclaims the task and runs it too. The kernel therefore never waits for a worker that has not
+begun, for instance because the system has not scheduled it. Handing over a task that is claimed costs 0.2 µs.
 
-The slot goes through these states. The kernel locks, posts, reclaims and frees it; the worker claims a task and marks
-it done. Locking, claiming and reclaiming are compare-and-swaps, so that one thread succeeds.
+The slot goes through the states below. The kernel locks the slot, posts a task, reclaims the task and frees the slot.
+The worker claims a task and marks it as done. Locking, claiming and reclaiming are compare-and-swap operations: if two
+threads try at the same time, only one succeeds.
 
     FREE → LOCKED → POSTED → CLAIMED → DONE → FREE
                        └→ LOCKED (reclaimed) → FREE
 
 Where a range is split depends on whether a worker is present (`WORKER_PRESENT`). It does not depend on whether kernels
-post their tasks (`POSTING`), nor on which thread runs them. So one number of threads always gives the same bits.
+post their tasks (`POSTING`), nor on which thread runs them. So with the same number of threads, results are the same to
+the last bit.
 """
 
 import platform
@@ -34,7 +37,7 @@ from fastbp_kernels.numba_private import (
 )
 
 AVAILABLE = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
-"""Whether this platform has a worker: it has been tested on these alone."""
+"""Whether a worker can be used on this platform. It has been tested on Linux on x86-64 only."""
 
 WORKER_PRESENT, POSTING, STATE, CODE, ARGS, START, END = range(7)  # indices into the slot
 FREE, LOCKED, POSTED, CLAIMED, DONE = range(5)  # values of slot[STATE]
@@ -42,17 +45,22 @@ FREE, LOCKED, POSTED, CLAIMED, DONE = range(5)  # values of slot[STATE]
 slot = shared_words
 """The one slot. It holds at most one task."""
 
-_SPINS = 2000  # polls, about 50 µs, before a thread that waits yields its processor to others
+# A waiting thread polls this many times, for about 50 µs, before it yields its processor to other threads.
+_SPINS = 2000
 _yield_processor = types.ExternalFunction("sched_yield", types.intc())
 RangeBody = Callable[[Any, Any, Any], None]
 
 
 def range_body(options: dict[str, Any]) -> Callable[[RangeBody], RangeBody]:
-    """Mark a function `body(args, start, end)` as one whose range may be split; options are Numba's for it."""
-    error_model, fastmath = options["error_model"], sorted(options["fastmath"])  # a set's order differs by process,
+    """Return a decorator for a function `body(args, start, end)` whose range from start to end may be split.
+
+    `options` are Numba's options for compiling the function.
+    """
+    # The options are part of the cache's keys. They are sorted, because the order of a set differs between processes.
+    error_model, fastmath = options["error_model"], sorted(options["fastmath"])
 
     def marked(function: RangeBody) -> RangeBody:
-        function.options = error_model, fastmath  # type: ignore[attr-defined] # and this is part of the cache's keys
+        function.options = error_model, fastmath  # type: ignore[attr-defined]
         return register_jitable(function)  # type: ignore[no-any-return]
 
     return marked
@@ -67,7 +75,9 @@ def _run_alone(code: Any, args: Any, n: Any, large_enough: Any) -> None:
 def _run_shared(code: Any, args: Any, n: Any, large_enough: Any) -> None:
     middle = n
     if large_enough and load_word(WORKER_PRESENT) != 0:
-        unit = 1 if n <= 32 else 3 if n < 256 else 16  # of a longer range: the rows of a tile, or of a cache line
+        # The first part of a range of more than 32 rows is a multiple of 3 rows, which is a tile of `small_gemm`, or of
+        # 16 rows, which is a cache line.
+        unit = 1 if n <= 32 else 3 if n < 256 else 16
         middle = ((n + 1) // 2 + unit - 1) // unit * unit
     posted = middle < n and load_word(POSTING) != 0 and compare_and_swap_word(STATE, FREE, LOCKED)
     if posted:
@@ -92,12 +102,15 @@ def _run_shared(code: Any, args: Any, n: Any, large_enough: Any) -> None:
         store_word(STATE, FREE)
 
 
-parallel_for_two = _run_shared if AVAILABLE else _run_alone  # which names neither the slot nor the system's functions
-"""(code, args, n, large_enough): run a task from `make_task` on 0 to n; if `large_enough`, post half for the worker."""
+# `_run_alone` refers neither to the slot nor to functions of the system.
+parallel_for_two = _run_shared if AVAILABLE else _run_alone
+"""Run a task on the range from 0 to n. If `large_enough` is true, the second half is posted for the worker.
+
+The arguments are (code, args, n, large_enough). `code` and `args` are the two addresses from `make_task`."""
 
 
 def worker_loop() -> None:
-    """Claim and run posted tasks for as long as a worker is to be present. Compile this for the worker to run."""
+    """Claim and run posted tasks as long as `WORKER_PRESENT` is set. The worker thread runs this in compiled form."""
     spins = 0
     while load_word(WORKER_PRESENT) != 0:
         if load_word(STATE) == POSTED and compare_and_swap_word(STATE, POSTED, CLAIMED):

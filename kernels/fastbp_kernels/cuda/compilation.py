@@ -1,7 +1,8 @@
 """Compile kernels for CUDA and launch them.
 
-Numba compiles a kernel to PTX, nvJitLink links the PTX for a device, and CuPy loads the kernel and launches it on its
-current stream. Only loading and launching need a GPU. `Kernel.ptx` and `Kernel.linked` work without one.
+Numba compiles a kernel to PTX, which is NVIDIA's assembly language for all devices. nvJitLink links the PTX for one
+device. CuPy loads the kernel and launches it on CuPy's current stream. Only loading and launching need a GPU.
+`Kernel.ptx` and `Kernel.linked` work without a GPU.
 """
 
 import math
@@ -21,18 +22,18 @@ from fastbp_kernels.specialize import FormulaError, lower
 
 Formula = Callable[..., Any]
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-"""The architectures that tests link for: Turing, two of Ampere, Ada, Hopper, two of Blackwell."""
+"""The architectures for which the tests link kernels: Turing, two of Ampere, Ada, Hopper, and two of Blackwell."""
 WARP = 32
-_MAX_BLOCKS_Y = 65_535  # CUDA's limit
-_BLOCK_2D = (32, 8)  # threads of a block along x and y
-_BLOCK_1D = 128  # threads of a block along x alone
+_MAX_BLOCKS_Y = 65_535  # CUDA's limit on the number of blocks along y
+_BLOCK_2D = (32, 8)  # numbers of threads in a block along x and along y
+_BLOCK_1D = 128  # number of threads in a block that has threads along x only
 
 
-# ---- Launch geometry: functions of (m, n), the numbers of examples and of neurons.
+# ---- Launch geometry, computed from the number of examples m and the number of neurons n
 
 
 class Geometry(NamedTuple):
-    """A launch: the number of blocks, the number of threads in a block, and the bytes of shared memory of a block."""
+    """The sizes of a launch: the number of blocks, and the number of threads and bytes of shared memory in a block."""
 
     grid: tuple[int, int]
     block: tuple[int, int]
@@ -40,22 +41,28 @@ class Geometry(NamedTuple):
 
 
 def thread_per_element(m: int, n: int) -> Geometry:
-    """Return one thread per element: x runs over n, y over m. Threads must take strides, since y is limited."""
+    """Return a launch with one thread per element. Threads along x run over the neurons, along y over the examples.
+
+    CUDA limits the number of blocks along y, so kernels must let a thread compute more than one element.
+    """
     return Geometry((_blocks(n, _BLOCK_2D[0]), min(_blocks(m, _BLOCK_2D[1]), _MAX_BLOCKS_Y)), _BLOCK_2D)
 
 
 def flat_thread_per_element(m: int, n: int) -> Geometry:
-    """Return one thread per element, all along x, where CUDA allows 2³¹ − 1 blocks."""
+    """Return a launch with one thread per element, all along x. CUDA allows 2³¹ − 1 blocks along x."""
     return Geometry((_blocks(m * n, _BLOCK_1D), 1), (_BLOCK_1D, 1))
 
 
 def thread_per_neuron(m: int, n: int) -> Geometry:
-    """Return one thread per neuron."""
+    """Return a launch with one thread per neuron."""
     return flat_thread_per_element(1, n)
 
 
 def warp_per_example(dtype: str) -> Callable[[int, int], Geometry]:
-    """Return blocks of one warp, one per example, with memory for its n numbers and one number per thread."""
+    """Return a function that returns a launch with one block per example. Each block is one warp.
+
+    A block has shared memory for the n numbers of the example, and for one number per thread.
+    """
     itemsize = np.dtype(dtype).itemsize
     return lambda m, n: Geometry((_blocks(m, 1), 1), (WARP, 1), (WARP + n) * itemsize)
 
@@ -69,7 +76,10 @@ def _blocks(threads: int, size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A kernel with one signature: pointers and scalars as its docstring says, then m and n, which `geometry` takes."""
+    """A kernel with one signature: its parameters, and after them m and n.
+
+    `parameters` are the types of the pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
+    """
 
     name: str
     body: Formula
@@ -78,7 +88,7 @@ class Kernel:
 
     @cached_property
     def ptx(self) -> str:
-        """The PTX of the kernel for compute capability 7.5, which all later devices run. The entry has its name."""
+        """The PTX of the kernel for compute capability 7.5. All later devices can run it. `name` is its entry."""
         notify_compile()
         signature = types.void(*self.parameters, types.uint64, types.uint64)
         text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
@@ -87,7 +97,10 @@ class Kernel:
         return str(text).replace(mangled[1], self.name)
 
     def linked(self, architecture: str) -> tuple[bytes, str]:
-        """Return the kernel as a cubin (an ELF file) for an architecture such as "sm_90", and the assembler's log."""
+        """Return the machine code for an architecture such as "sm_90", and the assembler's log.
+
+        The machine code is a cubin (an ELF file).
+        """
         from cuda.core import Linker, LinkerOptions, ObjectCode
 
         options = LinkerOptions(arch=architecture, ptxas_options=["-v"])
@@ -95,7 +108,7 @@ class Kernel:
         return bytes(linker.link("cubin").code), linker.get_info_log()
 
     def packed(self, *arguments: Any) -> tuple[Any, ...]:
-        """Return arguments with scalars converted to the kernel's types; arrays are returned unchanged."""
+        """Return the arguments with scalars converted to the kernel's types. Arrays are returned unchanged."""
         kinds = (*self.parameters, types.uint64, types.uint64)
         return tuple(
             value if isinstance(kind, types.CPointer) else np.dtype(kind.name).type(value)
@@ -104,7 +117,10 @@ class Kernel:
 
 
 def launch(kernel: Kernel, *arguments: Any) -> None:
-    """Launch a kernel on CuPy's current device and stream, with CuPy arrays for pointers. Does not wait for it."""
+    """Launch a kernel on CuPy's current device and stream. Do not wait until it has ended.
+
+    The arguments are CuPy arrays for the pointers, and numbers for the scalars, m and n.
+    """
     import cupy
 
     grid, block, shared_bytes = kernel.geometry(*arguments[-2:])
@@ -113,7 +129,7 @@ def launch(kernel: Kernel, *arguments: Any) -> None:
 
 @cache
 def _loaded(kernel: Kernel, device: int) -> Any:
-    """Return CuPy's function for a kernel, loaded on a device."""
+    """Load a kernel on a device and return the function by which CuPy launches it."""
     import cupy
 
     module = cupy.cuda.function.Module()
@@ -122,9 +138,10 @@ def _loaded(kernel: Kernel, device: int) -> Any:
 
 
 def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
-    """Return a kernel after compiling it; raises `FormulaError` if that fails, or if a float32 kernel uses float64.
+    """Compile a kernel and return it. Raise `FormulaError` if that fails, or if a float32 kernel uses float64.
 
-    If compiling fails, the formulas, given with their numbers of arguments, are diagnosed.
+    If compiling fails because of a formula, the error names this formula. `formulas` maps each formula of the kernel to
+    its number of arguments.
     """
     try:
         widened = ".f64" in kernel.ptx and dtype == "float32"
@@ -138,12 +155,12 @@ def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
 
 
 def real_type(dtype: str) -> Any:
-    """Return Numba's type for a dtype."""
+    """Return Numba's type for numbers of a dtype."""
     return getattr(types, dtype)
 
 
 def pointers(dtype: str, count: int) -> tuple[Any, ...]:
-    """Return the types of pointers to numbers of a dtype."""
+    """Return the types of `count` pointers to numbers of a dtype."""
     return (types.CPointer(real_type(dtype)),) * count
 
 
@@ -151,7 +168,10 @@ def pointers(dtype: str, count: int) -> tuple[Any, ...]:
 
 
 def inlined(function: Formula) -> Formula:
-    """Make a device function that is always inlined. For a call, Numba would link device code, which needs a driver."""
+    """Return a device function that is always inlined.
+
+    If it were called instead, Numba would link device code, and linking needs a driver.
+    """
     return cuda.jit(device=True, inline="always")(function)  # type: ignore[no-any-return]
 
 
@@ -175,9 +195,11 @@ CUDA_WORDS: dict[Formula, Formula] = {
     words.where: _where,
     words.maximum: _maximum,
 }
-"""The functions on CUDA for those of `words`. Numba compiles calls of `math` to calls of libdevice."""
+"""For each function of `words`, the function used on CUDA.
+
+Numba compiles calls of `math` to calls of libdevice, NVIDIA's library of math functions."""
 
 
 def lowered(formula: Formula, dtype: str) -> Formula:
-    """Return a formula as a device function for a dtype."""
+    """Return a formula as a device function that computes in a dtype."""
     return inlined(lower(formula, inlined, CUDA_WORDS, np.dtype(dtype).type))

@@ -1,9 +1,13 @@
-"""The kernels for CUDA: the loops of `fastbp_kernels.cpu.loops` as grid-stride loops around the same scalar formulas.
+"""The kernels for CUDA: grid-stride loops around the same scalar formulas as in `fastbp_kernels.cpu.loops`.
 
-A block of columns is memory of m rows of n numbers, one row per example, as on the CPU. Threads along x run over the n
-neurons, whose numbers are contiguous, and threads along y over the m examples. Sizes are unsigned 64-bit integers: a
-loop over them may wrap around, so LLVM cannot count its iterations and does not unroll it. Loops over signed integers
-are unrolled four times, which takes 48 registers instead of 29.
+Each public function here makes a kernel. The last arguments of every kernel are m, the number of examples, and n, the
+number of neurons. A block of columns is stored as on the CPU: m rows of n numbers, one row per example. Threads along x
+run over the neurons, whose numbers are contiguous in memory. Threads along y run over the examples. In a grid-stride
+loop, a thread goes on to further elements if there are more elements than threads.
+
+Sizes are unsigned 64-bit integers. A loop over unsigned integers may wrap around, so LLVM cannot count its iterations
+and does not unroll it. LLVM unrolls loops over signed integers four times, and a thread then needs 48 registers instead
+of 29.
 
 `python -m fastbp_kernels.cuda` prints the registers, instructions and memory traffic of each kernel.
 """
@@ -34,12 +38,14 @@ from fastbp_kernels.formulas import cache_by_formula
 
 Formula = Callable[..., Any]
 EXAMPLES_PER_SUM = 16
-"""Number of examples that one thread sums: large enough that sums are few, small enough that threads are many."""
-_SHARED_BYTES = 48 * 1024  # of a block, on any device, without opting in to more
+"""Number of examples that one thread adds up. A larger number gives fewer threads, a smaller one more partial sums."""
+_SHARED_BYTES = 48 * 1024  # shared memory that a block can have on any device without opting in to more
 
 
 def n_partial_sums(m: int) -> int:
-    """Return the number p of partial sums over m examples. For each neuron, p threads add every p-th example.
+    """Return the number p of partial sums over m examples.
+
+    Each neuron has p threads. Each of these threads adds up every p-th example to one partial sum.
 
     >>> n_partial_sums(1), n_partial_sums(16), n_partial_sums(17)
     (1, 1, 2)
@@ -48,7 +54,7 @@ def n_partial_sums(m: int) -> int:
 
 
 def max_softmax_outputs(dtype: str) -> int:
-    """Return the largest number of outputs of a softmax: a block keeps one column in its shared memory.
+    """Return the largest possible number of outputs of a softmax. A block keeps one column in its shared memory.
 
     >>> max_softmax_outputs("float32")
     12256
@@ -57,7 +63,7 @@ def max_softmax_outputs(dtype: str) -> int:
 
 
 def _thread_per_partial_sum(m: int, n: int) -> Geometry:
-    """Return one thread per neuron and partial sum."""
+    """Return a launch with one thread for each partial sum of each neuron."""
     return flat_thread_per_element(n_partial_sums(m), n)
 
 
@@ -94,7 +100,10 @@ def _n_partial_sums(m: Any) -> Any:
 
 @cache_by_formula
 def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
-    """Compile (z, a, b, m, n): z ← z + b, a ← f(z). Without `keep_z`, z is passed in a, and only a is written."""
+    """Compile a kernel with the arguments (z, a, b, m, n). It writes z + b into z, and f(z + b) into `a`.
+
+    If `bias` is False, b is not added. If `keep_z` is False, the caller passes z in `a`, and only `a` is written.
+    """
     scalar_f = lowered(f, dtype)
 
     def body(z: Any, a: Any, b: Any, m: Any, n: Any) -> None:
@@ -119,11 +128,15 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
 
 @cache
 def softmax(dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, b, m, n): z ← z + b, a ← e^z / Σ e^z per column, shifted by its largest z. One warp per column."""
+    """Make a kernel with the arguments (z, a, b, m, n). It writes z + b into z, and the softmax of z + b into `a`.
+
+    The softmax is e^z / Σ e^z for each column. The largest z of the column is subtracted first, so that exp does not
+    overflow. One warp (32 threads) computes one column. If `bias` is False, b is not added.
+    """
     real, zero, start = real_type(dtype), np.uint64(0), np.uint64(WARP)
 
     def body(z: Any, a: Any, b: Any, m: Any, n: Any) -> None:
-        column = cuda.shared.array(0, real)  # the warp's own numbers, then e^z
+        column = cuda.shared.array(0, real)  # 32 numbers for the warp's reductions, then z or e^z of the column
         t, i = uint64(cuda.threadIdx.x), uint64(cuda.blockIdx.x)
         while i < m:
             top = real(-np.inf)
@@ -156,14 +169,18 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 
 @cache_by_formula
 def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
-    """Compile (z, a, delta, sums, m, n): delta ← delta ⊙ prime(z, a), sums ← partial sums of delta over examples."""
+    """Compile a kernel with the arguments (z, a, delta, sums, m, n). It multiplies delta by prime(z, a).
+
+    The product is element by element. If `bias` is True, the kernel writes the partial sums of the new delta over the
+    examples into `sums`.
+    """
     scalar_prime, real = lowered(prime, dtype), real_type(dtype)
 
     def body(z: Any, a: Any, delta: Any, sums: Any, m: Any, n: Any) -> None:
         threads, t = _n_partial_sums(m) * n, _x()
         while t < threads:
             total = real(0)
-            k = t  # then strides by a multiple of n, which stay with the same neuron
+            k = t  # the stride is a multiple of n, so the thread stays with its neuron
             while k < m * n:
                 value = real(delta[k] * scalar_prime(z[k], a[k]))
                 delta[k] = value
@@ -178,7 +195,11 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
 
 @cache_by_formula
 def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> Kernel:
-    """Compile (z, a, y, s, delta, sums, m, n): delta ← s error(z, a, y), sums as in `hadamard`; s if `weighted`."""
+    """Compile a kernel with the arguments (z, a, y, s, delta, sums, m, n). It writes error(z, a, y) into delta.
+
+    If `weighted` is True, the errors of each example are multiplied by its weight in `s`. If `bias` is True, the kernel
+    writes the partial sums of delta over the examples into `sums`.
+    """
     scalar_error, real = lowered(error, dtype), real_type(dtype)
 
     def body(z: Any, a: Any, y: Any, s: Any, delta: Any, sums: Any, m: Any, n: Any) -> None:
@@ -203,10 +224,12 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
 
 @cache_by_formula
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total, m, n): add Σ s cost(z, a, y) to total, two numbers per neuron and partial sum.
+    """Compile a kernel with the arguments (z, a, y, s, total, m, n). It adds Σ cost(z, a, y) to total.
 
-    Each thread adds one partial sum, without strides, and divides to find the index of a weight. With strides, the
-    cross-entropy in float64 needs 42 registers on sm_120.
+    If `weighted` is True, the costs of each example are multiplied by its weight in `s`. `total` has two numbers for
+    each partial sum of each neuron (`_add_exactly`). Each thread computes only one partial sum, and divides to find the
+    index of a weight. If a thread went on to other partial sums, the cross-entropy in float64 would need 42 registers
+    per thread on sm_120.
     """
     scalar_cost, real = lowered(cost, dtype), real_type(dtype)
 
@@ -226,7 +249,11 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
-    """Compile (z, a, y, s, total, m, n): add −Σ s y ln softmax(z) to total, two numbers per example."""
+    """Make a kernel with the arguments (z, a, y, s, total, m, n). It subtracts Σ y ln softmax(z) from total.
+
+    If `weighted` is True, the terms of each example are multiplied by its weight in `s`. `total` has two numbers for
+    each example (`_add_exactly`).
+    """
     real, zero, start = real_type(dtype), np.uint64(0), np.uint64(WARP)
 
     def body(z: Any, a: Any, y: Any, s: Any, total: Any, m: Any, n: Any) -> None:
@@ -262,7 +289,10 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
 @cache
 def gather(source: str, dtype: str) -> Kernel:
-    """Compile (x, indices, scale, out, m, n): row i of out ← scale × row indices[i] of x, converted to dtype."""
+    """Make a kernel with the arguments (x, indices, scale, out, m, n). It copies rows of x into `out`.
+
+    Row i of `out` becomes scale × row indices[i] of x, converted to `dtype`. `source` is the dtype of x.
+    """
     real = real_type(dtype)
 
     def body(x: Any, indices: Any, scale: Any, out: Any, m: Any, n: Any) -> None:
@@ -281,14 +311,17 @@ def gather(source: str, dtype: str) -> Kernel:
 
 @cache
 def add_column_sums(dtype: str) -> Kernel:
-    """Compile (alpha, sums, beta, b, m, n): b ← beta b + alpha Σ sums, of m sums, in a fixed order."""
+    """Make a kernel with the arguments (alpha, sums, beta, b, m, n). It writes beta b + alpha Σ sums into b.
+
+    `sums` has m partial sums for each neuron. They are added in a fixed order.
+    """
     real = real_type(dtype)
 
     def body(alpha: Any, sums: Any, beta: Any, b: Any, m: Any, n: Any) -> None:
         j = _x()
         while j < n:
             total = real(0)
-            for r in range(types.int64(m)):  # signed, to be unrolled: four loads are then in flight at a time
+            for r in range(types.int64(m)):  # signed, so that LLVM unrolls it: four loads are then in flight
                 total += sums[uint64(r) * n + j]
             b[j] = beta * b[j] + alpha * total
             j += _stride_x()
@@ -298,11 +331,16 @@ def add_column_sums(dtype: str) -> Kernel:
 
 @cache_by_formula
 def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
-    """Compile (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n): the update of a parameter and its moments.
+    """Compile a kernel that updates a parameter w and its moments `first` and `second` by an optimizer's formula.
 
-    w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3), element-wise, in one pass. With
-    one moment, not `two`, `second` is neither read nor written. Each thread updates one element, without strides; with
-    strides, Adam in float64 needs 46 registers.
+    The arguments of the kernel are (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n). For each element it
+    computes
+
+        w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3)
+
+    in one pass. If `two` is False, the optimizer has only one moment. The kernel then neither reads nor writes
+    `second`. Each thread updates only one element. If a thread went on to other elements, Adam in float64 would need 46
+    registers per thread.
     """
     scalar_formula, real = lowered(formula, dtype), real_type(dtype)
 
@@ -329,7 +367,10 @@ def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
 
 @inlined
 def _warp_max(column: Any, t: Any, value: Any) -> Any:
-    """Return the largest of the warp's values, by a tree reduction in the first 32 numbers of the column's memory."""
+    """Return the largest of the values of the warp's threads. Thread t passes its own value.
+
+    The values are reduced in a tree, in the first 32 numbers of the memory `column`.
+    """
     column[t] = value
     cuda.syncthreads()
     half = uint64(16)
@@ -345,7 +386,7 @@ def _warp_max(column: Any, t: Any, value: Any) -> Any:
 
 @inlined
 def _warp_sum(column: Any, t: Any, value: Any) -> Any:
-    """Return the sum of the warp's values, by a tree reduction, in a fixed order."""
+    """Return the sum of the values of the warp's threads, added in a tree, in a fixed order (see `_warp_max`)."""
     column[t] = value
     cuda.syncthreads()
     half = uint64(16)
@@ -361,9 +402,9 @@ def _warp_sum(column: Any, t: Any, value: Any) -> Any:
 
 @inlined
 def _add_exactly(total: Any, i: Any, value: Any) -> None:
-    """Add a value to the first of two numbers, and the rounding error to the second (two-sum, TAOCP 4.2.2).
+    """Add a value to number 2i of `total`, and the rounding error to number 2i + 1 (two-sum, TAOCP 4.2.2).
 
-    With it, float32 kernels add the costs of an epoch without float64 instructions.
+    In this way, kernels in float32 add the costs of an epoch without float64 instructions.
     """
     first = i + i
     old = total[first]

@@ -1,8 +1,9 @@
-"""Registers, instructions and memory traffic of the CUDA kernels, read from their PTX and the assembler's log.
+"""List the registers, instructions and memory traffic of the CUDA kernels, from their PTX and the assembler's log.
 
-`python -m fastbp_kernels.cuda` prints them. This package cannot import fastbp, so the formulas here are copies of
-fastbp's: the sigmoid, the quadratic cost, momentum and Adam. tests/kernels/test_cuda_kernels.py checks that each kernel
-listed here has the same PTX as the kernel that fastbp makes from its own formula.
+PTX is NVIDIA's assembly language. `python -m fastbp_kernels.cuda` prints the list. This package cannot import fastbp,
+so the formulas here are copies of formulas in fastbp: the sigmoid, the quadratic cost, momentum and Adam.
+tests/kernels/test_cuda_kernels.py makes each listed kernel also from fastbp's own formula. It checks that both kernels
+have the same PTX.
 """
 
 import re
@@ -16,9 +17,11 @@ from fastbp_kernels.words import exp, sqrt
 
 
 class Listed(NamedTuple):
-    """A kernel to list, made for a dtype, and the arguments of which it reads or writes one number per element.
+    """A kernel of the list. `make` returns the kernel for a dtype.
 
-    Arguments that a thread accesses once are left out: the bias of a neuron, the weight of an example, a partial sum.
+    `reads` and `writes` name the arguments of which the kernel reads or writes one number per element. Arguments that a
+    thread accesses only once are left out, such as the bias of a neuron in `activate`, the weight of an example in
+    `add_log_likelihood`, or a partial sum.
     """
 
     make: Callable[[str], Kernel]
@@ -27,7 +30,10 @@ class Listed(NamedTuple):
 
 
 class Access(NamedTuple):
-    """A load ("ld") or store ("st") through one of a kernel's pointers, given by its position in the arguments."""
+    """A load ("ld") or a store ("st") through a pointer of a kernel.
+
+    `parameter` is the position of the pointer in the kernel's arguments.
+    """
 
     kind: str
     parameter: int
@@ -35,10 +41,11 @@ class Access(NamedTuple):
 
 
 def main() -> None:
-    """Print one line per kernel and dtype: registers (the most on any architecture), instructions, bytes per element.
+    """Print a table with one line per kernel and dtype.
 
-    The bytes are those of the loads and stores in the code per element, beside the minimum, which is reading each input
-    once and writing each output once.
+    The columns are the registers per thread (the largest number on any architecture), the instructions, the bytes that
+    the code loads and stores per element, the ideal number of bytes, and the ratio of the two. Ideally, each input is
+    read once and each output is written once.
     """
     print(f"{'kernel':24}{'dtype':9}{'registers':>9}{'instructions':>14}{'bytes moved':>13}{'ideal':>7}{'ratio':>7}")
     for name, listed in KERNELS.items():
@@ -62,7 +69,7 @@ def registers_of(log: str) -> int:
 
 
 def instructions(ptx: str) -> list[str]:
-    """Return the instructions of a kernel, without guards.
+    """Return the instructions of a kernel, without their guards, such as `@%p1`.
 
     >>> instructions("{ .reg .b32 %r<2>; mov.u32 %r1, %tid.x; @%p1 bra $L; $L: ret; }")
     ['mov.u32 %r1, %tid.x', 'bra $L', 'ret']
@@ -73,10 +80,10 @@ def instructions(ptx: str) -> list[str]:
 
 
 def traffic(listed: Listed, dtype: str) -> tuple[float, int]:
-    """Return the bytes that a kernel moves per element, and the minimum.
+    """Return the number of bytes that a kernel moves per element, and the ideal number.
 
-    The code may contain the loop over the elements more than once, unrolled or in two branches: as often as it accesses
-    the argument that it accesses least.
+    The code may contain the loop over the elements several times, because it is unrolled or in two branches. The number
+    of copies is the number of accesses to the argument that has the fewest accesses.
     """
     kernel = listed.make(dtype)
     names = kernel.body.__code__.co_varnames
@@ -91,10 +98,10 @@ def traffic(listed: Listed, dtype: str) -> tuple[float, int]:
 
 
 def accesses(ptx: str) -> list[Access]:
-    """Return all accesses to global memory, each with the parameter that its address comes from."""
+    """Return all accesses to global memory, each with the parameter from which its address is computed."""
     steps = instructions(ptx)
     origin: dict[str, int] = {}
-    for _ in range(len(steps)):  # until nothing changes: an address may depend on itself in a loop
+    for _ in range(len(steps)):  # until nothing changes, because an address may depend on itself
         known = len(origin)
         for step in steps:
             _trace(step, origin)
@@ -110,7 +117,7 @@ def accesses(ptx: str) -> list[Access]:
 
 
 def _trace(step: str, origin: dict[str, int]) -> None:
-    """Record which parameter the result of an instruction points into, if the instruction shows it."""
+    """If the instruction computes a pointer from a parameter, record in `origin` which parameter this is."""
     if match := re.match(r"ld\.param\.u64 (%\w+), \[\w+_param_(\d+)\]", step):
         origin.setdefault(match[1], int(match[2]))
     elif match := re.match(r"(?:cvta\.to\.global|mov|add)\.\w+ (%rd\d+), (.*)", step):
@@ -179,4 +186,4 @@ KERNELS: dict[str, Listed] = {
     "add_cost, weighted": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=True), ("a", "y", "s"), ()),
     "add_log_likelihood": Listed(lambda dtype: kernels.add_log_likelihood(dtype, weighted=True), ("z", "y"), ()),
 }
-"""The kernels, by the name in the listing."""
+"""The kernels to list, by their names in the table."""
