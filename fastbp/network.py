@@ -360,7 +360,7 @@ class Network:
             A file to which the state of training is written after each epoch and on Ctrl-C.
         resume : bool
             Continue from the checkpoint if it exists. The result is the same as without the interruption. The
-            checkpoint is refused if its run had other data, initial weights, validation, seed, schedule, formulas or
+            checkpoint is refused if its run had other data, example weights, validation, seed, schedule, formulas or
             settings.
         resume_anyway : bool
             Continue from the checkpoint of another run, with the arguments given now.
