@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import identity, softmax
-from fastbp.backends import fused_kernels as fused
+from fastbp.backends import kernels_of_formulas as fused
 from fastbp.backends.array_kinds import device_of
 from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
 from fastbp.backends.interrupts import uninterrupted

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fastbp.activations import identity
 from fastbp.backends import forks  # noqa: F401 (makes forks wait for the imports and compilations here)
-from fastbp.backends import fused_kernels as fused
+from fastbp.backends import kernels_of_formulas as fused
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.backends.numpy import worker_thread
 from fastbp.backends.numpy.threads import limit_from_environment

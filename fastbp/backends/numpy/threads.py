@@ -1,9 +1,12 @@
-"""Limit the number of threads with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block.
+"""Threads: how many are used, and why training uses two.
 
-The limit applies to BLAS. If BLAS may use two or more threads, training can use a worker thread instead
-(`fastbp.backends.numpy.worker_thread`). BLAS is then set to one thread during the training. The same number of threads
-gives the same results, bit for bit, if only one training runs at a time. During a training, other threads of the
-program may find BLAS limited to one thread.
+The number of threads is limited with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block. The limit
+applies to BLAS. If BLAS may use two threads or more, training can use a worker thread instead
+(`fastbp.backends.numpy.worker_thread`): on small networks this is faster than two threads of BLAS, because each thread
+keeps its rows of the weights in its own cache. BLAS is then set to one thread during the training.
+
+The same number of threads gives the same results, bit for bit, if only one training runs at a time. During a training,
+other threads of the program may find BLAS limited to one thread.
 """
 
 import ctypes
