@@ -230,8 +230,8 @@ def _activations(choice: str | Activation | Sequence[str | Activation], layers: 
             raise InputError(f"activations must be a name, an Activation, or a list of them, got {given}") from None
     if len(choices) != layers:
         raise InputError(
-            "activations must be one activation for all layers or, with one for each layer with weights, a list of "
-            f"{layers}, got a list of {len(choices)}"
+            "activations must be one activation for all layers, or a list with one for each layer with weights "
+            f"(here {layers}), got a list of {len(choices)}"
         )
     activations = tuple(activation_of(name) for name in choices)
     if softmax in activations[:-1]:

@@ -61,8 +61,8 @@ class Step:
 
     def __post_init__(self) -> None:
         finite_number("eta", self.eta, positive=True)
-        whole_number("Step: every", self.every)
-        finite_number("Step: factor", self.factor, positive=True)
+        whole_number("Step: the argument 'every'", self.every)
+        finite_number("Step: the argument 'factor'", self.factor, positive=True)
 
     def __call__(self, epoch: int, epochs: int) -> float:
         """Return η for an epoch."""

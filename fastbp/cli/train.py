@@ -36,7 +36,7 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--sizes", help="Neurons of each layer, input first, like 64-30-10.  [default: INPUTS-30-CLASSES]")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Number of epochs.")
 @click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Mini-batch size.")
-@click.option("--eta", type=float, help="Learning rate.  [default: 3 (1 - momentum); for adam 0.001]")
+@click.option("--eta", type=float, help="Learning rate.  [default: 3 * (1 - momentum), or 0.001 for adam]")
 @click.option(
     "--schedule", default="constant", show_default=True, help=f"Learning-rate schedule: {', '.join(SCHEDULES)}."
 )

@@ -292,7 +292,7 @@ def test_invalid_activations_and_costs_are_refused():
     refused("unknown activation 'Sigmoid'", convert.from_torch, linear(), "Sigmoid", "quadratic")
     refused("unknown cost 'mse'", convert.from_torch, linear(), "sigmoid", "mse")
     refused(
-        "activations must be one activation .* a list of 2, got a list of 3",
+        r"activations must be one activation .*\(here 2\), got a list of 3",
         convert.from_torch,
         linear(),
         ["tanh"] * 3,
@@ -324,7 +324,7 @@ HOSTILE_ATTRIBUTES = [
     ({"intercepts_": [np.ones(4), np.full(3, np.inf)]}, r"intercepts_\[1\] must be finite, got NaN or infinity"),
     ({"out_activation_": "exp"}, "unknown out_activation_ 'exp'; valid: softmax, logistic, identity"),
     ({"activation": "gelu"}, "unknown activation 'gelu'; did you mean 'relu'"),
-    ({"activation": ["relu", "tanh"]}, "activations must be one activation .* a list of 2, got a list of 3"),
+    ({"activation": ["relu", "tanh"]}, r"activations must be one activation .*\(here 2\), got a list of 3"),
     ({"activation": None}, "unknown activation None"),
     ({"activation": 3}, "unknown activation 3"),
 ]

@@ -368,7 +368,7 @@ BAD = [
     (b"{}", "truncated, or not a safetensors file"),
     (
         struct.pack("<Q", 2**60) + b"{}",
-        "truncated, or .* 10 bytes, but its header should have 1,152,921,504,606,846,",
+        "truncated, or .* 10 bytes, its header alone 1,152,921,504,606,846,",
     ),
     (struct.pack("<Q", 2**64 - 1) + b"{}", "its header should have 18,446,744,073,709,551,615"),
     (

@@ -1,7 +1,7 @@
 """Threads: how many are used, and why training uses two.
 
-The number of threads is limited with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block. The limit
-applies to BLAS. If BLAS may use two threads or more, training can use a worker thread instead
+The number of threads is limited with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block. The
+limit applies to BLAS. If BLAS may use two threads or more, training can use a worker thread instead
 (`fastbp.backends.numpy.worker_thread`): on small networks this is faster than two threads of BLAS, because each thread
 keeps its rows of the weights in its own cache. BLAS is then set to one thread during the training.
 
