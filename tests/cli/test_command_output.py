@@ -329,7 +329,7 @@ def test_help_without_docstrings():
     help = [sys.executable, "-OO", "-W", "error", "-m", "fastbp"]
     whole = subprocess.run([*help, "--help"], capture_output=True, text=True).stdout
     assert whole.splitlines()[0] == "Usage: fastbp [OPTIONS] COMMAND [ARGS]..."
-    assert "Backpropagation for fully connected networks" in whole
+    assert "Train fully connected networks fast" in whole
     commands = [line.split(maxsplit=1) for line in whole.partition("Commands:\n")[2].splitlines() if line[2:3] != " "]
     assert {words[0] for words in commands} == set(cli.fastbp.commands)
     assert all(len(words) == 2 for words in commands), whole
