@@ -74,7 +74,8 @@ def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, cou
     elif isinstance(class_weight, Mapping):
         unknown = [key for key in class_weight if key not in range(count)]
         if unknown:
-            raise InputError(f"class_weight has the class {brief(unknown[0])}; the classes are the integers from 0 to {count - 1}")
+            given = f"class_weight has the class {brief(unknown[0])}"
+            raise InputError(f"{given}; the classes are the integers from 0 to {count - 1}")
         each = np.array(
             [finite_number(f"class_weight[{c}]", class_weight.get(c, 1.0), positive=False) for c in range(count)]
         )
