@@ -3,7 +3,7 @@
 The equations in `fastbp.equations` work on blocks of columns. A block is a matrix with one column per example. The
 equations call operations on blocks, such as a matrix product. They do not depend on how a block is stored in memory.
 Each backend provides the operations and its own form of a block. For array libraries, a block of m columns of length n
-is an array of shape (n, m). For compiled code, it is the same memory as a C-ordered matrix of shape (m, n).
+is an array of shape (n, m). For compiled code, a block is a C-ordered matrix of shape (m, n) in the same memory.
 """
 
 from abc import ABC, abstractmethod
@@ -53,8 +53,8 @@ class Workspace(NamedTuple):
     """The memory of one mini-batch: blocks of columns for zˡ, aˡ and δˡ, the targets y and the example weights s.
 
     `activations` starts with the input a¹. In a layer that does not keep zˡ, the blocks of zˡ and aˡ are the same
-    memory. `sums` holds partial sums of the columns of δˡ, which `Operations` explains. s has one row, or none if the
-    examples are not weighted.
+    memory. `sums` holds partial sums of the columns of δˡ (see `Operations`). s has one row, or no row if the examples
+    are not weighted.
     """
 
     zs: tuple[Array, ...]
@@ -80,8 +80,8 @@ class OptimizerState(NamedTuple):
 class StepConfig(NamedTuple):
     """The numbers used in the next update steps: learning rates, regularization and constants of the optimizer.
 
-    `etas` has the learning rate η of each of the next mini-batches, in float64 and on the host. `lmbda` and `n` are the
-    λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
+    `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
+    the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
     which has no optimizer state. `k_1` to `k_3` are the constants in the formula of any other optimizer.
     """
 
@@ -131,8 +131,9 @@ class Operations(NamedTuple):
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
 
-    A partial sum adds up some of the columns of `delta`. `sums` holds `Backend.n_partial_sums` of them, which together
-    cover all columns. In a network without biases, `sums` has no rows.
+    A partial sum is the sum of some of the columns of `delta`. All partial sums together cover all columns. Each column
+    of `sums` is one partial sum, and `Backend.n_partial_sums` is their number. In a network without biases, `sums` has
+    no rows.
     """
 
     layers: tuple[LayerOperations, ...]  # first, because Numba warns of a tuple that starts with a function
@@ -196,9 +197,10 @@ class Backend(ABC):
 
     @abstractmethod
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
-        """Return the operations for arrays of `dtype` and training examples of the dtype `source`, which may be uint8.
+        """Return the operations that a network with these formulas needs.
 
-        With `keep_z`, every layer keeps its zˡ.
+        `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8. With
+        `keep_z`, every layer keeps its zˡ.
         """
 
     @abstractmethod
@@ -207,9 +209,9 @@ class Backend(ABC):
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
-        """Return memory of shape (m, n), with one example per row, as a block of columns.
+        """Return a matrix with one example per row as a block of columns, which shares its memory.
 
-        Given a block of columns, return its memory.
+        The matrix has shape (m, n). Given a block of columns, return such a matrix.
         """
 
     @abstractmethod
@@ -218,7 +220,10 @@ class Backend(ABC):
 
     @abstractmethod
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a NumPy array as an array of this backend. Do not write to the result: both may share memory."""
+        """Return a NumPy array as an array of this backend.
+
+        Do not write to the result, because both may share memory.
+        """
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -236,11 +241,11 @@ class Backend(ABC):
         """Raise `InputError` if this backend cannot run a network of these sizes."""
 
     def worker_context(self, plan: "Plan", source: str, m: int, n: int) -> WorkerContext:
-        """Return the context in which to train on n examples of the dtype `source` in mini-batches of m."""
+        """Return the context for a training on n examples in mini-batches of m. `source` is the examples' dtype."""
         return WorkerContext()
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array as an array of this backend that shares its memory, or None if it has to be copied.
+        """Convert an array to an array of this backend without copying it. Return None if a copy is necessary.
 
         Raises `InputError` for an array of this backend's library that is on another device or cannot be used.
         """
@@ -290,14 +295,14 @@ class Plan:
         self.backend.check(self.sizes, self.formulas, self.dtype)
 
     def operations(self, source: str | None = None, *, keep_z: bool = False) -> Operations:
-        """Return the operations for examples of the dtype `source`, by default the dtype of the plan.
+        """Return the operations. `source` is the dtype of the examples, by default the dtype of the plan.
 
         Ctrl-C is held back while the operations are compiled.
         """
         return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
 
     def block(self, n: int, m: int) -> Array:
-        """Return new memory for m columns of length n. It is a matrix of shape (m, n), with one column per row."""
+        """Return new memory for m columns of length n. It is a matrix of shape (m, n). Each row holds one column."""
         return self.backend.empty((m, n), self.dtype)
 
     def array(self, values: npt.ArrayLike) -> Array:

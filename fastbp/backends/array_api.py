@@ -1,6 +1,6 @@
 """The interpreted backend: plain array expressions, for any array API namespace whose arrays are writable.
 
-Each operation is written as its formula, so it can serve as the reference for compiled code. This backend also shows
+Each operation is written as its formula, so this backend can serve as the reference for compiled code. It also shows
 that the equations do not depend on NumPy.
 """
 
@@ -26,7 +26,7 @@ class ArrayAPI(Backend):
     xp : module
         The array API namespace.
     device : object, optional
-        The device for new arrays. The default is that of the namespace.
+        The device for new arrays. If it is not given, the namespace chooses the device.
 
     Raises
     ------
@@ -119,7 +119,10 @@ class ArrayAPI(Backend):
         return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of this library, else None; raises `InputError` if it is sparse or on another device."""
+        """Return the array if it belongs to this library, else None.
+
+        Raises `InputError` if the array is sparse or on another device.
+        """
         native = super().from_foreign(name, array)
         if native is None or isinstance(native, np.ndarray):
             return native

@@ -36,7 +36,7 @@ def information() -> dict[str, str]:
 
 
 def _threads() -> str:
-    """Return a text with the number of threads of each loaded library, and the environment variables that set it."""
+    """Return a text with each loaded library's number of threads, and the environment variables that set threads."""
     counts = [f"{name} uses {plural(count, 'thread')}" for name, count in in_use().items()]
     names = (THREADS, "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return "; ".join([*counts, *(f"{name}={os.environ[name]}" for name in names if name in os.environ)])

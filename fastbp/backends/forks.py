@@ -2,11 +2,11 @@
 
 A child process has only the thread that called fork. Another thread may hold a lock at that moment, such as an import
 lock or the lock of Numba's compiler. In the child, this lock would never be released, and the child would hang as soon
-as it trains. The backend imports this module just before Numba.
+as it trains. The backend "numpy" imports this module just before it imports Numba.
 """
 
 import _thread
-import logging  # noqa: F401 (compilers log; imported first, `logging` takes its own lock only after our `_before`)
+import logging  # noqa: F401 (for the reason given at `register_at_fork` below)
 import os
 import signal
 import sys
@@ -22,7 +22,7 @@ _PACKAGES = ("fastbp", "fastbp_kernels", "numba", "llvmlite", "scipy", "numpy", 
 
 
 class _Fork(threading.local):
-    """A fork in progress in this thread: the compiler's lock while it is held, and the modules already waited for."""
+    """A fork begun by this thread: the compiler's lock while it is held, and the names of the modules waited for."""
 
     def __init__(self) -> None:
         self.compiler: Any = None
@@ -79,12 +79,17 @@ def _after_in_child() -> None:
 
 
 def _imported_elsewhere() -> list[str]:
-    """Return the names of modules needed for training that are being imported, except those already waited for."""
+    """Return the names of modules that are being imported now and are needed for training.
+
+    Modules that this thread has already waited for are left out.
+    """
     named = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] in _PACKAGES]
     specs = [(name, getattr(module, "__spec__", None)) for name, module in named if name not in _fork.waited]
     return [name for name, spec in specs if getattr(spec, "_initializing", False)]
 
 
+# Before a fork, handlers run in reverse order of registration. `logging` is imported above, so its handler is
+# registered first, and takes the lock of `logging` only after `_before`. Compilers need this lock, because they log.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
     os.register_at_fork(after_in_parent=_press_again)

@@ -1,11 +1,11 @@
 """Delay KeyboardInterrupt until a safe moment: between two mini-batches, not in the middle of one.
 
 By default, Python may raise KeyboardInterrupt at any bytecode. This may be between two statements that belong together.
-It may also be in a Python function that was called from C code, and then the exception can get lost: Numba's dispatcher
-replaces exceptions, and llvmlite's callbacks ignore them.
+It may also be in a Python function that was called from C code. There the exception can get lost, because Numba's
+dispatcher replaces exceptions, and llvmlite's callbacks ignore them.
 """
 
-# Not `signal`: its functions take ten times as long, because they convert numbers to enums and back.
+# The functions of `signal` would take ten times as long, because they convert numbers to enums and back.
 import _signal  # type: ignore[import-not-found]
 import threading
 from collections.abc import Callable

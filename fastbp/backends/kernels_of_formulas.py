@@ -1,8 +1,8 @@
 """Compile the formulas of a network to fused kernels, for the NumPy and the CuPy backend.
 
 A fused kernel is a compiled function that applies several formulas in one pass over its arrays. If a formula cannot be
-compiled, the error names the activation or the cost. The argument `kernels` is the module that compiles:
-`fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
+compiled, the error names the activation or the cost. The argument `kernels` is the module that compiles the
+formulas, either `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
 """
 
 from collections.abc import Iterator

@@ -11,9 +11,9 @@ from fastbp.bench.timing import Spread
 
 @dataclass(frozen=True)
 class Pair:
-    """The seconds of the same epoch on the CPU's fastest backend and on a GPU.
+    """The seconds per epoch on the CPU's fastest backend and on a GPU, for one network and mini-batch size.
 
-    `at` is the text of the mini-batch size or of the network.
+    `at` is a text with the mini-batch size or the network, whichever is compared.
     """
 
     at: str

@@ -25,8 +25,8 @@ def make_floor(
     """Return a function that computes the matrix products of an epoch on all rows of `x`.
 
     With `forward_only`, the function computes only the products of feedforward. `x` has shape (n, n_0) and is divided
-    into mini-batches of m rows. The last one may be shorter. With the compiled backend, every product is a call of
-    BLAS, even if training would use fastbp's own code for products of small matrices.
+    into mini-batches of m rows. The last mini-batch may be shorter. With the compiled backend, every product is a call
+    of BLAS, even if training would use fastbp's own code for products of small matrices.
     """
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend)
     operations = plan.operations("uint8")  # the same as in training, so that nothing else has to be compiled
@@ -81,7 +81,7 @@ def _multiply_forward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -
 def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
     """Compute (Wˡ⁺¹)ᵀ δˡ⁺¹ down to the second layer, and Wˡ + α δˡ (zˡ⁻¹)ᵀ of each layer.
 
-    α is not 0, because BLAS would return at once.
+    α is not 0, because BLAS would otherwise return at once.
     """
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])

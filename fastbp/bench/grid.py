@@ -74,7 +74,7 @@ FULL = BenchSettings(
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """Return the sizes of a network's layers from a text; raises `InputError` if the text does not have this form.
+    """Return the layer sizes in a text such as "784-30-10"; raises `InputError` if the text has another form.
 
     >>> parse_sizes("784-30-10")
     (784, 30, 10)

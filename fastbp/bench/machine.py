@@ -40,7 +40,7 @@ def copy(source: Array, target: Array) -> None:
 
 
 def launches(ops: Operations, sums: Array, b: Array, count: int) -> None:
-    """Launch the same operation `count` times. It has as little work as possible: it adds one number to another."""
+    """Launch an operation `count` times. The operation does as little as possible: it adds one number to another."""
     for _ in range(count):
         ops.add_column_sums(1.0, sums, 1.0, b)
 

@@ -48,7 +48,7 @@ def measure(
 
     A stage is the measurement of one machine or of one point. `report_stage` is called with the name of each stage. If
     a backend fails, the failure is recorded with its reason, and this backend has no results for the stage. If it fails
-    at the machine, it has no results at all.
+    while the peak rates of its machine are measured, it has no results at all.
     """
     usable, known = [], set()
     # Backends whose products are computed by BLAS come first, because they show the peak rate of the CPU.
@@ -69,8 +69,8 @@ def measure(
 class Trainer:
     """Trains a network on a candidate's backend.
 
-    The constructor sends the data to the backend and warms the training up. `transfers` describes the transfers of the
-    data and of one epoch. It is None on the CPU.
+    The constructor sends the data to the backend and trains for some epochs as a warm-up. `transfers` describes the
+    transfers of the data and of one epoch. It is None on the CPU.
     """
 
     def __init__(self, candidate: Candidate, point: Point, dtype: str, x: npt.NDArray[np.uint8], y: Array) -> None:
@@ -93,7 +93,7 @@ class Trainer:
         with _counting_transfers(backend) as in_epoch:
             self.epoch()  # compiles or loads kernels; no measured time includes this
         start = time.perf_counter()
-        for _ in range(_WARM_UP_EPOCHS):  # in these, training finds out whether a second thread pays
+        for _ in range(_WARM_UP_EPOCHS):  # in these epochs, training finds out whether a second thread is faster
             if time.perf_counter() - start < _WARM_UP_SECONDS:
                 self.epoch()
         self.step()

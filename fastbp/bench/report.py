@@ -83,7 +83,7 @@ def _line(first: str, cells: tuple[str, ...]) -> str:
 
 
 def _transfers(results: Results) -> Iterator[str]:
-    """Yield a line for each network on each GPU. It describes the mini-batch size with the most examples."""
+    """Yield a line about transfers for each network on each GPU, from the mini-batch size with the most examples."""
     for backend, net in dict.fromkeys((m.backend, m.net) for m in results.measurements if m.transfers is not None):
         points = [m for m in results.measurements if (m.backend, m.net) == (backend, net)]
         m = max(points, key=lambda m: m.examples)

@@ -100,7 +100,10 @@ class Failure:
 
 @dataclass
 class Results:
-    """The results of a run of the benchmark. `complete` is False if the run was stopped. Names end in the unit."""
+    """The results of a run of the benchmark. `complete` is False if the run was stopped before its end.
+
+    If a field has a unit, its name ends in the unit.
+    """
 
     date: str
     command: str
@@ -153,7 +156,7 @@ def read_results(path: StrPath) -> Results:
 
 
 def _decode(expected: Any, value: Any, name: str) -> Any:
-    """Return a JSON value, with all its parts, as the expected type; raises `InputError` that names a damaged field."""
+    """Convert a JSON value and all its parts to the expected type; raises `InputError` for a damaged field."""
     if get_origin(expected) is UnionType:  # T | None
         return None if value is None else _decode(get_args(expected)[0], value, name)
     if dataclasses.is_dataclass(expected):

@@ -72,7 +72,7 @@ def bench(
 
 
 def show_saved_results(source: StrPath, plot: Path | None) -> int:
-    """Print and draw the results of an earlier benchmark; return an exit code with the meanings in `bench`."""
+    """Print and draw the results of an earlier benchmark; return an exit code, which is explained in `bench`."""
     results = read_results(source)
     _check_files(None, plot)
     stopped = "" if results.complete else ", stopped before its end"

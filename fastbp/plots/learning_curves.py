@@ -30,7 +30,7 @@ def check_picture(path: str | Path) -> Path:
 
 
 def save_curves(history: History, path: str | Path, title: str) -> None:
-    """Draw the costs, and the validation accuracy if there is one, over the epochs; save as PNG or SVG."""
+    """Draw the costs over the epochs, and the validation accuracy if there is one; save as PNG or SVG."""
     path = check_picture(path)
     figure = _curves(history, title)
     with write_atomically(path) as file:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from types import CodeType
 
 COMPILERS: set[CodeType] = set()
-"""The code objects of Numba's functions that compile. The set is empty until Numba is imported.
+"""The code objects of those functions of Numba that compile. The set is empty until Numba is imported.
 
 While one of these functions is on the call stack, Ctrl-C may interrupt."""
 
@@ -29,7 +29,7 @@ def on_compile(listener: Callable[[], None]) -> Iterator[None]:
 
 
 def notify_compile() -> None:
-    """Call the listener, if there is one. Compiling code calls this if something is not in the cache."""
+    """Call the listener, if there is one. This function is called when a kernel is not in the cache."""
     listener = _listener.get()
     if listener is not None:
         listener()

@@ -1,4 +1,4 @@
-"""Cache kernels by their formulas, and find out why a formula cannot be compiled, both for the CPU and for CUDA."""
+"""Cache kernels of the CPU and of CUDA by their formulas, and find out why a formula cannot be compiled."""
 
 import re
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def cache_by_formula(factory: Formula) -> Any:
 
 
 def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
-    """Raise `FormulaError` if a formula does not compile by itself, or does not return a real number of the dtype.
+    """Raise `FormulaError` if a formula does not compile by itself, or does not return a real number of type `dtype`.
 
     `arity` is the number of arguments of the formula.
     """

@@ -10,7 +10,7 @@ One more private interface is used elsewhere. `fastbp.backends.forks` looks up `
 Some functions below are intrinsics: they tell Numba which LLVM code a call is compiled to. The closure of a kernel must
 not contain an intrinsic. Pickles of closures are part of the keys of Numba's cache, and an intrinsic pickles
 differently in each process. Kernels therefore refer to intrinsics as global variables, or call them through functions
-of a module. Both of these pickle by name.
+of a module. Global variables and functions of a module are pickled by name.
 """
 
 import inspect
@@ -39,14 +39,17 @@ LLVMLITE_VERSION: str = llvmlite.__version__
 # ---- Compiling, and compiled code on disk
 
 INLINED_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Options for functions called by compiled code only. They compile 10 % faster without wrappers for Python and C."""
+"""Options for functions called by compiled code only. Without wrappers for Python and C, they compile 10 % faster."""
 
 NO_REFERENCE_COUNTS: dict[str, Any] = {"_nrt": False}
-"""Option for functions that allocate no memory. They compile 10 % faster without reference counts."""
+"""Option for functions that allocate no memory. Without reference counts, they compile 10 % faster."""
 
 
 def compiler_code() -> set[CodeType]:
-    """Return the code of Numba's functions that compile. During a compilation, one of them is on the call stack."""
+    """Return the code objects of those functions of Numba that compile.
+
+    During a compilation, one of these functions is on the call stack.
+    """
     return {inspect.unwrap(compiler).__code__ for compiler in (CFunc.compile, Dispatcher.compile)}
 
 
@@ -66,7 +69,7 @@ class CacheFiles(IndexDataCacheFile):  # type: ignore[misc]
         return str(self._cache_path)
 
     def versions(self) -> tuple[Any, ...]:
-        """Return Numba's version and the stamp of the source file. Saved code is valid for these two only."""
+        """Return Numba's version and the stamp of the source file. Saved code is valid only if both are the same."""
         return self._version, self._source_stamp
 
     def pickled(self, data: Any) -> bytes:
@@ -141,11 +144,12 @@ _INT64, _POINTER = ir.IntType(64), cgutils.voidptr_t
 
 @intrinsic  # type: ignore[untyped-decorator]
 def make_task(typing_context: Any, body: Any, args: Any) -> Any:
-    """Return the two addresses of a task: of its function, and of a copy of its arguments `args` on the stack.
+    """Return the two addresses of a task.
 
-    The function calls `body(args, start, end)`. `body` can be called by compiled code. Its attribute `options` holds
-    Numba's error model and fastmath flags for it. LLVM must not inline the function of the task. Otherwise, the loops
-    of `body` would be compiled again at each call.
+    They are the address of its function, and the address of a copy of `args` on the stack. The function calls
+    `body(args, start, end)`. The function `body` must be one that compiled code can call. Its attribute `options` holds
+    the error model and the fastmath flags with which Numba compiles it. LLVM must not inline the function of the task.
+    Otherwise, the loops of `body` would be compiled again at each call.
     """
     body_signature = types.void(args, types.int64, types.int64)
 
@@ -185,7 +189,7 @@ def call_task(typing_context: Any, code: Any, args: Any, start: Any, end: Any) -
 
 
 def _task_type(context: Any) -> tuple[Any, Any]:
-    """Return two LLVM types: of a task's function, and of the pointer to an error among the function's arguments.
+    """Return two LLVM types: the type of a task's function, and the type of its argument that points to an error.
 
     Every function compiled by Numba has the same first two arguments, a pointer to the result and a pointer to an
     error.
@@ -194,7 +198,7 @@ def _task_type(context: Any) -> tuple[Any, Any]:
     return ir.FunctionType(ir.IntType(32), [_POINTER, error, _POINTER, _INT64, _INT64]), error
 
 
-# ---- Memory that the compiled code of all threads shares
+# ---- Memory shared by the compiled code of all threads
 
 _SYMBOL = "fastbp_slot"
 _memory = np.zeros(16, np.int64)
@@ -212,7 +216,10 @@ def _address_of_word(builder: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load_word(typing_context: Any, index: Any) -> Any:
-    """Return a shared word. What another thread wrote before it stored the word is then visible (acquire)."""
+    """Return the shared word at an index (acquire).
+
+    Everything that another thread wrote before it stored this word is then visible.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load_atomic(_address_of_word(builder, arguments[0]), "acquire", 8)
@@ -222,7 +229,10 @@ def load_word(typing_context: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store_word(typing_context: Any, index: Any, value: Any) -> Any:
-    """Store a shared word. A thread that loads the word also sees everything written before it (release)."""
+    """Store a value as the shared word at an index (release).
+
+    Another thread that loads this word then also sees everything that was written before the word was stored.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store_atomic(arguments[1], _address_of_word(builder, arguments[0]), "release", 8)

@@ -1,12 +1,12 @@
 """Specialize a formula in plain Python for a target (CPU or CUDA): replace its functions and convert its numbers.
 
 `lower` copies a function. The copy has the same bytecode, but it calls the target's functions in place of the functions
-of `words`, and its numbers have the dtype of the arrays. If the function calls other functions, by a global name or
-from a closure, these are copied too.
+of `words`, and its numbers have the dtype of the arrays. Functions that are called by a global name or from a closure
+are copied too.
 
 A copy cannot be imported, so Numba's cache identifies it by its value, including code and constants. A formula is
-therefore compiled again after it is edited. An importable function is identified by its name. After an edit, it would
-still get its old machine code.
+therefore compiled again after it is edited. An importable function would be identified by its name only. After an edit,
+it would still get its old machine code.
 """
 
 import dis
@@ -21,7 +21,7 @@ Function = Callable[..., Any]
 
 
 class FormulaError(ValueError):
-    """A formula cannot be compiled. The message says in one line which formula, and why."""
+    """A formula cannot be compiled. The message is one line. It names the formula and gives the reason."""
 
 
 def lower(
@@ -30,7 +30,9 @@ def lower(
     words: Mapping[Function, Function] = MappingProxyType({}),
     number: Callable[[float], Any] = float,
 ) -> Function:
-    """Return a copy of a function that uses a target's functions and numbers. Functions that it calls are copied too.
+    """Copy a function, and the functions that it calls, for a target. Return the copy.
+
+    The copy calls the target's functions, and its numbers have the target's type.
 
     `decorate` is applied to each copy of a called function. It may be Numba's `register_jitable`, for example. `words`
     maps functions to the functions of the target. `number` converts each float in the code to the target's type. If
@@ -84,7 +86,9 @@ def _lower(
 
 
 def fingerprint(function: Function) -> Hashable:
-    """Return a value that is equal for functions with equal code, equal constants and equal called functions.
+    """Return a value that identifies a function by its code, its constants and the functions that it calls.
+
+    Two functions have equal values if all of these are equal.
 
     >>> fingerprint(lambda z: 2.0 * z) == fingerprint(lambda z: 2.0 * z) != fingerprint(lambda z: 3.0 * z)
     True
@@ -111,7 +115,7 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
 
 @lru_cache(maxsize=1024)  # equal code shares one entry; without the cache, a network's formulas take 1.5 ms
 def global_names(code: CodeType) -> frozenset[str]:
-    """Return the names of the global variables that code reads, also those read by functions defined inside it."""
+    """Return the names of the global variables read by a code object and by the functions defined inside it."""
     own = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
     inner = (global_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(own.union(*inner))

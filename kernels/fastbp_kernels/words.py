@@ -1,9 +1,9 @@
 """The functions to write formulas with: exp, expm1, log, log1p, sqrt, tanh, where, maximum.
 
-In this module, they work on numbers and on arrays of any library. They call that library's functions. In compiled code,
-`specialize` replaces them by other functions (on the CPU, by the functions of `cpu.vector_math`). A formula may also
-use arithmetic, comparisons, `abs`, and numbers with a decimal point. These numbers are converted to the dtype of the
-arrays.
+In this module, they work on numbers and on arrays of any library. For an array, they call the functions of its library.
+In compiled code, `specialize` replaces them by other functions (on the CPU, by the functions of `cpu.vector_math`). A
+formula may also use arithmetic, comparisons, `abs`, and numbers with a decimal point. These numbers are converted to
+the dtype of the arrays.
 """
 
 from typing import Any
@@ -91,7 +91,7 @@ def where(condition: Array, p: Array, q: Array) -> Array:
     if isinstance(condition, bool):
         return p if condition else q
     xp = namespace(condition)
-    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # if both are numbers
+    dtype = next((v.dtype for v in (p, q) if hasattr(v, "dtype")), xp.float64)  # float64 if both are numbers
     p, q = (v if hasattr(v, "dtype") else xp.asarray(v, dtype=dtype, device=condition.device) for v in (p, q))
     return xp.where(condition, p, q)
 

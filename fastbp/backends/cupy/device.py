@@ -53,7 +53,7 @@ def _on_device(number: int, tf32: bool) -> "CuPy":
 
 
 class CuPyDevice:
-    """A GPU, with all calls of CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10-bit mantissas."""
+    """A GPU, used through CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10-bit mantissas."""
 
     def __init__(self, number: int, *, tf32: bool = False) -> None:
         import cupy
@@ -180,9 +180,9 @@ class CuPy(Backend):
             raise InputError(f"on CUDA, softmax in {dtype} must have at most {most} outputs, got {sizes[-1]}")
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array of any library on this GPU as a CuPy array, and None for an array on the CPU.
+        """Return an array as a CuPy array if it is on this GPU, or None if it is on the CPU.
 
-        Raises `InputError` for an array on another GPU.
+        The array may belong to any library. Raises `InputError` for an array on another GPU.
         """
         number = device_of(array)
         if number is None:

@@ -34,7 +34,10 @@ class Instruments:
         }
 
     def stream(self) -> AbstractContextManager[Any]:
-        """Return a context in which a new stream is current. It and the default stream do not wait for each other."""
+        """Return a context in which a new stream is current.
+
+        The new stream does not wait for the default stream, and the default stream does not wait for it.
+        """
         import cupy
 
         stream: AbstractContextManager[Any] = cupy.cuda.Stream(non_blocking=True)

@@ -1,10 +1,10 @@
 """The compiled backend: equations and kernels compiled by Numba, on NumPy arrays.
 
 A kernel is a compiled function that loops over its arrays. A block of columns has one column per example. It is passed
-as its transpose, a C-ordered (m, n) matrix, because Numba would take a Fortran-ordered block of one row or one column
-for a C-ordered one. The operations, such as a matrix product, are C functions. Like the arrays, they are arguments of
-the compiled equation. So one compiled equation serves all networks of the same depth and dtype, and the next process
-finds it in the cache.
+as its transpose, a C-ordered (m, n) matrix, because Numba would mistake a Fortran-ordered block of one row or one
+column for a C-ordered block. The operations, such as a matrix product, are C functions. Like the arrays, they are
+passed to the compiled equation as arguments. So one compiled equation serves all networks of the same depth and dtype,
+and the next process finds this equation in the cache.
 """
 
 import os
@@ -70,7 +70,7 @@ class CompiledNumPy(Backend):
             )
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run an equation. It is compiled when it is first called with a depth of network and a dtype.
+        """Run an equation. It is compiled at its first call for each depth of the network and each dtype.
 
         Ctrl-C is held back until the equation returns. Numba runs Python code to inspect the arguments, and would
         replace a KeyboardInterrupt from this code by a TypeError.

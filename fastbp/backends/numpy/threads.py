@@ -2,8 +2,8 @@
 
 The number of threads is limited with `--threads`, with FASTBP_THREADS, or with `use_threads` in a `with` block. The
 limit applies to BLAS. If BLAS may use two threads or more, training can use a worker thread instead
-(`fastbp.backends.numpy.worker_thread`): on small networks this is faster than two threads of BLAS, because each thread
-keeps its rows of the weights in its own cache. BLAS is then set to one thread during the training.
+(`fastbp.backends.numpy.worker_thread`). On small networks, the worker thread is faster than two threads of BLAS,
+because each thread keeps its rows of the weights in its own cache. BLAS is then set to one thread during the training.
 
 The same number of threads gives the same results, bit for bit, if only one training runs at a time. During a training,
 other threads of the program may find BLAS limited to one thread.
@@ -99,7 +99,7 @@ class _Limits:
 
     @staticmethod
     def _last(library: ThreadPool, limits: list[Limit]) -> int | None:
-        """Return the number of threads in the last of these limits that applies to a library, or None."""
+        """Return the number of threads in the last limit that includes a library, or None if there is no such limit."""
         for limit in reversed(limits):
             if any(limited.path == library.path for limited in limit.libraries):
                 return limit.count
@@ -114,7 +114,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Limit the number of threads of BLAS, and of OpenMP if a library has loaded it, within a `with` block.
+    """Limit the number of threads of BLAS and OpenMP within a `with` block.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def use_threads(count: int) -> Iterator[None]:
 
     Notes
     -----
-    The limit applies to the whole process, not only to the current thread. If blocks overlap, the block that was
-    entered last decides.
+    The limit applies to the whole process, not only to the current thread. OpenMP is limited only if a library has
+    loaded it. If blocks overlap, the block that was entered last decides.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def _warn_if_without_effect(what: str) -> None:
 
 
 def in_use() -> dict[str, int]:
-    """Return a dictionary of the names of the loaded libraries and their current numbers of threads.
+    """Return a dictionary that maps the name of each loaded library to its current number of threads.
 
     >>> all(count >= 1 for count in in_use().values())
     True

@@ -9,9 +9,9 @@ FASTBP_WORKER=0 in the environment turns the worker off. BLAS then uses its thre
 1, which means on. Results with and without the worker are the same up to rounding errors. If the number of threads is
 limited to one, no worker is used, so the setting does not change the results at all.
 
-This mechanism may be deleted when something simpler is nearly as fast, such as a parallel region of Numba or an
-ordinary worker that sleeps between kernels. Its time per epoch on the book's networks has to come within 10 % of the
-time here. benchmarks/NOTES.md has the measurement.
+This mechanism may be deleted when something simpler is nearly as fast. Examples are a parallel region of Numba, and an
+ordinary worker that sleeps between kernels. On the book's networks, the time per epoch of the simpler mechanism has to
+be within 10 % of the time of this one. benchmarks/NOTES.md has the measurement.
 """
 
 import math
@@ -38,9 +38,10 @@ _RETRY_EVERY = 64  # number of timed calls after which the slower way is tried o
 
 
 def worker_context(plan: Plan, source: str, m: int, n: int) -> WorkerContext:
-    """Return a context in which the worker helps to train on n examples of dtype `source` in mini-batches of m.
+    """Return a context in which the worker helps with a training.
 
-    The context does nothing if the work is too small, or if the worker is off or not available.
+    The training is on n examples, which have the dtype `source`, in mini-batches of m. The context does nothing if the
+    work is too small, or if the worker is off or not available.
     """
     products = [columns * rows for columns, rows in pairwise(plan.sizes)]
     if n * sum(products) < _MIN_MULTIPLICATIONS or m > _MAX_BATCH or not turned_on():
@@ -57,7 +58,7 @@ def turned_on() -> bool:
 
 
 def describe() -> str:
-    """Return "on", or why the worker is not used, for `fastbp info`."""
+    """Return a text for `fastbp info`: "on", or the reason why the worker is not used."""
     from fastbp_kernels.cpu import work_sharing
 
     if not work_sharing.AVAILABLE:
@@ -68,7 +69,7 @@ def describe() -> str:
 
 
 class _BatchTimes:
-    """The shortest times of a mini-batch, with tasks posted to the worker and without.
+    """The two shortest times of a mini-batch: one with tasks posted to the worker, and one without.
 
     At each measurement, the earlier shortest time is increased by 5 %, so that old times lose their influence.
     """
@@ -95,7 +96,7 @@ class _BatchTimes:
 
 @lru_cache(maxsize=64)  # bounded, because the cache keeps each plan and its formulas in memory
 def _times_of(plan: Plan, source: str, m: int) -> _BatchTimes:
-    """Return the times measured in this process for a network, a dtype of examples and a size of mini-batches."""
+    """Return the times measured in this process for a network, the dtype of its examples and a mini-batch size."""
     return _BatchTimes()
 
 
@@ -164,7 +165,7 @@ class _Worker:
             return True
 
     def end(self, user: WorkerContext) -> None:
-        """Remove a context from the users of the thread. Let the thread sleep if it was the last one."""
+        """Remove a context from the users of the thread. If no user is left, let the thread sleep."""
         from fastbp_kernels.cpu import work_sharing
 
         with self.lock:

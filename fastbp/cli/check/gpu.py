@@ -57,7 +57,7 @@ def checks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 
 
 def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks of one epoch on digits. It is compared with the backend numpy and with a second run."""
+    """Yield the checks of one epoch on the digits. The results are compared with the backend numpy and a second run."""
     uint8: dict[str, Any] = {"input_scale": 1 / 16}
     first = _trained(backend, **uint8)
     error = _max_difference(first, _trained("numpy", **uint8))
@@ -194,7 +194,7 @@ def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 
 @contextmanager
 def _recorded(backend: CuPy, record: Callable[[str], None]) -> Iterator[None]:
-    """Record each call of the device of a backend within a `with` block."""
+    """Record the calls of a backend's device within a `with` block."""
     device = backend.device
     backend.device = _RecordingDevice(device, record)
     try:

@@ -127,7 +127,7 @@ def _training_error(optimizer: Optimizer, backend: BackendLike | None) -> float:
 def _gradient_one_by_one(
     weights: list[Array], biases: list[Array], x: Array, y: Array, batch: npt.NDArray[np.int64]
 ) -> list[Array]:
-    """Return ∂C/∂W and ∂C/∂b of a mini-batch, computed one by one, for sigmoid layers and the quadratic cost."""
+    """Return ∂C/∂W and ∂C/∂b of a mini-batch for sigmoid layers and the quadratic cost, example by example."""
     nabla_w, nabla_b = [np.zeros_like(w) for w in weights], [np.zeros_like(b) for b in biases]
     for i in batch:
         a = [x[:, [i]]]
@@ -142,9 +142,10 @@ def _gradient_one_by_one(
 
 
 def _step(optimizer: Optimizer, theta: Array, g: Array, m: Array, v: Array, eta: float, t: int) -> None:
-    """Update the array `theta` in place by step t with gradient g, with the textbook formula of the optimizer.
+    """Update the array `theta` in place by the textbook formula of the optimizer.
 
-    `m` and `v` are the moments of Adam. For momentum, `m` is the velocity.
+    `t` is the number of the step, and `g` is the gradient. `m` and `v` are the moments of Adam. For momentum, `m` is
+    the velocity.
     """
     if isinstance(optimizer, Adam):
         m[...] = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g

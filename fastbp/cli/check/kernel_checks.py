@@ -18,16 +18,19 @@ from fastbp.optimizers import OPTIMIZERS
 
 Array = npt.NDArray[Any]
 Case = Callable[[Backend, str, Operations], list[Array]]
-"""A function that runs one operation on a backend in a dtype. It returns host copies of the arrays that changed."""
+"""A function that runs one operation on a backend.
+
+Its arguments are the backend, the name of a dtype and the operations. It returns host copies of the arrays that
+changed."""
 
 ROUNDING = {"float32": 2e-6, "float64": 4e-15}
 """The largest error of one operation that passes, relative to max(1, |value|).
 
-It is about 16 units in the last place. The exponential function, and what is computed from it, has the largest errors.
+It is about 16 units in the last place. The largest errors are those of exp and of functions computed from it.
 Of the 16 units, 2 are due to the GPU's instruction `ex2.approx`. The float32 kernels flush denormals to 0, and this
 error is within the bound too.
 """
-# (n, m), near multiples of the size of thread blocks, 32 by 8, and of partial sums, 16 examples.
+# Shapes (n, m), near multiples of 32 by 8 (the size of a thread block) and of 16 (the examples in a partial sum).
 SHAPES = [(1, 1), (33, 32), (5, 130), (257, 9)]
 _PLAIN = backends.get("numpy-plain")
 
@@ -65,7 +68,9 @@ def _case_error(backend: Backend, dtype: str, source: str, formulas: Formulas, k
 
 
 def max_error(got: Array, exact: Array) -> float:
-    """Return the largest error relative to max(1, |exact|). It is infinite if only one value is infinite or NaN.
+    """Return the largest error relative to max(1, |exact|).
+
+    Where a value is infinite or NaN in only one of the two arrays, the error is infinite.
 
     >>> max_error(np.array([np.inf, np.nan, 101.0]), np.array([np.inf, np.nan, 100.0]))
     0.01

@@ -3,8 +3,8 @@
 Numba's `@` has no factors α and β and no transposed operands. The products here therefore call the function behind `@`,
 `numba_xxgemm`, which uses SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead, a
 library that does not come with SciPy. Compiled code refers to the function by its symbol, not by its address, so the
-code can be cached. The products by the two libraries are different functions with different names. By these names,
-Numba's cache tells apart the kernels for the two libraries.
+code can be cached. Each of the two libraries has its own product functions, with their own names. By these names,
+Numba's cache distinguishes the kernels for SciPy's BLAS from the kernels for MKL.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,13 @@ _COLUMN_MAJOR = np.int32(102)  # CBLAS's constant for Fortran order
 
 
 def product(dtype: str) -> Callable[..., None]:
-    """Return a function for compiled code that computes Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ with the chosen BLAS.
+    """Return a function that computes Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ with the chosen BLAS.
 
-    Its arguments are op_a, op_b, the number of columns of C, the number of rows of C, the length of the sums, alpha, A,
-    the row length of A, B, the row length of B, beta, C, the row length of C. op_a and op_b are `AS_IT_IS` or
-    `TRANSPOSED`. A matrix is given by the address of its first entry (`at`), so it may be a block of a larger matrix.
-    The matrices are in C order. BLAS reads memory in Fortran order, and therefore sees their transposes.
+    Only compiled code can call the function. Its arguments are, in this order: op_a, op_b, the number of columns of C,
+    the number of rows of C, the length of the sums, alpha, A, the row length of A, B, the row length of B, beta, C, and
+    the row length of C. op_a and op_b are `AS_IT_IS` or `TRANSPOSED`. A matrix is given by the address of its first
+    entry (`at`), so it may be a block of a larger matrix. The matrices are in C order. BLAS reads memory in Fortran
+    order, and therefore sees their transposes.
     """
     if chosen() == "scipy":
         return _scipy_float32 if dtype == "float32" else _scipy_float64
@@ -39,7 +40,7 @@ def product(dtype: str) -> Callable[..., None]:
 def whole_product(dtype: str) -> Callable[..., None]:
     """Return a function that computes the `product` for whole matrices, given as arrays.
 
-    Its arguments are op_a, op_b, the length of the sums, alpha, a, b, beta, c.
+    Its arguments are `op_a`, `op_b`, the length of the sums, `alpha`, `a`, `b`, `beta` and `c`.
     """
     multiply = product(dtype)
 
@@ -55,8 +56,8 @@ def whole_product(dtype: str) -> Callable[..., None]:
 def at(matrix: Any, i: Any, j: Any) -> Any:
     """Return the address of entry (i, j) of a matrix. A block of the matrix begins there.
 
-    This function wraps an intrinsic. The functions called by a kernel are pickled, and the pickles are part of the
-    cache's keys, but an intrinsic pickles differently in each process.
+    Kernels call this function, because they must not call the intrinsic in it. The functions called by a kernel are
+    pickled for the keys of the cache, and an intrinsic pickles differently in each process.
     """
     return address_of_entry(matrix, i, j)
 
@@ -65,8 +66,8 @@ def at(matrix: Any, i: Any, j: Any) -> Any:
 def multiplies_few_columns() -> bool:
     """Return whether the BLAS multiplies small matrices without packing them. OpenBLAS with AVX-512 does.
 
-    For 10 columns and W of shape (30, 784), δ aᵀ then takes 2.3 µs by BLAS and 3.5 µs by `small_gemm`. With AVX2, BLAS
-    takes 6.8 µs.
+    There, for 10 columns and W of shape (30, 784), BLAS computes δ aᵀ in 2.3 µs, and `small_gemm` in 3.5 µs. OpenBLAS
+    with AVX2 takes 6.8 µs.
     """
     controller = library(chosen()).controller
     return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -91,7 +92,7 @@ def _scipy_float64(
 
 
 def _cblas(name: str, real: Any) -> Any:
-    """Return a function of CBLAS. Its arguments are order, opA, opB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc."""
+    """Return a function of CBLAS. Its arguments are (order, opA, opB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc)."""
     number, pointer = types.intc, types.voidptr
     return types.ExternalFunction(
         name,

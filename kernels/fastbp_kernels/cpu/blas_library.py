@@ -91,7 +91,7 @@ def identify(path: str, controllers: list[Any], folder: Path) -> Library:
     for found in controllers:
         if path and os.path.realpath(found.filepath) == os.path.realpath(path):
             return Library(path, found)
-    if path:  # MKL has several files, and the controller may have another one
+    if path:  # MKL has several files, and the controller's file may be another one
         return (_by_name("mkl", controllers) if "mkl" in os.path.basename(path) else None) or Library(path, None)
     beside = os.path.realpath(folder.with_name("scipy.libs"))
     own = [found for found in controllers if os.path.dirname(os.path.realpath(found.filepath)) == beside]
@@ -100,7 +100,7 @@ def identify(path: str, controllers: list[Any], folder: Path) -> Library:
 
 
 def file_of_product(extension: str) -> str:
-    """Return the file with the matrix product called by an extension module, or "" if the system cannot tell."""
+    """Return the file of the BLAS that an extension module calls, or "" if the system cannot tell."""
     if sys.platform == "win32":
         return ""
     calling, process = ctypes.CDLL(extension), ctypes.CDLL(None)

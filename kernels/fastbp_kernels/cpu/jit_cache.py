@@ -149,7 +149,7 @@ def _type_of(kernel: Kernel, context: Any) -> Any:
 
 
 def compiled_kernel(function: Function, signature: Any) -> Any:
-    """Return a function compiled to a C function with a signature. If the cache has its code, load it from there."""
+    """Compile a function to a C function with the given signature, or load its code from the cache."""
     kernel: Any = Kernel(function, (signature.args, types.void), locals={}, options=dict(OPTIONS))
     with contextlib.suppress(Exception):  # without a writable folder, nothing is kept
         use_cache(kernel, ForgivingCache(function))

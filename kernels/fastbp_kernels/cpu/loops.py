@@ -1,11 +1,11 @@
 """The kernels for the CPU: loops around scalar formulas. LLVM vectorises the loops.
 
-Each public function here compiles a kernel with Numba and returns it. Its machine code is kept on disk. A kernel is a C
+Each public function here compiles a kernel with Numba and returns it. The machine code is kept on disk. A kernel is a C
 function with a fixed signature, and other compiled code can take it as an argument.
 
-A block of columns (z, a, delta or y) has one column per example, and shape (n, m). A kernel gets its transpose, a
-C-ordered matrix of shape (m, n), so that one row in memory is one example. `dtype` is "float32" or "float64". A formula
-is a plain function of numbers, written with the functions of `fastbp_kernels.words`.
+A block of columns (z, a, delta or y) has one column per example, and shape (n, m). A kernel gets the transpose of a
+block. This is a C-ordered matrix of shape (m, n), so that one row in memory is one example. `dtype` is "float32" or
+"float64". A formula is a plain function of numbers, written with the functions of `fastbp_kernels.words`.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,8 @@ Kernel = Any
 _MIN_ELEMENTS, _MIN_MULTIPLICATIONS = 2**12, 2**16
 """Sizes above which half of a kernel's loop is offered to the worker thread (`work_sharing`).
 
-The first is a number of elements, the second a number of multiplications. Above these sizes, a kernel takes about a
-microsecond or more."""
+`_MIN_ELEMENTS` is a number of elements. `_MIN_MULTIPLICATIONS` is a number of multiplications. Above these sizes, a
+kernel takes about a microsecond or more."""
 
 
 @cache_by_formula
@@ -158,7 +158,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
             log_partition = log(partition)
             column = 0.0
             for j in range(z.shape[1]):
-                # top − z is computed first. In float32, adding the logarithm to a top of 10⁶ would lose it.
+                # top − z is computed first. In float32, adding the logarithm to a top of 10⁶ would lose the logarithm.
                 column += y[i, j] * ((top - z[i, j]) + log_partition)
             total[0] += s[i, 0] * column if weighted else column
 
@@ -169,7 +169,8 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 def gather(source: str, dtype: str) -> Kernel:
     """Compile a kernel with the arguments (x, indices, scale, out). It copies rows of x into `out`.
 
-    Row i of `out` becomes scale × row indices[i] of x, converted to `dtype`. `source` is the dtype of x.
+    Row i of `out` becomes row `indices[i]` of x, converted to `dtype` and multiplied by `scale`. `source` is the dtype
+    of x.
     """
     real = np.dtype(dtype).type
 
@@ -179,7 +180,7 @@ def gather(source: str, dtype: str) -> Kernel:
         factor = real(scale)
         for i in range(start, end):
             # The index is read once per row. In the inner loop, LLVM would read it again and again, because it assumes
-            # that out overlaps indices. An epoch would take 0.111 s instead of 0.076 s.
+            # that `out` overlaps `indices`. An epoch would take 0.111 s instead of 0.076 s.
             row = indices[i]
             for j in range(out.shape[1]):
                 out[i, j] = factor * real(x[row, j])
@@ -259,7 +260,7 @@ def no_step(dtype: str) -> Kernel:
 
 @cache
 def matmul(dtype: str) -> Kernel:
-    """Compile a kernel with the arguments (w, a, z). It writes the product w a into z."""
+    """Compile a kernel with the arguments (w, a, z). It writes the matrix product of `w` and `a` into `z`."""
     product = blas.product(dtype)
 
     @range_body(MATH)

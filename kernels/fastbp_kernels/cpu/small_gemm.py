@@ -2,12 +2,12 @@
 
 Before BLAS multiplies matrices, it packs them, that is, it copies them in another order. For a few columns, packing
 takes longer than the product. The loops here do not pack. They read both matrices row by row, as they are in memory.
-They compute the result in tiles. A tile has 5 columns by 3 rows of W for W a, and 5 columns by 2 rows for δ aᵀ. The 15
-sums of a tile of W a and one factor fill the registers of AVX.
+They compute the result in tiles. For W a, a tile has 5 columns by 3 rows of W. For δ aᵀ, it has 5 columns by 2 rows of
+W. The 15 sums in a tile of W a, together with one factor, fill the registers of AVX.
 
-The table gives pairs of times in µs. The first is by OpenBLAS with its AVX2 kernels, the second by this file. W has
-shape (30, 784). Each time is the shortest of seven or more runs. The runs used one of two busy cores of an AMD EPYC
-with AVX-512, and Numba 0.68, on 2026-11-23.
+The table gives pairs of times in µs. The first time of a pair is that of OpenBLAS with its AVX2 kernels. The second
+time is that of this file. W has shape (30, 784). Each time is the shortest of seven or more runs. The runs used one of
+two busy cores of an AMD EPYC with AVX-512, and Numba 0.68, on 2026-11-23.
 
 | columns | W a, float32 | W a, float64 | W + δ aᵀ, float32 | W + δ aᵀ, float64 |
 | --- | --- | --- | --- | --- |
@@ -59,12 +59,12 @@ def fits_small_gemm(w: Any, a: Any) -> Any:
 
 @range_body(_SUMS)
 def matmul(args: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of the product w a into z.
+    """Write some rows of the matrix product of `w` and `a` into `z`. They are the rows from `start` to `end - 1`.
 
-    `args` is (w, a, z). `a` and `z` are blocks of columns, passed as C-ordered matrices of shape (m, n). Where tiles do
-    not fit, rows and columns at the edges are computed more than once.
+    `args` is the tuple (w, a, z). `a` and `z` are blocks of columns, passed as C-ordered matrices of shape (m, n).
+    Where tiles do not fit, rows and columns at the edges are computed more than once.
 
-    All of w is read for one block of columns, which stays in the cache. Then it is read again for the next block. For w
+    All of w is read for one block of columns, which stays in the cache. Then w is read again for the next block. For w
     of shape (100, 784) and 32 columns, this takes 25 µs. It would take 32 µs without blocks.
     """
     w, a, z = args
@@ -94,10 +94,10 @@ def matmul(args: Any, start: Any, end: Any) -> None:
 
 @range_body(MATH)
 def add_outer(args: Any, start: Any, end: Any) -> None:
-    """Write rows start to end of beta w + alpha delta aᵀ into w. All entries of w must be finite before.
+    """Write some rows of beta w + alpha delta aᵀ into w. They are the rows from `start` to `end - 1`.
 
-    `args` is (alpha, delta, a, beta, w). `delta` and `a` are blocks of columns, passed as C-ordered matrices of shape
-    (m, n).
+    All entries of w must be finite before. `args` is the tuple (alpha, delta, a, beta, w). `delta` and `a` are blocks
+    of columns, passed as C-ordered matrices of shape (m, n).
     """
     alpha, delta, a, beta, w = args
     m = delta.shape[0]

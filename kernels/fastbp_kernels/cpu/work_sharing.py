@@ -2,9 +2,10 @@
 
 A kernel that loops over a range offers the second half of the range to the worker as a task. To do so, it writes the
 task into the slot, a piece of memory that all threads share. This is called posting. The kernel then runs the first
-half itself. The worker may meanwhile claim the task and run it. If it has, the kernel waits until the task is done. If
-it has not, the kernel reclaims the task and runs it too. The kernel therefore never waits for a worker that has not
-begun, for instance because the system has not scheduled it. Handing over a task that is claimed costs 0.2 µs.
+half itself. The worker may meanwhile claim the task and run it. If the worker has claimed the task, the kernel waits
+until the task is done. Otherwise, the kernel reclaims the task and runs it. The kernel therefore never waits for a
+worker that has not begun, for instance because the system has not scheduled it. Handing over a task that the worker
+claims costs 0.2 µs.
 
 The slot goes through the states below. The kernel locks the slot, posts a task, reclaims the task and frees the slot.
 The worker claims a task and marks it as done. Locking, claiming and reclaiming are compare-and-swap operations: if two
@@ -52,9 +53,10 @@ RangeBody = Callable[[Any, Any, Any], None]
 
 
 def range_body(options: dict[str, Any]) -> Callable[[RangeBody], RangeBody]:
-    """Return a decorator for a function `body(args, start, end)` whose range from start to end may be split.
+    """Return a decorator for functions with the arguments (args, start, end).
 
-    `options` are Numba's options for compiling the function.
+    Such a function loops over the range from `start` to `end`, and this range may be split between threads. `options`
+    are Numba's options for compiling the function.
     """
     # The options are part of the cache's keys. They are sorted, because the order of a set differs between processes.
     error_model, fastmath = options["error_model"], sorted(options["fastmath"])
@@ -75,8 +77,8 @@ def _run_alone(code: Any, args: Any, n: Any, large_enough: Any) -> None:
 def _run_shared(code: Any, args: Any, n: Any, large_enough: Any) -> None:
     middle = n
     if large_enough and load_word(WORKER_PRESENT) != 0:
-        # The first part of a range of more than 32 rows is a multiple of 3 rows, which is a tile of `small_gemm`, or of
-        # 16 rows, which is a cache line.
+        # If a range has more than 32 rows, its first part is a multiple of 3 rows, which are a tile of `small_gemm`, or
+        # of 16 rows, which are a cache line.
         unit = 1 if n <= 32 else 3 if n < 256 else 16
         middle = ((n + 1) // 2 + unit - 1) // unit * unit
     posted = middle < n and load_word(POSTING) != 0 and compare_and_swap_word(STATE, FREE, LOCKED)

@@ -22,7 +22,9 @@ from fastbp_kernels.specialize import FormulaError, lower
 
 Formula = Callable[..., Any]
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
-"""The architectures for which the tests link kernels: Turing, two of Ampere, Ada, Hopper, and two of Blackwell."""
+"""The architectures for which the tests link kernels.
+
+They are Turing, two of Ampere, Ada, Hopper, and two of Blackwell."""
 WARP = 32
 _MAX_BLOCKS_Y = 65_535  # CUDA's limit on the number of blocks along y
 _BLOCK_2D = (32, 8)  # numbers of threads in a block along x and along y
@@ -33,7 +35,7 @@ _BLOCK_1D = 128  # number of threads in a block that has threads along x only
 
 
 class Geometry(NamedTuple):
-    """The sizes of a launch: the number of blocks, and the number of threads and bytes of shared memory in a block."""
+    """The sizes of a launch: the number of blocks, the number of threads in a block, and a block's shared memory."""
 
     grid: tuple[int, int]
     block: tuple[int, int]
@@ -41,27 +43,28 @@ class Geometry(NamedTuple):
 
 
 def thread_per_element(m: int, n: int) -> Geometry:
-    """Return a launch with one thread per element. Threads along x run over the neurons, along y over the examples.
+    """Return the sizes of a launch with one thread per element.
 
-    CUDA limits the number of blocks along y, so kernels must let a thread compute more than one element.
+    Threads along x run over the neurons, and threads along y run over the examples. CUDA limits the number of blocks
+    along y, so kernels must let a thread compute more than one element.
     """
     return Geometry((_blocks(n, _BLOCK_2D[0]), min(_blocks(m, _BLOCK_2D[1]), _MAX_BLOCKS_Y)), _BLOCK_2D)
 
 
 def flat_thread_per_element(m: int, n: int) -> Geometry:
-    """Return a launch with one thread per element, all along x. CUDA allows 2³¹ − 1 blocks along x."""
+    """Return the sizes of a launch with one thread per element, all along x. CUDA allows 2³¹ − 1 blocks along x."""
     return Geometry((_blocks(m * n, _BLOCK_1D), 1), (_BLOCK_1D, 1))
 
 
 def thread_per_neuron(m: int, n: int) -> Geometry:
-    """Return a launch with one thread per neuron."""
+    """Return the sizes of a launch with one thread per neuron."""
     return flat_thread_per_element(1, n)
 
 
 def warp_per_example(dtype: str) -> Callable[[int, int], Geometry]:
-    """Return a function that returns a launch with one block per example. Each block is one warp.
+    """Return the `geometry` function of a kernel that uses one block per example. Each block is one warp.
 
-    A block has shared memory for the n numbers of the example, and for one number per thread.
+    The shared memory of a block holds the n numbers of the example, and one number per thread.
     """
     itemsize = np.dtype(dtype).itemsize
     return lambda m, n: Geometry((_blocks(m, 1), 1), (WARP, 1), (WARP + n) * itemsize)
@@ -76,9 +79,9 @@ def _blocks(threads: int, size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A kernel with one signature: its parameters, and after them m and n.
+    """A kernel with one signature. Its arguments are pointers and scalars, and after them m and n.
 
-    `parameters` are the types of the pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
+    `parameters` are the types of these pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
     """
 
     name: str
@@ -88,7 +91,7 @@ class Kernel:
 
     @cached_property
     def ptx(self) -> str:
-        """The PTX of the kernel for compute capability 7.5. All later devices can run it. `name` is its entry."""
+        """The PTX of the kernel for compute capability 7.5. All later devices can run it. Its entry point is `name`."""
         notify_compile()
         signature = types.void(*self.parameters, types.uint64, types.uint64)
         text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
@@ -119,7 +122,7 @@ class Kernel:
 def launch(kernel: Kernel, *arguments: Any) -> None:
     """Launch a kernel on CuPy's current device and stream. Do not wait until it has ended.
 
-    The arguments are CuPy arrays for the pointers, and numbers for the scalars, m and n.
+    `arguments` are CuPy arrays for the kernel's pointers, and numbers for its scalars, for m and for n.
     """
     import cupy
 
@@ -155,12 +158,12 @@ def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
 
 
 def real_type(dtype: str) -> Any:
-    """Return Numba's type for numbers of a dtype."""
+    """Return Numba's type for a dtype, which is given by its name."""
     return getattr(types, dtype)
 
 
 def pointers(dtype: str, count: int) -> tuple[Any, ...]:
-    """Return the types of `count` pointers to numbers of a dtype."""
+    """Return a tuple of `count` equal types. Each is Numba's type of a pointer to numbers of type `dtype`."""
     return (types.CPointer(real_type(dtype)),) * count
 
 
@@ -201,5 +204,5 @@ Numba compiles calls of `math` to calls of libdevice, NVIDIA's library of math f
 
 
 def lowered(formula: Formula, dtype: str) -> Formula:
-    """Return a formula as a device function that computes in a dtype."""
+    """Return a device function for a formula. It computes with numbers of type `dtype`."""
     return inlined(lower(formula, inlined, CUDA_WORDS, np.dtype(dtype).type))

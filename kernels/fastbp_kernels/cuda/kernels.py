@@ -1,9 +1,10 @@
 """The kernels for CUDA: grid-stride loops around the same scalar formulas as in `fastbp_kernels.cpu.loops`.
 
-Each public function here makes a kernel. The last arguments of every kernel are m, the number of examples, and n, the
-number of neurons. A block of columns is stored as on the CPU: m rows of n numbers, one row per example. Threads along x
-run over the neurons, whose numbers are contiguous in memory. Threads along y run over the examples. In a grid-stride
-loop, a thread goes on to further elements if there are more elements than threads.
+The public functions here make kernels, except `n_partial_sums` and `max_softmax_outputs`. The last arguments of every
+kernel are m, the number of examples, and n, the number of neurons. A block of columns is stored as on the CPU: m rows
+of n numbers, one row per example. Threads along x run over the neurons, whose numbers are contiguous in memory. Threads
+along y run over the examples. In a grid-stride loop, a thread goes on to further elements if there are more elements
+than threads.
 
 Sizes are unsigned 64-bit integers. A loop over unsigned integers may wrap around, so LLVM cannot count its iterations
 and does not unroll it. LLVM unrolls loops over signed integers four times, and a thread then needs 48 registers instead
@@ -38,14 +39,16 @@ from fastbp_kernels.formulas import cache_by_formula
 
 Formula = Callable[..., Any]
 EXAMPLES_PER_SUM = 16
-"""Number of examples that one thread adds up. A larger number gives fewer threads, a smaller one more partial sums."""
+"""Number of examples that one thread adds up.
+
+A larger number gives fewer threads. A smaller number gives more partial sums."""
 _SHARED_BYTES = 48 * 1024  # shared memory that a block can have on any device without opting in to more
 
 
 def n_partial_sums(m: int) -> int:
     """Return the number p of partial sums over m examples.
 
-    Each neuron has p threads. Each of these threads adds up every p-th example to one partial sum.
+    Each neuron has p threads. Each of these threads computes one partial sum, to which it adds every p-th example.
 
     >>> n_partial_sums(1), n_partial_sums(16), n_partial_sums(17)
     (1, 1, 2)
@@ -54,7 +57,7 @@ def n_partial_sums(m: int) -> int:
 
 
 def max_softmax_outputs(dtype: str) -> int:
-    """Return the largest possible number of outputs of a softmax. A block keeps one column in its shared memory.
+    """Return the largest possible number of outputs of a softmax. They must fit into the shared memory of a block.
 
     >>> max_softmax_outputs("float32")
     12256
@@ -63,7 +66,7 @@ def max_softmax_outputs(dtype: str) -> int:
 
 
 def _thread_per_partial_sum(m: int, n: int) -> Geometry:
-    """Return a launch with one thread for each partial sum of each neuron."""
+    """Return the sizes of a launch with one thread for each partial sum of each neuron."""
     return flat_thread_per_element(n_partial_sums(m), n)
 
 
@@ -226,10 +229,10 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
 def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile a kernel with the arguments (z, a, y, s, total, m, n). It adds Σ cost(z, a, y) to total.
 
-    If `weighted` is True, the costs of each example are multiplied by its weight in `s`. `total` has two numbers for
-    each partial sum of each neuron (`_add_exactly`). Each thread computes only one partial sum, and divides to find the
-    index of a weight. If a thread went on to other partial sums, the cross-entropy in float64 would need 42 registers
-    per thread on sm_120.
+    If `weighted` is True, the costs of each example are multiplied by its weight in `s`. For each partial sum of each
+    neuron, `total` has a sum and its rounding error (`_add_exactly`). Each thread computes only one partial sum. It
+    finds the index of a weight by a division. If a thread went on to other partial sums, the cross-entropy in float64
+    would need 42 registers per thread on sm_120.
     """
     scalar_cost, real = lowered(cost, dtype), real_type(dtype)
 
@@ -251,8 +254,8 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
 def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
     """Make a kernel with the arguments (z, a, y, s, total, m, n). It subtracts Σ y ln softmax(z) from total.
 
-    If `weighted` is True, the terms of each example are multiplied by its weight in `s`. `total` has two numbers for
-    each example (`_add_exactly`).
+    If `weighted` is True, the terms of each example are multiplied by its weight in `s`. For each example,
+    `total` has a sum and its rounding error (`_add_exactly`).
     """
     real, zero, start = real_type(dtype), np.uint64(0), np.uint64(WARP)
 
@@ -291,7 +294,8 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 def gather(source: str, dtype: str) -> Kernel:
     """Make a kernel with the arguments (x, indices, scale, out, m, n). It copies rows of x into `out`.
 
-    Row i of `out` becomes scale × row indices[i] of x, converted to `dtype`. `source` is the dtype of x.
+    Row i of `out` becomes row `indices[i]` of x, converted to `dtype` and multiplied by `scale`. `source` is the dtype
+    of x.
     """
     real = real_type(dtype)
 
@@ -402,9 +406,10 @@ def _warp_sum(column: Any, t: Any, value: Any) -> Any:
 
 @inlined
 def _add_exactly(total: Any, i: Any, value: Any) -> None:
-    """Add a value to number 2i of `total`, and the rounding error to number 2i + 1 (two-sum, TAOCP 4.2.2).
+    """Add a value to `total[2 * i]`, and add the rounding error of this addition to `total[2 * i + 1]`.
 
-    In this way, kernels in float32 add the costs of an epoch without float64 instructions.
+    This is the algorithm two-sum (TAOCP 4.2.2). With it, kernels in float32 add the costs of an epoch without float64
+    instructions.
     """
     first = i + i
     old = total[first]

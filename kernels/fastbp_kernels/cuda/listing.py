@@ -2,8 +2,8 @@
 
 PTX is NVIDIA's assembly language. `python -m fastbp_kernels.cuda` prints the list. This package cannot import fastbp,
 so the formulas here are copies of formulas in fastbp: the sigmoid, the quadratic cost, momentum and Adam.
-tests/kernels/test_cuda_kernels.py makes each listed kernel also from fastbp's own formula. It checks that both kernels
-have the same PTX.
+The tests in tests/kernels/test_cuda_kernels.py make each listed kernel also from fastbp's own formula. They check that
+both kernels have the same PTX.
 """
 
 import re
@@ -19,9 +19,9 @@ from fastbp_kernels.words import exp, sqrt
 class Listed(NamedTuple):
     """A kernel of the list. `make` returns the kernel for a dtype.
 
-    `reads` and `writes` name the arguments of which the kernel reads or writes one number per element. Arguments that a
-    thread accesses only once are left out, such as the bias of a neuron in `activate`, the weight of an example in
-    `add_log_likelihood`, or a partial sum.
+    `reads` names the arguments from which the kernel reads one number per element. `writes` names the arguments to
+    which it writes one number per element. Arguments that a thread accesses only once are left out. Examples are the
+    bias of a neuron in `activate`, the weight of an example in `add_log_likelihood`, and a partial sum.
     """
 
     make: Callable[[str], Kernel]
@@ -43,9 +43,9 @@ class Access(NamedTuple):
 def main() -> None:
     """Print a table with one line per kernel and dtype.
 
-    The columns are the registers per thread (the largest number on any architecture), the instructions, the bytes that
-    the code loads and stores per element, the ideal number of bytes, and the ratio of the two. Ideally, each input is
-    read once and each output is written once.
+    The columns are the registers per thread (the largest number on any architecture), the instructions, the bytes moved
+    per element (loaded and stored), the ideal number of these bytes, and the ratio of the bytes moved to the ideal
+    number. Ideally, each input is read once and each output is written once.
     """
     print(f"{'kernel':24}{'dtype':9}{'registers':>9}{'instructions':>14}{'bytes moved':>13}{'ideal':>7}{'ratio':>7}")
     for name, listed in KERNELS.items():
@@ -82,8 +82,8 @@ def instructions(ptx: str) -> list[str]:
 def traffic(listed: Listed, dtype: str) -> tuple[float, int]:
     """Return the number of bytes that a kernel moves per element, and the ideal number.
 
-    The code may contain the loop over the elements several times, because it is unrolled or in two branches. The number
-    of copies is the number of accesses to the argument that has the fewest accesses.
+    The code may contain the body of the loop over the elements several times, because the loop is unrolled or is in two
+    branches. The number of these copies is the number of accesses to the argument that has the fewest accesses.
     """
     kernel = listed.make(dtype)
     names = kernel.body.__code__.co_varnames
