@@ -1,4 +1,4 @@
-"""Backpropagation for fully connected networks, written once like the equations, run as fast as the machine allows.
+"""Backpropagation for fully connected networks, in code that reads like its equations and runs fast on CPU and GPU.
 
 >>> import fastbp
 >>> (x, labels), (x_test, labels_test) = fastbp.datasets.digits()

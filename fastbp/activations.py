@@ -1,9 +1,9 @@
-"""Activation functions. Each is two scalar formulas: σ(z) and its derivative σ′.
+"""Activation functions. Each one is defined by two scalar formulas, σ(z) and its derivative σ′.
 
-σ′ is a function of z and of a = σ(z). If σ′ needs only `a`, then z is not stored, which saves memory and memory
-traffic. If σ′ reads z, set `needs_z=True`. Write formulas with the functions of `fastbp.math`, and write numbers with a
-decimal point. The CPU kernels, the CUDA kernels, the array expressions and the gradient check are all made from these
-formulas. Your own activation is therefore as fast as the built-in ones:
+The formula of σ′ may use z and the activation a = σ(z). If it uses only the activation, fastbp does not store z, which
+saves memory and memory traffic. If it uses z, set `needs_z=True`. Write formulas with the functions of `fastbp.math`,
+and write numbers with a decimal point. The CPU kernels, the CUDA kernels, the array expressions and the gradient check
+are all made from these formulas. Your own activation is therefore as fast as the built-in ones:
 
 >>> from fastbp.math import exp
 >>> def swish_f(z):
@@ -50,7 +50,7 @@ class Activation:
     Raises
     ------
     InputError
-        If a formula is not callable, or `prime` reads z without `needs_z=True`.
+        If a formula is not callable, or if `prime` uses z although `needs_z` is False.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Cost functions. Each is two scalar formulas: the contribution of one output to C_x, and its derivative ∂C_x/∂a.
+"""Cost functions. Each one is defined by two scalar formulas: the part of C_x for one output, and ∂C_x/∂a.
 
 At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x. For most pairs of an activation and a
 cost, both follow from the formulas of the activation and of the cost. Two pairs have their own formulas, because the
@@ -149,8 +149,8 @@ class OutputRule:
 def output_rule(activation: Activation, cost: Cost) -> OutputRule:
     """Return the output rule for an activation and a cost.
 
-    The same pair always gives the same object, which identifies the kernels of the pair. Raises `InputError` if the
-    activation and the cost cannot be combined.
+    The same pair always gives the same object, so that this object can identify the compiled code for the pair. Raises
+    `InputError` if the activation and the cost cannot be combined.
 
     >>> output_rule(sigmoid, cross_entropy).error(0.0, 0.75, 0.25)
     0.5
@@ -176,8 +176,8 @@ def _difference(z: Array, a: Array, y: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, a: Array, y: Array) -> Array:
-    # This is −y ln σ(z) − (1 − y) ln(1 − σ(z)). With max(z, 0) − z y instead of `where`, digits would cancel for y near
-    # 1 and large z.
+    # This is −y ln σ(z) − (1 − y) ln(1 − σ(z)). With max(z, 0) − z y instead of `where`, precision would be lost by
+    # cancellation if y is near 1 and z is large.
     return where(z > 0.0, z * (1.0 - y), -z * y) + log1p(exp(-abs(z)))
 
 

@@ -15,7 +15,7 @@ Array = Any
 
 
 def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """Compute (1) and (2), from the first layer to the last: zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ)."""
+    """Compute equations (1) and (2), from the first layer to the last: zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ)."""
     for l in range(len(p.weights)):
         ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
@@ -24,7 +24,7 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
 def output_error(ops: Operations, ws: Workspace) -> None:
     """Compute (BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), with each column multiplied by the weight of its example.
 
-    The same pass computes the sum of the columns, δᴸ 1, for (BP3).
+    The sum of the columns, δᴸ 1, is needed in (BP3). It is computed in the same pass over the data.
     """
     ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1], ws.sums[-1])
 
@@ -32,7 +32,7 @@ def output_error(ops: Operations, ws: Workspace) -> None:
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
     """Compute (BP2), from layer L − 1 back to the first: δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ).
 
-    The same pass computes the sum of the columns, δˡ 1, for (BP3).
+    The sum of the columns, δˡ 1, is needed in (BP3). It is computed in the same pass over the data.
     """
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
@@ -42,8 +42,8 @@ def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
 def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
     """Compute (BP3) and (BP4), and add them to `p`: bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ.
 
-    With α = β = 1 this adds the gradient, summed over the columns, to `p`. With α = −η/m it is a step of gradient
-    descent.
+    With α = β_w = β_b = 1, the gradient, summed over the columns, is added to `p`. With α = −η/m, this is a step of
+    gradient descent.
     """
     for l in range(len(p.weights)):
         ops.add_column_sums(alpha, ws.sums[l], beta_b, p.biases[l])
@@ -70,9 +70,9 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 def descend(
     ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Take a step of gradient descent, W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ, or of another optimizer.
+    """Take one step of the optimizer: for gradient descent, W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ.
 
-    Another optimizer applies its formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
+    Every other optimizer applies its own formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
     """
     if step.plain_sgd:
         add_gradient(ops, ws, -eta / m, 1.0 - eta * step.lmbda / step.n, 1.0, p)
@@ -119,7 +119,7 @@ def train_mini_batches(
 
 
 def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
-    """Compute (3) and (4) for a mini-batch after `feedforward`: total ← total + Σ_x s_x C_x over its columns.
+    """Compute equations (3) and (4) for a mini-batch after `feedforward`: total ← total + Σ_x s_x C_x over its columns.
 
     s_x is the weight of example x.
     """

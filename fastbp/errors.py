@@ -1,4 +1,4 @@
-"""Exceptions, and checks of arguments that raise them. A message is one line: what must hold, and what was given."""
+"""Exceptions, and checks of arguments. A message is one line, which says what must hold and what was given."""
 
 import difflib
 import functools
@@ -37,7 +37,7 @@ OTHER_NAMES = {
     "verbose": "progress",
     "weight_decay": "lmbda",
 }
-"""Names of arguments in other libraries, and the name that fastbp has for each of them."""
+"""A mapping from names of arguments in other libraries to fastbp's names of these arguments."""
 
 _SHORT = 60  # the most characters of a value in a message
 
@@ -59,7 +59,10 @@ class GradientError(ArithmeticError):
 
 
 class _Abridged(reprlib.Repr):
-    """`reprlib.Repr` with more characters. It also handles integers that are too long for Python to print."""
+    """A variant of `reprlib.Repr` that allows longer results.
+
+    It also handles integers that are too long for Python to print.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +163,7 @@ def number_between(name: str, value: Any, low: float, high: float, *, low_includ
 
 
 def check_bounds(name: str, bounds: Any) -> None:
-    """Raise `InputError` unless bounds are a pair of numbers.
+    """Raise `InputError` unless `bounds` is a pair of numbers.
 
     >>> check_bounds("outputs", (0.0, 1.0))
     """
@@ -185,7 +188,9 @@ def _as_float(value: Any) -> float:
 
 
 def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function explain keywords of other libraries: it raises a `TypeError` that gives fastbp's name.
+    """Wrap a function so that it raises a helpful `TypeError` for keywords of other libraries.
+
+    The message gives fastbp's name of the argument.
 
     >>> explain_keywords(lambda eta: eta)(learning_rate=3.0)
     Traceback (most recent call last):

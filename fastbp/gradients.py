@@ -24,7 +24,7 @@ _STEP = 1e-5  # near the cube root of float64's precision: rounding and truncati
 
 
 class Trace(NamedTuple):
-    """All values that backpropagation computes: one list entry per layer, one column per example.
+    """All values computed by backpropagation. Lists have one entry per layer, and arrays have one column per example.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ def backprop(
     """Return the gradient of the cost, summed over the columns of x, for the given weights and biases.
 
     The gradient is computed by equations (BP1) to (BP4). The array library and the dtype of `weights[0]` decide where
-    it is computed and which arrays are returned. For libraries whose arrays cannot be written to, such as JAX, NumPy
-    arrays are returned. The other arguments may be arrays of any library, but all must be on the host, or all on the
-    same GPU.
+    the gradient is computed and what kind of arrays is returned. For libraries whose arrays cannot be written to, such
+    as JAX, NumPy arrays are returned. The other arguments may be arrays of any library, but all must be on the host, or
+    all on the same GPU.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def backprop(
     y : array, shape (n_L, m) or (m,)
         Targets, one column per example, or integer labels.
     activations : name, Activation, or a sequence with one per layer
-        The activation of all layers, or of each layer.
+        One activation for all layers, or one for each layer.
     cost : name or Cost
         The cost.
 
@@ -131,15 +131,15 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     Returns
     -------
     float
-        The largest relative error. Each error is divided by the largest of these: the two values that are compared;
-        |∇C|/√N, the size of one random component of a gradient with N entries; the smallest value that differs from the
-        rounding error of C.
+        The largest relative error. To make an error relative, it is divided by the largest of these values: the two
+        values that are compared; |∇C|/√N, which is the size of one random component of a gradient with N entries; and
+        the smallest value that can be distinguished from the rounding error of C.
 
     Raises
     ------
     GradientError
         If the error exceeds the tolerance. This also happens if the step from θ − hv to θ + hv crosses a kink of an
-        activation, such as the kink of relu at 0. Use other data then.
+        activation, such as the kink of relu at 0. In this case, use other data.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
         for l, (theta, nabla) in enumerate(zip(parameters, nablas, strict=True)):
             with net._plan.backend.device_context():
                 expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
-            # The smallest gradient that differs from rounding errors.
+            # The smallest gradient that can be distinguished from rounding errors.
             least = max(rounding / tolerance, np.finfo(float).tiny)
             error = abs(expected - measured) / max(abs(expected), abs(measured), scale, least)
             if not error <= tolerance:
@@ -204,7 +204,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     gradients = tuple(plan.backend.columns(plan.block(n, x.shape[1])) for n in plan.sizes[:-1])
     run(equations.activation_gradients, operations, p, ws, gradients)
     activations = _public(ws.activations, plan)
-    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a logarithm in the cost is
+    with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a logarithm in the cost is infinite
         output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
     return Trace(
         zs=_public(ws.zs, plan),
@@ -225,7 +225,7 @@ def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Worksp
 
 
 def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
-    """Return arrays of shape (n, m), one example per column, for arrays of a workspace, which are called blocks."""
+    """Convert the arrays of a workspace, called blocks, to arrays of shape (n, m) with one example per column."""
     return [plan.backend.columns(block).T for block in blocks]
 
 

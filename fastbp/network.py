@@ -1,4 +1,4 @@
-"""`Network`: a fully connected network with its parameters; `load` and `warmup`."""
+"""The class `Network`, a fully connected network with its parameters, and the functions `load` and `warmup`."""
 
 import copy
 import dataclasses
@@ -66,7 +66,7 @@ class Network:
     sizes : sequence of int
         Number of neurons of each layer, input layer first.
     activations : name, Activation, or a sequence with one per layer
-        The activation of all layers, or of each layer with weights. See `fastbp.activations`.
+        One activation for all layers, or one for each layer with weights. See `fastbp.activations`.
     cost : name or Cost
         The cost that training minimises. See `fastbp.costs`.
     bias : bool
@@ -76,10 +76,11 @@ class Network:
     backend : name or array module, optional
         Where the network is computed: one of `fastbp.backends.available()`, or "auto". By default the current backend.
     rng : int or numpy.random.Generator, optional
-        A seed, or a generator. The parameters are drawn from it, and later the order of the examples. Both are drawn on
-        the host, so they are the same on every backend.
+        A seed, or a generator. It gives the initial parameters, and later the order of the examples in each epoch. Both
+        are drawn on the host, so they are the same on every backend.
     init : "scaled" or "large"
-        The distribution of the initial weights: N(0, 1/n_in), or N(0, 1). Initial biases are drawn from N(0, 1).
+        The distribution of the initial weights: N(0, 1/n_in) for "scaled", where n_in is the number of inputs of the
+        layer, and N(0, 1) for "large". Initial biases are drawn from N(0, 1).
     input_scale : float
         The factor that every input is multiplied by. With 1/255, images can be passed as bytes.
 
@@ -106,7 +107,7 @@ class Network:
     ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
     """
 
-    _seeded = True  # also for networks from a file, for which this is not known
+    _seeded = True  # also True for networks from a file, where it is not known
 
     @explain_keywords
     def __init__(
@@ -328,7 +329,7 @@ class Network:
         Parameters
         ----------
         x : array, shape (n_0, n)
-            Inputs, one example per column. Floats, or bytes (uint8).
+            Inputs, one example per column, as floats or as bytes (uint8).
         y : array, shape (n_L, n) or (n,)
             Targets, one column per example, or integer labels.
         epochs : int
@@ -344,9 +345,9 @@ class Network:
         momentum : float, optional
             μ, for the optimizers "sgd" (default 0), "momentum" and "nesterov" (default 0.9).
         validation : pair or float, optional
-            A pair (x, y), on which cost and accuracy are computed after each epoch. Or a fraction: this fraction of the
-            examples is held out and used as the pair. If the targets are classes, the fraction is taken from each
-            class.
+            Either a pair (x, y), or a fraction. After each epoch, cost and accuracy are computed on the pair. If a
+            fraction is given, this fraction of the examples is held out and used as the pair. If the targets are
+            classes, the fraction is taken from each class.
         patience : int, optional
             Stop after this many epochs without a higher validation accuracy, and restore the parameters of the best
             epoch. If the targets are not classes, the validation cost is compared instead: lower is better.
@@ -354,8 +355,8 @@ class Network:
             The factor that C_x of each example is multiplied by. The sum of the C_x is still divided by the number of
             examples.
         class_weight : "balanced" or dict, optional
-            The factor that C_x is multiplied by, for each class. "balanced" gives each class the factor n / (number of
-            classes · examples of the class).
+            A factor for each class. C_x of every example is multiplied by the factor of its class. "balanced" gives
+            each class the factor n / (number of classes · examples of the class).
         checkpoint : path, optional
             A file to which the state of training is written after each epoch and on Ctrl-C.
         resume : bool
@@ -363,7 +364,7 @@ class Network:
             checkpoint is refused if its run had other data, example weights, validation, seed, schedule, formulas or
             settings.
         resume_anyway : bool
-            Continue from the checkpoint of another run, with the arguments given now.
+            Continue from a checkpoint even if it is from a different run. The arguments of this call are used.
         overwrite : bool
             Replace an existing checkpoint. Without `overwrite` and without `resume`, an existing file is an error.
         callback : callable, optional
@@ -379,13 +380,13 @@ class Network:
         Raises
         ------
         InputError
-            If an argument is not valid. Nothing has been changed then. Also if the data are in a memory-mapped file
-            that is changed during training.
+            If an argument is not valid. In this case, nothing has been changed. The error is also raised if the data
+            are in a memory-mapped file and this file is changed during training.
         DivergedError
             If the cost is no longer finite.
         fastbp.training.CheckpointError
-            At the end, if the last checkpoint could not be written. If an earlier one could not, there is only a
-            warning.
+            At the end, if the last checkpoint could not be written. If an earlier checkpoint could not be written,
+            there is only a warning.
         KeyboardInterrupt
             On Ctrl-C. The parameters are those after the last complete mini-batch.
 
@@ -493,7 +494,7 @@ class Network:
         x : array, shape (n_0, m)
             Inputs, one example per column.
         labels : array, shape (m,) or (n_L, m)
-            Integer labels; or target columns, in which the index of the largest entry is the label.
+            Integer labels, or target columns. The label of a target column is the index of its largest entry.
 
         Returns
         -------
@@ -559,7 +560,7 @@ class Network:
     def save(self, path: StrPath) -> None:
         """Save the network to a file in the safetensors format, for `fastbp.load`.
 
-        The file is written atomically: if anything fails, an earlier file remains.
+        The file is written atomically. If anything fails, an existing file is not changed.
 
         Parameters
         ----------
@@ -575,8 +576,8 @@ class Network:
         Notes
         -----
         The tensors "weights.0", "biases.0", … have the network's dtype and the shapes (n_l, n_{l−1}) and (n_l, 1). The
-        metadata contain the sizes, the names of activations and cost, and the state of the random generator. Of your
-        own formulas only the names are saved.
+        metadata contain the sizes, the names of activations and cost, and the state of the random generator. Only the
+        names of your own formulas are saved, not the formulas themselves.
 
         Examples
         --------
@@ -597,7 +598,10 @@ class Network:
         return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
 
     def _parameters(self) -> Parameters:
-        """Return the parameters in the form of the equations, after copying in what users assigned to the lists."""
+        """Return the parameters in the form that the equations use.
+
+        Values that users have assigned to the lists are copied into the parameters first.
+        """
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
 
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
@@ -608,7 +612,7 @@ class Network:
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
     def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Return a callback that calls the given one, and then takes over parameters that it has assigned."""
+        """Return a callback that calls the given one, and then takes over parameters assigned by the given one."""
         if not callable(callback):
             raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
 
@@ -634,7 +638,7 @@ def load(
     activations: Iterable[Activation] = (),
     cost: Cost | None = None,
 ) -> Network:
-    """Load a network that `Network.save` wrote.
+    """Load a network from a file written by `Network.save`.
 
     The parameters and the random generator are those of the saved network. On the same backend, outputs are therefore
     equal bit for bit, and training continues as if the network had not been saved. Nothing is unpickled.
@@ -646,7 +650,7 @@ def load(
     backend : name or array module, optional
         By default the current backend.
     activations : iterable of Activation
-        The activations of the network that are your own, since the file has only their names.
+        Your own activations, if the network has any. The file contains only their names.
     cost : Cost, optional
         Your own cost, if the network has one.
 
@@ -658,7 +662,8 @@ def load(
     Raises
     ------
     InputError
-        If the file is missing, damaged, not a model or of a later version, or if your own formulas must be passed.
+        If the file is missing, damaged, not a model or of a later version, or if the network has formulas of your own
+        that you did not pass.
 
     Examples
     --------
@@ -687,9 +692,9 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
     The code depends on the number of layers, the activations, the cost, the biases, the dtype and the optimizer, but
-    not on the sizes of the layers. It is compiled for examples in the network's dtype, and for bytes. It is stored in a
-    folder, which `fastbp info` shows. Later processes load it from there. Their first mini-batch is done after 0.5 s,
-    but compiling takes some seconds.
+    not on the sizes of the layers. It is compiled for examples in the network's dtype, and for bytes. Compiling takes
+    some seconds. The compiled code is stored in a folder, which `fastbp info` shows. Later processes load the code from
+    there, and have finished their first mini-batch after 0.5 s.
 
     Parameters
     ----------
@@ -719,7 +724,7 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     labels = np.arange(3) % small.sizes[-1]
     y = labels if small.sizes[-1] > 1 else np.ones((1, 3))
     for x in (rng.random((small.sizes[0], 3)), rng.integers(0, 2, (small.sizes[0], 3)).astype(np.uint8)):
-        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # the last is short
+        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # the last one is short
     small.cost(x, y)
     small.feedforward(x)
     small.backprop(x, y)

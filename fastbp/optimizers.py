@@ -23,9 +23,9 @@ Constants = tuple[float, float, float]
 class UpdateRule(NamedTuple):
     """The update of one parameter: `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns (w, first, second).
 
-    g is the entry of ∇C for w, with the L2 term. `first` and `second` are the optimizer's state for w, called moments.
-    k_1 to k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or 2. If it is 1, `second` is
-    returned unchanged.
+    g is the entry of ∇C for w, with the L2 term. `first` and `second` are two numbers called moments. They are the
+    optimizer's state for w. k_1 to k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or
+    2. If it is 1, `second` is returned unchanged.
     """
 
     formula: Callable[..., tuple[Array, Array, Array]]
@@ -49,8 +49,8 @@ def _nesterov(
 def _adam(
     w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    # The formula takes ρ = 1 − β. In float32, 1 − ρ is exact to the last digit. 1 − β₂ would be exact only to the fifth
-    # digit, because β₂ = 0.999 is rounded.
+    # The arguments are ρ = 1 − β instead of β, because in float32 the difference 1 − ρ is exact to the last digit. The
+    # difference 1 − β₂ would be exact only to the fifth digit, because β₂ = 0.999 is rounded.
     m = (1.0 - rho_1) * m + rho_1 * g
     v = (1.0 - rho_2) * v + rho_2 * g * g
     return w - eta * m / (sqrt(v) + epsilon), m, v
@@ -104,7 +104,7 @@ class SGD:
 
     @property
     def rule(self) -> UpdateRule | None:
-        """The update rule, or None for plain gradient descent, where adding −η g to the parameter is the whole step."""
+        """The update rule, or None for plain gradient descent, which only adds −η g to the parameter."""
         if self.momentum == 0.0:
             return None
         return UpdateRule(_nesterov if self.nesterov else _momentum, moments=1)
@@ -115,7 +115,7 @@ class SGD:
         return self.momentum, 0.0, 0.0
 
     def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η for each of `count` steps, which is always `eta`."""
+        """Return the learning rates of `count` steps. All of them are equal to `eta`."""
         return np.full(count, eta)
 
 
@@ -170,7 +170,7 @@ class Adam:
         return 1.0 - self.beta_1, 1.0 - self.beta_2, self.epsilon
 
     def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η_t for each of `count` steps that follow the first `steps` ones.
+        """Return η_t for the next `count` steps, after `steps` earlier steps.
 
         >>> Adam(beta_1=0.5, beta_2=0.75).etas(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
         [1.0]
@@ -194,8 +194,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
 def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
     """Return the optimizer with the given name and momentum; an optimizer object is returned unchanged.
 
-    Raises `InputError` for an unknown name. Also raises it if `momentum` is given although the optimizer is an object
-    or has no momentum.
+    Raises `InputError` for an unknown name, or if `momentum` is given although the optimizer is an object or has no
+    momentum.
 
     >>> optimizer_of("sgd", momentum=0.5)
     SGD(momentum=0.5, nesterov=False)

@@ -1,7 +1,7 @@
-"""The plan of a network, made from a user's arguments. Its weights and biases: drawing, checking and listing them.
+"""Functions that make the plan of a network from a user's arguments, and draw, check and list its parameters.
 
 A *plan* says what is computed and where. The *parameters* are the arrays Wˡ and bˡ. Users see them as the two lists
-`Network.weights` and `Network.biases`. The equations take the same memory as `Parameters`.
+`Network.weights` and `Network.biases`. The equations get the same memory in the form of a `Parameters` object.
 """
 
 import os
@@ -69,7 +69,7 @@ def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
 def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[list[Array], list[Array]]:
     """Return random weights and biases: Wˡ from N(0, σ²) with σ from `INITS`, and bˡ from N(0, 1).
 
-    The numbers are drawn on the host in float64, all biases first, so every backend gets the same numbers.
+    The numbers are drawn on the host in float64, so every backend gets the same numbers. All biases are drawn first.
     """
     deviation = choose("init", init, INITS)
     weights, biases = shapes_of(plan)
@@ -120,7 +120,7 @@ class ParameterList:
         self._name, self._arrays, self.listed = name, list(arrays), list(arrays)
 
     def assign(self, arrays: Iterable[Array], plan: Plan) -> None:
-        """Copy new values into the arrays; raise `InputError`, and change nothing, if one of them is invalid."""
+        """Copy new values into the arrays. If one of the values is invalid, raise `InputError` and change nothing."""
         values = checked_parameters(self._name, arrays, plan)
         for own, value in zip(self._arrays, values, strict=True):
             if value is not own:
@@ -149,7 +149,7 @@ def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan)
 
 
 def zeros(plan: Plan) -> Parameters:
-    """Return zeros in the form of the parameters: the start of a sum of gradients, or of an optimizer's moments."""
+    """Return zeros in the form of the parameters. Sums of gradients and an optimizer's moments start with zeros."""
     return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastbp.errors import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
-"""A function that returns η for an epoch, given the number of the epoch, from 1, and the number of all epochs."""
+"""A function that returns η for an epoch. Its arguments are the number of the epoch, from 1, and of all epochs."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Step decay: η is multiplied by f after every `every` epochs, so in an epoch it is η f^⌊(epoch − 1)/every⌋.
+    """Step decay: after every k epochs, η is multiplied by f. In an epoch, it is therefore η f^⌊(epoch − 1)/k⌋.
 
     Parameters
     ----------
     eta : float
-        η of the first `every` epochs, positive.
+        η of the first k epochs, positive.
     every : int
-        The number of epochs with the same η.
+        k, the number of consecutive epochs with the same η.
     factor : float
         f, positive.
 

@@ -5,10 +5,10 @@ and NumPy arrays. NumPy pickles an array or a dtype as a call of a function. Thi
 never imports or calls a function named in a file. Everything else in a file is refused. Reading takes at most four
 times as much memory as the decompressed file, and the decompressed size is limited.
 
-Python's `pickle.Unpickler` does not keep this bound, even if its `find_class` is restricted. For a LONG_BINPUT with a
-large index, which is 7 bytes in the file, it allocates 0.5 GiB. For a BINBYTES, it allocates the size claimed in the
-file before it reads any of the data. A mark takes 25 times as much memory as in the file. A string with one character
-beyond latin1 takes six times as much. These figures were measured with Python 3.11.
+Python's `pickle.Unpickler` can take much more memory, even if its `find_class` is restricted. For an opcode LONG_BINPUT
+with a large index, which takes 7 bytes in the file, it allocates 0.5 GiB. For an opcode BINBYTES, it allocates as many
+bytes as the file claims, before it reads any of the data. A mark takes 25 times as many bytes in memory as in the file.
+A string with one character beyond latin1 takes six times as many. These figures were measured with Python 3.11.
 
 The opcodes are described in Python's `pickletools`. The calls for arrays and dtypes are those returned by NumPy's
 `ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__`.

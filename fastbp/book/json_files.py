@@ -1,6 +1,6 @@
 """Read and write networks in the book's file format.
 
-A file is JSON with the lists "sizes", "weights" and "biases", and the name of the cost as "cost".
+A file is a JSON object. It has the lists "sizes", "weights" and "biases". Its field "cost" is the name of the cost.
 """
 
 import json

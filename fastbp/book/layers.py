@@ -81,7 +81,7 @@ def standard_normal_parameters(sizes: Sequence[int]) -> tuple[list[Array], list[
 def sizes_of(weights: Sequence[Any]) -> tuple[int, ...]:
     """Return the number of neurons of each layer, beginning with the input, from the shapes of the weights.
 
-    If a network's `sizes` are different, because other weights have been assigned, the weights decide.
+    The attribute `sizes` of a network may differ from these numbers, because weights of other shapes can be assigned.
     """
     shapes = [np.shape(w) for w in weights]
     if not shapes or any(len(shape) != 2 for shape in shapes):

@@ -26,9 +26,9 @@ def load_data(path: StrPath | None = None) -> tuple[Part, Part, Part]:
     Parameters
     ----------
     path : str or os.PathLike, optional
-        The book's file, or a file of other numbers with the same layout. The default is `../data/mnist.pkl.gz` or, if
-        that does not exist, `mnist.pkl.gz`. If neither exists, MNIST's IDX files are found or downloaded in the same
-        way as by `fastbp.datasets.mnist`.
+        The book's file, or another file with the same layout. The default is `../data/mnist.pkl.gz` or, if that does
+        not exist, `mnist.pkl.gz`. If neither exists, MNIST's IDX files are found or downloaded in the same way as by
+        `fastbp.datasets.mnist`.
 
     Returns
     -------

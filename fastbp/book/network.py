@@ -135,7 +135,7 @@ class Network:
         DivergedError
             If the cost is no longer finite.
         KeyboardInterrupt
-            On Ctrl-C. The network keeps the parameters from after the last complete mini-batch.
+            On Ctrl-C. The network keeps the parameters that it had after the last complete mini-batch.
 
         References
         ----------
@@ -292,7 +292,7 @@ class Network:
     def _epoch(self, examples: list[Pair], mini_batch_size: int, eta: float) -> Epoch:
         """Return a function that trains for one epoch.
 
-        It runs in compiled code, unless a method called in its steps has been replaced.
+        The function runs in compiled code, unless a method called in its steps has been replaced.
         """
         if not examples or not _is_original(self, "update_mini_batch", "backprop", "cost_derivative"):
             return stepwise_epoch(lambda batch: self.update_mini_batch(batch, eta), examples, mini_batch_size)
@@ -303,8 +303,8 @@ class Network:
         """Return the gradient (nabla_b, nabla_w) summed over the examples of a mini-batch."""
         if not _is_original(self, "backprop", "cost_derivative"):
             return sum_gradients(self, mini_batch)
-        # The step is not compiled. For a network 784-30-10 and 10 examples, NumPy takes less time than the call alone
-        # of compiled code.
+        # The step is not compiled. For a network 784-30-10 and 10 examples, the whole step takes less time in NumPy
+        # than the mere call of compiled code.
         pairs = Pairs("mini_batch", mini_batch, sizes_of(self.weights))
         return sum_over_columns(self.backprop(pairs.x.T, pairs.y.T))
 

@@ -299,7 +299,7 @@ class Network:
         evaluation_data : iterable of pairs (x, label), optional
             Columns x and integer labels.
         monitor_evaluation_cost, monitor_evaluation_accuracy : bool, default=False
-            Whether to print and return the cost, and the accuracy, on the evaluation data after each epoch. The
+            Whether to compute, print and return the cost or the accuracy on the evaluation data after each epoch. The
             accuracy is the number of correct outputs.
         monitor_training_cost, monitor_training_accuracy : bool, default=False
             Whether to do the same for the training data.
@@ -316,11 +316,11 @@ class Network:
         Raises
         ------
         InputError
-            If shapes are wrong, or if data are to be evaluated but missing. In these cases, nothing is changed.
+            If shapes are wrong, or if evaluation data are needed but not given. In these cases, nothing is changed.
         DivergedError
             If the cost is no longer finite.
         KeyboardInterrupt
-            On Ctrl-C. The network keeps the parameters from after the last complete mini-batch.
+            On Ctrl-C. The network keeps the parameters that it had after the last complete mini-batch.
 
         References
         ----------
@@ -430,8 +430,8 @@ class Network:
     def accuracy(self, data: Iterable[Pair], convert: bool = False) -> int:
         """Return the number of pairs (x, y) that the network classifies correctly.
 
-        An output is correct if the index of its largest number is the label y, or the index of the largest number in
-        the column y.
+        An output is correct if the index of its largest number is the label y. If y is a column, its label is the index
+        of its largest number.
 
         Parameters
         ----------
@@ -534,7 +534,7 @@ class Network:
     def _epoch(self, training: Pairs, mini_batch_size: int, eta: float, lmbda: float) -> Epoch:
         """Return a function that trains for one epoch.
 
-        It runs in compiled code, unless a method or function called in its steps has been replaced.
+        The function runs in compiled code, unless a method or function called in its steps has been replaced.
         """
         n = len(training)
         cost = _lookup(_DELTAS, self.cost.delta)
@@ -603,7 +603,7 @@ class _Examples(Pairs):
 
     @cached_property
     def targets(self) -> Array:
-        """A matrix with the targets of the outputs as its rows. The target of a label is a unit vector."""
+        """A matrix with the targets for the outputs as its rows. The target for a label is a unit vector."""
         if not self.labelled:
             return self.y
         labels, inverse = np.unique(self.labels, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The command `fastbp`, a thin layer over the library: one module per command."""
+"""The command `fastbp`, a thin layer over the library. Each subcommand has a module of its own."""
 
 import io
 import sys

@@ -31,7 +31,7 @@ def bench(
     quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
     json: Path | None, plot: Path | None, source: Path | None,
 ) -> None:  # fmt: skip
-    """Measure, or show earlier results."""
+    """Measure the speed of training, or show the results of earlier measurements."""
     from fastbp.bench import run
     from fastbp.bench.grid import FULL, QUICK
 

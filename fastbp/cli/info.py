@@ -10,7 +10,7 @@ from fastbp.files.outputs import print_line
     help="Show versions, BLAS, threads, the cache of compiled code, and the available backends.",
 )
 def info() -> None:
-    """Print one line per fact."""
+    """Print facts about the installation, one per line."""
     from fastbp.backends.environment import information
 
     for name, value in information().items():

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the sizes and the input scale that follow from the data."""
+"""Options shared by several commands, and functions that choose the sizes of layers and the input scale for data."""
 
 import os
 from typing import Any
@@ -53,16 +53,16 @@ def count_classes(*labels: Any) -> int:
 
 
 def input_scale(x: Any) -> float:
-    """Return the factor that scales the largest input to 1: for bytes, 1/255.
+    """Return the factor that scales the largest input to 1. For bytes, this is usually 1/255.
 
     If all inputs are within [−1, 1], the factor is 1.
     """
-    largest = max(float(x.max()), -float(x.min()))  # without a copy of mapped data
+    largest = max(float(x.max()), -float(x.min()))  # this does not copy mapped data
     return 1.0 / largest if np.isfinite(largest) and largest > 1 else 1.0
 
 
 def check_inputs(net: Network, x: Any, data: Any) -> None:
-    """Raise `InputError` unless the examples of some data have as many inputs as the network."""
+    """Raise `InputError` unless the examples have as many inputs as the network."""
     if x.shape[0] != net.sizes[0]:
         raise InputError(f"the network has {net.sizes[0]} inputs, but the examples of {data} have {x.shape[0]}")
 

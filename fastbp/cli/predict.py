@@ -27,7 +27,7 @@ from fastbp.network import load
 @options.backend
 @options.threads_option
 def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: Any) -> None:
-    """Print one line per example."""
+    """Print the predicted class and the outputs for each example, one example per line."""
     net = load(model, backend=backend)
     x = datasets.read_inputs(file, label)
     options.check_inputs(net, x, file)

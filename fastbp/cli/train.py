@@ -72,7 +72,10 @@ def train(
     data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: Any,
     seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
-    """Train, save, test and plot, in this order. The network is saved first, because testing and plotting may fail."""
+    """Train, save, test and plot, in this order.
+
+    The network is saved before testing and plotting, because these may fail.
+    """
     start = time.perf_counter()
     whole_number("--seed", seed, least=0)
     if save is not None:
@@ -115,7 +118,7 @@ def _train_and_save(
 ) -> tuple[History, bool]:
     """Train the network, and save it if the user asked for that; return the history and whether it was saved.
 
-    After Ctrl-C the network is saved as well.
+    The network is also saved after Ctrl-C.
     """
     path, resumes = options["checkpoint"], options["resume"] or options["resume_anyway"]
     earlier = resumes and path is not None and checkpoints.is_there(path)

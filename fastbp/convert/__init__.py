@@ -6,7 +6,7 @@ predictions up to rounding errors, and training can continue with the same cost.
 network, `InputError` is raised.
 
 `training_to_sklearn` and `training_from_sklearn` convert the options of training. The book's options need no
-conversion, because its η, λ and n have the same meaning in `Network.train`.
+conversion, because η, λ and n have the same meaning in the book and in `Network.train`.
 """
 
 from fastbp.convert.book import from_book, to_book

@@ -1,7 +1,7 @@
 """Convert networks from and to state dicts of PyTorch's linear layers.
 
-In the state dict of a `torch.nn.Sequential`, the weights of the first layer are called "0.weight" and have shape
-(n_1, n_0). Its biases are called "0.bias" and have shape (n_1,).
+In the state dict of a `torch.nn.Sequential`, the weights of the first layer are named "0.weight" and have the shape
+(n_1, n_0). The biases of the first layer are called "0.bias" and have shape (n_1,).
 """
 
 import re

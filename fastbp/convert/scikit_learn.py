@@ -46,7 +46,8 @@ def from_sklearn(
     Returns
     -------
     Network
-        A network in the dtype of `coefs_`. Its examples are columns, whereas those of the estimator are rows.
+        A network in the dtype of `coefs_`. The examples for this network are columns, whereas the estimator's examples
+        are rows.
 
     Raises
     ------
@@ -98,8 +99,8 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
         `MLPClassifier`, the last layer must be softmax with the log-likelihood cost, or sigmoid with the cross-entropy
         cost. For an `MLPRegressor`, it must be identity with the quadratic cost.
     estimator : MLPClassifier or MLPRegressor
-        An estimator of scikit-learn or of `fastbp.estimators`. The result gets its class and its parameters. The given
-        estimator is not changed.
+        An estimator of scikit-learn or of `fastbp.estimators`. The result has the same class and the same parameters.
+        The estimator passed here is not changed.
     classes : array-like, optional
         The class of each output, in ascending order. By default 0, 1, …
 
@@ -255,9 +256,9 @@ def training_to_sklearn(
 
 
 def _out_activation(net: Network, kind: str, *, is_classifier: bool) -> str:
-    """Return the `out_activation_` of an estimator that has the last layer and the cost of a network.
+    """Return the value of `out_activation_` for an estimator with the last layer and the cost of a network.
 
-    Raises `InputError` if this kind of estimator cannot have them, or if the network has no biases.
+    Raises `InputError` if this kind of estimator cannot have this last layer and cost, or if the network has no biases.
     """
     valid = {name: pair for name, pair in OUTPUT_LAYERS.items() if (name != "identity") == is_classifier}
     found = [name for name, pair in valid.items() if pair == (net.activations[-1], net.cost_function)]
@@ -285,7 +286,7 @@ def _hidden_activations(net: Network) -> list[str]:
 def _zero_examples(net: Network, output: str, classes: Any) -> tuple[Array, Array, dict[str, Any]]:
     """Return (X, y, options) for a call of `partial_fit` that tells an estimator the meaning of its outputs.
 
-    X contains only zeros. The call learns the number of outputs and the classes from y and the options.
+    X contains only zeros. From y and the options, `partial_fit` learns the number of outputs and the classes.
     """
     outputs = net.sizes[-1]
     x, count = np.zeros((outputs + 1, net.sizes[0]), net.dtype), max(outputs, 2)

@@ -1,8 +1,8 @@
 """Data sets: the bundled digits, MNIST, and files in IDX, .npz or .csv format.
 
-Examples are columns everywhere: n examples with n_0 inputs each are an array x of shape (n_0, n), with n labels. Each
-column is contiguous in memory. Bytes stay uint8 until they are used. A file that can be memory-mapped is mapped instead
-of read.
+Examples are columns everywhere. The inputs of n examples form an array x of shape (n_0, n), and there are n labels.
+Each column is contiguous in memory. Inputs that are bytes stay uint8 until they are used. A file that can be
+memory-mapped is mapped instead of read.
 """
 
 from fastbp.datasets.bundled_digits import digits

@@ -24,18 +24,19 @@ Line = tuple[int, str]  # the line's number in the file, and its text
 _EXPECTED = "a table of numbers separated by commas, in UTF-8"
 _ROWS_PER_CHUNK = 1000  # rows parsed at a time: besides the result, only their float64 values take much memory
 _CHUNK_CHARACTERS = 2**20  # a chunk of rows ends as soon as it has more characters than this
-_LONGEST_ROW = 2**22  # characters, for 200,000 floats or a million bytes; parsing a row takes up to 50 times its length
+_LONGEST_ROW = 2**22  # characters, for 200,000 floats or a million bytes; parsing takes up to 50 times as much memory
 
 
 def csv_rows(
     path: Path, label: str | None, *, last_is_label: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    """Return the inputs of a table as rows (n, n_0), and its labels, or None if it has no labels.
+    """Return the inputs of a table as rows of shape (n, n_0), and the labels. Without labels, the second value is None.
 
-    The labels are in the column named `label`. If `label` is None, they are in the last column if `last_is_label` is
-    true, and otherwise there are none. Inputs are uint8 if all of them are integers from 0 to 255, and float32
-    otherwise. The first row holds column names if one of its fields is neither empty nor a number. Empty lines are
-    skipped. Raises `InputError`, which names the line and the column of a bad value.
+    The labels are in the column whose name is `label`. If `label` is None, the argument `last_is_label` decides: either
+    the last column contains the labels, or there are no labels. Inputs are uint8 if all of them are integers from 0 to
+    255, and float32 otherwise. The first row holds column names if one of its fields is neither empty nor a number.
+    Empty lines are skipped. Raises `InputError` for a bad value. The message names the line and the column of this
+    value.
     """
     with translate_errors(path, _EXPECTED, UnicodeError, csv.Error), path.open(encoding="utf-8-sig") as file:
         lines = _lines(path, file)

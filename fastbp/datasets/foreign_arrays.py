@@ -1,4 +1,4 @@
-"""Arrays from any library: arrays of the backend's library are used directly, others are read as NumPy arrays."""
+"""Arrays from any library. Arrays of the backend's library are used directly, and others are read as NumPy arrays."""
 
 from typing import Any
 

@@ -21,10 +21,10 @@ _CHUNK = 2**22  # elements checked at a time, so that mapped data need not be in
 
 
 def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool = True) -> Array:
-    """Return values as a matrix with `rows` rows and one example per column, on the CPU or on the backend's device.
+    """Return `values` as a matrix with one example per column, on the CPU or on the backend's device.
 
-    A vector counts as one column. Raises `InputError` for values that `as_backend_array` refuses, for another number of
-    rows, for a matrix without columns, and for numbers that are not finite in the plan's dtype. With `finite=False` the
+    A vector counts as one column. Raises `InputError` for values that `as_backend_array` refuses, if the number of rows
+    is not `rows`, if there are no columns, or if a number is not finite in the plan's dtype. With `finite=False` the
     numbers are not checked. The caller then reads them batch by batch, and checks each batch with `check_finite`.
     """
     values = as_backend_array(name, values, plan.backend)
@@ -85,10 +85,10 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
 
 
 def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tuple[Array, str]:
-    """Return the columns of a matrix as rows in the backend's memory, one example per row, and the name of their dtype.
+    """Return the columns of a matrix as rows in the backend's memory, and the name of the dtype of these rows.
 
-    The dtype is that of the plan. With `keep_bytes`, uint8 data stay uint8, which takes a quarter of the memory of
-    float32. They are converted when mini-batches are gathered.
+    Normally, the rows have the plan's dtype. With `keep_bytes`, uint8 data stay uint8, which takes a quarter of the
+    memory of float32. Such data are converted when mini-batches are gathered.
     """
     if isinstance(matrix, np.ndarray):
         dtype = "uint8" if keep_bytes and matrix.dtype == np.uint8 else plan.dtype
@@ -159,8 +159,8 @@ def _on_host(values: Array, backend: Backend) -> npt.NDArray[Any]:
 def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
     """Raise `InputError` for NaN, infinity or numbers outside the range of the plan's dtype.
 
-    `matrix` may be a part of the user's array. `before` is the number of columns in front of this part; the message
-    names the column in the user's array.
+    `matrix` may be a part of the user's array. `before` is the number of columns in front of this part. It is needed
+    because the message gives the index of a column in the user's array.
     """
     if not namespace(matrix).isdtype(matrix.dtype, "real floating"):
         return
@@ -174,9 +174,9 @@ def check_finite(name: str, matrix: Array, plan: Plan, before: int = 0) -> None:
 
 
 def surely_finite(block: Array, largest: float) -> bool:
-    """Return whether Σ x² is at most `largest`, which proves that all numbers in the block are finite.
+    """Return whether Σ x² over the numbers in a block is at most `largest`. If it is, all these numbers are finite.
 
-    False proves nothing. This takes half the time of computing the minimum and the maximum.
+    The result False proves nothing. This check takes half the time of computing the minimum and the maximum.
     """
     if not (isinstance(block, np.ndarray) and block.flags.forc and block.dtype.char in "fd"):
         return False
@@ -192,7 +192,7 @@ def _check_within_bounds(columns: Array, plan: Plan) -> None:
     if not (low <= _lowest(columns) and _highest(columns) <= high):
         given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
         raise InputError(f"y must be from {low:g} to {high:g} for the cost {brief(cost.name)}, got {given}")
-    if cost == log_likelihood:  # δ = a − y needs sums of 1: in general, δ = a Σy − y
+    if cost == log_likelihood:  # δ = a − y is right only if Σy = 1; in general, δ = a Σy − y
         sums = namespace(columns).sum(columns, axis=0)
         if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
             given = f"sums from {_lowest(sums):g} to {_highest(sums):g}"

@@ -1,4 +1,4 @@
-"""MNIST: its four IDX files, downloaded if necessary, and split as in Nielsen's book."""
+"""The data set MNIST. Its four IDX files are downloaded if necessary, and split as in Nielsen's book."""
 
 import os
 import time
@@ -109,7 +109,8 @@ def _cache() -> Path:
 def _download(name: str, folder: Path) -> None:
     """Download one file into a folder.
 
-    The file is complete or absent: pooch moves it into the folder after it has checked the sha256.
+    The folder never contains an incomplete file, because pooch checks the sha256 before it moves the file into the
+    folder.
     """
     import pooch
 
@@ -135,9 +136,9 @@ def _fetch(url: str, path: str, _: Any) -> None:
 class _Decompressing:
     """A file that decompresses the gzip data written to it, with a deadline and a limit on its size.
 
-    The time-outs of requests only end silence. They stop neither a mirror that sends a byte now and then, nor one that
-    never stops sending. Data that do not begin like gzip are written unchanged: if a server declares gzip as an
-    encoding, requests has already decompressed them.
+    The time-outs of the library `requests` take effect only while no data arrive. They stop neither a mirror that sends
+    a byte now and then, nor a mirror that never stops sending. Data that do not begin like gzip are written unchanged.
+    This is right, because `requests` itself decompresses the data if a server declares gzip as their encoding.
     """
 
     def __init__(self, file: Any) -> None:

@@ -1,8 +1,8 @@
-"""Reading of NumPy archives (.npz). The size of the file bounds the memory that this takes.
+"""Reading of NumPy archives (.npz). The memory needed is limited by the size of the file.
 
-`numpy.load` allocates the size that an array's header declares before it has read a byte of the array. Here NumPy
-parses only the header. The declared size is compared with the archive's directory, and the buffer grows with the bytes
-that are read. Arrays of Python objects are refused by their dtype, so nothing is ever unpickled.
+`numpy.load` allocates the size that an array's header declares before it has read a byte of the array. Here, NumPy only
+parses the header. The declared size is compared with the archive's directory, and the buffer for the values grows as
+bytes are read. Arrays of Python objects are refused because of their dtype, so nothing is ever unpickled.
 """
 
 import io
@@ -24,25 +24,29 @@ from fastbp.errors import brief, one_line, truncate
 from fastbp.files.reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
 PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
-"""Pairs of names, of the inputs and of the labels in an archive. They are tried in this order."""
+"""Names of the inputs and the labels in an archive. The pairs of names are tried in this order."""
 
-ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # the second one is that of an empty archive
+ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # an empty archive begins with the second one
 _EXPECTED = "a complete .npz file, as written by numpy.savez"
 _LONGEST_HEADER = 10_000  # characters: numpy.load's own limit
 _NOT_A_ZIP = (EOFError, ValueError, RuntimeError, OverflowError, struct.error, zipfile.BadZipFile, zlib.error)
 _HEADER_READERS = {  # by version of the format: the offset of the header, and its reader
     (1, 0): (10, np.lib.format.read_array_header_1_0),
     (2, 0): (12, np.lib.format.read_array_header_2_0),
-    (3, 0): (12, np.lib.format.read_array_header_2_0),  # differs only in the names of fields; fields are refused
+    (3, 0): (12, np.lib.format.read_array_header_2_0),  # 3.0 allows other names of fields, but fields are refused
 }
 _LITERALS = re.compile(rb"""(?:'[^'\\]*'|"[^"\\]*"|True|False|None|[0-9]+(?![\w.])|[\s(){}\[\],:+-])*+""")
-"""The pattern of a valid header. Other headers are not parsed: Python's parser could print warnings about them."""
+"""The pattern of a valid header. Other headers are not parsed, because Python's parser could print warnings about them.
+"""
 
 Array = npt.NDArray[Any]
 
 
 def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
-    """Return the arrays of inputs and labels in an archive; `label`, if given, is the name of the labels."""
+    """Return the array of inputs and the array of labels in an archive.
+
+    If `label` is given, it is the name of the array of labels.
+    """
     with _opened(path) as archive:
         names = _names(archive)
         pairs = PAIRS if label is None else tuple((x, label) for x in dict.fromkeys(x for x, _ in PAIRS))
@@ -56,8 +60,8 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
 def npz_inputs(path: Path) -> Array:
     """Return the array of inputs in an archive.
 
-    If the archive has a single array, that one is returned, whatever its name. Otherwise the names of inputs in `PAIRS`
-    are tried in their order.
+    If the archive has only one array, this array is returned, whatever its name is. Otherwise the names of inputs in
+    `PAIRS` are tried one after the other.
     """
     with _opened(path) as archive:
         names = _names(archive)
@@ -106,7 +110,10 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 def _read_header(
     path: Path, name: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return the shape, whether the array is in Fortran order, the dtype, and where the values start in the member."""
+    """Return the shape of an array, its order, its dtype, and the offset of the values in the member.
+
+    The order is True for Fortran order and False for C order.
+    """
     with archive.open(info) as member:
         head = member.read(12 + _LONGEST_HEADER)  # 12: the magic string, the version and the header's length
     try:

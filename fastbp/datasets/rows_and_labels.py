@@ -1,4 +1,4 @@
-"""Checks of arrays read from files, and their conversion to rows of inputs and to labels, as training accepts them."""
+"""Checks of arrays that were read from files, and their conversion to rows of inputs and labels for training."""
 
 from typing import Any
 

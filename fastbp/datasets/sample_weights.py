@@ -19,10 +19,10 @@ def as_weights(
     """Return the weights of the examples as a matrix of shape (1, examples).
 
     If neither argument is given, all examples weigh the same, and the matrix has the shape (0, examples).
-    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights; a class that it
-    leaves out has the weight 1. `class_weight` may also be "balanced": the weight of a class is then n / (number of
-    classes · examples of the class). If both arguments are given, their weights are multiplied. Raises `InputError` for
-    weights that the plan's dtype cannot represent.
+    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights. A class that is
+    missing from it has the weight 1. If `class_weight` is "balanced", the weight of a class is n / (number of classes ·
+    examples of the class), where n is the number of all examples. If both arguments are given, their weights are
+    multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
     """
     if sample_weight is None and class_weight is None:
         return np.empty((0, examples), plan.dtype)

@@ -1,4 +1,4 @@
-"""Loading of a data set by its name, folder or file, split into training, validation and test set."""
+"""Loading of a data set, given by its name, folder or file. It is split into training, validation and test set."""
 
 import difflib
 import os
@@ -26,12 +26,13 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
     where : {"digits", "mnist"}, str or os.PathLike
         The data set:
 
-        - "digits": the bundled digits. The test set is that of `digits(seed=seed)`, and an eighth of the other digits
-          is the validation set.
+        - "digits": the bundled digits. The test set is the same as in `digits(seed=seed)`. An eighth of the other
+          digits is the validation set.
         - "mnist": see `mnist`.
         - A folder with four IDX files named like those of MNIST. The last sixth of the training images is the
           validation set.
-        - An .npz or .csv file, see `read_examples`. A tenth is the validation set, and another tenth is the test set.
+        - An .npz or .csv file, see `read_examples`. A tenth of the examples is the validation set, and another tenth is
+          the test set.
     label : str, optional
         Name of the labels in an .npz or .csv file, see `read_examples`.
     seed : int, default=0
@@ -94,8 +95,8 @@ def _take(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
 def _stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
     """Split the examples at random, with each class in the same proportions; return the indices of each part.
 
-    `shares` holds the fraction of each part. The list that is returned starts with one more part, which has all the
-    remaining examples.
+    `shares` contains the fraction of each part except the first. The first part in the returned list has all remaining
+    examples.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     part = np.zeros(len(labels), np.int8)

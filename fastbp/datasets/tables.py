@@ -43,8 +43,8 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     Raises
     ------
     InputError
-        If the file is damaged, or has another format, shape or dtype. Also if an input is NaN or infinite, or if a
-        label is not an integer >= 0.
+        If the file is damaged, or has another format, shape or dtype. The error is also raised if an input is NaN or
+        infinite, or if a label is not an integer >= 0.
 
     Examples
     --------
@@ -84,18 +84,18 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     path : str or os.PathLike
         The file.
     label : str, optional
-        Name of a column of a .csv file to leave out.
+        Name of a column that is not an input. Only for .csv files.
 
     Returns
     -------
     x : ndarray of shape (n_0, n)
-        Inputs, one example per column. The dtypes are those that `read_examples` returns. For a plain IDX file of
-        bytes, x is a view of the memory-mapped file.
+        Inputs, one example per column. The dtype is chosen as in `read_examples`. For a plain IDX file of bytes, x is a
+        view of the memory-mapped file.
 
     Raises
     ------
     InputError
-        If the file is damaged, or has another format, shape or dtype. Also if an input is NaN or infinite.
+        If the file is damaged, or has another format, shape or dtype, or if an input is NaN or infinite.
 
     Examples
     --------
@@ -139,8 +139,8 @@ def _check_label(label: str | None) -> None:
 def _kind(path: Path) -> str:
     """Return the format of a file: "idx", "npz" or "csv".
 
-    The suffixes .npz and .csv decide, so that error messages are about the format that the name announces. For other
-    names, the first bytes decide, or "idx" anywhere in the name.
+    If the name ends in .npz or .csv, this decides, so that error messages are about the format that the user expects.
+    Otherwise the format is found from the first bytes of the file, or from "idx" anywhere in its name.
     """
     if path.suffix.lower() in (".npz", ".csv"):
         return path.suffix.lower()[1:]

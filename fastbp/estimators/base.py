@@ -28,7 +28,7 @@ from fastbp.operations import Plan
 from fastbp.parameters import plan_of
 
 Array = npt.NDArray[Any]
-_FLOATS = (np.float64, np.float32)  # X stays float32; any other dtype is converted to float64
+_FLOATS = (np.float64, np.float32)  # X in float32 is kept; any other dtype is converted to float64
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -91,7 +91,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     @abstractmethod
     def _cost(self, out_activation: str) -> str:
-        """Return the name in fastbp of the cost that is used with an output activation."""
+        """Return fastbp's name of the cost that belongs to an output activation."""
 
     @abstractmethod
     def _loss(self, cost: float) -> float:
@@ -120,7 +120,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     def _check_input(self, x: Any, y: Any, *, partial: bool, **options: Any) -> tuple[Rows, Array]:
         """Check the estimator's parameters, the rows and the targets. Return the rows and targets.
 
-        The checks are scikit-learn's, and return the rows as a dense array or as a CSR matrix.
+        Rows and targets are checked by functions of scikit-learn. The rows are returned as a dense array or as a CSR
+        matrix.
         """
         check_parameters(self.get_params(deep=False))
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
@@ -165,7 +166,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return plan_of(sizes, activations, self._cost(out_activation), bias=True, dtype=dtype, backend=backend)
 
     def _outputs(self, x: Any) -> Array:
-        """Check the rows of `x`, and return the network's outputs aᴸ for them, shape (n, n_L).
+        """Check the rows of `x`, and return the network's outputs aᴸ for them. Their shape is (n, n_L).
 
         The outputs are computed from the present `coefs_` and `intercepts_`.
         """
@@ -178,7 +179,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
 
 def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
-    """Return the checked weights of the examples, shape (n,), or None if `sample_weight` is None.
+    """Return the checked weights of the examples, with shape (n,), or None if `sample_weight` is None.
 
     Raises `InputError` if the shape is wrong, if a weight is negative, or if all weights are zero.
     """

@@ -60,8 +60,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Source of the random numbers for the initial parameters, the held-out examples and the order of the examples.
         With an int, repeated calls give the same result.
     tol : float, default=1e-4
-        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, it is the smallest
-        increase of the validation score.
+        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, the smallest
+        increase of the validation score that counts.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
@@ -87,8 +87,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class. The weight of every example is multiplied by the weight of its class. "balanced" makes
-        all classes count equally: each class has the weight n/(number of classes · number of examples of the class).
+        Weight of each class. The weight of every example is multiplied by the weight of its class. "balanced" makes all
+        classes count equally. The weight of a class is then n/(number of classes · number of examples of the class),
+        where n is the number of all examples.
 
     Attributes
     ----------
@@ -397,7 +398,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     def _class_indices(self, a: Array) -> Array:
-        """Return the indices of the classes, given the rows of outputs or of targets in `a`.
+        """Return the indices of the predicted or true classes.
+
+        Each row of `a` contains the outputs or the targets of one example.
 
         For softmax outputs, the index is that of the largest output, and the result has shape (n, 1). For logistic
         outputs, the result has the shape of `a`, with 1 where the output is above 0.5, and 0 elsewhere.

@@ -27,7 +27,7 @@ Rows = Any
 Training makes a CSR matrix dense one mini-batch at a time.
 """
 
-_BLOCK = 2**20  # sparse rows are made dense for a prediction in blocks of at most this many elements
+_BLOCK = 2**20  # for a prediction, sparse rows are made dense in blocks of at most this many elements
 
 
 class Dataset(NamedTuple):

@@ -78,7 +78,7 @@ class TrainingLoop:
         try:
             cost = self._trainer.run_epoch(self._order, estimator._eta) / n
         except DivergedError:
-            cost = math.nan  # raised again below, with a message that names the estimator's parameters
+            cost = math.nan  # an error is raised below, with a message that names the estimator's parameters
         self._squares = self._sum_of_squares()
         if not math.isfinite(cost + self._squares):
             raise DivergedError(
@@ -118,7 +118,8 @@ class TrainingLoop:
     def _should_stop(self) -> bool:
         """Return whether to stop because too many consecutive epochs have brought no improvement.
 
-        With the learning rate "adaptive", η is divided by 5 instead of stopping, unless η is already small.
+        With the learning rate "adaptive", training stops only if η is already small. Otherwise η is divided by 5, and
+        training goes on.
         """
         estimator = self._estimator
         if estimator._waited <= estimator.n_iter_no_change:

@@ -49,8 +49,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         Source of the random numbers for the initial parameters, the held-out examples and the order of the examples.
         With an int, repeated calls give the same result.
     tol : float, default=1e-4
-        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, it is the smallest
-        increase of the validation score.
+        Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, the smallest
+        increase of the validation score that counts.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
@@ -115,9 +115,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. The attribute `loss_` is nevertheless
-    a mean over the outputs in scikit-learn. It is the same here, so that losses can be compared. The steps of training
-    use the gradient of ½ ‖y − a‖², not the gradient of `loss_`.
+    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. In scikit-learn, however, the
+    attribute `loss_` is a mean over the outputs. Here `loss_` is the same mean, so that losses can be compared. The
+    steps of training use the gradient of ½ ‖y − a‖², not the gradient of `loss_`.
 
     Unlike scikit-learn's estimator, this one has no parameter `loss`, because the only loss is "squared_error". All
     other differences from scikit-learn are listed in the notes of `MLPClassifier`.

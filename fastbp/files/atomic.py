@@ -1,6 +1,6 @@
 """Writing files atomically: a file is written under another name first, and then moved into place.
 
-A crash, a full disk or a killed process leaves the old file or the new one, never a part of one.
+If the system crashes, the process is killed or the disk is full, either the old file or the complete new file remains.
 """
 
 import os
@@ -21,10 +21,10 @@ _MOST_LINKS = 40  # the most links followed in one path, as on Linux
 
 
 def check_target(path: StrPath) -> str:
-    """Return the real path of a file to write, with links followed, or raise `InputError` if it cannot be written.
+    """Return the path of a file to write after following links; raise `InputError` if the file cannot be written.
 
-    Nothing is written. Call this function before the work whose result is to be saved. In a folder that others can
-    write to, a link that another user made is not followed, since it could lead to any file of this user.
+    Nothing is written. Call this function before the work whose result is to be saved. In a folder that other users can
+    write to, their links are not followed, because such a link could lead to any file of this user.
 
     >>> check_target("/no/such/folder/net.safetensors")
     Traceback (most recent call last):
@@ -92,7 +92,7 @@ def write_atomically(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def _follow_links(name: str) -> tuple[str, str]:
-    """Follow the links in a path; return the resulting path, and the first link that is not trusted or "".
+    """Follow the links in a path. Return the resulting path, and the first link that is not trusted, or "" if all are.
 
     Following stops at a link that is not trusted (see `_is_foreign`).
     """
@@ -118,7 +118,7 @@ def _follow_links(name: str) -> tuple[str, str]:
 
 
 def _is_foreign(link: os.stat_result, folder: os.stat_result) -> bool:
-    """Return whether a link is not trusted: others can write to its folder, and one of them made the link.
+    """Return whether a link is not trusted, because other users can write to its folder and one of them made the link.
 
     Links made by this user, by root or by the owner of the folder are trusted.
     """
@@ -129,7 +129,7 @@ def _is_foreign(link: os.stat_result, folder: os.stat_result) -> bool:
 def _create_draft(folder: str, mode: int) -> tuple[str, int]:
     """Create a draft in a folder and lock it; return its name and descriptor.
 
-    Its mode is the given one without the bits in the umask.
+    The mode of the draft is `mode` without the bits in the umask.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
     while True:
@@ -139,7 +139,7 @@ def _create_draft(folder: str, mode: int) -> tuple[str, int]:
             locks.lock(descriptor, wait=True)
         if locks.is_at(descriptor, name):
             return name, descriptor
-        os.close(descriptor)  # another process removed it before it was locked
+        os.close(descriptor)  # another process removed the draft before it was locked
 
 
 def _remove_abandoned_drafts(folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Flushing a file to the disk, and replacing a file by another one: systems differ in both."""
+"""Functions that flush a file to the disk, and replace one file by another. Operating systems differ in both tasks."""
 
 import errno
 import os

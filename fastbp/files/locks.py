@@ -1,4 +1,4 @@
-"""File locks. The system releases a lock when the process that holds it ends, in whatever way it ends."""
+"""File locks. When a process ends, or is killed, the operating system releases its locks."""
 
 import os
 import socket
@@ -16,14 +16,15 @@ except ImportError:  # Windows
 
 AVAILABLE = fcntl is not None
 _held: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
-"""Open lock files. A forked child closes its copies of them: open copies would keep the locks while the child lives."""
+"""Open lock files. A forked child closes its copies of them, because open copies would keep the locks while it lives.
+"""
 
 
 def lock(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file until it is closed; return False if it is already locked and `wait` is False.
 
-    A lock belongs to one opening of the file. Two threads of a process that both open the file therefore exclude each
-    other as well. Raises `OSError` if the system or the file system has no locks.
+    A lock belongs to the open file, not to the process. Therefore two threads of one process also exclude each other,
+    if each of them opens the file. Raises `OSError` if the system or the file system has no locks.
     """
     if fcntl is None:
         raise OSError("this system has no file locks")
@@ -46,8 +47,9 @@ def is_at(descriptor: int, path: str) -> bool:
 def locked(path: str) -> Iterator[None]:
     """Hold a lock on the file `path` + ".lock" within the block, or raise `InputError` if another process holds it.
 
-    The lock file contains the name of its process, which the error shows. It is removed at the end. A lock file that a
-    killed process left is taken over. If the system or the file system has no locks, other processes are not noticed.
+    The lock file contains the name of the process that holds the lock, and the error shows this name. The lock file is
+    removed at the end of the block. If a killed process left a lock file, it is used again. If the system or the file
+    system has no locks, other processes are not detected.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, locked(folder + "/run"):

@@ -15,7 +15,7 @@ Array = Any
 class MappedFile(NamedTuple):
     """A memory-mapped file, and what was known about it when `mapped_files` found it.
 
-    `stat` is what `os.stat` returned if the map is read-only, and None otherwise.
+    If the map is read-only, `stat` is the result of `os.stat`. Otherwise it is None.
     """
 
     map: mmap.mmap
@@ -36,7 +36,8 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
         while isinstance(array, (np.ndarray, memoryview)):
             if isinstance(array, np.memmap) and array.filename is not None:
                 path = str(array.filename)
-                # A writable map may change the modification time itself, whenever the system writes it back.
+                # If the map is writable, its own changes alter the modification time, whenever the system writes them
+                # to the file.
                 stat = _stat(path) if array.mode in ("r", "c") else None
             array = array.base if isinstance(array, np.ndarray) else array.obj
         if isinstance(array, mmap.mmap):
@@ -45,7 +46,7 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
 
 
 def check_unchanged(files: Iterable[MappedFile]) -> None:
-    """Raise `InputError` if a mapped file has become shorter, or if a read-only one was written to.
+    """Raise `InputError` if a mapped file has become shorter, or if a file that was mapped read-only was written to.
 
     Reading a page that is no longer in the file ends the process (SIGBUS on POSIX systems), and a program cannot
     prevent this. A change is therefore noticed in time only if this function is called between the change and the next

@@ -1,8 +1,8 @@
 """Model files: saving and loading a network's plan, parameters and random generator.
 
 The functions work on plans and parameters and do not depend on `Network`. `describe` and `plan_from` are inverses of
-each other, and so are `generator_state` and `generator_from`. A new property of networks goes into both functions of a
-pair; increase `VERSION` if an older fastbp would read the new files wrongly.
+each other, and so are `generator_state` and `generator_from`. If you add a property to networks, add it to both
+functions of a pair. Increase `VERSION` if an older fastbp would read the new files wrongly.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,13 +25,14 @@ VERSION = 1
 """The version of the format of model files. Files of a later version are refused."""
 
 _WIDEST = 2**31 - 1
-"""The maximum number of neurons in a layer: BLAS uses 32-bit sizes."""
+"""The maximum number of neurons in a layer. The reason is that BLAS uses 32-bit sizes."""
 
 _GENERATORS: dict[str, Any] = {
     name: getattr(np.random, name) for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 }
 _MAX_INDEX = {"pos": 624, "buffer_pos": 4}
-"""Bounds of a generator's indices into its own buffer. NumPy does not check them; it would read past the buffer."""
+"""Upper bounds of a generator's indices into its own buffer. NumPy does not check them and would read past the buffer.
+"""
 
 
 class Model(NamedTuple):
@@ -48,7 +49,7 @@ class Model(NamedTuple):
 
 
 def write_model(path: StrPath, model: Model) -> None:
-    """Write a model file, atomically; raise `InputError` if it cannot be written or could not be loaded again."""
+    """Write a model file atomically; raise `InputError` if the file cannot be written or could not be loaded again."""
     plan, weights, biases, rng = model
     description = {"kind": "model", "version": VERSION, "fastbp": __version__, **describe(plan)}
     description["generator"] = generator_state(rng)
@@ -102,8 +103,9 @@ def plan_from(
 ) -> Plan:
     """Return the plan for a description, on a backend; the inverse of `describe`.
 
-    `activations`, by name, and `cost` are the user's own, which are not part of fastbp. Raises `InputError` if a field
-    is missing or invalid, or if the plan uses an activation or a cost that was not passed.
+    `activations` maps names to the user's own activations, and `cost` is the user's own cost. Own activations and costs
+    are those that are not part of fastbp. Raises `InputError` if a field is missing or invalid, or if the plan uses an
+    activation or a cost that was not passed.
     """
     sizes = [whole_number(f"sizes[{l}]", n, most=_WIDEST) for l, n in enumerate(field(description, "sizes", list))]
     return plan_of(
@@ -154,7 +156,7 @@ def generator_from(state: Mapping[str, Any]) -> np.random.Generator:
 def _check_finite(tensors: Tensors) -> None:
     """Raise `InputError` for NaN and infinity.
 
-    A file with them could not be loaded, and might replace a file that could.
+    A file with such numbers could not be loaded, and it might replace a file that can be loaded.
     """
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
@@ -170,7 +172,7 @@ def _plain(state: Any) -> Any:
 
 
 def _has_same_form(valid: Any, given: Any) -> bool:
-    """Return whether a state has the keys, types and lengths of a valid one, and indices within their bounds."""
+    """Return whether a state has the keys, types and lengths of a valid state, and indices within bounds."""
     if type(given) is not type(valid):
         return False
     if isinstance(valid, dict):

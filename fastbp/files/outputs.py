@@ -1,4 +1,4 @@
-"""The outputs of a command. Each of them may fail: a disk may be full, or the reader of a pipe may have exited."""
+"""The outputs of a command. Writing any of them may fail, for example if a disk is full or a reader has exited."""
 
 import os
 import sys
@@ -11,7 +11,8 @@ from fastbp.errors import InputError
 FAILED, STOPPED, CLOSED = 2, 130, 141
 """Exit codes. FAILED: an output or the command failed. STOPPED: Ctrl-C. CLOSED: the reader of a pipe has exited.
 
-STOPPED and CLOSED are the codes of processes that SIGINT and SIGPIPE end: 128 plus the number of the signal.
+A process that is ended by a signal has the exit code 128 plus the number of the signal. STOPPED is this code for
+SIGINT, and CLOSED is this code for SIGPIPE.
 """
 
 
@@ -45,10 +46,9 @@ def warn(text: str) -> None:
 
 
 class BestEffortStream:
-    """A wrapper of a text stream that ignores failures: after the first one, nothing more is written.
+    """A wrapper of a text stream that ignores failures. After the first failure, nothing more is written.
 
-    It is for progress and other output that the work does not depend on. The stream may be None; then nothing is
-    written.
+    Use it for progress and other output that is not essential. If the stream is None, nothing is written.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -121,7 +121,7 @@ class Outputs:
 def discard_unwritten() -> None:
     """Discard what remains in the buffers of standard output and error if it cannot be written.
 
-    Call this before exiting. Otherwise the interpreter, which flushes both on exit, would report the failure again and
+    Call this before exiting. Otherwise the interpreter would flush both streams on exit, report the failure again, and
     change the exit code.
     """
     for stream in (sys.stdout, sys.stderr):

@@ -1,9 +1,9 @@
-"""Parameters as named tensors on the host, and back: the contents of model files and checkpoints.
+"""Conversion of parameters to named tensors on the host, and back. Model files and checkpoints contain such tensors.
 
 Layers with weights are counted from 0. For layer l, the tensor "weights.l" is Wˡ, of shape (n_l, n_{l−1}), and
 "biases.l" is bˡ. Checkpoints store bˡ as a row, (1, n_l). Model files store it as a column, (n_l, 1), like
-`Network.biases`. All three functions use columns if `bias_columns` is true. One file may have several sets of tensors;
-a prefix of the names, such as "velocity.", tells them apart.
+`Network.biases`. The functions here use columns if `bias_columns` is true. A file may contain several sets of tensors.
+The names in different sets then begin with different prefixes, such as "velocity.".
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def host_tensors(prefix: str, p: Parameters, plan: Plan, *, bias_columns: bool =
 def check_tensors(
     prefix: str, tensors: Mapping[str, npt.NDArray[Any]], plan: Plan, *, bias_columns: bool = False
 ) -> None:
-    """Raise `InputError` unless the tensors are all parameters of a plan, finite and with the right shapes."""
+    """Raise `InputError` unless there is a finite tensor of the right shape for each parameter of a plan."""
     weights, biases = shapes_of(plan)
     shapes = {f"{prefix}weights.{l}": shape for l, shape in enumerate(weights)}
     shapes |= {f"{prefix}biases.{l}": (n, 1) if bias_columns else (1, n) for l, (n, _) in enumerate(biases)}

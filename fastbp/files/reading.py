@@ -1,8 +1,9 @@
-"""Reading files safely: errors in one line that name the file, regular files only, and bounded memory.
+"""Reading files safely. Only regular files are read, memory is limited, and an error is one line that names the file.
 
-Errors have one of two forms. Readers of data files use `bad_file` and `translate_errors`; their errors also say what
-the file should contain: "digits.csv has no rows; expected a table of numbers". Loaders of models, checkpoints and
-results use `reading`; their errors say why a file cannot be loaded: "cannot load 'net.safetensors': it is a folder".
+Errors have one of two forms. Readers of data files use `bad_file` and `translate_errors`. Their errors also say what
+the file should contain, for example "digits.csv has no rows; expected a table of numbers". Loaders of models,
+checkpoints and results use `reading`. Their errors say why a file cannot be loaded, for example "cannot load
+'net.safetensors': it is a folder".
 """
 
 import json
@@ -59,7 +60,7 @@ def regular_file(path: StrPath, expected: str) -> Path:
 
 @contextmanager
 def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Translate `OSError`, `MemoryError` and exceptions of these kinds into an `InputError` about the file."""
+    """Translate `OSError`, `MemoryError` and exceptions of the given kinds into an `InputError` about the file."""
     caught: tuple[type[Exception], ...] = (OSError, MemoryError, *kinds)
     try:
         yield
@@ -72,8 +73,8 @@ def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> I
 def read_exact(path: StrPath, stream: BinaryIO, size: int, expected: str) -> bytearray:
     """Return the `size` bytes that a header declares, or raise `InputError` unless exactly that many follow.
 
-    The buffer grows with the bytes that are read. A header that declares too much costs no memory, and nothing beyond
-    the declared size is decompressed.
+    The buffer grows as bytes are read, so a header that declares too many bytes costs no memory. Nothing beyond the
+    declared size is decompressed.
     """
     data = bytearray()
     while len(data) < size:

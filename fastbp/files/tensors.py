@@ -1,9 +1,9 @@
 """Files of named tensors and a description, in the safetensors format, with a checksum that is verified when reading.
 
-Any reader of safetensors opens these files. Their metadata have one entry, "fastbp": a description in JSON. In it,
-"kind" and "version" say what the file is, and "sha256" is the checksum of the rest of the description and of the
-tensors. There is only one entry because safetensors writes entries in any order, and equal content should make equal
-files. Nothing is ever unpickled.
+Any reader of safetensors can open these files. The metadata have one entry, "fastbp". It is a description in JSON, with
+the fields "kind" and "version", which say what the file is. The field "sha256" is the checksum of the tensors and of
+the rest of the description. There is only one entry, because safetensors writes entries in any order, whereas equal
+content should give equal files. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ _OTHER_FORMATS = {
 
 
 def write_tensors(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], description: Mapping[str, Any]) -> None:
-    """Write tensors and their description to a file, atomically; raise `InputError` if it cannot be written.
+    """Write tensors and their description to a file atomically; raise `InputError` if it cannot be written.
 
     `tensors` may be of any shape and memory layout, with dtype bool, integer or float. `description` must be
-    serialisable as JSON. It must have the fields "kind", a name, and "version", a positive integer, which
-    `read_tensors` checks. The field "sha256" is added to it. Store long lists of numbers as tensors, not in the
-    description. Equal content makes equal files.
+    serialisable as JSON. It must have the field "kind", which is a name, and the field "version", which is a positive
+    integer. `read_tensors` checks both fields. The field "sha256" is added. Store long lists of numbers as tensors, not
+    in the description. Equal content makes equal files.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,8 +66,8 @@ def read_tensors(path: StrPath, kind: str, version: int) -> tuple[Tensors, dict[
     r"""Return the tensors and the description in a file that `write_tensors` wrote; the arrays are writable.
 
     Raises `InputError` for any other file, for a damaged one, for a file of another kind, and for a version later than
-    the given one. The caller must check which tensors and fields the file has, with `reading` and `field`. Memory is
-    bounded by three times the size of the file, plus 200 MiB for the largest header.
+    the given one. The caller must check which tensors and fields the file has, with `reading` and `field`. Reading
+    takes at most three times as much memory as the size of the file, plus 200 MiB for the largest header.
 
     >>> import contextlib, pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -89,7 +89,7 @@ def read_tensors(path: StrPath, kind: str, version: int) -> tuple[Tensors, dict[
 
 
 def _header(file: BinaryIO, size: int) -> dict[str, Any]:
-    """Return the header of a safetensors file: its length in eight bytes, then JSON."""
+    """Return the header of a safetensors file. It is JSON, and its length is in the first eight bytes of the file."""
     start = file.read(9)
     length = int.from_bytes(start[:8], "little")
     if start[8:] != b"{" or length > size - 8:

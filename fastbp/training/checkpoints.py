@@ -1,4 +1,4 @@
-"""Checkpoints: files with the state of a training run, written after each epoch, from which the run can be resumed.
+"""Checkpoints: files with the state of a training run. A run writes one after each epoch, and can resume from it.
 
 A checkpoint holds the parameters, the optimizer state, the state of the random generator, the position in the epoch,
 the history, and the best parameters so far. It also describes the run: its data, settings and formulas. These must be
@@ -40,10 +40,11 @@ _NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
 class Checkpoint:
     """The checkpoint file of one training run: `write` saves the state, `read` restores it.
 
-    The run is described by `plan`, `settings`, the number of `examples`, and `data`: fingerprints (hashes) of the
-    arrays, by name. `rng` is the random generator of the run. `initial_rng_state` is its state at the start of the run.
-    That state is stored as well, since the validation examples were drawn from it. `seed` is the fingerprint of the
-    run's seed (`fingerprints.of_generator`), or "" if the seed may differ.
+    The run is described by `plan`, `settings`, `examples`, which is the number of examples, and `data`, which maps the
+    names of arrays to fingerprints (hashes) of these arrays. `rng` is the random generator of the run.
+    `initial_rng_state` is its state at the start of the run. That state is stored as well, since the validation
+    examples were drawn from it. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or "" if the
+    seed may differ.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Checkpoint:
         }
 
     def write(self, p: Parameters, state: State) -> None:
-        """Write parameters and state to the file, atomically.
+        """Write parameters and state to the file atomically.
 
         Raises `InputError` if the file cannot be written, or if the state is not finite. A run that has diverged could
         not be resumed, so the previous checkpoint is kept.
@@ -87,8 +88,8 @@ class Checkpoint:
         """Restore parameters, state and generator from the file, in place.
 
         Raises `InputError`, and changes nothing, if the file is damaged or was written by a different run. With
-        `anyway`, a different run is accepted if its optimizer and the shapes of its parameters are the same. The
-        interrupted epoch is then started again.
+        `anyway`, a different run is accepted if its optimizer and the shapes of its parameters are the same. In this
+        case, the interrupted epoch starts again.
         """
         tensors, description = read_tensors(self.path, "checkpoint", VERSION)
         with reading(self.path):
@@ -149,7 +150,7 @@ class Checkpoint:
         return f"{'; '.join(texts)}; to continue with a different run, pass resume_anyway=True (--resume-anyway)"
 
     def _check_finite(self, tensors: Tensors, total: float) -> None:
-        """Raise `InputError` if a number is not finite: a run could not be resumed from it."""
+        """Raise `InputError` if a number is not finite, because a run could not be resumed from it."""
         diverged = [name for name, array in tensors.items() if not np.isfinite(array).all()]
         diverged += [] if math.isfinite(total) else ["the cost"]
         if diverged:
@@ -169,7 +170,7 @@ class Checkpoint:
 
 
 def rewind(path: StrPath, rng: np.random.Generator) -> None:
-    """Set a generator to the state in which the run of a checkpoint began."""
+    """Set a generator to the state that it had at the start of the run that wrote a checkpoint."""
     _, description = read_tensors(path, "checkpoint", VERSION)
     with reading(path):
         theirs = generator_from(field(description, "began", dict)).bit_generator

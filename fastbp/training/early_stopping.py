@@ -35,5 +35,5 @@ def better(best: Best | None, epoch: Epoch, p: Parameters, plan: Plan) -> Best |
 
 
 def has_run_out(patience: int | None, best: Best | None, epochs: int) -> bool:
-    """Return whether, after `epochs` epochs, the best epoch is `patience` or more epochs ago."""
+    """Return whether the last `patience` of `epochs` epochs have brought no improvement."""
     return patience is not None and best is not None and epochs - best.epoch >= patience

@@ -22,10 +22,10 @@ from fastbp_kernels.specialize import global_names
 
 Array = Any
 HASHED_WHOLE = 2**26
-"""Arrays of up to this number of bytes are hashed completely. Of larger ones, a sample of this size is hashed."""
+"""Arrays of up to this number of bytes are hashed completely. For a larger array, a sample of this size is hashed."""
 
 PYTHON = str(sys.implementation.cache_tag)
-"""The version of Python. Fingerprints of formulas depend on it: each version compiles functions differently."""
+"""The version of Python. Fingerprints of formulas depend on it, because each version compiles functions differently."""
 
 _BLOCK = 2**16  # bytes in each block of a sample, or one example if that is larger
 _PIECE = 2**20  # bytes copied to the host at a time
@@ -38,7 +38,7 @@ def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> st
 
     The hash depends neither on the memory layout nor on the device. For arrays of up to `HASHED_WHOLE` bytes, it covers
     all values. For a larger array it covers a sample of that size, in blocks spread evenly from the first example to
-    the last. The sample bounds time and memory, but a change between its blocks is not detected.
+    the last. The sample limits time and memory, but a change outside the sample is not detected.
 
     >>> ones = np.ones((3, 2), "float32")
     >>> of_examples(ones, np.asarray) == of_examples(np.asfortranarray(ones), np.asarray)
@@ -63,8 +63,8 @@ def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> st
 def of_schedule(schedule: Schedule, epochs: int) -> str:
     """Return the fingerprint of a schedule, made from the η that it returns for each epoch.
 
-    What kind of callable it is does not matter. If there are more than 10,000 epochs, it is called for 10,000 of them,
-    evenly spread. A copy of the schedule is called, because calls may change the state of a schedule.
+    The kind of callable does not matter. If there are more than 10,000 epochs, the schedule is called for 10,000 of
+    them, evenly spread. A copy of the schedule is called, because calls may change the state of a schedule.
 
     >>> of_schedule(lambda epoch, epochs: 0.5, 3) == of_schedule(lambda epoch, epochs: 1 / 2, 3)
     True
@@ -93,7 +93,7 @@ def of_formulas(plan: Plan) -> dict[str, str]:
 
 
 def of_generator(state: Mapping[str, Any]) -> str:
-    """Return the fingerprint of a generator: the part of its state that only its seed decides.
+    """Return the fingerprint of a generator, made from the part of its state that depends only on its seed.
 
     Drawing numbers does not change this part. Generators without such a part have the fingerprint "".
 

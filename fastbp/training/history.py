@@ -10,7 +10,7 @@ class Epoch(NamedTuple):
     Attributes
     ----------
     number, epochs : int
-        The number of this epoch, counted from 1, and the number of all epochs.
+        The number of this epoch, counted from 1, and the total number of epochs.
     cost : float
         The average cost of the examples, without the L2 term. The cost of each mini-batch is computed just before its
         update.
@@ -24,8 +24,8 @@ class Epoch(NamedTuple):
 
     Notes
     -----
-    `str` gives one line. It estimates the time left from `seconds`. The progress lines of a training run estimate the
-    time left from whole epochs, with validation and checkpoints.
+    `str(epoch)` is one line. It estimates the time left from `seconds`. The progress lines of a training run, however,
+    estimate it from the time of whole epochs, with validation and checkpoints.
     """
 
     number: int

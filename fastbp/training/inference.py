@@ -18,8 +18,8 @@ def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> It
     """Yield a workspace for each batch of columns, and the slice of these columns.
 
     The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
-    given. x and y must have been checked. Inputs in the layout that the equations read are used in place. For a small
-    network, copying them would take a seventh of the time.
+    given. x and y must have been checked. If the inputs already have the layout that the equations need, they are not
+    copied. For a small network, copying them would take a seventh of the time.
     """
     columns = x.shape[1]
     size = batch_size(plan.sizes, columns)
@@ -60,7 +60,7 @@ def _feed_forward(plan: Plan, p: Parameters, x: Array) -> Iterator[tuple[Workspa
 
     Raises `InputError` if x is not finite. On the CPU, the first layer's z¹ is examined before x, since z¹ is usually
     smaller. NaN or ∞ in a column of x makes all of its z¹ NaN or ∞, whatever the weights are. So if z¹ is finite, x
-    need not be examined. This saves a fifth of the time of a small network.
+    need not be examined. For a small network, this saves a fifth of the time.
     """
     operations, on_host = plan.operations(), plan.backend.kind == "numpy"
     if on_host:

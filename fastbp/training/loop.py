@@ -1,4 +1,4 @@
-"""The training loop: epochs, mini-batches, validation, early stopping. Works on parameters, not on a `Network`."""
+"""The training loop: epochs, mini-batches, validation, early stopping. It works on parameters, not on a `Network`."""
 
 import logging
 import math
@@ -57,7 +57,7 @@ class State:
 
 
 class Watcher:
-    """Receives progress events. The base class ignores them, except warnings."""
+    """Receives reports of progress. The base class ignores all reports except warnings."""
 
     def advanced(self, examples: int) -> None:
         """Receive the number of examples just processed."""
@@ -99,7 +99,7 @@ def train(
 
     `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises, training continues with a
     warning. If it raises for the last state too, `CheckpointError` is raised at the end. `check_data` is called before
-    and after examples are read. It ends training by raising an exception.
+    and after examples are read. It can end training by raising an exception.
     """
     watcher, check_data = watcher or Watcher(), check_data or _unchecked
     failure: str | None = None  # why the last checkpoint was not written
@@ -162,7 +162,7 @@ def _unchecked() -> None:
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     """Raise `DivergedError` if a parameter is not finite.
 
-    The cost does not show this: it was computed before the last update.
+    The cost does not show this, because it was computed before the last update.
     """
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
     with np.errstate(all="ignore"):
@@ -185,7 +185,7 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
 
 
 def _is_true(answer: Any) -> bool:
-    """Return whether a callback returned True, of Python or NumPy.
+    """Return whether the answer of a callback is Python's or NumPy's True.
 
     Other values that count as true, such as a list, do not end training.
     """
@@ -195,9 +195,9 @@ def _is_true(answer: Any) -> bool:
 class MiniBatches:
     """Runs epochs over `n` examples in mini-batches of `m`.
 
-    One call of compiled code processes as many mini-batches as take about a tenth of a second. Ctrl-C and progress are
-    handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is divided by the size of
-    the mini-batch instead; the last mini-batch may be shorter.
+    Each call of compiled code processes several mini-batches, so many that the call takes about a tenth of a second.
+    Ctrl-C and progress are handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is
+    divided by the size of the mini-batch instead of n. The last mini-batch may be smaller.
     """
 
     def __init__(
@@ -219,7 +219,8 @@ class MiniBatches:
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Train on the examples in the given order; return the average cost of the epoch.
 
-        An epoch that the state has begun is continued at its next mini-batch. Ctrl-C can interrupt the watcher.
+        If the state is in the middle of an epoch, this epoch is continued at its next mini-batch. Ctrl-C can interrupt
+        the calls of `watcher`.
         """
         state = self.state
         order = self.backend.upload(order)

@@ -31,9 +31,9 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 
 @contextmanager
 def stages(count: int) -> Iterator[Callable[[str], None]]:
-    """Yield a function to call at the start of each of `count` steps of work, with its name.
+    """Yield a function that reports progress on standard error.
 
-    It reports the progress on standard error.
+    Call it at the start of each of the `count` steps of work, with the name of the step.
     """
     lines, begun = Lines(), 0
     style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"

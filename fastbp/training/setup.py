@@ -145,7 +145,7 @@ def _resumes(options: Options) -> bool:
 
 
 def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validation: Any, plan: Plan) -> dict[str, str]:
-    """Return the fingerprints of a run's data, by the names of the arguments of `Network.train`."""
+    """Return a dict from the names of the data arguments of `Network.train` to the fingerprints of the data."""
 
     def of(rows: Array) -> str:
         return fingerprints.of_examples(rows, np.asarray if isinstance(rows, np.ndarray) else plan.backend.to_host)
@@ -168,7 +168,7 @@ def _split(
 ) -> tuple[Indices, tuple[Array, Array] | None]:
     """Return the indices of the training examples, and the validation data or None.
 
-    The validation data are a pair of columns and targets, which has not been checked.
+    The validation data are a pair of columns and targets. They have not been checked yet.
     """
     n = int(x.shape[1])
     if not isinstance(validation, Real) or isinstance(validation, bool):
