@@ -1,4 +1,4 @@
-"""Backpropagation for fully connected networks, in code that reads like its equations and runs fast on CPU and GPU.
+"""Train fully connected networks fast, with code that reads like the equations of backpropagation.
 
 >>> import fastbp
 >>> (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
