@@ -14,7 +14,7 @@ from fastbp.errors import InputError
     help="Measure training on each backend, CPU against GPU, over layer widths and mini-batch sizes."
     "\n\nCtrl-C keeps the results so far.",
 )
-@click.option("--quick", is_flag=True, help="A small grid, in half a minute.")
+@click.option("--quick", is_flag=True, help="Measure only a few sizes; takes half a minute.")
 @click.option(
     "--backend", "names", multiple=True, help="Backend; may be repeated.  [default: numpy, numpy-plain, cupy if usable]"
 )

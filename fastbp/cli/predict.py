@@ -22,7 +22,7 @@ from fastbp.network import load
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--label", default=None, help="Column of a .csv file that has the labels and is not used as an input.")
+@click.option("--label", default=None, help="Name of the .csv column with the labels; it is not used as an input.")
 @click.option("--output", type=click.Path(path_type=Path), help="Output file.  [default: standard output]")
 @options.backend
 @options.threads_option

@@ -363,14 +363,14 @@ def with_checksum(description):
 
 NO_DESCRIPTION = "it has no description: it is damaged, or a safetensors file not written by fastbp"
 BAD = [
-    (b"", "it is truncated, or not a safetensors file: the file has 0 bytes"),
-    (b"\x08", "truncated, or not a safetensors file: the file has 1 bytes"),
+    (b"", "it is truncated, or not a safetensors file: the file has only 0 bytes"),
+    (b"\x08", "truncated, or not a safetensors file: the file has only 1 bytes"),
     (b"{}", "truncated, or not a safetensors file"),
     (
         struct.pack("<Q", 2**60) + b"{}",
-        "truncated, or .* 10 bytes, its header alone 1,152,921,504,606,846,",
+        "truncated, or .* 10 bytes, but its header should have 1,152,921,504,606,846,",
     ),
-    (struct.pack("<Q", 2**64 - 1) + b"{}", "its header alone 18,446,744,073,709,551,615"),
+    (struct.pack("<Q", 2**64 - 1) + b"{}", "its header should have 18,446,744,073,709,551,615"),
     (
         struct.pack("<Q", 5_000_000) + b"{" * 5_000_000,
         "header has 5,000,000 bytes, more than the maximum of 4,194,304",
