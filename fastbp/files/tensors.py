@@ -99,7 +99,8 @@ def _header(file: BinaryIO, size: int) -> dict[str, Any]:
         if start[8:] not in (b"{", b""):
             raise InputError("it is not a safetensors file")
         raise InputError(
-            f"it is truncated, or not a safetensors file: the file has only {size:,} bytes, but its header should have {length:,}"
+            "it is truncated, or not a safetensors file: "
+            f"the file has only {size:,} bytes, but its header should have {length:,}"
         )
     if length > _LONGEST_HEADER:
         raise InputError(f"its header has {length:,} bytes, more than the maximum of {_LONGEST_HEADER:,}")
