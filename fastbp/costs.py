@@ -1,8 +1,8 @@
 """Cost functions. Each one is defined by two scalar formulas: the part of C_x for one output, and ∂C_x/∂a.
 
 At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x. For most pairs of an activation and a
-cost, both follow from the formulas of the activation and of the cost. Two pairs have their own formulas, because the
-general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
+cost, δᴸ and C_x follow from the formulas of the activation and of the cost. Two pairs have their own formulas, because
+the general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
 Then (a − y)/(a(1 − a)) · a(1 − a) is NaN, and ln(1 − a) is infinite.
 """
 
@@ -127,9 +127,10 @@ def cost_of(choice: Any) -> Cost:
 
 @dataclass(frozen=True)
 class OutputRule:
-    """The formulas of the output layer for a pair of activation and cost: C_x = Σ cost(z, a, y), δᴸ = error(z, a, y).
+    """The formulas of the output layer for a pair of activation and cost.
 
-    Both functions are applied element by element. `needs_z` is True if one of them reads z. `error` is equation (BP1).
+    C_x = Σ cost(z, a, y), and δᴸ = error(z, a, y). The functions `cost` and `error` are applied element by element.
+    `needs_z` is True if one of them reads z. `error` is equation (BP1).
     """
 
     activation: Activation

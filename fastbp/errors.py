@@ -37,7 +37,7 @@ OTHER_NAMES = {
     "verbose": "progress",
     "weight_decay": "lmbda",
 }
-"""A mapping from names of arguments in other libraries to fastbp's names of these arguments."""
+"""A mapping from names of arguments in other libraries to fastbp's names of the same arguments."""
 
 _SHORT = 60  # the most characters of a value in a message
 

@@ -1,4 +1,4 @@
-"""Gradients by backpropagation, the trace of all values that it computes, and a check by finite differences."""
+"""Compute gradients by backpropagation, return all values on the way, and check gradients by finite differences."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,8 +58,8 @@ def backprop(
 
     The gradient is computed by equations (BP1) to (BP4). The array library and the dtype of `weights[0]` decide where
     the gradient is computed and what kind of arrays is returned. For libraries whose arrays cannot be written to, such
-    as JAX, NumPy arrays are returned. The other arguments may be arrays of any library, but all must be on the host, or
-    all on the same GPU.
+    as JAX, NumPy arrays are returned. The other arguments may be arrays of any library, but all arrays must be on the
+    host, or all on the same GPU.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     Returns
     -------
     float
-        The largest relative error. To make an error relative, it is divided by the largest of these values: the two
-        values that are compared; |∇C|/√N, which is the size of one random component of a gradient with N entries; and
-        the smallest value that can be distinguished from the rounding error of C.
+        The largest relative error. A relative error is a difference divided by the largest of four numbers: the two
+        values that are compared, |∇C|/√N, and the smallest value that can be distinguished from the rounding error of
+        C. For a gradient with N entries, |∇C|/√N is the size of one random component.
 
     Raises
     ------
@@ -232,7 +232,10 @@ def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
 def _along_a_direction(
     net: "Network", theta: Array, nabla: Array, x: Array, y: Array, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Return ⟨∇C, v⟩, the central difference of C along v, |∇C|/√N, and the rounding error of the difference."""
+    """Compare the gradient with the central difference of the cost along one random direction v.
+
+    Returns ⟨∇C, v⟩, the central difference, |∇C|/√N, and the rounding error of the central difference.
+    """
     xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
     v = xp.asarray(direction / np.linalg.norm(direction))

@@ -76,8 +76,8 @@ class Network:
     backend : name or array module, optional
         Where the network is computed: one of `fastbp.backends.available()`, or "auto". By default the current backend.
     rng : int or numpy.random.Generator, optional
-        A seed, or a generator. It gives the initial parameters, and later the order of the examples in each epoch. Both
-        are drawn on the host, so they are the same on every backend.
+        A seed, or a generator. It gives the initial parameters, and later the order of the examples in each epoch. All
+        these random numbers are drawn on the host, so they are the same on every backend.
     init : "scaled" or "large"
         The distribution of the initial weights: N(0, 1/n_in) for "scaled", where n_in is the number of inputs of the
         layer, and N(0, 1) for "large". Initial biases are drawn from N(0, 1).
@@ -92,8 +92,8 @@ class Network:
     Notes
     -----
     Examples are columns. Data may be arrays of any library: NumPy, PyTorch, JAX, pandas, lists, memory maps, and every
-    object with `__array__`, `__array_interface__` or `__dlpack__`. They are copied only if another dtype, layout or
-    device is needed. They are never written to.
+    object with `__array__`, `__array_interface__` or `__dlpack__`. Data are copied only if another dtype, layout or
+    device is needed. Data are never written to.
 
     `weights` and `biases` are lists of arrays of the network's backend, of shapes (n_l, n_{l−1}) and (n_l, 1). Training
     writes into these arrays. You can assign to the lists and to their items.
@@ -375,7 +375,7 @@ class Network:
         Returns
         -------
         History
-            Cost, validation figures and seconds of each epoch. The parameters are changed in place.
+            Cost, validation results and seconds of each epoch. The parameters are changed in place.
 
         Raises
         ------
@@ -612,7 +612,7 @@ class Network:
         return inputs, as_targets(y, inputs.shape[1], self._plan)
 
     def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Return a callback that calls the given one, and then takes over parameters assigned by the given one."""
+        """Wrap a callback, so that parameters assigned by the callback are taken over after each call."""
         if not callable(callback):
             raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
 

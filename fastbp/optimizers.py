@@ -1,7 +1,8 @@
 """Optimizers: plain gradient descent, momentum, Nesterov momentum and Adam.
 
 An update rule is one scalar formula, written with the functions of `fastbp.math`. Every backend makes its own kernel
-from it. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new values.
+from this formula. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new
+values.
 """
 
 import dataclasses
@@ -21,11 +22,12 @@ Constants = tuple[float, float, float]
 
 
 class UpdateRule(NamedTuple):
-    """The update of one parameter: `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns (w, first, second).
+    """The rule by which an optimizer updates a parameter w.
 
-    g is the entry of ∇C for w, with the L2 term. `first` and `second` are two numbers called moments. They are the
-    optimizer's state for w. k_1 to k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or
-    2. If it is 1, `second` is returned unchanged.
+    `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns the new (w, first, second). g is the entry of ∇C for w,
+    with the L2 term. `first` and `second` are two numbers called moments. They are the optimizer's state for w. k_1 to
+    k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or 2. If it is 1, `second` is
+    returned unchanged.
     """
 
     formula: Callable[..., tuple[Array, Array, Array]]
@@ -98,7 +100,7 @@ class SGD:
     def default_eta(self) -> float:
         """The default of η: 3 (1 − μ), which is 3.0 without momentum and 0.3 for μ = 0.9.
 
-        It decreases with μ because the velocity adds up 1/(1 − μ) steps.
+        The default decreases with μ because the velocity adds up 1/(1 − μ) steps.
         """
         return 3.0 * (1.0 - self.momentum)
 
@@ -176,7 +178,7 @@ class Adam:
         [1.0]
         """
         # Computed one by one: NumPy's power of an array may round differently if the array has another length. A run
-        # that continues from a checkpoint asks for other numbers of steps, and must get the same values.
+        # that continues from a checkpoint may call this for other numbers of steps, and must get the same values.
         ts = range(steps + 1, steps + count + 1)
         return np.array([eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t) for t in ts])
 

@@ -1,4 +1,4 @@
-"""Functions that make the plan of a network from a user's arguments, and draw, check and list its parameters.
+"""Functions that make the plan of a network from a user's arguments, and that draw, check and list its parameters.
 
 A *plan* says what is computed and where. The *parameters* are the arrays Wˡ and bˡ. Users see them as the two lists
 `Network.weights` and `Network.biases`. The equations get the same memory in the form of a `Parameters` object.
@@ -110,7 +110,7 @@ def checked_parameters(name: str, arrays: Iterable[Array], plan: Plan, *, copied
 
 
 class ParameterList:
-    """The weights or the biases of a network: the arrays themselves, and the list of them that users see.
+    """The weights or the biases of a network, both as fixed arrays and as the list that users see.
 
     The arrays always stay the same objects. Assigned values are copied into them. So everything that works on the
     arrays, such as training, sees the new values.

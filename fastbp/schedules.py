@@ -8,7 +8,10 @@ from typing import Any
 from fastbp.errors import InputError, brief, finite_number, whole_number
 
 Schedule = Callable[[int, int], float]
-"""A function that returns η for an epoch. Its arguments are the number of the epoch, from 1, and of all epochs."""
+"""A function that returns η for an epoch.
+
+Its arguments are the number of the epoch, counted from 1, and the total number of epochs.
+"""
 
 
 @dataclass(frozen=True)

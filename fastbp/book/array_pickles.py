@@ -8,7 +8,7 @@ times as much memory as the decompressed file, and the decompressed size is limi
 Python's `pickle.Unpickler` can take much more memory, even if its `find_class` is restricted. For an opcode LONG_BINPUT
 with a large index, which takes 7 bytes in the file, it allocates 0.5 GiB. For an opcode BINBYTES, it allocates as many
 bytes as the file claims, before it reads any of the data. A mark takes 25 times as many bytes in memory as in the file.
-A string with one character beyond latin1 takes six times as many. These figures were measured with Python 3.11.
+A string with one character beyond latin1 takes six times as many. These numbers were measured with Python 3.11.
 
 The opcodes are described in Python's `pickletools`. The calls for arrays and dtypes are those returned by NumPy's
 `ndarray.__reduce__`, `ndarray.__reduce_ex__` and `dtype.__reduce__`.
@@ -168,7 +168,7 @@ class _Interpreter:
                 yield name, _READERS.get(name, opcode.arg.reader)(cast(IO[bytes], stream))
 
     def _make_tuple(self, size: int | None) -> None:
-        """Replace the last `size` values on the stack by a tuple. If `size` is None, replace those after the mark."""
+        """Replace the last `size` values on the stack by a tuple. If `size` is None, replace all after the mark."""
         if size is None:
             mark = max(i for i, value in enumerate(self._stack) if value is _MARK)
             self._stack[mark:] = [tuple(self._stack[mark + 1 :])]

@@ -47,9 +47,9 @@ def read_network(path: StrPath) -> tuple[list[int], list[Array], list[Array], st
     """Read a network from a file written by `write_network` or by the book's `save` (chapter 3).
 
     Returns (sizes, weights, biases, cost). Weights and biases are float64 and finite, with the shapes that follow from
-    the sizes. Raises `InputError` for any other file, and for files of more than 256 MiB. Reading takes about 4 times
-    as much memory as the size of the file. Whatever a file contains, reading never takes more than 50 times as much.
-    See `write_network` for an example.
+    the sizes. Raises `InputError` for any other file, and for files of more than 256 MiB. Reading usually takes about 4
+    times as much memory as the size of the file. It never takes more than 50 times this size. See `write_network` for
+    an example.
     """
     with reading(path), open_regular(path) as file:
         data = json_object("JSON", read_bounded(file, _LARGEST))

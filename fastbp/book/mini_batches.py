@@ -67,8 +67,8 @@ def compiled_epoch(
 ) -> Epoch:
     """Return an epoch function that runs in compiled code.
 
-    Each step shrinks the weights by the factor 1 − ηλ/n, where n is the number of examples. `InputError` for wrong
-    shapes is raised at once, before anything is changed. The epoch function may raise `DivergedError`.
+    Each step shrinks the weights by the factor 1 − ηλ/n, where n is the number of examples. Raises `InputError` for
+    wrong shapes. In this case, nothing is changed. The epoch function may raise `DivergedError`.
     """
     plan = network_plan(sizes_of(net.weights), cost)
     x, y = pairs.x, pairs.y
@@ -140,7 +140,7 @@ def outputs(net: BookNetwork, rows: Array) -> Array:
     """
     parts = (rows[start : start + COLUMNS_PER_CALL] for start in range(0, len(rows), COLUMNS_PER_CALL))
     # The rows are converted to float64 before they are transposed. Otherwise `np.dot` would convert the transposed
-    # matrix. This takes three times as long, because it does not follow the order in memory.
+    # matrix. That conversion takes three times as long, because it does not follow the order in memory.
     return np.hstack([net.feedforward(np.asarray(part, np.float64).T) for part in parts])
 
 

@@ -330,7 +330,7 @@ _FUNCTIONS = (sigmoid, sigmoid_prime)
 
 
 def _is_original(net: Network, *names: str) -> bool:
-    """Return whether the named methods of a network, `sigmoid` and `sigmoid_prime` are all the original ones.
+    """Return whether `sigmoid`, `sigmoid_prime` and the named methods of a network are all the original ones.
 
     The result is False if one of them has been overridden or patched.
     """

@@ -279,7 +279,7 @@ class Network:
         monitor_training_accuracy: bool = False,
         early_stopping_n: int = 0,
     ) -> MonitoredLists:
-        """Train by mini-batch stochastic gradient descent, and print and return the monitored figures.
+        """Train by mini-batch stochastic gradient descent, and print and return the monitored results.
 
         Each epoch shuffles a copy of the training data with `random.shuffle`, and divides it into mini-batches. The
         last mini-batch may be smaller than the others.
@@ -310,7 +310,7 @@ class Network:
         Returns
         -------
         evaluation_cost, evaluation_accuracy, training_cost, training_accuracy : lists
-            The monitored figures, with one entry per epoch. The list of a figure that is not monitored is empty.
+            The monitored results, with one entry per epoch. The list of a result that is not monitored is empty.
             Accuracies are numbers of correct outputs.
 
         Raises
@@ -500,9 +500,9 @@ class Network:
         return examples.cost(lmbda, examples.outputs())
 
     def save(self, filename: StrPath) -> None:
-        """Write the network to a JSON file with "sizes", "weights", "biases", and the name of the cost as "cost".
+        """Write the network to a JSON file with the fields "sizes", "weights", "biases" and "cost".
 
-        The file is written atomically.
+        The field "cost" is the name of the cost. The file is written atomically.
 
         Parameters
         ----------
@@ -650,7 +650,7 @@ class _Examples(Pairs):
 
 @dataclass
 class _Monitor:
-    """The figures monitored by `SGD` on the training data or on the evaluation data.
+    """The results monitored by `SGD` on the training data or on the evaluation data.
 
     If `count_always` is True, correct outputs are counted even if the accuracy is not monitored.
     """
@@ -678,7 +678,7 @@ class _Monitor:
             _ = examples.classes
 
     def record(self) -> int:
-        """Print and store the monitored figures, and return the number of correct outputs.
+        """Print and store the monitored results, and return the number of correct outputs.
 
         The number is 0 if correct outputs are not counted.
         """
@@ -735,7 +735,7 @@ _FUNCTIONS = (sigmoid, sigmoid_prime)
 
 
 def _is_original(net: Network, *names: str) -> bool:
-    """Return whether the named methods of a network, `sigmoid` and `sigmoid_prime` are all the original ones.
+    """Return whether `sigmoid`, `sigmoid_prime` and the named methods of a network are all the original ones.
 
     The result is False if one of them has been overridden or patched.
     """

@@ -116,7 +116,7 @@ def train(
 def _train_and_save(
     net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
 ) -> tuple[History, bool]:
-    """Train the network, and save it if the user asked for that; return the history and whether it was saved.
+    """Train the network, and save it if the user asked for that. Return the history, and whether a file was saved.
 
     The network is also saved after Ctrl-C.
     """

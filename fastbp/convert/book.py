@@ -1,6 +1,6 @@
 """Read and write the files of `network2` in M. Nielsen's book *Neural Networks and Deep Learning*.
 
-All layers of a network in such a file are sigmoid layers. The file names the cost by the name of its class in the book.
+All layers of a network in such a file are sigmoid layers. The cost is given by the name of its class in the book.
 """
 
 import numpy as np

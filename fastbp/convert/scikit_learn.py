@@ -97,7 +97,7 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
         A network with biases. The hidden activations must be identity, sigmoid, tanh or relu. For an estimator of
         scikit-learn, but not for one of fastbp, all hidden layers must have the same activation. For an
         `MLPClassifier`, the last layer must be softmax with the log-likelihood cost, or sigmoid with the cross-entropy
-        cost. For an `MLPRegressor`, it must be identity with the quadratic cost.
+        cost. For an `MLPRegressor`, the last layer must be identity with the quadratic cost.
     estimator : MLPClassifier or MLPRegressor
         An estimator of scikit-learn or of `fastbp.estimators`. The result has the same class and the same parameters.
         The estimator passed here is not changed.
@@ -117,8 +117,8 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
 
     Notes
     -----
-    To continue training as the network was trained, pass `MLPClassifier(**training_to_sklearn(n, …))` as the estimator
-    and train the result with `partial_fit` or `warm_start=True`.
+    To continue training with the same options as before, pass `MLPClassifier(**training_to_sklearn(n, …))` as the
+    estimator. Then train the result with `partial_fit`, or with `fit` after setting `warm_start=True`.
 
     scikit-learn uses one sigmoid output for two classes. A softmax layer with two outputs therefore becomes one sigmoid
     output, σ(z₂ − z₁). A training step moves the weights of this output half as far as it would move the difference

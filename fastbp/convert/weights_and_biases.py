@@ -43,9 +43,9 @@ def network_from_arrays(
     """Return a network with the given weights and biases.
 
     The matrices Wˡ have shapes (n_l, n_{l−1}), and the vectors bˡ have shapes (n_l,). Their keys in the two mappings
-    are used as their names in error messages. If `biases` is empty, the network has no biases. Its dtype is float64 if
-    at least one of the matrices is float64, otherwise float32. Raises `InputError` for arrays that do not form a
-    network.
+    are used as their names in error messages. If `biases` is empty, the network has no biases. The network is in
+    float64 if at least one of the matrices is float64, otherwise in float32. Raises `InputError` for arrays that do not
+    form a network.
     """
     if not weights:
         raise InputError("weights must contain at least one matrix, got none")

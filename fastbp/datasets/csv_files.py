@@ -30,7 +30,7 @@ _LONGEST_ROW = 2**22  # characters, for 200,000 floats or a million bytes; parsi
 def csv_rows(
     path: Path, label: str | None, *, last_is_label: bool
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    """Return the inputs of a table as rows of shape (n, n_0), and the labels. Without labels, the second value is None.
+    """Return the inputs of a table, as an array of shape (n, n_0), and the labels, or None if it has no labels.
 
     The labels are in the column whose name is `label`. If `label` is None, the argument `last_is_label` decides: either
     the last column contains the labels, or there are no labels. Inputs are uint8 if all of them are integers from 0 to

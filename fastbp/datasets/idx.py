@@ -29,7 +29,7 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
     r"""Read the array in an IDX file.
 
     A plain file is memory-mapped, read-only. A file compressed by gzip is recognised by its first bytes, not by its
-    name. Decompressing it takes no more memory than its values.
+    name. Decompressing takes no more memory than the values of the array.
 
     Parameters
     ----------

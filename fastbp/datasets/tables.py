@@ -76,7 +76,7 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
 def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     r"""Read inputs without labels from an IDX, .npz or .csv file.
 
-    In an .npz file, the inputs are the only array, or the one named "x", "images", "X" or "data"; other arrays are
+    In an .npz file, the inputs are the only array, or the array named "x", "images", "X" or "data"; other arrays are
     ignored. In a .csv file, all columns are inputs except the one named `label`.
 
     Parameters
@@ -139,8 +139,8 @@ def _check_label(label: str | None) -> None:
 def _kind(path: Path) -> str:
     """Return the format of a file: "idx", "npz" or "csv".
 
-    If the name ends in .npz or .csv, this decides, so that error messages are about the format that the user expects.
-    Otherwise the format is found from the first bytes of the file, or from "idx" anywhere in its name.
+    If the name ends in .npz or .csv, the name decides, so that error messages are about the format that the user
+    expects. Otherwise the format is found from the first bytes of the file, or from "idx" anywhere in its name.
     """
     if path.suffix.lower() in (".npz", ".csv"):
         return path.suffix.lower()[1:]

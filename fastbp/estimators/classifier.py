@@ -400,10 +400,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _class_indices(self, a: Array) -> Array:
         """Return the indices of the predicted or true classes.
 
-        Each row of `a` contains the outputs or the targets of one example.
-
-        For softmax outputs, the index is that of the largest output, and the result has shape (n, 1). For logistic
-        outputs, the result has the shape of `a`, with 1 where the output is above 0.5, and 0 elsewhere.
+        Each row of `a` contains the outputs or the targets of one example. For softmax outputs, the result has shape
+        (n, 1) and contains the index of the largest output in each row. For logistic outputs, the result has the shape
+        of `a`, with 1 where the output is above 0.5, and 0 elsewhere.
         """
         return a.argmax(axis=1)[:, None] if self.out_activation_ == "softmax" else np.asarray(a > 0.5, np.int64)
 

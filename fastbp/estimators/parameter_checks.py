@@ -1,6 +1,6 @@
 """The parameters of the estimators: their types, and checks of their values when an estimator is fitted.
 
-The names of the parameters are scikit-learn's. The error messages are worded as everywhere in fastbp.
+The names of the parameters are scikit-learn's. The error messages are worded like all others in fastbp.
 """
 
 import math

@@ -115,9 +115,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. In scikit-learn, however, the
-    attribute `loss_` is a mean over the outputs. Here `loss_` is the same mean, so that losses can be compared. The
-    steps of training use the gradient of ½ ‖y − a‖², not the gradient of `loss_`.
+    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. The attribute `loss_`, however, is a
+    mean over the outputs, as in scikit-learn, so that losses can be compared. The steps of training use the gradient of
+    ½ ‖y − a‖², not the gradient of `loss_`.
 
     Unlike scikit-learn's estimator, this one has no parameter `loss`, because the only loss is "squared_error". All
     other differences from scikit-learn are listed in the notes of `MLPClassifier`.

@@ -21,7 +21,7 @@ _MOST_LINKS = 40  # the most links followed in one path, as on Linux
 
 
 def check_target(path: StrPath) -> str:
-    """Return the path of a file to write after following links; raise `InputError` if the file cannot be written.
+    """Follow the links in a path; return the path of the file to write, or raise `InputError` if it is not writable.
 
     Nothing is written. Call this function before the work whose result is to be saved. In a folder that other users can
     write to, their links are not followed, because such a link could lead to any file of this user.
@@ -53,12 +53,12 @@ def check_target(path: StrPath) -> str:
 def write_atomically(path: StrPath) -> Iterator[BinaryIO]:
     """Yield a file to write to, and move it to `path` at the end of the block; if the block raises, delete it.
 
-    A reader of the path finds either the old file or the new one, complete. The new content goes into a draft, a file
-    in the same folder (`.fastbp-….tmp`). At the end, the draft is flushed to the disk and moved. Drafts left by killed
-    processes are removed by the next write in that folder. If the path is a symbolic link, the file that it leads to is
-    replaced. Other hard links to that file keep the old content. From its first byte on, the draft has the mode of the
-    old file; without an old file, it has the mode given by the umask. Raises `InputError` if writing fails; then
-    nothing was changed.
+    A program that reads the path finds either the complete old file or the complete new file. The new content goes into
+    a draft, which is a file in the same folder (`.fastbp-….tmp`). At the end, the draft is flushed to the disk and
+    moved. Drafts left by killed processes are removed by the next write in that folder. If the path is a symbolic link,
+    the file that it leads to is replaced. Other hard links to that file keep the old content. From its first byte on,
+    the draft has the mode of the old file. If there is no old file, it has the mode given by the umask. Raises
+    `InputError` if writing fails. In this case, nothing has been changed.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,9 +92,9 @@ def write_atomically(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def _follow_links(name: str) -> tuple[str, str]:
-    """Follow the links in a path. Return the resulting path, and the first link that is not trusted, or "" if all are.
+    """Follow the links in a path. Return the resulting path, and the first link that is not trusted, or "".
 
-    Following stops at a link that is not trusted (see `_is_foreign`).
+    If all links are trusted, the second value is "". Following stops at a link that is not trusted (see `_is_foreign`).
     """
     if not hasattr(os, "geteuid"):
         return os.path.realpath(name), ""

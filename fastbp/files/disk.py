@@ -15,7 +15,7 @@ _TRIES, _PAUSE = 20, 0.05  # one second in total: virus scanners and indexers op
 def flush_to_disk(descriptor: int) -> None:
     """Flush a file to the disk.
 
-    On macOS, this also flushes the disk's own write cache, which `fsync` leaves unflushed there.
+    On macOS, this also flushes the disk's own write cache, which `fsync` alone does not flush.
     """
     full = None if _WINDOWS else getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:

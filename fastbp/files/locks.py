@@ -16,7 +16,9 @@ except ImportError:  # Windows
 
 AVAILABLE = fcntl is not None
 _held: "weakref.WeakSet[FileIO]" = weakref.WeakSet()
-"""Open lock files. A forked child closes its copies of them, because open copies would keep the locks while it lives.
+"""Open lock files. A forked child closes its copies of these files.
+
+Otherwise the copies would keep the locks for as long as the child lives.
 """
 
 

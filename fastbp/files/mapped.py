@@ -36,8 +36,8 @@ def mapped_files(arrays: Iterable[Array]) -> list[MappedFile]:
         while isinstance(array, (np.ndarray, memoryview)):
             if isinstance(array, np.memmap) and array.filename is not None:
                 path = str(array.filename)
-                # If the map is writable, its own changes alter the modification time, whenever the system writes them
-                # to the file.
+                # Changes made through a writable map alter the modification time too, at the moment when the system
+                # writes them to the file.
                 stat = _stat(path) if array.mode in ("r", "c") else None
             array = array.base if isinstance(array, np.ndarray) else array.obj
         if isinstance(array, mmap.mmap):

@@ -25,13 +25,14 @@ VERSION = 1
 """The version of the format of model files. Files of a later version are refused."""
 
 _WIDEST = 2**31 - 1
-"""The maximum number of neurons in a layer. The reason is that BLAS uses 32-bit sizes."""
+"""The maximum number of neurons in a layer, because BLAS uses 32-bit sizes."""
 
 _GENERATORS: dict[str, Any] = {
     name: getattr(np.random, name) for name in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 }
 _MAX_INDEX = {"pos": 624, "buffer_pos": 4}
-"""Upper bounds of a generator's indices into its own buffer. NumPy does not check them and would read past the buffer.
+"""Upper bounds of a generator's indices into its own buffer. NumPy does not check the indices. With a larger
+index, it would read past the buffer.
 """
 
 

@@ -119,7 +119,7 @@ class Outputs:
 
 
 def discard_unwritten() -> None:
-    """Discard what remains in the buffers of standard output and error if it cannot be written.
+    """Discard the buffered text of standard output and standard error if this text cannot be written.
 
     Call this before exiting. Otherwise the interpreter would flush both streams on exit, report the failure again, and
     change the exit code.

@@ -19,7 +19,7 @@ from fastbp.parameters import shapes_of
 
 
 def host_tensors(prefix: str, p: Parameters, plan: Plan, *, bias_columns: bool = False) -> Tensors:
-    """Return copies of parameters on the host, by name."""
+    """Copy parameters to the host, and return the copies by name."""
     rows = [plan.backend.to_host(plan.backend.columns(b)) for b in p.biases] if plan.formulas.bias else []
     tensors = {f"{prefix}weights.{l}": plan.backend.to_host(w) for l, w in enumerate(p.weights)}
     return tensors | {f"{prefix}biases.{l}": row.T if bias_columns else row for l, row in enumerate(rows)}

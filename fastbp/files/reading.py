@@ -71,7 +71,7 @@ def translate_errors(path: StrPath, expected: str, *kinds: type[Exception]) -> I
 
 
 def read_exact(path: StrPath, stream: BinaryIO, size: int, expected: str) -> bytearray:
-    """Return the `size` bytes that a header declares, or raise `InputError` unless exactly that many follow.
+    """Read the rest of a stream; raise `InputError` unless it has exactly the `size` bytes that a header declares.
 
     The buffer grows as bytes are read, so a header that declares too many bytes costs no memory. Nothing beyond the
     declared size is decompressed.
@@ -88,7 +88,7 @@ def read_exact(path: StrPath, stream: BinaryIO, size: int, expected: str) -> byt
 
 
 def path_name(path: StrPath) -> str:
-    """Return a path as a string, or raise `InputError` unless it can be the name of a file.
+    """Return a path as a string; raise `InputError` if it cannot be the name of a file.
 
     >>> path_name("net.safetensors")
     'net.safetensors'

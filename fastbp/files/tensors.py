@@ -1,9 +1,9 @@
-"""Files of named tensors and a description, in the safetensors format, with a checksum that is verified when reading.
+"""Files that hold named tensors and a description, in the safetensors format.
 
-Any reader of safetensors can open these files. The metadata have one entry, "fastbp". It is a description in JSON, with
-the fields "kind" and "version", which say what the file is. The field "sha256" is the checksum of the tensors and of
-the rest of the description. There is only one entry, because safetensors writes entries in any order, whereas equal
-content should give equal files. Nothing is ever unpickled.
+Any reader of safetensors can open these files. The metadata have one entry, "fastbp". This entry is the description, a
+JSON object. Its fields "kind" and "version" say what the file is. Its field "sha256" is the checksum of the tensors and
+of the rest of the description. The checksum is verified when a file is read. There is only one entry, because
+safetensors writes entries in any order, whereas equal content should give equal files. Nothing is ever unpickled.
 """
 
 import hashlib

@@ -1,4 +1,8 @@
-"""Training: set-up, the loop over epochs and mini-batches, checkpoints and progress; inference for many columns."""
+"""Training and inference.
+
+Training consists of its set-up, the loop over epochs and mini-batches, checkpoints and reports of progress. Inference
+computes the outputs for many columns.
+"""
 
 from fastbp.errors import CheckpointError, DivergedError
 from fastbp.training.history import Epoch, History

@@ -1,4 +1,6 @@
-"""Checkpoints: files with the state of a training run. A run writes one after each epoch, and can resume from it.
+"""Checkpoints, the files that hold the state of a training run.
+
+A run writes its checkpoint after each epoch and on Ctrl-C. A later call can continue the run from this file.
 
 A checkpoint holds the parameters, the optimizer state, the state of the random generator, the position in the epoch,
 the history, and the best parameters so far. It also describes the run: its data, settings and formulas. These must be
@@ -38,13 +40,13 @@ _NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
 
 
 class Checkpoint:
-    """The checkpoint file of one training run: `write` saves the state, `read` restores it.
+    """The checkpoint file of one training run. `write` saves the state of the run, and `read` restores it.
 
-    The run is described by `plan`, `settings`, `examples`, which is the number of examples, and `data`, which maps the
-    names of arrays to fingerprints (hashes) of these arrays. `rng` is the random generator of the run.
-    `initial_rng_state` is its state at the start of the run. That state is stored as well, since the validation
-    examples were drawn from it. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or "" if the
-    seed may differ.
+    The run is described by `plan`, `settings`, `examples` and `data`. `examples` is the number of examples. `data` maps
+    the names of arrays to fingerprints (hashes) of these arrays. `rng` is the random generator of the run.
+    `initial_rng_state` is the state of this generator at the start of the run. It is stored too, because the validation
+    examples were drawn from that state. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or
+    "" if the seed may differ.
     """
 
     def __init__(
@@ -65,8 +67,8 @@ class Checkpoint:
     def write(self, p: Parameters, state: State) -> None:
         """Write parameters and state to the file atomically.
 
-        Raises `InputError` if the file cannot be written, or if the state is not finite. A run that has diverged could
-        not be resumed, so the previous checkpoint is kept.
+        Raises `InputError` if the file cannot be written, or if a number in the parameters or the state is not finite.
+        In both cases, the previous checkpoint is kept. A run that has diverged could not be resumed.
         """
         tensors = host_tensors("", p, self.plan)
         for prefix, moment in self._moments(state).items():
@@ -114,10 +116,10 @@ class Checkpoint:
         self.rng.bit_generator.state = state.rng
 
     def _differences(self, description: Mapping[str, Any]) -> dict[str, str]:
-        """Return what differs between this run and the run in a file, as a dict of names and values in the file.
+        """Return the properties in which this run differs from the run in a file.
 
-        If the file has only a hash, the value is "". Files written by an earlier fastbp have fewer fields. Fields that
-        a file lacks are not compared.
+        The result maps the name of a property to its value in the file, or to "" if the file has only a hash. Files
+        written by an earlier fastbp have fewer fields. Fields that a file lacks are not compared.
         """
         theirs = _DEFAULTS | field(description, "run", dict)
         differences = {name: brief(theirs.get(name)) for name, value in self.run.items() if theirs.get(name) != value}
@@ -150,7 +152,7 @@ class Checkpoint:
         return f"{'; '.join(texts)}; to continue with a different run, pass resume_anyway=True (--resume-anyway)"
 
     def _check_finite(self, tensors: Tensors, total: float) -> None:
-        """Raise `InputError` if a number is not finite, because a run could not be resumed from it."""
+        """Raise `InputError` if a number to be written is not finite. A run with such a number could not be resumed."""
         diverged = [name for name, array in tensors.items() if not np.isfinite(array).all()]
         diverged += [] if math.isfinite(total) else ["the cost"]
         if diverged:
@@ -158,7 +160,7 @@ class Checkpoint:
             raise InputError(f"cannot write {path!r}: {diverged[0]} is not finite and could not be resumed from")
 
     def _moments(self, state: State) -> dict[str, Parameters]:
-        """Return the optimizer's state arrays that are in use, by the prefix of their names in a file."""
+        """Return the moments that the optimizer uses. The keys are the prefixes of their names in a file."""
         moments = {"velocity.": state.moments.first, "second.": state.moments.second}
         return dict(list(moments.items())[: 0 if self.rule is None else self.rule.moments])
 
@@ -237,10 +239,10 @@ def _optimizer(settings: Settings) -> dict[str, Any]:
 
 
 def _schedule_name(schedule: Schedule) -> str:
-    """Return a text that describes a schedule: the name of a function, or else the repr.
+    """Return a text that describes a schedule.
 
-    The repr of a dataclass shows its fields. Memory addresses are removed from a repr, since they differ between
-    processes.
+    For a function, the text is its name. For other objects it is the repr, which shows the fields of a dataclass.
+    Memory addresses are removed from a repr, since they differ between processes.
     """
     return str(getattr(schedule, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(schedule))))
 

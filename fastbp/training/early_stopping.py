@@ -1,4 +1,4 @@
-"""Early stopping: training stops after `patience` epochs without improvement; the best parameters are restored."""
+"""Early stopping: training stops after `patience` epochs without improvement, and restores the best parameters."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from fastbp.training.history import Epoch
 class Best:
     """The best epoch so far, judged on the validation data.
 
-    `figure` is its accuracy or its negative cost, so higher is better. `epoch` is its number. `tensors` are its
-    parameters on the host, by name.
+    `figure` is the validation accuracy after this epoch, or minus the validation cost, so higher is better. `epoch` is
+    the number of the epoch. `tensors` are the parameters after the epoch, on the host, by name.
     """
 
     figure: float
@@ -22,9 +22,10 @@ class Best:
 
 
 def better(best: Best | None, epoch: Epoch, p: Parameters, plan: Plan) -> Best | None:
-    """Return the better of the best epoch so far and this one.
+    """Compare an epoch with the best epoch so far, and return the better one.
 
-    The better epoch has the higher validation accuracy or, without classes, the lower validation cost.
+    The better epoch has the higher validation accuracy. If the targets are not classes, it has the lower validation
+    cost.
     """
     if epoch.validation_cost is None:
         return best

@@ -1,4 +1,4 @@
-"""Fingerprints of a training run's data, schedule, formulas and generator, by which a checkpoint recognises its run.
+"""Fingerprints of a training run's data, schedule, formulas and generator. A checkpoint recognises its run by them.
 
 A fingerprint is a short text. Equal content has equal fingerprints in every process and on every device.
 """
@@ -29,7 +29,7 @@ PYTHON = str(sys.implementation.cache_tag)
 
 _BLOCK = 2**16  # bytes in each block of a sample, or one example if that is larger
 _PIECE = 2**20  # bytes copied to the host at a time
-_MOST_EPOCHS = 10_000  # the most epochs for which a schedule is evaluated
+_MOST_EPOCHS = 10_000  # a schedule is evaluated for at most this number of epochs
 _CONSTANT_PART = {"PCG64": "inc", "PCG64DXSM": "inc", "Philox": "key"}  # part of the state that never changes
 
 
@@ -63,8 +63,9 @@ def of_examples(rows: Array, to_host: Callable[[Array], npt.NDArray[Any]]) -> st
 def of_schedule(schedule: Schedule, epochs: int) -> str:
     """Return the fingerprint of a schedule, made from the η that it returns for each epoch.
 
-    The kind of callable does not matter. If there are more than 10,000 epochs, the schedule is called for 10,000 of
-    them, evenly spread. A copy of the schedule is called, because calls may change the state of a schedule.
+    It does not matter whether the schedule is a function or an object. If there are more than 10,000 epochs, the
+    schedule is called for 10,000 of them, evenly spread. A copy of the schedule is called, because calls may change the
+    state of a schedule.
 
     >>> of_schedule(lambda epoch, epochs: 0.5, 3) == of_schedule(lambda epoch, epochs: 1 / 2, 3)
     True
@@ -79,7 +80,7 @@ def of_schedule(schedule: Schedule, epochs: int) -> str:
 
 
 def of_formulas(plan: Plan) -> dict[str, str]:
-    """Return the fingerprints, by name, of those activations and costs in a plan that are not part of fastbp."""
+    """Return the fingerprints of the activations and the cost in a plan that are not part of fastbp, by name."""
     cost = plan.formulas.output.cost_function
     own: dict[str, tuple[Any, Any]]
     own = {

@@ -1,11 +1,11 @@
-"""The figures that training records after each epoch."""
+"""The results that training records after each epoch."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 class Epoch(NamedTuple):
-    """The figures of one epoch.
+    """The results of one epoch.
 
     Attributes
     ----------
@@ -24,8 +24,9 @@ class Epoch(NamedTuple):
 
     Notes
     -----
-    `str(epoch)` is one line. It estimates the time left from `seconds`. The progress lines of a training run, however,
-    estimate it from the time of whole epochs, with validation and checkpoints.
+    `str(epoch)` is one line of text. It contains an estimate of the time left, computed from `seconds`. The progress
+    lines of a training run contain a different estimate, computed from the time of whole epochs with validation and
+    checkpoints.
     """
 
     number: int
@@ -50,7 +51,7 @@ class Epoch(NamedTuple):
 
 @dataclass
 class History:
-    """The figures of all epochs of a training run.
+    """The results of all epochs of a training run.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class History:
     best_epoch: int | None = None
 
     def append(self, epoch: Epoch) -> None:
-        """Add the figures of an epoch."""
+        """Add the results of an epoch."""
         self.cost.append(epoch.cost)
         self.seconds.append(epoch.seconds)
         if epoch.validation_cost is not None:

@@ -15,7 +15,7 @@ _BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
 
 
 def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
-    """Yield a workspace for each batch of columns, and the slice of these columns.
+    """Split columns into batches; yield a workspace and the slice of the columns for each batch.
 
     The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
     given. x and y must have been checked. If the inputs already have the layout that the equations need, they are not
@@ -47,7 +47,7 @@ def _is_zero_copy(x: Array, plan: Plan) -> bool:
 
 
 def batch_size(sizes: Sequence[int], columns: int) -> int:
-    """Return the number of columns in a batch, for a network with these sizes and data with `columns` columns.
+    """Return the number of columns in a batch, for layers of these sizes and data with `columns` columns.
 
     >>> batch_size([784, 30, 10], 50_000)
     5349
@@ -59,8 +59,8 @@ def _feed_forward(plan: Plan, p: Parameters, x: Array) -> Iterator[tuple[Workspa
     """Feed columns forward batch by batch; yield the workspace and the slice of each batch.
 
     Raises `InputError` if x is not finite. On the CPU, the first layer's z¹ is examined before x, since z¹ is usually
-    smaller. NaN or ∞ in a column of x makes all of its z¹ NaN or ∞, whatever the weights are. So if z¹ is finite, x
-    need not be examined. For a small network, this saves a fifth of the time.
+    smaller. A NaN or ∞ in a column of x makes the whole column of z¹ NaN or ∞, whatever the weights are. So if z¹ is
+    finite, x need not be examined. For a small network, this saves a fifth of the time.
     """
     operations, on_host = plan.operations(), plan.backend.kind == "numpy"
     if on_host:

@@ -26,7 +26,7 @@ _SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train: epochs, mini-batch size, schedule of η, λ, optimizer, and the patience of early stopping."""
+    """The settings of training: epochs, mini-batch size, learning-rate schedule, λ, optimizer and patience."""
 
     epochs: int
     mini_batch_size: int
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass
 class State:
-    """The state of training, apart from the parameters. State and parameters decide how training continues.
+    """Everything that decides how training continues, apart from the parameters and the settings.
 
     `moments` is the state of the optimizer. `steps` is the number of all mini-batches so far. `epoch` is the number of
     the current epoch, from 1. `done` is the number of finished mini-batches in this epoch, and `total` is the sum of
@@ -63,7 +63,7 @@ class Watcher:
         """Receive the number of examples just processed."""
 
     def finished(self, epoch: Epoch) -> None:
-        """Receive the figures of an epoch that has finished."""
+        """Receive the results of an epoch that has finished."""
 
     def warned(self, message: str) -> None:
         """Log a warning; the default handler of `logging` writes it to standard error."""
@@ -97,9 +97,9 @@ def train(
     parameters are those after the last complete mini-batch. With patience, the parameters of the best epoch are
     restored at the end.
 
-    `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises, training continues with a
-    warning. If it raises for the last state too, `CheckpointError` is raised at the end. `check_data` is called before
-    and after examples are read. It can end training by raising an exception.
+    `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises an exception, training continues
+    with a warning. If the call after the last epoch raises one, `CheckpointError` is raised. `check_data` is called
+    before and after examples are read. It can end training by raising an exception.
     """
     watcher, check_data = watcher or Watcher(), check_data or _unchecked
     failure: str | None = None  # why the last checkpoint was not written
@@ -162,7 +162,7 @@ def _unchecked() -> None:
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     """Raise `DivergedError` if a parameter is not finite.
 
-    The cost does not show this, because it was computed before the last update.
+    The cost does not reveal such a parameter, because it was computed before the last update.
     """
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
     with np.errstate(all="ignore"):
@@ -193,9 +193,9 @@ def _is_true(answer: Any) -> bool:
 
 
 class MiniBatches:
-    """Runs epochs over `n` examples in mini-batches of `m`.
+    """Trains on `n` examples, epoch by epoch, in mini-batches of `m` examples.
 
-    Each call of compiled code processes several mini-batches, so many that the call takes about a tenth of a second.
+    Each call of compiled code processes as many mini-batches as it can in about a tenth of a second.
     Ctrl-C and progress are handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is
     divided by the size of the mini-batch instead of n. The last mini-batch may be smaller.
     """

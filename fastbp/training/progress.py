@@ -14,7 +14,7 @@ from fastbp_kernels.compile_events import on_compile
 
 @contextmanager
 def watching(progress: bool, examples: int) -> Iterator[Watcher]:
-    """Yield a `Watcher` that writes progress to standard error, or one that writes none if `progress` is False.
+    """Yield a `Watcher` that writes progress to standard error. If `progress` is False, it writes no progress.
 
     `examples` is the number of examples to be processed in all epochs together.
     """
@@ -33,7 +33,7 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 def stages(count: int) -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress on standard error.
 
-    Call it at the start of each of the `count` steps of work, with the name of the step.
+    Call this function at the start of each of the `count` steps of work, with the name of the step.
     """
     lines, begun = Lines(), 0
     style = "{n}/{total} {desc} {bar}  {elapsed}, about {remaining} left"
@@ -86,7 +86,7 @@ class Lines(Watcher):
             self.print("compiling; this takes some seconds the first time")
 
     def close(self) -> None:
-        """Do nothing: lines need no cleaning up."""
+        """Do nothing, because lines need no cleaning up."""
 
     def print(self, line: str) -> None:
         """Print a line."""
@@ -94,7 +94,7 @@ class Lines(Watcher):
 
 
 class Bar(Lines):
-    """Shows a bar with the fraction of examples processed, and prints the lines above it."""
+    """Shows a bar with the fraction of examples processed, and prints lines above the bar."""
 
     def __init__(self, examples: int) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
 
 
 def checkpoint_lock(checkpoint: StrPath | None) -> AbstractContextManager[None]:
-    """Return a context that locks a checkpoint file, or one that does nothing without a checkpoint.
+    """Return a context that locks a checkpoint file. Without a checkpoint, this context does nothing.
 
     Entering the context raises `InputError` if another run uses the file.
     """
@@ -145,7 +145,7 @@ def _resumes(options: Options) -> bool:
 
 
 def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validation: Any, plan: Plan) -> dict[str, str]:
-    """Return a dict from the names of the data arguments of `Network.train` to the fingerprints of the data."""
+    """Return the fingerprints of the data. The keys are the names of the data arguments of `Network.train`."""
 
     def of(rows: Array) -> str:
         return fingerprints.of_examples(rows, np.asarray if isinstance(rows, np.ndarray) else plan.backend.to_host)
