@@ -2,8 +2,8 @@
 
 The notes are Nielsen's and deeplizard's, see `docs/equations.md`. The same code runs on every backend, and the backend
 provides the operations `ops`. For NumPy, Numba compiles these functions; for other array libraries, Python interprets
-them. They allocate no memory. Each function writes into the workspace `ws`, and only `descend` changes the parameters
-`p`. Lists of layers start at the first layer with weights: `ws.activations[l]` is the input of layer l, and
+them. The functions allocate no memory. Each function writes into the workspace `ws`, and only `descend` changes the
+parameters `p`. Lists of layers start at the first layer with weights: `ws.activations[l]` is the input of layer l, and
 `ws.activations[l + 1]` its output.
 """
 
@@ -15,7 +15,10 @@ Array = Any
 
 
 def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
-    """Compute equations (1) and (2), from the first layer to the last: zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ)."""
+    """Compute equations (1) and (2), from the first layer to the last: zˡ = Wˡ aˡ⁻¹ + bˡ 1ᵀ, aˡ = σ(zˡ).
+
+    Here 1ᵀ is a row of ones.
+    """
     for l in range(len(p.weights)):
         ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
@@ -24,7 +27,7 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
 def output_error(ops: Operations, ws: Workspace) -> None:
     """Compute (BP1): δᴸ = ∇ₐC ⊙ σ′(zᴸ), with each column multiplied by the weight of its example.
 
-    The sum of the columns, δᴸ 1, is needed in (BP3). It is computed in the same pass over the data.
+    (BP3) needs the sum of the columns of δᴸ. This sum is computed in the same pass over the data.
     """
     ops.output_error(ws.zs[-1], ws.activations[-1], ws.y, ws.s, ws.deltas[-1], ws.sums[-1])
 
@@ -32,7 +35,7 @@ def output_error(ops: Operations, ws: Workspace) -> None:
 def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
     """Compute (BP2), from layer L − 1 back to the first: δˡ = ((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ).
 
-    The sum of the columns, δˡ 1, is needed in (BP3). It is computed in the same pass over the data.
+    (BP3) needs the sum of the columns of δˡ. This sum is computed in the same pass over the data.
     """
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
@@ -42,8 +45,8 @@ def backpropagate(ops: Operations, p: Parameters, ws: Workspace) -> None:
 def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, beta_b: float, p: Parameters) -> None:
     """Compute (BP3) and (BP4), and add them to `p`: bˡ ← β_b bˡ + α δˡ 1 and Wˡ ← β_w Wˡ + α δˡ (aˡ⁻¹)ᵀ.
 
-    With α = β_w = β_b = 1, the gradient, summed over the columns, is added to `p`. With α = −η/m, this is a step of
-    gradient descent.
+    Here 1 is a column of ones, so δˡ 1 is the sum of the columns of δˡ. With α = β_w = β_b = 1, the gradient, summed
+    over the columns, is added to `p`. With α = −η/m, this is a step of gradient descent.
     """
     for l in range(len(p.weights)):
         ops.add_column_sums(alpha, ws.sums[l], beta_b, p.biases[l])
@@ -70,9 +73,10 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 def descend(
     ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Take one step of the optimizer: for gradient descent, W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ.
+    """Take one step of the optimizer.
 
-    Every other optimizer applies its own formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
+    For gradient descent, the step is W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ. Every other optimizer
+    applies its own formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
     """
     if step.plain_sgd:
         add_gradient(ops, ws, -eta / m, 1.0 - eta * step.lmbda / step.n, 1.0, p)
@@ -90,7 +94,7 @@ def descend(
 def update_mini_batch(
     ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
 ) -> None:
-    """Take one step of gradient descent on the mini-batch of m examples in `ws`."""
+    """Take one step of the optimizer on the mini-batch of m examples in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
@@ -108,7 +112,10 @@ def train_mini_batches(
     m: int,
     total: Array,
 ) -> None:
-    """Update the parameters once for every m indices of `order`; add the cost before each update to `total`."""
+    """Update the parameters once for every m indices of `order`.
+
+    The costs of each mini-batch are added to `total`. They are the costs before the update.
+    """
     for start in range(0, order.shape[0], m):
         mini_batch = order[start : start + m]
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
@@ -119,8 +126,8 @@ def train_mini_batches(
 
 
 def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
-    """Compute equations (3) and (4) for a mini-batch after `feedforward`: total ← total + Σ_x s_x C_x over its columns.
+    """Compute equations (3) and (4) for a mini-batch: total ← total + Σ_x s_x C_x.
 
-    s_x is the weight of example x.
+    The sum is over the examples x of the mini-batch, and s_x is the weight of example x. Call `feedforward` first.
     """
     ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)

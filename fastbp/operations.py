@@ -38,7 +38,7 @@ class Parameters(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """The training examples, one per row: inputs x, targets y and example weights s.
+    """The training examples, one per row. They consist of inputs x, targets y and example weights s.
 
     The first activation a¹ is x times `scale`. If the examples are not weighted, s has no columns.
     """
@@ -68,7 +68,7 @@ class Workspace(NamedTuple):
 class OptimizerState(NamedTuple):
     """The memory of an optimizer: the gradient ∇C, and its first and second moments.
 
-    The first moment is the velocity of momentum, or Adam's m. The second moment is Adam's v. Each field has the shapes
+    The first moment is the velocity in momentum, or Adam's m. The second moment is Adam's v. Each field has the shapes
     of the parameters. A field that the optimizer does not use consists of blocks without rows.
     """
 
@@ -95,7 +95,7 @@ class StepConfig(NamedTuple):
 
 
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
-    """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken before."""
+    """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     return StepConfig(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
 
 
@@ -170,8 +170,8 @@ class Formulas:
 class WorkerContext:
     """A context manager in which a backend may use more threads. This base class does nothing.
 
-    Enter and leave it only while Ctrl-C is held back. An interrupt on entry or exit would leave the change of threads
-    half done.
+    Enter and leave the context only while Ctrl-C is held back. An interrupt on entry or exit would leave the change of
+    threads half done.
     """
 
     def __enter__(self) -> "WorkerContext":
@@ -209,9 +209,9 @@ class Backend(ABC):
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
-        """Return a matrix with one example per row as a block of columns, which shares its memory.
+        """Return a matrix of shape (m, n), with one example per row, as a block of columns in the same memory.
 
-        The matrix has shape (m, n). Given a block of columns, return such a matrix.
+        The other direction works too: given a block of columns, return the matrix.
         """
 
     @abstractmethod
@@ -222,7 +222,7 @@ class Backend(ABC):
     def upload(self, host: npt.NDArray[Any]) -> Array:
         """Return a NumPy array as an array of this backend.
 
-        Do not write to the result, because both may share memory.
+        Do not write to the result, because it may share memory with the NumPy array.
         """
 
     @abstractmethod
@@ -280,9 +280,10 @@ class Backend(ABC):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network computes and where: layer sizes, formulas, dtype of the parameters, backend.
+    """A plan of what a network computes, and on which backend.
 
-    The first activation a¹ is the input times `input_scale`.
+    It consists of the layer sizes, the formulas, the dtype of the parameters and the backend. The first activation a¹
+    is the input times `input_scale`.
     """
 
     sizes: tuple[int, ...]

@@ -43,7 +43,7 @@ _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
 def available() -> dict[str, str | None]:
-    """Return which backends can be used, and why the others cannot.
+    """Return which backends can be used, and why the others cannot be used.
 
     Returns
     -------
@@ -54,8 +54,8 @@ def available() -> dict[str, str | None]:
     Notes
     -----
     "numpy" runs compiled code on the CPU, and "cupy" runs compiled code on a GPU. "numpy-plain" runs the same equations
-    as plain NumPy expressions, for comparison. "torch" and "array_api_strict" run them on these array API libraries.
-    Of all these libraries, this function imports only CuPy, if it is installed.
+    as plain NumPy expressions, for comparison. "torch" and "array_api_strict" run them with the array API libraries of
+    these names. Of all these libraries, this function imports only CuPy, if it is installed.
 
     Examples
     --------

@@ -94,12 +94,12 @@ class ArrayAPI(Backend):
         c[...] = product if beta == 0.0 else product + beta * c
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run an equation as Python code, without NumPy's warnings. After an overflow, the cost is not finite."""
+        """Run an equation as Python code, without NumPy's warnings. An overflow shows as a cost that is not finite."""
         with np.errstate(all="ignore"):
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
-        """Return the transpose, which is a view."""
+        """Return the transpose of the matrix. It is a view."""
         return rows.T
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:

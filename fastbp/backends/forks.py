@@ -22,7 +22,12 @@ _PACKAGES = ("fastbp", "fastbp_kernels", "numba", "llvmlite", "scipy", "numpy", 
 
 
 class _Fork(threading.local):
-    """A fork begun by this thread: the compiler's lock while it is held, and the names of the modules waited for."""
+    """The state of a fork that this thread has begun. Each thread has its own state.
+
+    `compiler` is the lock of Numba's compiler, or None while this thread has not acquired the lock. `waited` contains
+    the names of the modules whose imports this thread has already waited for. `ctrl_c` holds Ctrl-C back during the
+    fork.
+    """
 
     def __init__(self) -> None:
         self.compiler: Any = None

@@ -1,4 +1,4 @@
-"""Delay KeyboardInterrupt until a safe moment: between two mini-batches, not in the middle of one.
+"""Delay KeyboardInterrupt until a safe moment, for example until a mini-batch is complete.
 
 By default, Python may raise KeyboardInterrupt at any bytecode. This may be between two statements that belong together.
 It may also be in a Python function that was called from C code. There the exception can get lost, because Numba's
@@ -22,9 +22,9 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
     """Hold Ctrl-C back until the `with` block ends.
 
     If Ctrl-C was pressed, the end of the block raises KeyboardInterrupt, even if the block raises another exception. A
-    compilation may take long, so a second Ctrl-C during a compilation raises KeyboardInterrupt at once. Elsewhere, a
-    second Ctrl-C is held back too. Blocks can be nested; only the outermost block raises. Outside the main thread, and
-    in programs that have set their own SIGINT handler, the block does nothing.
+    compilation may take long, so a second Ctrl-C during a compilation raises KeyboardInterrupt at once. At other times,
+    a second Ctrl-C is held back too. Blocks can be nested; only the outermost block raises. Outside the main thread,
+    and in programs that have set their own SIGINT handler, the block does nothing.
 
     >>> with uninterrupted():
     ...     pass
@@ -50,7 +50,10 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
                 raise KeyboardInterrupt
 
     def let_through(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function that Ctrl-C may interrupt. If Ctrl-C was pressed before, raise KeyboardInterrupt instead."""
+        """Call a function that Ctrl-C may interrupt.
+
+        If Ctrl-C has already been pressed in this block, raise KeyboardInterrupt instead of calling the function.
+        """
         try:
             if self._holds:
                 _signal.signal(_SIGINT, _default)

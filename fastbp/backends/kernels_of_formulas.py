@@ -32,7 +32,7 @@ def hadamard(kernels: Any, activation: Activation, dtype: str, **options: bool) 
 
 
 def output_error(kernels: Any, rule: OutputRule, dtype: str, **options: bool) -> Kernel:
-    """Return the kernel that computes (BP1); raises `InputError` if one of its formulas cannot be compiled."""
+    """Return the kernel that computes the output error (BP1); raises `InputError` if a formula cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
     try:

@@ -45,7 +45,7 @@ class Crossover:
 
 
 def crossover(pairs: Sequence[Pair]) -> Crossover:
-    """Return where the GPU starts to win: the first win after which it does not lose again.
+    """Return the crossover. The start is the first win of the GPU after its last loss.
 
     A win or a loss must exceed the noise: the ranges between the quartiles of the two times must not overlap.
     Everything else is a tie. Ties are reported, but they have no influence on the start.

@@ -72,14 +72,14 @@ def forward_products(
 
 
 def _multiply_forward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
-    """Compute zˡ = Wˡ zˡ⁻¹ of each layer."""
+    """Compute zˡ = Wˡ zˡ⁻¹ for each layer."""
     ops.matmul(p.weights[0], x, ws.zs[0])
     for l in range(1, len(p.weights)):
         ops.matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
 
 
 def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
-    """Compute (Wˡ⁺¹)ᵀ δˡ⁺¹ down to the second layer, and Wˡ + α δˡ (zˡ⁻¹)ᵀ of each layer.
+    """Compute (Wˡ⁺¹)ᵀ δˡ⁺¹ down to the second layer, and Wˡ + α δˡ (zˡ⁻¹)ᵀ for each layer.
 
     α is not 0, because BLAS would otherwise return at once.
     """
@@ -91,7 +91,7 @@ def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) 
 
 
 def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
-    """Return the rows as an array of mini-batches of m examples. Each has the form of the backend's blocks."""
+    """Return the rows as an array of mini-batches of m examples. Each mini-batch is a block of this backend."""
     batches = rows.reshape(-1, m, rows.shape[1])
     if plan.backend.name == "numpy":
         return batches

@@ -15,7 +15,7 @@ _WIDTHS = (30, 100, 300, 1024)
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid: a network and a mini-batch size m, measured on n examples."""
+    """A point of the grid. It is a network with a mini-batch size m, and is measured on n examples."""
 
     sizes: tuple[int, ...]
     m: int
@@ -101,10 +101,10 @@ def points(
 
 
 def flops_per_example(sizes: Sequence[int]) -> int:
-    """Return the floating-point operations in the products of one training example.
+    """Return the number of floating-point operations in the matrix products for one training example.
 
-    Each weight takes 2 operations in feedforward and 2 for its gradient. Outside the first layer of weights, it also
-    takes 2 in (BP2).
+    Each weight takes 2 operations in feedforward and 2 for its gradient. A weight outside the first layer takes 2 more
+    in (BP2).
 
     >>> flops_per_example([784, 30, 10])  # 4 · 784 · 30 + 6 · 30 · 10
     95880
@@ -117,8 +117,9 @@ def bytes_of(point: Point, dtype: str) -> int:
     """Return an estimate of the memory that one backend needs for a point of the grid.
 
     The estimate counts the examples twice: as bytes for training, and as numbers for the floor (the matrix products
-    alone). It counts the weights of training and of the floor. It counts a gradient with its temporary arrays, and the
-    same in float64, for comparison. Last, it counts z, `a`, δ and a temporary array of one mini-batch.
+    alone). It counts the weights of training and of the floor. It counts a gradient with its temporary arrays, in the
+    dtype of the run and in float64, because the two gradients are compared. Last, it counts z, `a`, δ and a temporary
+    array of one mini-batch.
     """
     item, inputs = np.dtype(dtype).itemsize, point.sizes[0]
     weights = sum(n * k for k, n in pairwise(point.sizes))

@@ -1,8 +1,8 @@
-"""Measure steps and epochs at each point of the grid.
+"""Measure steps and epochs at each point of a grid.
 
-A point is a network with a mini-batch size. A candidate is a backend that is measured, and its floor is the time of the
-matrix products alone. The candidates and their floors are timed in turn, so that a change in the speed of the machine
-affects all of them alike.
+A step is the training on one mini-batch, and an epoch is the training on all examples. A point is a network with a
+mini-batch size. A candidate is a backend that is measured, and its floor is the time of the matrix products alone. The
+candidates and their floors are timed in turn, so that a change in the speed of the machine affects all of them alike.
 """
 
 import time

@@ -1,4 +1,7 @@
-"""The text report of a benchmark: the machines, a table, the crossovers and the failures."""
+"""The text report of a benchmark: the machines, a table, the crossovers and the failures.
+
+A crossover is the mini-batch size, or the network, from which a GPU trains faster than the CPU.
+"""
 
 from collections.abc import Iterator
 

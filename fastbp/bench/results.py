@@ -15,15 +15,16 @@ from fastbp.files.atomic import write_atomically
 from fastbp.files.reading import StrPath, json_object, open_regular, read_bounded, reading
 
 KIND, VERSION = "fastbp-bench", 1
-_MAX_BYTES = 2**22  # about 3,000 measurements; reading takes at most 50 times as much memory, whatever the content
+# About 3,000 measurements. Reading a file takes at most 50 times its size in memory, whatever the file contains.
+_MAX_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class Transfers:
     """Transfers to a GPU and back.
 
-    The training data are sent once: `data_bytes` are their bytes, and `data_seconds` is the time taken. The other
-    fields are the bytes and the number of the transfers in each epoch.
+    The training data are sent once. `data_bytes` is the size of the data, and `data_seconds` is the time that sending
+    them takes. The other fields give the bytes and the number of the transfers in each epoch.
     """
 
     data_bytes: int
@@ -54,8 +55,9 @@ class Machine:
 class Measurement:
     """The timings of one backend on one network and mini-batch size.
 
-    A step is the update for one mini-batch, from the call in Python until it is complete. An epoch is one of
-    `Network.train`: all examples, shuffled. The floor is the time of the epoch's matrix products alone.
+    A step is the update for one mini-batch, from the call in Python until the update is complete. An epoch is the
+    training on all examples in random order, as in `Network.train`. The floor is the time of the epoch's matrix
+    products alone.
     """
 
     backend: str
@@ -75,7 +77,7 @@ class Measurement:
 
     @property
     def point(self) -> tuple[str, int]:
-        """The network and the mini-batch size: a point of the grid, which several backends share."""
+        """The point of the grid, which is the network and the mini-batch size. Several backends are measured there."""
         return self.net, self.mini_batch_size
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastbp.operations import Backend
 
-PAUSE = 0.1  # seconds to wait before a measurement, until idle threads stop polling; those of OpenBLAS poll for 0.05 s
+PAUSE = 0.1  # seconds to wait before a measurement, until idle threads stop polling (in OpenBLAS, they poll for 0.05 s)
 
 Clock = Callable[[], float]
 """A function that returns the seconds since a fixed moment."""
@@ -23,7 +23,9 @@ class Spread:
     repeats: int
 
     def below(self, other: "Spread") -> bool:
-        """Return whether these times are clearly smaller: their upper quartile is below the other's lower quartile.
+        """Return whether the upper quartile of these times is below the lower quartile of the other times.
+
+        If it is, these times are clearly smaller.
 
         >>> Spread(1.0, 0.9, 1.1, 5).below(Spread(1.3, 1.2, 1.4, 5))
         True
@@ -46,7 +48,7 @@ def spread(samples: Sequence[float]) -> Spread:
 def timed(backend: Backend, clock: Clock, work: Callable[[], Any]) -> float:
     """Return the seconds that `work` takes.
 
-    Operations that were queued on the backend before are completed first, and their time does not count. The time of
+    Operations that are already queued on the backend are completed first, and their time does not count. The time of
     all operations queued by `work` counts.
 
     >>> from fastbp import backends

@@ -1,4 +1,4 @@
-"""Two functions of `fastbp_kernels.softmax`, under the names in pickles of a `Network` from versions before 0.2."""
+"""Two functions of `fastbp_kernels.softmax`. A `Network` pickled before version 0.2 looks for them in this module."""
 
 from fastbp_kernels.softmax import log_likelihood, softmax
 

@@ -1,4 +1,7 @@
-"""Notify a listener before a kernel is compiled. Compiling takes seconds, and nothing else is shown meanwhile."""
+"""Notify a listener before a kernel is compiled.
+
+A compilation takes seconds. Without a notice, the user would see nothing during this time.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,9 +9,9 @@ from contextvars import ContextVar
 from types import CodeType
 
 COMPILERS: set[CodeType] = set()
-"""The code objects of those functions of Numba that compile. The set is empty until Numba is imported.
+"""The code objects of the Numba functions that do the compiling. The set is empty until Numba is imported.
 
-While one of these functions is on the call stack, Ctrl-C may interrupt."""
+Ctrl-C may interrupt the program while one of these functions is on the call stack."""
 
 _listener: ContextVar[Callable[[], None] | None] = ContextVar("fastbp_compiling", default=None)
 

@@ -22,7 +22,7 @@ The kernels of one activation take 0.3 MB. Loading one kernel takes 10 ms."""
 
 
 class _Comparable:
-    """A formula in a wrapper. Two wrappers are equal if their formulas have the same fingerprint."""
+    """A wrapper around a formula. Two wrappers are equal if their formulas have the same fingerprint."""
 
     def __init__(self, formula: Formula) -> None:
         self.formula, self._fingerprint = formula, fingerprint(formula)

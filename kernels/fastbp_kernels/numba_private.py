@@ -7,10 +7,10 @@ tests with a new release before raising a bound.
 One more private interface is used elsewhere. `fastbp.backends.forks` looks up `numba.core.compiler_lock` in
 `sys.modules`, since it must not import Numba. The test of this interface is in the same file as the other tests.
 
-Some functions below are intrinsics: they tell Numba which LLVM code a call is compiled to. The closure of a kernel must
-not contain an intrinsic. Pickles of closures are part of the keys of Numba's cache, and an intrinsic pickles
-differently in each process. Kernels therefore refer to intrinsics as global variables, or call them through functions
-of a module. Global variables and functions of a module are pickled by name.
+Some functions below are intrinsics. An intrinsic tells Numba to which LLVM code a call is compiled. The closure of a
+kernel must not contain an intrinsic. Pickles of closures are part of the keys of Numba's cache, and an intrinsic
+pickles differently in each process. Kernels therefore refer to intrinsics as global variables, or call them through
+functions of a module. Global variables and functions of a module are pickled by name.
 """
 
 import inspect
@@ -46,7 +46,7 @@ NO_REFERENCE_COUNTS: dict[str, Any] = {"_nrt": False}
 
 
 def compiler_code() -> set[CodeType]:
-    """Return the code objects of those functions of Numba that compile.
+    """Return the code objects of the Numba functions that do the compiling.
 
     During a compilation, one of these functions is on the call stack.
     """
@@ -69,7 +69,7 @@ class CacheFiles(IndexDataCacheFile):  # type: ignore[misc]
         return str(self._cache_path)
 
     def versions(self) -> tuple[Any, ...]:
-        """Return Numba's version and the stamp of the source file. Saved code is valid only if both are the same."""
+        """Return Numba's version and the stamp of the source file. Saved code is valid while both are unchanged."""
         return self._version, self._source_stamp
 
     def pickled(self, data: Any) -> bytes:
@@ -77,7 +77,10 @@ class CacheFiles(IndexDataCacheFile):  # type: ignore[misc]
         return self._dump(data)  # type: ignore[no-any-return]
 
     def open_to_replace(self, path: str) -> Any:
-        """Return a context manager that opens a new file for writing. On exit, the file replaces the one at `path`."""
+        """Return a context manager that opens a new file for writing.
+
+        On exit, the new file replaces the file at `path`.
+        """
         return self._open_for_write(path)
 
 
@@ -146,10 +149,10 @@ _INT64, _POINTER = ir.IntType(64), cgutils.voidptr_t
 def make_task(typing_context: Any, body: Any, args: Any) -> Any:
     """Return the two addresses of a task.
 
-    They are the address of its function, and the address of a copy of `args` on the stack. The function calls
-    `body(args, start, end)`. The function `body` must be one that compiled code can call. Its attribute `options` holds
-    the error model and the fastmath flags with which Numba compiles it. LLVM must not inline the function of the task.
-    Otherwise, the loops of `body` would be compiled again at each call.
+    The first address is that of the task's function. The second address is that of a copy of `args` on the stack. The
+    task's function calls `body(args, start, end)`. The argument `body` is a function that compiled code can call. Its
+    attribute `options` holds the error model and the fastmath flags with which Numba compiles it. LLVM must not inline
+    the task's function. Otherwise, the loops of `body` would be compiled again at each call.
     """
     body_signature = types.void(args, types.int64, types.int64)
 
@@ -216,7 +219,7 @@ def _address_of_word(builder: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def load_word(typing_context: Any, index: Any) -> Any:
-    """Return the shared word at an index (acquire).
+    """Return the shared word at an index. The load is an acquire operation.
 
     Everything that another thread wrote before it stored this word is then visible.
     """
@@ -229,7 +232,7 @@ def load_word(typing_context: Any, index: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def store_word(typing_context: Any, index: Any, value: Any) -> Any:
-    """Store a value as the shared word at an index (release).
+    """Store a value as the shared word at an index. The store is a release operation.
 
     Another thread that loads this word then also sees everything that was written before the word was stored.
     """
@@ -245,7 +248,7 @@ def store_word(typing_context: Any, index: Any, value: Any) -> Any:
 def compare_and_swap_word(typing_context: Any, index: Any, old: Any, new: Any) -> Any:
     """Replace a shared word by `new` if it equals `old`. Return whether it was replaced.
 
-    If several threads try this at the same time, one of them succeeds.
+    If several threads try this at the same time, only one of them succeeds.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

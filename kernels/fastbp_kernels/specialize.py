@@ -1,10 +1,10 @@
 """Specialize a formula in plain Python for a target (CPU or CUDA): replace its functions and convert its numbers.
 
 `lower` copies a function. The copy has the same bytecode, but it calls the target's functions in place of the functions
-of `words`, and its numbers have the dtype of the arrays. Functions that are called by a global name or from a closure
-are copied too.
+of `fastbp_kernels.words`. The numbers in the copy have the dtype of the arrays. Functions that are called by a global
+name or from a closure are copied too.
 
-A copy cannot be imported, so Numba's cache identifies it by its value, including code and constants. A formula is
+A copy cannot be imported, so Numba's cache identifies it by its value, including its code and constants. A formula is
 therefore compiled again after it is edited. An importable function would be identified by its name only. After an edit,
 it would still get its old machine code.
 """
@@ -30,14 +30,14 @@ def lower(
     words: Mapping[Function, Function] = MappingProxyType({}),
     number: Callable[[float], Any] = float,
 ) -> Function:
-    """Copy a function, and the functions that it calls, for a target. Return the copy.
+    """Return a copy of a function for a target. The functions that it calls are copied too.
 
     The copy calls the target's functions, and its numbers have the target's type.
 
     `decorate` is applied to each copy of a called function. It may be Numba's `register_jitable`, for example. `words`
-    maps functions to the functions of the target. `number` converts each float in the code to the target's type. If
-    `function` itself is in `words`, the target's function is returned. Raises `FormulaError` if a function is not plain
-    Python or is recursive.
+    maps functions to their replacements on the target. `number` converts each float in the code to the target's type.
+    If `function` itself is in `words`, its replacement is returned instead of a copy. Raises `FormulaError` if a
+    function is not plain Python or is recursive.
 
     >>> def half(z):
     ...     return 0.5 * z
@@ -88,7 +88,7 @@ def _lower(
 def fingerprint(function: Function) -> Hashable:
     """Return a value that identifies a function by its code, its constants and the functions that it calls.
 
-    Two functions have equal values if all of these are equal.
+    Two functions have equal values if their code, their constants and the functions that they call are equal.
 
     >>> fingerprint(lambda z: 2.0 * z) == fingerprint(lambda z: 2.0 * z) != fingerprint(lambda z: 3.0 * z)
     True
@@ -105,7 +105,7 @@ def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:
         parts = (value.__code__, *(value.__globals__[name] for name in names), *(value.__defaults__ or ()), *cells)
         return tuple(_fingerprint(part, (*callers, value)) for part in parts)
     if isinstance(value, (int, float, np.generic)):
-        return type(value), repr(value)  # 1 equals 1.0, and 0.0 equals −0.0, but they compute differently
+        return type(value), repr(value)  # 1 equals 1.0, and 0.0 equals −0.0, but results can differ
     if isinstance(value, tuple):
         return tuple(_fingerprint(part, callers) for part in value)
     if isinstance(value, Hashable):

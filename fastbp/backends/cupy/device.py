@@ -203,7 +203,7 @@ class CuPy(Backend):
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
-        """Return the transpose, which is a view."""
+        """Return the transpose of the matrix. It is a view."""
         return rows.T
 
     def empty(self, shape: Sequence[int], dtype: str) -> Array:
@@ -234,9 +234,10 @@ class CuPy(Backend):
         return cuda.n_partial_sums(m)
 
     def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
-        """Return one accumulator per thread of the GPU, so that the order of the additions is fixed.
+        """Return memory for adding up costs. It has one accumulator for each thread of the GPU.
 
-        An accumulator consists of a sum and its rounding error.
+        Each thread adds to its own accumulator, so the order of the additions is fixed. An accumulator consists of a
+        sum and its rounding error.
         """
         return self.empty((max(m, self.n_partial_sums(m) * n), 2), dtype)
 

@@ -29,8 +29,8 @@ _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 def unavailable_reason(device: int | None = None) -> str | None:
     """Return the reason why the CUDA backend cannot be used on a device, or None if it can.
 
-    The default is the current device. The reason is one line that says what is wrong and how to fix it. These are
-    checked in this order: installed packages, their shared libraries, the driver, the device.
+    The default is the current device. The reason is one line that says what is wrong and how to fix it. The
+    function checks the installed packages first, then their shared libraries, the driver and the device.
 
     >>> isinstance(unavailable_reason(1000), str)
     True
@@ -60,7 +60,7 @@ def _package_problem() -> str | None:
 
 
 def _mixed_versions(cupy: str, major: int) -> str | None:
-    """Return a message that names installed packages for another CUDA version than CuPy's, or None."""
+    """Return a message if packages for another CUDA version than CuPy's are installed, otherwise None."""
     bindings = _version("cuda-bindings")
     others = ["cuda-bindings"] if bindings and int(bindings.partition(".")[0]) != major else []
     for for_13, for_12 in _LIBRARIES.items():
@@ -78,7 +78,7 @@ def _mixed_versions(cupy: str, major: int) -> str | None:
 
 
 def _library_problem() -> str | None:
-    """Load the CUDA libraries. Return a message that names the first one that is not found, or None."""
+    """Load the CUDA libraries. Return a message about the first library that cannot be loaded, or None."""
     reason = "CuPy cannot be imported"
     try:
         from cupy.cuda import nvrtc

@@ -25,7 +25,10 @@ def check_fits(what: str, size: int) -> None:
 
 @contextmanager
 def translate_out_of_memory() -> Iterator[None]:
-    """Within a `with` block, turn CuPy's out-of-memory errors into `DeviceMemoryError` with figures and advice."""
+    """Within a `with` block, turn CuPy's out-of-memory errors into `DeviceMemoryError`.
+
+    The message says how much memory is free, and what to reduce.
+    """
     from cupy.cuda import memory
 
     try:
@@ -39,7 +42,10 @@ def translate_out_of_memory() -> Iterator[None]:
 
 
 def free_and_total() -> tuple[int, int]:
-    """Return the free and the total bytes of the current device. Memory kept for reuse by CuPy's pool is free."""
+    """Return the number of free bytes and of all bytes on the current device.
+
+    Memory that CuPy's pool keeps for reuse counts as free.
+    """
     import cupy
 
     free, total = cupy.cuda.runtime.memGetInfo()

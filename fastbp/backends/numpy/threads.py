@@ -40,7 +40,7 @@ class Limit:
 
 
 class _Limits:
-    """The open limits, and the number of threads that each library had before.
+    """The open limits, and the number of threads that each library had before they were opened.
 
     A limit is opened by a `use_threads` block or by a training. A library follows the limit that was opened last,
     whichever thread opened it. Limits of trainings take precedence, because the worker thread of a training replaces
@@ -149,13 +149,13 @@ def use_threads(count: int) -> Iterator[None]:
     finally:
         try:
             limits.close(limit)
-        except KeyboardInterrupt:  # it may have come before the limit was closed
+        except KeyboardInterrupt:  # Ctrl-C may have come before the limit was closed
             limits.close(limit)
             raise
 
 
 def limit_from_environment() -> None:
-    """Apply FASTBP_THREADS, if it is set; raises `InputError` unless it is a positive integer."""
+    """Apply the limit in FASTBP_THREADS, if there is one; raises `InputError` unless it is a positive integer."""
     text = os.environ.get(VARIABLE, "")
     if not text:
         return

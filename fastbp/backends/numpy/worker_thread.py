@@ -2,7 +2,7 @@
 
 The kernels are the compiled loops and matrix products of the backend. A kernel posts the second half of its work as a
 task, that is, it offers this half to the worker, and the worker takes it (`fastbp_kernels.cpu.work_sharing`). BLAS uses
-one thread during this time, because matrix products are split in the same way. For small networks, the worker is faster
+one thread during training, because matrix products are split in the same way. For small networks, the worker is faster
 than the threads of BLAS, because each of the two threads keeps its half of W, ∇C and the moments in its own cache.
 
 FASTBP_WORKER=0 in the environment turns the worker off. BLAS then uses its threads during training too. The default is
@@ -27,7 +27,7 @@ from fastbp.operations import Plan, WorkerContext
 
 VARIABLE = "FASTBP_WORKER"
 
-_MIN_MULTIPLICATIONS = 2**26  # per training; they take about 1 ms, and waking the worker takes a twentieth of that
+_MIN_MULTIPLICATIONS = 2**26  # in a training; they take about 1 ms, and waking the worker takes a twentieth of that
 # Multiplications in one product. Above this number, the better way is known without timing: the worker if there are two
 # threads, and the threads of BLAS if there are more.
 _LARGE_PRODUCT = 2**22
@@ -69,7 +69,7 @@ def describe() -> str:
 
 
 class _BatchTimes:
-    """The two shortest times of a mini-batch: one with tasks posted to the worker, and one without.
+    """The shortest time of a mini-batch with tasks posted to the worker, and the shortest time without.
 
     At each measurement, the earlier shortest time is increased by 5 %, so that old times lose their influence.
     """
@@ -101,7 +101,7 @@ def _times_of(plan: Plan, source: str, m: int) -> _BatchTimes:
 
 
 class _SharingContext(WorkerContext):
-    """A context in which kernels split their work in two halves.
+    """A context in which kernels split their work into two halves.
 
     The kernels post the second half to the worker as long as this is faster. Posting is slower if the two processors
     are far apart, or busy with other programs. The results do not depend on whether tasks are posted.

@@ -100,7 +100,7 @@ def _count_differing(some: list[Array], others: list[Array]) -> int:
 
 
 def streams(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
-    """Yield the checks of streams: all work of a training step must be enqueued on the current stream.
+    """Yield the checks of streams. All work of a training step must be enqueued on the current stream.
 
     A stream is blocked, and a step is enqueued on it. Then all arrays that the step writes are read on the default
     stream. If an array has changed, some work was not on the current stream. After the blocked stream is released, the

@@ -22,11 +22,14 @@ Array = npt.NDArray[Any]
 _ROUNDING: dict[DTypeName, float] = {"float32": 1e-6, "float64": 1e-14}
 
 HEAD = f"{'check (value: largest error, or a count)':<57}{'value':>8}{'limit':>8}"
-"""The first line of the table. All its lines have at most 80 characters."""
+"""The first line of the table. All lines of the table have at most 80 characters."""
 
 
 class Check(NamedTuple):
-    """A check: what was measured, the value (an error or a count), and the largest value that passes."""
+    """The result of a check.
+
+    `what` says what was measured. `value` is an error or a count. `limit` is the largest value that passes.
+    """
 
     what: str
     value: float

@@ -30,7 +30,8 @@ It is about 16 units in the last place. The largest errors are those of exp and 
 Of the 16 units, 2 are due to the GPU's instruction `ex2.approx`. The float32 kernels flush denormals to 0, and this
 error is within the bound too.
 """
-# Shapes (n, m), near multiples of 32 by 8 (the size of a thread block) and of 16 (the examples in a partial sum).
+# Shapes (n, m). They are near multiples of 32 by 8, which is the size of a thread block, and of 16, which is the number
+# of examples in a partial sum.
 SHAPES = [(1, 1), (33, 32), (5, 130), (257, 9)]
 _PLAIN = backends.get("numpy-plain")
 
@@ -274,7 +275,7 @@ def put_columns(backend: Backend, host: Array, dtype: str) -> Any:
 
 
 def read_columns(backend: Backend, columns: Any) -> Array:
-    """Return a copy on the host of a block of columns. Each column becomes a row."""
+    """Return a host copy of a block of columns. Each column becomes a row."""
     return backend.to_host(backend.columns(columns))
 
 

@@ -1,9 +1,9 @@
 """Matrix products by BLAS for compiled code. They are computed in place: C ← α op(A) op(B) + β C.
 
 Numba's `@` has no factors α and β and no transposed operands. The products here therefore call the function behind `@`,
-`numba_xxgemm`, which uses SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead, a
-library that does not come with SciPy. Compiled code refers to the function by its symbol, not by its address, so the
-code can be cached. Each of the two libraries has its own product functions, with their own names. By these names,
+`numba_xxgemm`, which uses SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead. MKL
+is a library that does not come with SciPy. Compiled code refers to the function by its symbol, not by its address, so
+the code can be cached. Each of the two libraries has its own product functions, with their own names. By these names,
 Numba's cache distinguishes the kernels for SciPy's BLAS from the kernels for MKL.
 """
 
@@ -26,11 +26,15 @@ _COLUMN_MAJOR = np.int32(102)  # CBLAS's constant for Fortran order
 def product(dtype: str) -> Callable[..., None]:
     """Return a function that computes Cᵀ ← alpha op(Aᵀ) op(Bᵀ) + beta Cᵀ with the chosen BLAS.
 
-    Only compiled code can call the function. Its arguments are, in this order: op_a, op_b, the number of columns of C,
-    the number of rows of C, the length of the sums, alpha, A, the row length of A, B, the row length of B, beta, C, and
-    the row length of C. op_a and op_b are `AS_IT_IS` or `TRANSPOSED`. A matrix is given by the address of its first
-    entry (`at`), so it may be a block of a larger matrix. The matrices are in C order. BLAS reads memory in Fortran
-    order, and therefore sees their transposes.
+    Only compiled code can call the function. Its arguments are
+
+        (op_a, op_b, m, n, k, alpha, a, a_row, b, b_row, beta, c, c_row)
+
+    `op_a` and `op_b` are `AS_IT_IS` or `TRANSPOSED`. C has m columns and n rows, and each sum in the product has k
+    terms. `a`, `b` and `c` are the addresses of the first entries of A, B and C (see `at`). `a_row`, `b_row` and
+    `c_row` are the lengths of the rows in memory. A matrix may therefore be a block of a larger matrix, with the rows
+    of the larger matrix. The matrices are in C order. BLAS reads memory in Fortran order, and therefore sees their
+    transposes.
     """
     if chosen() == "scipy":
         return _scipy_float32 if dtype == "float32" else _scipy_float64
@@ -38,9 +42,10 @@ def product(dtype: str) -> Callable[..., None]:
 
 
 def whole_product(dtype: str) -> Callable[..., None]:
-    """Return a function that computes the `product` for whole matrices, given as arrays.
+    """Return a function that computes the same product as `product`, but takes whole arrays.
 
-    Its arguments are `op_a`, `op_b`, the length of the sums, `alpha`, `a`, `b`, `beta` and `c`.
+    Its arguments are (op_a, op_b, k, alpha, a, b, beta, c). `a`, `b` and `c` are the arrays. Each sum in the product
+    has k terms.
     """
     multiply = product(dtype)
 
@@ -56,18 +61,18 @@ def whole_product(dtype: str) -> Callable[..., None]:
 def at(matrix: Any, i: Any, j: Any) -> Any:
     """Return the address of entry (i, j) of a matrix. A block of the matrix begins there.
 
-    Kernels call this function, because they must not call the intrinsic in it. The functions called by a kernel are
-    pickled for the keys of the cache, and an intrinsic pickles differently in each process.
+    Kernels call this function, because they must not call the intrinsic `address_of_entry` themselves. The functions
+    called by a kernel are pickled for the keys of the cache, and an intrinsic pickles differently in each process.
     """
     return address_of_entry(matrix, i, j)
 
 
 @cache
 def multiplies_few_columns() -> bool:
-    """Return whether the BLAS multiplies small matrices without packing them. OpenBLAS with AVX-512 does.
+    """Return whether the BLAS multiplies small matrices without packing them.
 
-    There, for 10 columns and W of shape (30, 784), BLAS computes δ aᵀ in 2.3 µs, and `small_gemm` in 3.5 µs. OpenBLAS
-    with AVX2 takes 6.8 µs.
+    This is the case for OpenBLAS with AVX-512. For 10 columns and W of shape (30, 784), it computes δ aᵀ in 2.3 µs.
+    `small_gemm` takes 3.5 µs, and OpenBLAS with AVX2 takes 6.8 µs.
     """
     controller = library(chosen()).controller
     return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")

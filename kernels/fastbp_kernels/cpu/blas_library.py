@@ -28,7 +28,9 @@ class NoBLASError(ValueError):
 
 
 def chosen() -> str:
-    """Return the BLAS chosen in the environment, one of `CHOICES`. Raise `NoBLASError` if it cannot be used.
+    """Return the name of the BLAS chosen in the environment. Raise `NoBLASError` if this BLAS cannot be used.
+
+    The name is one of `CHOICES`.
 
     >>> chosen() in CHOICES
     True
@@ -42,7 +44,7 @@ def chosen() -> str:
 
 
 class Library(NamedTuple):
-    """A BLAS library: its file, and threadpoolctl's controller of its threads.
+    """A BLAS library. `path` is its file, and `controller` is threadpoolctl's controller of its threads.
 
     `path` is "" if the file is unknown. `controller` is None if threadpoolctl does not know the library.
     """
@@ -100,7 +102,10 @@ def identify(path: str, controllers: list[Any], folder: Path) -> Library:
 
 
 def file_of_product(extension: str) -> str:
-    """Return the file of the BLAS that an extension module calls, or "" if the system cannot tell."""
+    """Return the file of the BLAS that an extension module calls, or "" if the system cannot tell.
+
+    `extension` is the path of the extension module.
+    """
     if sys.platform == "win32":
         return ""
     calling, process = ctypes.CDLL(extension), ctypes.CDLL(None)

@@ -101,9 +101,9 @@ def _stamp_of_package() -> bytes:
 class ForgivingCache(DiskCache):
     """A version of Numba's cache for a function's machine code. It raises no errors when it reads or writes files.
 
-    If a file is truncated, Numba's own cache raises an error from pickle, again and again in every later process. If
-    the disk is full, it raises an error from the system. Here, code that cannot be read is compiled again, and code
-    that cannot be written is not kept.
+    If a file is truncated, Numba's own cache raises an error from pickle. Every later process raises this error again.
+    If the disk is full, Numba's own cache raises an error from the system. Here, code that cannot be read is compiled
+    again, and code that cannot be written is not kept.
     """
 
     def __init__(self, function: Function) -> None:
@@ -127,8 +127,8 @@ class ForgivingCache(DiskCache):
 class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]
     """A C function that other compiled code can take as an argument. Its Numba type is computed only once.
 
-    If the types of all kernels of a network were computed at each call from Python, this would take half of the 0.13 ms
-    of the call.
+    A call from Python takes 0.13 ms. If the types of all kernels of a network were computed again at each call, this
+    would take half of that time.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -160,7 +160,7 @@ def compiled_kernel(function: Function, signature: Any) -> Any:
 def lazy_jit(function: Function) -> Function:
     """Return a function that is compiled, or loaded from the cache, when it is called.
 
-    This happens once for each combination of argument types.
+    Compiling or loading happens once for each combination of argument types.
     """
     dispatcher = njit(nogil=True, **OPTIONS)(function)
     with contextlib.suppress(Exception):

@@ -1,13 +1,13 @@
-"""The products W a and δ aᵀ for a few columns. The loops here are faster than BLAS.
+"""The products W a and δ aᵀ for a few columns, computed by loops that are then faster than BLAS.
 
 Before BLAS multiplies matrices, it packs them, that is, it copies them in another order. For a few columns, packing
 takes longer than the product. The loops here do not pack. They read both matrices row by row, as they are in memory.
 They compute the result in tiles. For W a, a tile has 5 columns by 3 rows of W. For δ aᵀ, it has 5 columns by 2 rows of
 W. The 15 sums in a tile of W a, together with one factor, fill the registers of AVX.
 
-The table gives pairs of times in µs. The first time of a pair is that of OpenBLAS with its AVX2 kernels. The second
-time is that of this file. W has shape (30, 784). Each time is the shortest of seven or more runs. The runs used one of
-two busy cores of an AMD EPYC with AVX-512, and Numba 0.68, on 2026-11-23.
+The table gives pairs of times in µs. The first time of a pair is the time of OpenBLAS with its AVX2 kernels. The second
+is the time of the loops in this file. W has shape (30, 784). Each time is the shortest of seven or more runs. The runs
+used one of two busy cores of an AMD EPYC with AVX-512, and Numba 0.68, on 2026-11-23.
 
 | columns | W a, float32 | W a, float64 | W + δ aᵀ, float32 | W + δ aᵀ, float64 |
 | --- | --- | --- | --- | --- |
@@ -37,15 +37,15 @@ with AVX-512. For W of shape (2048, 2048) and 10 columns in float64, `matmul` ta
 and 1.4 ms with AVX-512."""
 
 L1_BYTES = 2**15
-"""Size in bytes of a block of columns, small enough that the block stays in the L1 cache while W is read.
+"""Size in bytes of a block of columns. A block of this size stays in the L1 cache while W is read.
 
 If a column has 784 numbers, a block has 10 columns in float32 and 5 in float64."""
 
 MAX_OUTER_W_BYTES = 2**18
 """Largest size of W in bytes for which `add_outer` is used.
 
-In float32, `add_outer` takes 0.6 of BLAS's time for W of shape (30, 784), but 1.2 of BLAS's time for (100, 784). BLAS
-with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
+In float32, `add_outer` takes 0.6 times as long as BLAS for W of shape (30, 784). For W of shape (100, 784), it takes
+1.2 times as long as BLAS. BLAS with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
 
 _SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
 # LLVM vectorises a sum only if it may reorder the terms. BLAS reorders them too. NaN and infinity are not lost.
@@ -96,8 +96,8 @@ def matmul(args: Any, start: Any, end: Any) -> None:
 def add_outer(args: Any, start: Any, end: Any) -> None:
     """Write some rows of beta w + alpha delta aᵀ into w. They are the rows from `start` to `end - 1`.
 
-    All entries of w must be finite before. `args` is the tuple (alpha, delta, a, beta, w). `delta` and `a` are blocks
-    of columns, passed as C-ordered matrices of shape (m, n).
+    `args` is the tuple (alpha, delta, a, beta, w). `delta` and `a` are blocks of columns, passed as C-ordered matrices
+    of shape (m, n). The old entries of w must be finite, even if beta is 0, because they are multiplied by beta.
     """
     alpha, delta, a, beta, w = args
     m = delta.shape[0]

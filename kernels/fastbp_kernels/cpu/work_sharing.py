@@ -14,9 +14,9 @@ threads try at the same time, only one succeeds.
     FREE → LOCKED → POSTED → CLAIMED → DONE → FREE
                        └→ LOCKED (reclaimed) → FREE
 
-Where a range is split depends on whether a worker is present (`WORKER_PRESENT`). It does not depend on whether kernels
-post their tasks (`POSTING`), nor on which thread runs them. So with the same number of threads, results are the same to
-the last bit.
+The place where a range is split depends on whether a worker is present (`WORKER_PRESENT`). It does not depend on
+whether kernels post their tasks (`POSTING`), nor on which thread runs a task. So with the same number of threads,
+results are the same to the last bit.
 """
 
 import platform
@@ -38,7 +38,7 @@ from fastbp_kernels.numba_private import (
 )
 
 AVAILABLE = sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
-"""Whether a worker can be used on this platform. It has been tested on Linux on x86-64 only."""
+"""Whether a worker can be used on this platform. Workers have been tested on Linux on x86-64 only."""
 
 WORKER_PRESENT, POSTING, STATE, CODE, ARGS, START, END = range(7)  # indices into the slot
 FREE, LOCKED, POSTED, CLAIMED, DONE = range(5)  # values of slot[STATE]
@@ -77,8 +77,8 @@ def _run_alone(code: Any, args: Any, n: Any, large_enough: Any) -> None:
 def _run_shared(code: Any, args: Any, n: Any, large_enough: Any) -> None:
     middle = n
     if large_enough and load_word(WORKER_PRESENT) != 0:
-        # If a range has more than 32 rows, its first part is a multiple of 3 rows, which are a tile of `small_gemm`, or
-        # of 16 rows, which are a cache line.
+        # If a range has more than 32 rows, the number of rows in its first part is a multiple of 3 or of 16. A tile of
+        # `small_gemm` has 3 rows, and 16 rows are a cache line.
         unit = 1 if n <= 32 else 3 if n < 256 else 16
         middle = ((n + 1) // 2 + unit - 1) // unit * unit
     posted = middle < n and load_word(POSTING) != 0 and compare_and_swap_word(STATE, FREE, LOCKED)
@@ -112,7 +112,10 @@ The arguments are (code, args, n, large_enough). `code` and `args` are the two a
 
 
 def worker_loop() -> None:
-    """Claim and run posted tasks as long as `WORKER_PRESENT` is set. The worker thread runs this in compiled form."""
+    """Claim and run posted tasks as long as `WORKER_PRESENT` is set.
+
+    The worker thread runs this function in compiled form.
+    """
     spins = 0
     while load_word(WORKER_PRESENT) != 0:
         if load_word(STATE) == POSTED and compare_and_swap_word(STATE, POSTED, CLAIMED):

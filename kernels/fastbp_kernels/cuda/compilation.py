@@ -52,7 +52,10 @@ def thread_per_element(m: int, n: int) -> Geometry:
 
 
 def flat_thread_per_element(m: int, n: int) -> Geometry:
-    """Return the sizes of a launch with one thread per element, all along x. CUDA allows 2³¹ − 1 blocks along x."""
+    """Return the sizes of a launch with one thread per element. All threads are along x.
+
+    CUDA allows 2³¹ − 1 blocks along x.
+    """
     return Geometry((_blocks(m * n, _BLOCK_1D), 1), (_BLOCK_1D, 1))
 
 
@@ -79,7 +82,7 @@ def _blocks(threads: int, size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A kernel with one signature. Its arguments are pointers and scalars, and after them m and n.
+    """A kernel with one signature. Its arguments are pointers and scalars, followed by m and n.
 
     `parameters` are the types of these pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
     """
@@ -111,7 +114,7 @@ class Kernel:
         return bytes(linker.link("cubin").code), linker.get_info_log()
 
     def packed(self, *arguments: Any) -> tuple[Any, ...]:
-        """Return the arguments with scalars converted to the kernel's types. Arrays are returned unchanged."""
+        """Return the arguments. Scalars are converted to the kernel's types, and arrays are unchanged."""
         kinds = (*self.parameters, types.uint64, types.uint64)
         return tuple(
             value if isinstance(kind, types.CPointer) else np.dtype(kind.name).type(value)
@@ -120,7 +123,7 @@ class Kernel:
 
 
 def launch(kernel: Kernel, *arguments: Any) -> None:
-    """Launch a kernel on CuPy's current device and stream. Do not wait until it has ended.
+    """Launch a kernel on CuPy's current device and stream, without waiting for its end.
 
     `arguments` are CuPy arrays for the kernel's pointers, and numbers for its scalars, for m and for n.
     """
@@ -141,10 +144,10 @@ def _loaded(kernel: Kernel, device: int) -> Any:
 
 
 def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
-    """Compile a kernel and return it. Raise `FormulaError` if that fails, or if a float32 kernel uses float64.
+    """Compile a kernel and return it. Raise `FormulaError` if the compilation fails, or a float32 kernel uses float64.
 
-    If compiling fails because of a formula, the error names this formula. `formulas` maps each formula of the kernel to
-    its number of arguments.
+    If the compilation fails because of a formula, the error names this formula. `formulas` maps each formula of the
+    kernel to its number of arguments.
     """
     try:
         widened = ".f64" in kernel.ptx and dtype == "float32"
@@ -158,7 +161,7 @@ def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
 
 
 def real_type(dtype: str) -> Any:
-    """Return Numba's type for a dtype, which is given by its name."""
+    """Return Numba's type for the dtype with the given name."""
     return getattr(types, dtype)
 
 
@@ -173,7 +176,7 @@ def pointers(dtype: str, count: int) -> tuple[Any, ...]:
 def inlined(function: Formula) -> Formula:
     """Return a device function that is always inlined.
 
-    If it were called instead, Numba would link device code, and linking needs a driver.
+    If the function were called instead, Numba would link device code, and linking needs a driver.
     """
     return cuda.jit(device=True, inline="always")(function)  # type: ignore[no-any-return]
 

@@ -1,6 +1,6 @@
 """The kernels for CUDA: grid-stride loops around the same scalar formulas as in `fastbp_kernels.cpu.loops`.
 
-The public functions here make kernels, except `n_partial_sums` and `max_softmax_outputs`. The last arguments of every
+Every public function here makes a kernel, except `n_partial_sums` and `max_softmax_outputs`. The last arguments of a
 kernel are m, the number of examples, and n, the number of neurons. A block of columns is stored as on the CPU: m rows
 of n numbers, one row per example. Threads along x run over the neurons, whose numbers are contiguous in memory. Threads
 along y run over the examples. In a grid-stride loop, a thread goes on to further elements if there are more elements
@@ -42,7 +42,7 @@ EXAMPLES_PER_SUM = 16
 """Number of examples that one thread adds up.
 
 A larger number gives fewer threads. A smaller number gives more partial sums."""
-_SHARED_BYTES = 48 * 1024  # shared memory that a block can have on any device without opting in to more
+_SHARED_BYTES = 48 * 1024  # bytes of shared memory that every device offers to a block without special settings
 
 
 def n_partial_sums(m: int) -> int:
@@ -57,7 +57,7 @@ def n_partial_sums(m: int) -> int:
 
 
 def max_softmax_outputs(dtype: str) -> int:
-    """Return the largest possible number of outputs of a softmax. They must fit into the shared memory of a block.
+    """Return the largest possible number of outputs of a softmax. The outputs must fit into a block's shared memory.
 
     >>> max_softmax_outputs("float32")
     12256
@@ -174,8 +174,8 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
 def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
     """Compile a kernel with the arguments (z, a, delta, sums, m, n). It multiplies delta by prime(z, a).
 
-    The product is element by element. If `bias` is True, the kernel writes the partial sums of the new delta over the
-    examples into `sums`.
+    The product is element by element. If `bias` is True, the kernel writes the partial sums of the new delta into
+    `sums`. Each of them is a sum over some of the examples.
     """
     scalar_prime, real = lowered(prime, dtype), real_type(dtype)
 
@@ -201,7 +201,7 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
     """Compile a kernel with the arguments (z, a, y, s, delta, sums, m, n). It writes error(z, a, y) into delta.
 
     If `weighted` is True, the errors of each example are multiplied by its weight in `s`. If `bias` is True, the kernel
-    writes the partial sums of delta over the examples into `sums`.
+    writes the partial sums of delta into `sums`. Each of them is a sum over some of the examples.
     """
     scalar_error, real = lowered(error, dtype), real_type(dtype)
 
@@ -230,9 +230,9 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
     """Compile a kernel with the arguments (z, a, y, s, total, m, n). It adds Σ cost(z, a, y) to total.
 
     If `weighted` is True, the costs of each example are multiplied by its weight in `s`. For each partial sum of each
-    neuron, `total` has a sum and its rounding error (`_add_exactly`). Each thread computes only one partial sum. It
-    finds the index of a weight by a division. If a thread went on to other partial sums, the cross-entropy in float64
-    would need 42 registers per thread on sm_120.
+    neuron, `total` holds the sum and its rounding error (see `_add_exactly`). Each thread computes only one partial
+    sum. It finds the index of a weight by a division. If a thread went on to other partial sums, the cross-entropy in
+    float64 would need 42 registers per thread on sm_120.
     """
     scalar_cost, real = lowered(cost, dtype), real_type(dtype)
 
@@ -255,7 +255,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
     """Make a kernel with the arguments (z, a, y, s, total, m, n). It subtracts Σ y ln softmax(z) from total.
 
     If `weighted` is True, the terms of each example are multiplied by its weight in `s`. For each example,
-    `total` has a sum and its rounding error (`_add_exactly`).
+    `total` holds a sum and its rounding error (see `_add_exactly`).
     """
     real, zero, start = real_type(dtype), np.uint64(0), np.uint64(WARP)
 
@@ -325,7 +325,7 @@ def add_column_sums(dtype: str) -> Kernel:
         j = _x()
         while j < n:
             total = real(0)
-            for r in range(types.int64(m)):  # signed, so that LLVM unrolls it: four loads are then in flight
+            for r in range(types.int64(m)):  # signed, so that LLVM unrolls the loop and starts four loads at once
                 total += sums[uint64(r) * n + j]
             b[j] = beta * b[j] + alpha * total
             j += _stride_x()
@@ -371,7 +371,7 @@ def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
 
 @inlined
 def _warp_max(column: Any, t: Any, value: Any) -> Any:
-    """Return the largest of the values of the warp's threads. Thread t passes its own value.
+    """Return the largest of the values that the threads of a warp pass. `t` is the number of the calling thread.
 
     The values are reduced in a tree, in the first 32 numbers of the memory `column`.
     """
@@ -390,7 +390,10 @@ def _warp_max(column: Any, t: Any, value: Any) -> Any:
 
 @inlined
 def _warp_sum(column: Any, t: Any, value: Any) -> Any:
-    """Return the sum of the values of the warp's threads, added in a tree, in a fixed order (see `_warp_max`)."""
+    """Return the sum of the values that the threads of a warp pass (see `_warp_max`).
+
+    The values are added in a tree, in a fixed order.
+    """
     column[t] = value
     cuda.syncthreads()
     half = uint64(16)
@@ -408,8 +411,8 @@ def _warp_sum(column: Any, t: Any, value: Any) -> Any:
 def _add_exactly(total: Any, i: Any, value: Any) -> None:
     """Add a value to `total[2 * i]`, and add the rounding error of this addition to `total[2 * i + 1]`.
 
-    This is the algorithm two-sum (TAOCP 4.2.2). With it, kernels in float32 add the costs of an epoch without float64
-    instructions.
+    This is the algorithm two-sum (TAOCP 4.2.2). With this algorithm, float32 kernels add up the costs of an epoch
+    without float64 instructions.
     """
     first = i + i
     old = total[first]

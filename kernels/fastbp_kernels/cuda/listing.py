@@ -2,8 +2,8 @@
 
 PTX is NVIDIA's assembly language. `python -m fastbp_kernels.cuda` prints the list. This package cannot import fastbp,
 so the formulas here are copies of formulas in fastbp: the sigmoid, the quadratic cost, momentum and Adam.
-The tests in tests/kernels/test_cuda_kernels.py make each listed kernel also from fastbp's own formula. They check that
-both kernels have the same PTX.
+For each listed kernel, tests/kernels/test_cuda_kernels.py makes a second kernel from fastbp's own formula, and tests
+that both kernels have the same PTX.
 """
 
 import re
