@@ -3,7 +3,7 @@
 The equations in `fastbp.equations` work on blocks of columns. A block is a matrix with one column per example. The
 equations call operations on blocks, such as a matrix product. They do not depend on how a block is stored in memory.
 Each backend provides the operations and its own form of a block. For array libraries, a block of m columns of length n
-is an array of shape (n, m). For compiled code, a block is a C-ordered matrix of shape (m, n) in the same memory.
+is an array of shape (n, m). For compiled code, the same memory is a C-ordered matrix of shape (m, n).
 """
 
 from abc import ABC, abstractmethod

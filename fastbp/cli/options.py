@@ -16,7 +16,7 @@ DATA = "digits, mnist, an .npz or .csv file, or a folder with MNIST's four files
 backend = click.option(
     "--backend",
     default=None,
-    help=f"Backend: {', '.join(NAMES)}, cupy:1, … or auto.  [default: FASTBP_BACKEND, or numpy]",
+    help=f"Backend: {', '.join(NAMES)} or auto; cupy:1 is the second GPU.  [default: FASTBP_BACKEND, or numpy]",
 )
 threads_option = click.option(
     "--threads",

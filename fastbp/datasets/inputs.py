@@ -113,8 +113,10 @@ def hold_out(
         members = order[groups[order] == group]
         held[members[: round(fraction * len(members))]] = True
     if not held.any() or held.all():
-        given = f"got {fraction:g} of {plural(examples, 'example')}"
-        raise InputError(f"validation must leave at least one example to train on and one to hold out, {given}")
+        raise InputError(
+            f"validation must hold out at least one of {plural(examples, 'example')}, and leave one for training, "
+            f"got {fraction:g}"
+        )
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

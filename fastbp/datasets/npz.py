@@ -54,7 +54,7 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
             if {x, y} <= names.keys():
                 return _read(path, archive, names[x]), _read(path, archive, names[y])
     expected = ", ".join(f"({x}, {y})" for x, y in pairs)
-    raise bad_file(path, f"contains {_listed(names)}", f"inputs and labels under a pair of names out of {expected}")
+    raise bad_file(path, f"contains {_listed(names)}", f"inputs and labels, named by one of these pairs: {expected}")
 
 
 def npz_inputs(path: Path) -> Array:

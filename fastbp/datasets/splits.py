@@ -79,9 +79,8 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
     if not path.exists():
         near = difflib.get_close_matches(str(where), _NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(
-            f"data {display_path(path)} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder"
-        )
+        name = str(path)
+        raise InputError(f"data {name!r} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder")
     examples = read_examples(path, label)
     kept, validation, test_ = _stratified(examples[1], (1 / 10, 1 / 10), seed)
     return _take(examples, kept), _take(examples, validation), _take(examples, test_)
@@ -93,7 +92,7 @@ def _take(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
 
 
 def _stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
-    """Split the examples at random, with each class in the same proportions; return the indices of each part.
+    """Split the examples at random, and divide every class in the same proportions. Return the indices of each part.
 
     `shares` contains the fraction of each part except the first. The first part in the returned list has all remaining
     examples.

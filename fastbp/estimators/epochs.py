@@ -115,7 +115,7 @@ class EpochTrainer:
     def run_epoch(self, order: Indices, eta: float) -> float:
         """Train once on the examples in the given order, and return Σ C_x.
 
-        Each C_x is computed with the parameters before the step on its mini-batch.
+        Each C_x is computed before its mini-batch changes the parameters.
         """
         return sum(self._run(indices, eta) for indices in self._parts(order))
 

@@ -130,7 +130,7 @@ def _resumes(options: Options) -> bool:
     resume = options.resume or options.resume_anyway
     if options.checkpoint is None:
         if resume:
-            raise InputError("resume needs a checkpoint; pass checkpoint='run.safetensors', say")
+            raise InputError("resume needs a checkpoint; for example, pass checkpoint='run.safetensors'")
         return False
     if resume and options.overwrite:
         raise InputError("resume and overwrite cannot be combined; pass one of them")

@@ -144,7 +144,7 @@ def test_the_validation_set_is_empty_if_classes_are_small(tmp_path):
 
 
 def test_other_data_are_refused(tmp_path):
-    refused("data mnits does not exist; did you mean 'mnist'. valid: digits, mnist, a file, a folder", load, "mnits")
+    refused("data 'mnits' does not exist; did you mean 'mnist'. valid: digits, mnist, a file, a folder", load, "mnits")
     refused("has no train-images-idx3-ubyte and no", load, tmp_path)
     refused("data must be digits, mnist, a file or a folder, got None", load, None)
     refused("seed must be an integer >= 0, got -1", load, "digits", seed=-1)

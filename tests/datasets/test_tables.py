@@ -103,11 +103,11 @@ def test_npz_with_other_names(npz):
     path = npz(x=ROWS, kinds=np.array([7, 8]))
     np.testing.assert_array_equal(read_examples(path, label="kinds")[1], [7, 8])
     refused(
-        r"contains 'x', 'kinds'; expected inputs and labels under a pair of names out of \(x, y\), \(x, labels\),",
+        r"contains 'x', 'kinds'; expected inputs and labels, named by one of these pairs: \(x, y\), \(x, labels\),",
         read_examples,
         path,
     )
-    refused(r"a pair of names out of \(x, kind\), \(images, kind\)", read_examples, path, label="kind")
+    refused(r"named by one of these pairs: \(x, kind\), \(images, kind\)", read_examples, path, label="kind")
     np.testing.assert_array_equal(read_inputs(npz(anything=ROWS)), ROWS.T)
     message = "contains 'a', 'b'; expected inputs named x or images or X or data, or a single array"
     refused(message, read_inputs, npz(a=ROWS, b=ROWS))

@@ -243,7 +243,7 @@ def test_invalid_checkpoint_arguments_are_refused_before_training(tmp_path):
     net = fastbp.Network([6, 5, 3], rng=1)
     with pytest.raises(fastbp.InputError, match="cannot write '/nowhere/run'"):
         net.train(*data(), checkpoint="/nowhere/run", progress=False)
-    with pytest.raises(fastbp.InputError, match="resume needs a checkpoint; pass checkpoint="):
+    with pytest.raises(fastbp.InputError, match="resume needs a checkpoint; for example, pass checkpoint="):
         net.train(*data(), resume=True, progress=False)
     own = fastbp.Activation("own", lambda z: z, lambda z, a: 1.0)
     other = dataclasses.replace(own, name="tanh")

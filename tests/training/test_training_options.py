@@ -189,7 +189,7 @@ def test_input_scale_multiplies_every_input(backend):
         ({"patience": 3}, "patience needs validation data; pass validation"),
         ({"validation": 0.0}, "validation must be between 0 and 1, got 0.0"),
         ({"validation": 1.5}, "validation must be between 0 and 1, got 1.5"),
-        ({"validation": 0.01}, "validation must leave at least one example to train on and one to .*, got 0.01 of 11"),
+        ({"validation": 0.01}, "validation must hold out at least one of 11 examples, .*, got 0.01"),
         ({"validation": 0.5, "mini_batch_size": 8}, "mini_batch_size must be an integer from 1 to .*, got 8"),
         ({"sample_weight": np.ones(10)}, r"sample_weight must have shape \(11,\), one weight per example, got \(10,\)"),
         ({"sample_weight": -np.ones(11)}, "sample_weight must be finite and not negative, got -1"),

@@ -244,7 +244,8 @@ class CuPy(Backend):
     def set_cost_total(self, total: Array, cost: float) -> None:
         """Set the total to a cost.
 
-        The first accumulator gets the cost rounded to the dtype, and the rounding error. The others get zeros.
+        The first accumulator gets two numbers: the cost rounded to the dtype, and the rounding error. The others get
+        zeros.
         """
         host = np.zeros(total.shape, total.dtype)
         host[0] = cost, cost - float(host.dtype.type(cost))

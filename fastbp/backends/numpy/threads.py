@@ -71,7 +71,7 @@ class _Limits:
                     self._apply(limit)
 
     def keep(self, limit: Limit) -> None:
-        """Apply a limit permanently. Its libraries have this number of threads whenever no other limit is open."""
+        """Apply a limit permanently. When no other limit is open, its libraries use the number of threads it sets."""
         with uninterrupted(), self.lock:
             for library in limit.libraries:
                 if library.path in self._before:

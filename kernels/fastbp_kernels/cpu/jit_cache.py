@@ -38,7 +38,7 @@ class CheckedFiles(CacheFiles):
 
     Numba makes a key from the types of the arguments, the processor and the function's code. Numba's own cache
     unpickles any file that it finds, and the pickle in a damaged file may contain any machine code. Here, a file begins
-    with a SHA-256 digest. The digest is computed from the file's content and from its purpose, which is the format, the
+    with a SHA-256 digest. The digest is computed from the file's content and from what the file is for: the format, the
     Python source, the versions and the key. If a file is damaged or was written for another purpose, its digest is
     wrong, and the file is ignored. This protects against damage. It does not protect against an attacker who can write
     to the folder.
