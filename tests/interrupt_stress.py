@@ -140,6 +140,9 @@ def _interrupted(times, draw, presser, path):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores SIGINT in what it starts with &
     worker_thread._MIN_MULTIPLICATIONS = 0
     with threads.use_threads(2):
-        print(dict(interrupted(int(sys.argv[1]))))
+        outcomes = interrupted(int(sys.argv[1]))
+    print(dict(outcomes))
+    assert outcomes["interrupted"], "no training was interrupted"
