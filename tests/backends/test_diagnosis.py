@@ -251,6 +251,10 @@ def machine(monkeypatch, installed):
         ),
         (FOR_12, "numba-cuda, which compiles the kernels, is not installed: pip install 'fastbp[cuda12]'"),
         (
+            FOR_13 | {"numba-cuda": "0.30.4", "numpy": "2.5.2"},
+            "numba-cuda 0.30.4 needs NumPy 2.4 or older, got 2.5.2: pip install 'numpy<2.5'",
+        ),
+        (
             FOR_12 | {"numba-cuda": "0.30.4", "cuda-bindings": "13.5.0"},
             "packages for different CUDA versions are installed: cupy-cuda12x 14.2.0 is for CUDA 12, cuda-bindings "
             "13.5.0 for CUDA 13; keep one version: pip uninstall -y cuda-bindings && pip install 'fastbp[cuda12]', or "
@@ -277,7 +281,7 @@ def test_packages(installed, versions, message):
 
 @pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_FOR_12, "12.9.86")])
 def test_libraries_for_cuda_12_beside_those_for_13_are_no_problem(machine, monkeypatch, more):
-    monkeypatch.setattr(metadata, "version", (FOR_13 | more).get)
+    monkeypatch.setattr(metadata, "version", (FOR_13 | more | {"numpy": "2.4.6"}).get)
     assert diagnosis.unavailable_reason() is None
 
 

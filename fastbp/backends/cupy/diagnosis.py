@@ -23,6 +23,7 @@ _LIBRARIES = {
     "nvidia-nvjitlink": "nvidia-nvjitlink-cu12",
     "nvidia-nvvm": "nvidia-cuda-nvcc-cu12",
 }
+_FIRST_NUMPY_TOO_NEW = (2, 5)  # it has no numpy.row_stack, which numba-cuda 0.30.4 uses when it is imported
 _INSUFFICIENT_DRIVER, _NO_DEVICE = 35, 100  # cudaError_t
 
 
@@ -54,6 +55,8 @@ def _package_problem() -> str | None:
         )
     if find_spec("numba_cuda") is None:
         return f"numba-cuda, which compiles the kernels, is not installed: {_install()}"
+    if (numpy := _version("numpy")) and tuple(map(int, numpy.split(".")[:2])) >= _FIRST_NUMPY_TOO_NEW:
+        return f"{_with_version('numba-cuda')} needs NumPy 2.4 or older, got {numpy}: pip install 'numpy<2.5'"
     # A CuPy built from source, or from conda, is not checked further: the name of its package does not contain the CUDA
     # version, and its libraries are not installed as wheels.
     return next((_mixed_versions(name, major) for name, major in _MAJORS.items() if name in cupys), None)
