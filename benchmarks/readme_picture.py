@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.bounds import ROWS, Row, in_turn, prepare, print_failure
+from benchmarks.bounds import ROWS, Row, prepare, print_failure
 from benchmarks.mnist import Rows, training_rows
 from fastbp.backends.environment import information
 from fastbp.bench.candidates import cpu_count, cpu_name
 from fastbp.bench.grid import name_of
-from fastbp.bench.timing import Spread, spread
+from fastbp.bench.timing import Spread, in_turn, spread
 from fastbp.errors import InputError
 from fastbp.files.atomic import write_atomically
 from fastbp.plots.learning_curves import check_picture

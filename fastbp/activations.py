@@ -18,11 +18,12 @@ are all made from these formulas. Your own activation is therefore as fast as th
 
 import dis
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
+from fastbp_kernels.specialize import Content, content_of
 from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
 
@@ -67,6 +68,7 @@ class Activation:
     prime: Callable[[Array, Array], Array]
     needs_z: bool = False
     outputs: tuple[float, float] = (float("-inf"), float("inf"))
+    _content: Content = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for role in ("f", "prime"):
@@ -76,6 +78,14 @@ class Activation:
         check_bounds(f"activation {brief(self.name)}: outputs", self.outputs)
         if not self.needs_z and _reads_its_first_argument(self.prime):
             raise InputError(f"activation {brief(self.name)}: prime reads z; pass needs_z=True")
+        object.__setattr__(self, "_content", content_of(self.f, self.prime))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_content"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
 
 def _reads_its_first_argument(function: Callable[..., Array]) -> bool:

@@ -7,13 +7,14 @@ Then (a − y)/(a(1 − a)) · a(1 − a) is NaN, and ln(1 − a) is infinite.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
 from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
+from fastbp_kernels.specialize import Content, content_of
 from fastbp_kernels.words import Array, exp, log, log1p, where
 
 CostName = Literal["quadratic", "sum-squared", "cross-entropy", "log-likelihood"]
@@ -57,6 +58,7 @@ class Cost:
     f: Callable[[Array, Array], Array]
     prime: Callable[[Array, Array], Array]
     within: tuple[float, float] = (float("-inf"), float("inf"))
+    _content: Content = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for role in ("f", "prime"):
@@ -64,6 +66,14 @@ class Cost:
                 given = brief(getattr(self, role))
                 raise InputError(f"cost {brief(self.name)}: {role} must be a function, got {given}")
         check_bounds(f"cost {brief(self.name)}: within", self.within)
+        object.__setattr__(self, "_content", content_of(self.f, self.prime))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_content"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.__post_init__()
 
 
 def _quadratic(a: Array, y: Array) -> Array:

@@ -8,12 +8,13 @@ import numpy as np
 from fastbp import backends, equations
 from fastbp.activations import Activation, ActivationName
 from fastbp.costs import Cost, CostName
-from fastbp.datasets.inputs import as_columns, as_targets
+from fastbp.datasets.inputs import as_columns, as_targets, copy_into
 from fastbp.errors import GradientError, InputError, explain_keywords
 from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of, zeros
-from fastbp.training.inference import batches, copy_into
+from fastbp.training.inference import batches
+from fastbp.training.small_batches import small_batches_of
 from fastbp_kernels.words import namespace
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def backprop(
     >>> nabla_w[0].tolist()  # (2·3 − 5)·3
     [[3.0]]
     """
+    found = _small_gradient(weights, biases, x, y, activations, cost)
+    if found is not None:
+        return found
     try:
         weights, biases = list(weights), list(biases)
     except TypeError:
@@ -109,6 +113,27 @@ def backprop(
         weights, biases = checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan)
         inputs = as_columns("x", x, plan.sizes[0], plan)
         return gradient(plan, as_parameters(weights, biases, plan), inputs, as_targets(y, inputs.shape[1], plan))
+
+
+def _small_gradient(
+    weights: Any, biases: Any, x: Any, y: Any, activations: Any, cost: Any
+) -> tuple[list[Array], list[Array]] | None:
+    """Return the gradient for a small batch of NumPy arrays.
+
+    Return None if an argument has to be converted or checked, or is invalid, or if there are too many columns.
+    """
+    chosen = activations if isinstance(activations, (str, Activation)) else tuple(activations)
+    current = backends.get()
+    backend = current if current.name.startswith("numpy") else backends.get("numpy")
+    batches = small_batches_of(weights, biases, chosen, cost, backend)
+    if batches is None:
+        return None
+    batch = batches.with_examples(x, y)
+    if batch is None:
+        return None
+    gradient = batch.gradient(weights, biases)
+    batches.put_back(batch)
+    return gradient
 
 
 def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e-6) -> float:

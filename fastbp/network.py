@@ -36,6 +36,7 @@ from fastbp.training import inference
 from fastbp.training.history import Epoch, History
 from fastbp.training.progress import watching
 from fastbp.training.setup import Options, checkpoint_lock, prepare
+from fastbp.training.small_batches import SmallBatches
 
 Array = Any
 DTypeName = Literal["float32", "float64"]
@@ -203,6 +204,8 @@ class Network:
         >>> Network([2, 3], rng=0).feedforward([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]).shape
         (3, 3)
         """
+        if (rows := self._outputs_of_small_batch(a)) is not None:
+            return rows.T if a.ndim == 2 else rows[0]
         a = as_backend_array("x", a, self._plan.backend)
         outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a, finite=False))
         return outputs[:, 0] if a.ndim == 1 else outputs
@@ -235,6 +238,10 @@ class Network:
         >>> net.cost([[1.0, 2.0]], [[0.0, 0.0]])  # (2² + 4²) / 2 / 2
         5.0
         """
+        if (batch := self._small_batches().with_examples(x, y)) is not None:
+            cost = batch.mean_cost()
+            self._kept_batches.put_back(batch)
+            return cost
         inputs, targets = self._examples(x, y)
         return inference.mean_cost(self._plan, self._parameters(), inputs, targets)
 
@@ -267,6 +274,10 @@ class Network:
         >>> [nabla.shape for nabla in nabla_w]
         [(3, 2), (1, 3)]
         """
+        if (batch := self._small_batches().with_examples(x, y)) is not None:
+            gradient = batch.gradient()
+            self._kept_batches.put_back(batch)
+            return gradient
         inputs, targets = self._examples(x, y)
         return gradients.gradient(self._plan, self._parameters(), inputs, targets)
 
@@ -454,6 +465,10 @@ class Network:
         >>> net.weights[0].tolist()
         [[-0.5]]
         """
+        if (batch := self._small_batches().with_examples(x, y)) is not None:
+            batch.descend(finite_number("eta", eta, positive=True))
+            self._kept_batches.put_back(batch)
+            return
         inputs, targets = self._examples(x, y)
         eta = finite_number("eta", eta, positive=True)
         gradients.descend(self._plan, self._parameters(), inputs, targets, eta)
@@ -483,6 +498,9 @@ class Network:
         (2,)
         """
         self._check_has_classes("predict")
+        if (rows := self._outputs_of_small_batch(x)) is not None:
+            classes: npt.NDArray[np.int64] = rows.argmax(axis=1)
+            return classes
         return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
 
     @_on_backend_device
@@ -603,6 +621,28 @@ class Network:
         Values that users have assigned to the lists are copied into the parameters first.
         """
         return as_parameters(self._weights.current(self._plan), self._biases.current(self._plan), self._plan)
+
+    @functools.cached_property
+    def _kept_batches(self) -> SmallBatches:
+        return SmallBatches(self._plan, self._parameters())
+
+    def _small_batches(self) -> SmallBatches:
+        """Return the kept batches, after copying assigned parameters into the arrays that they use."""
+        self._weights.current(self._plan)
+        self._biases.current(self._plan)
+        return self._kept_batches
+
+    def _outputs_of_small_batch(self, x: Array) -> npt.NDArray[Any] | None:
+        """Return the outputs for a few columns, one example per row, or None if the general way is needed."""
+        batch = self._small_batches().with_inputs(x)
+        if batch is None:
+            return None
+        rows = batch.outputs()
+        self._kept_batches.put_back(batch)
+        return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_kept_batches"}
 
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
         return as_columns("x", x, self.sizes[0], self._plan, finite=finite)

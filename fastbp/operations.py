@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -184,6 +185,34 @@ class WorkerContext:
         """Record that training on `count` mini-batches took this number of seconds."""
 
 
+class InputOperations(NamedTuple):
+    """The operations on inputs in prepared calls.
+
+    `matmul_of_columns(w, x, start, z)`: z = w times columns of x, from column `start`. x is a C-ordered matrix with one
+    example per column.
+    `sum_of_squares(block, out)`: write the sum of the squares of all numbers to out[0].
+    """
+
+    matmul_of_columns: Operation
+    sum_of_squares: Operation
+
+
+class ReadyCall(Protocol):
+    """An equation with its arguments, ready to be called many times."""
+
+    def __call__(self) -> None:
+        """Run the equation."""
+
+    def replace(self, old: Sequence[Array], new: Sequence[Array]) -> None:
+        """Use other arrays in place of arrays among the arguments. They must have the same sizes and dtype.
+
+        They must be C-ordered, and the caller must keep them alive.
+        """
+
+    def set_number(self, position: int, value: float) -> None:
+        """Set the argument at a position, which must be a number of the same type."""
+
+
 class Backend(ABC):
     """An array library or compiled code that runs the equations.
 
@@ -193,6 +222,7 @@ class Backend(ABC):
     name: str
     kind: str  # the library of its arrays, as returned by `fastbp.backends.kind`
     xp: Any
+    prepares_calls = False  # whether `prepare` can be used
     restore: Callable[[str, str], "Backend"]  # called with `name` and the name of `xp`; set by `fastbp.backends`
 
     @abstractmethod
@@ -206,6 +236,26 @@ class Backend(ABC):
     @abstractmethod
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run one of the equations with the given arguments."""
+
+    def prepare(self, equation: Callable[..., None], *arguments: Any) -> ReadyCall:
+        """Return a call of an equation with these arguments. All arrays must be writable."""
+        raise NotImplementedError(f"backend {self.name} does not make calls ready")
+
+    def input_operations(self, dtype: str) -> InputOperations:
+        """Return the operations on inputs for prepared calls."""
+        raise NotImplementedError(f"backend {self.name} does not make calls ready")
+
+    def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
+        """Call a function with each of the parts, perhaps on several threads.
+
+        `multiplications` is the number of multiplications in all calls together. Small work is done on one thread.
+        """
+        for part in parts:
+            work(part)
+
+    def one_thread(self, multiplications: int) -> AbstractContextManager[Any]:
+        """Return a context in which products have the same bits as on one thread. By default it does nothing."""
+        return nullcontext()
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:
@@ -301,6 +351,11 @@ class Plan:
         Ctrl-C is held back while the operations are compiled.
         """
         return self.backend.operations(self.formulas, self.dtype, source or self.dtype, keep_z=keep_z)
+
+    @property
+    def multiplications(self) -> int:
+        """The number of multiplications that one column takes on its way through the network."""
+        return sum(n * k for n, k in pairwise(self.sizes))
 
     def block(self, n: int, m: int) -> Array:
         """Return new memory for m columns of length n. It is a matrix of shape (m, n). Each row holds one column."""

@@ -6,6 +6,7 @@ A *plan* says what is computed and where. The *parameters* are the arrays Wˡ an
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from operator import is_
 from typing import Any, Literal
 
 import numpy as np
@@ -129,7 +130,7 @@ class ParameterList:
 
     def current(self, plan: Plan) -> list[Array]:
         """Return the arrays, after copying new values into them if a user has replaced items of the list."""
-        if list(map(id, self.listed)) != list(map(id, self._arrays)):
+        if len(self.listed) != len(self._arrays) or not all(map(is_, self.listed, self._arrays)):
             self.assign(self.listed, plan)
         return self._arrays
 

@@ -1,7 +1,14 @@
-"""Time work on a backend, and summarize repeated measurements by their median and quartiles."""
+"""Time work on a backend, and summarize repeated measurements by their median and quartiles.
 
+The benchmarks in `benchmarks/` use this file too. They compare times as ratios: things to be compared are timed in
+turn, and a ratio is computed within each round.
+"""
+
+import gc
+import os
 import statistics
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +18,12 @@ PAUSE = 0.1  # seconds to wait before a measurement, until idle threads stop pol
 
 Clock = Callable[[], float]
 """A function that returns the seconds since a fixed moment."""
+
+
+Task = Callable[[], float]
+"""A function that does some work and returns the seconds that it took."""
+
+_BUSY = 0.5  # load average above which other programs probably disturb a measurement
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,14 @@ class Spread:
         True
         """
         return self.high < other.low
+
+    def meets(self, upper: float | None = None, lower: float | None = None) -> bool:
+        """Return whether a bound is met: whether the better quartile meets it.
+
+        >>> Spread(1.1, 1.0, 1.2, 5).meets(upper=1.05), Spread(1.1, 1.0, 1.2, 5).meets(lower=1.3)
+        (True, False)
+        """
+        return (upper is None or self.low <= upper) and (lower is None or self.high >= lower)
 
 
 def spread(samples: Sequence[float]) -> Spread:
@@ -61,3 +82,36 @@ def timed(backend: Backend, clock: Clock, work: Callable[[], Any]) -> float:
     work()
     backend.synchronize()
     return clock() - start
+
+
+def in_turn(
+    tasks: Mapping[str, Task], rounds: int, failed: Callable[[str, Exception], None]
+) -> Iterator[dict[str, float]]:
+    """Yield the seconds of each task, round by round, so that a change in the machine's speed affects all tasks alike.
+
+    If a task raises an exception, `failed` is called, and the task is left out from then on.
+
+    >>> tasks = {"a": lambda: 1.0, "b": lambda: 1 / 0}
+    >>> list(in_turn(tasks, 2, failed=print))
+    b division by zero
+    [{'a': 1.0}, {'a': 1.0}]
+    """
+    left = dict(tasks)
+    for _ in range(rounds):
+        figures = {}
+        for name, task in list(left.items()):
+            gc.collect()
+            time.sleep(PAUSE)
+            try:
+                figures[name] = task()
+            except Exception as error:  # other libraries may raise their own types of exceptions
+                failed(name, error)
+                del left[name]
+        yield figures
+
+
+def warn_if_busy() -> None:
+    """Print a warning if other programs use the processors."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > _BUSY:
+        print(f"warning: the machine is busy (load average {load:.1f}); the spreads will be wide")

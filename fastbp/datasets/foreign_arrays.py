@@ -40,6 +40,8 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
     >>> as_numpy("x", [[1, 2], [3, 4]]).shape
     (2, 2)
     """
+    if type(values) is np.ndarray and values.dtype.kind in "buif":
+        return values
     values = backends.detach(values)
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(f"{name} must not be a masked array, whose masked values would count; pass {name}.filled(...)")

@@ -98,6 +98,16 @@ def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tupl
     return plan.backend.contiguous(xp.astype(matrix, getattr(xp, dtype), copy=False).T), dtype
 
 
+def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
+    """Copy columns of data into a block of a workspace, and multiply them by `scale`."""
+    if isinstance(columns, np.ndarray) and plan.backend.kind == "numpy":  # without a temporary copy
+        with np.errstate(over="ignore"):  # `check_finite` reports numbers that are too large
+            np.multiply(columns.T, scale, out=plan.backend.columns(block), dtype=plan.dtype, casting="unsafe")
+        return
+    rows, _ = example_rows(columns, plan)
+    block[...] = plan.backend.columns(rows if scale == 1.0 else scale * rows)
+
+
 def hold_out(
     fraction: float, classes: npt.NDArray[np.int64] | None, examples: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -190,15 +200,29 @@ def surely_finite(block: Array, largest: float) -> bool:
 def _check_within_bounds(columns: Array, plan: Plan) -> None:
     """Raise `InputError` for targets outside the bounds of the cost."""
     cost = plan.formulas.output.cost_function
-    low, high = cost.within
-    if not (low <= _lowest(columns) and _highest(columns) <= high):
-        given = f"targets from {_lowest(columns):g} to {_highest(columns):g}"
-        raise InputError(f"y must be from {low:g} to {high:g} for the cost {brief(cost.name)}, got {given}")
-    if cost == log_likelihood:  # δ = a − y is right only if Σy = 1; in general, δ = a Σy − y
+    low, high = _lowest(columns), _highest(columns)
+    if not are_within_bounds(plan, low, high):
+        given = f"targets from {low:g} to {high:g}"
+        raise InputError(
+            f"y must be from {cost.within[0]:g} to {cost.within[1]:g} for the cost {brief(cost.name)}, got {given}"
+        )
+    if cost == log_likelihood:
         sums = namespace(columns).sum(columns, axis=0)
-        if not (_lowest(sums) > 1 - _ROUNDING and _highest(sums) < 1 + _ROUNDING):
+        if not are_within_bounds(plan, low, high, _lowest(sums), _highest(sums)):
             given = f"sums from {_lowest(sums):g} to {_highest(sums):g}"
             raise InputError(f"columns of y must sum to 1 for the cost {brief(cost.name)}, got {given}")
+
+
+def are_within_bounds(plan: Plan, low: float, high: float, low_sum: float = 1.0, high_sum: float = 1.0) -> bool:
+    """Return whether the cost accepts targets.
+
+    `low` and `high` are the least and the largest of all targets, and `low_sum` and `high_sum` those of the sums of the
+    columns. For the log-likelihood, the sums must be 1: δ = a − y is right only then; in general, δ = a Σy − y.
+    """
+    cost = plan.formulas.output.cost_function
+    if cost == log_likelihood and not (low_sum > 1 - _ROUNDING and high_sum < 1 + _ROUNDING):
+        return False
+    return cost.within[0] <= low and high <= cost.within[1]
 
 
 def _lowest(matrix: Array) -> float:

@@ -26,6 +26,7 @@ from fastbp.estimators.parameter_checks import (
 )
 from fastbp.operations import Plan
 from fastbp.parameters import plan_of
+from fastbp.training.small_batches import small_batches_of
 
 Array = npt.NDArray[Any]
 _FLOATS = (np.float64, np.float32)  # X in float32 is kept; any other dtype is converted to float64
@@ -161,9 +162,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self._waited = 0  # number of consecutive epochs without improvement
 
     def _plan(self, sizes: Sequence[int], names: Sequence[str], out_activation: str, dtype: npt.DTypeLike) -> Plan:
-        activations = [ACTIVATIONS.get(name, name) for name in (*names, out_activation)]
-        backend = backends.get(self.backend)
-        return plan_of(sizes, activations, self._cost(out_activation), bias=True, dtype=dtype, backend=backend)
+        activations, cost = self._formulas(names, out_activation)
+        return plan_of(sizes, activations, cost, bias=True, dtype=dtype, backend=backends.get(self.backend))
+
+    def _formulas(self, names: Sequence[str], out_activation: str) -> tuple[tuple[str, ...], str]:
+        """Return fastbp's names of the activations and of the cost."""
+        activations = tuple([ACTIVATIONS.get(name, name) for name in (*names, out_activation)])
+        return activations, self._cost(out_activation)
 
     def _outputs(self, x: Any) -> Array:
         """Check the rows of `x`, and return the network's outputs aᴸ for them. Their shape is (n, n_L).
@@ -172,10 +177,25 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """
         check_is_fitted(self, "coefs_")
         rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+        layers = len(self.coefs_) - 1
+        names = [self.activation] * layers if isinstance(self.activation, str) else self.activation
+        if (found := self._small_outputs(rows, names)) is not None:
+            return found
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
-        names = [self.activation] * (len(sizes) - 2) if isinstance(self.activation, str) else self.activation
         plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)
         return outputs(plan, parameters_of(self.coefs_, self.intercepts_, plan, copied=False), rows)
+
+    def _small_outputs(self, rows: Rows, names: Sequence[str]) -> Array | None:
+        """Return the outputs for a few dense rows, or None if they have to be computed in the general way."""
+        weights, biases = [np.asarray(w).T for w in self.coefs_], [np.reshape(b, (-1, 1)) for b in self.intercepts_]
+        activations, cost = self._formulas(names, self.out_activation_)
+        batches = small_batches_of(weights, biases, activations, cost, backends.get(self.backend))
+        batch = None if batches is None else batches.with_inputs(rows.T)
+        if batches is None or batch is None:
+            return None
+        found = batch.outputs(weights, biases)
+        batches.put_back(batch)
+        return found
 
 
 def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:

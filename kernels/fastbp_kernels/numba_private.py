@@ -14,6 +14,7 @@ functions of a module. Global variables and functions of a module are pickled by
 """
 
 import inspect
+import operator
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -30,8 +31,11 @@ from numba.core.compiler import Flags
 from numba.core.cpu_options import FastMathOptions
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError as TypingError  # for other files to import from here
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.core.typing.typeof import typeof_impl as typeof_impl
-from numba.extending import intrinsic
+from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.np.arrayobj import populate_array
 
 Function = Callable[..., Any]
 LLVMLITE_VERSION: str = llvmlite.__version__
@@ -268,3 +272,128 @@ def pause(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+# ---- Arguments in memory. `fastbp_kernels.cpu.packed_arguments` writes them, and says how they are laid out.
+
+
+class Sequence(types.Type):  # type: ignore[misc]
+    """The type of a sequence of values of one type. It does not contain the length of the sequence."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        super().__init__(name=f"Sequence({item})")
+
+
+class Packed(types.Type):  # type: ignore[misc]
+    """The type of the address of packed arguments. `content` is the tuple type of the arguments."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+        super().__init__(name=f"Packed({content})")
+
+
+@register_model(Sequence)
+class _SequenceModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, sequence: Any) -> None:
+        super().__init__(manager, sequence, [("address", types.int64), ("length", types.int64)])
+
+
+@register_model(Packed)
+class _PackedModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, packed: Any) -> None:
+        super().__init__(manager, packed, _INT64)
+
+
+def packed_size(kind: Any) -> int:
+    """Return the number of words that a value of a type takes in packed arguments."""
+    if isinstance(kind, types.BaseTuple):
+        return sum(map(packed_size, kind))
+    if isinstance(kind, types.Array):
+        return 1 + int(kind.ndim)
+    return 2 if isinstance(kind, Sequence) else 1
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def unpack(typing_context: Any, packed: Any) -> Any:
+    """Return packed arguments as a tuple. The argument is their address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(context, builder, packed.content, arguments[0])
+
+    return packed.content(packed), codegen
+
+
+@infer_global(operator.getitem)
+class _ItemOfSequence(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, arguments: Any, named: Any) -> Any:
+        sequence, index = arguments
+        if isinstance(sequence, Sequence) and isinstance(index, types.Integer):
+            return signature(sequence.item, sequence, types.intp)
+        return None
+
+
+@infer_global(len)
+class _LengthOfSequence(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, arguments: Any, named: Any) -> Any:
+        return signature(types.intp, *arguments) if isinstance(arguments[0], Sequence) else None
+
+
+@lower_builtin(operator.getitem, Sequence, types.intp)  # type: ignore[untyped-decorator]
+def _item_of_sequence(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    sequence = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0])
+    index = arguments[1]
+    from_the_end = builder.icmp_signed("<", index, _INT64(0))
+    index = builder.select(from_the_end, builder.add(index, sequence.length), index)
+    item = signature.args[0].item
+    return _load(
+        context, builder, item, builder.add(sequence.address, builder.mul(index, _INT64(8 * packed_size(item))))
+    )
+
+
+@lower_builtin(len, Sequence)  # type: ignore[untyped-decorator]
+def _length_of_sequence(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).length
+
+
+def _load(context: Any, builder: Any, kind: Any, address: Any) -> Any:
+    """Load a packed value of a type from an address."""
+    if isinstance(kind, types.BaseTuple):
+        values, offset = [], 0
+        for part in kind:
+            values.append(_load(context, builder, part, builder.add(address, _INT64(8 * offset))))
+            offset += packed_size(part)
+        return context.make_tuple(builder, kind, values)
+    pointer = builder.inttoptr(address, _INT64.as_pointer())
+    words = [builder.load(builder.gep(pointer, [_INT64(i)])) for i in range(packed_size(kind))]
+    if isinstance(kind, types.Array):
+        return _array(context, builder, kind, words[0], words[1:])
+    if isinstance(kind, Sequence):
+        sequence = cgutils.create_struct_proxy(kind)(context, builder)
+        sequence.address, sequence.length = words
+        return sequence._getvalue()
+    if isinstance(kind, types.FunctionType):
+        function = cgutils.create_struct_proxy(kind)(context, builder)
+        function.c_addr = builder.inttoptr(words[0], _POINTER)
+        return function._getvalue()
+    if isinstance(kind, types.Boolean):
+        return builder.icmp_signed("!=", words[0], _INT64(0))
+    return builder.bitcast(words[0], context.get_value_type(kind))
+
+
+def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
+    """Return a C-ordered array without an owner of its memory."""
+    array = context.make_array(kind)(context, builder)
+    itemsize = _INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    strides = [itemsize]
+    for length in reversed(shape[1:]):
+        strides.insert(0, builder.mul(strides[0], length))
+    populate_array(
+        array,
+        data=builder.inttoptr(data, context.get_data_type(kind.dtype).as_pointer()),
+        shape=cgutils.pack_array(builder, shape),
+        strides=cgutils.pack_array(builder, strides),
+        itemsize=itemsize,
+        meminfo=None,
+    )
+    return array._getvalue()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -94,6 +95,27 @@ def fingerprint(function: Function) -> Hashable:
     True
     """
     return _fingerprint(function, ())
+
+
+class Content:
+    """The content of one or more functions, when `content_of` was called. Equal content is the same object."""
+
+    __slots__ = ("__weakref__",)
+
+
+_contents: WeakValueDictionary[Hashable, Content] = WeakValueDictionary()
+
+
+def content_of(*functions: Function) -> Content:
+    """Return an object that is the same for functions with equal fingerprints, as long as one of them is in use.
+
+    It can be compared and hashed at once, whereas a fingerprint takes several microseconds.
+
+    >>> twice = content_of(lambda z: 2.0 * z)
+    >>> twice is content_of(lambda z: 2.0 * z), twice is content_of(lambda z: 3.0 * z)
+    (True, False)
+    """
+    return _contents.setdefault(tuple(map(fingerprint, functions)), Content())
 
 
 def _fingerprint(value: Any, callers: tuple[Any, ...]) -> Hashable:

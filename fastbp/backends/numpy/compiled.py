@@ -9,7 +9,8 @@ and the next process finds this equation in the cache.
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,19 @@ from fastbp.activations import identity
 from fastbp.backends import forks  # noqa: F401 (makes forks wait for the imports and compilations here)
 from fastbp.backends import kernels_of_formulas as fused
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.backends.numpy import worker_thread
+from fastbp.backends.numpy import parallel_parts, worker_thread
 from fastbp.backends.numpy.threads import limit_from_environment
 from fastbp.errors import InputError
-from fastbp.operations import Backend, Formulas, LayerOperations, Operations, Plan, WorkerContext
+from fastbp.operations import (
+    Backend,
+    Formulas,
+    InputOperations,
+    LayerOperations,
+    Operations,
+    Plan,
+    ReadyCall,
+    WorkerContext,
+)
 from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import lower
 
@@ -34,6 +44,7 @@ class CompiledNumPy(Backend):
 
     name = kind = "numpy"
     xp = np
+    prepares_calls = True
 
     def __init__(self) -> None:
         if os.environ.get("FASTBP_BLAS"):
@@ -43,40 +54,38 @@ class CompiledNumPy(Backend):
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return the operations as compiled kernels. If Numba cannot compile a formula, an `InputError` names it."""
-        from fastbp_kernels.cpu import loops as cpu
-
-        with uninterrupted():  # the kernels may have to be compiled
-            hidden = formulas.activations[:-1]
-            rule, bias = formulas.output, formulas.bias
-            hadamards = [fused.hadamard(cpu, g, dtype) for g in hidden]
-            # The last layer's `hadamard` is never called.
-            hadamards.append(hadamards[-1] if hidden else fused.hadamard(cpu, identity, dtype))
-            keeps_z = [keep_z or g.needs_z for g in hidden] + [keep_z or rule.needs_z]
-            layers = zip(keeps_z, formulas.activations, hadamards, strict=True)
-            return Operations(
-                layers=tuple(
-                    LayerOperations(keep, fused.activate(cpu, g, dtype, bias=bias, keep_z=keep), h)
-                    for keep, g, h in layers
-                ),
-                gather_x=cpu.gather(source, dtype),
-                gather=cpu.gather(dtype, dtype),
-                matmul=cpu.matmul(dtype),
-                matmul_transposed=cpu.matmul_transposed(dtype),
-                add_outer=cpu.add_outer(dtype),
-                add_column_sums=cpu.add_column_sums(dtype),
-                optimizer_step=_optimizer_step(formulas.rule, dtype),
-                output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
-                add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
-            )
+        return _operations(formulas, dtype, source, keep_z)
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run an equation. It is compiled at its first call for each depth of the network and each dtype.
+        """Run an equation. It is compiled at its first call for each dtype."""
+        self.prepare(equation, *arguments)()
 
-        Ctrl-C is held back until the equation returns. Numba runs Python code to inspect the arguments, and would
-        replace a KeyboardInterrupt from this code by a TypeError.
+    def prepare(self, equation: Callable[..., None], *arguments: Any) -> ReadyCall:
+        """Return a call of an equation with these arguments.
+
+        Ctrl-C cannot interrupt the compiled code, and is held back while it is compiled.
         """
+        from fastbp_kernels.cpu.packed_arguments import PackedCall
+
         with uninterrupted():
-            _compiled(equation)(*arguments)
+            return PackedCall(_lowered(equation), *arguments)
+
+    def input_operations(self, dtype: str) -> InputOperations:
+        """Return the operations on inputs as compiled kernels."""
+        from fastbp_kernels.cpu import loops as cpu
+
+        with uninterrupted():
+            return InputOperations(cpu.matmul_of_columns(dtype), cpu.sum_of_squares(dtype))
+
+    def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
+        """Call a function with each of the parts, on several threads unless the work is small."""
+        parallel_parts.for_each(work, parts, multiplications)
+
+    def one_thread(self, multiplications: int) -> AbstractContextManager[Any]:
+        """Return a context in which BLAS uses one thread, if its number of threads matters for so small a product."""
+        if multiplications <= parallel_parts.MIN_SPLIT:
+            return nullcontext()
+        return parallel_parts.one_blas_thread()
 
     def worker_context(self, plan: Plan, source: str, m: int, n: int) -> WorkerContext:
         """Return a context in which a second thread computes half of each kernel, if the work is large enough."""
@@ -114,13 +123,42 @@ def _check_blas() -> None:
 
 
 @cache
-def _compiled(equation: Callable[..., None]) -> Callable[..., None]:
+def _lowered(equation: Callable[..., None]) -> Callable[..., None]:
     from numba.extending import register_jitable
 
-    from fastbp_kernels.cpu.jit_cache import lazy_jit
     from fastbp_kernels.numba_private import INLINED_OPTIONS
 
-    return lazy_jit(lower(equation, register_jitable(**INLINED_OPTIONS)))
+    inlined = register_jitable(**INLINED_OPTIONS)
+    lowered: Callable[..., None] = inlined(lower(equation, inlined))
+    return lowered
+
+
+@lru_cache(maxsize=64)
+def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Operations:
+    from fastbp_kernels.cpu import loops as cpu
+
+    with uninterrupted():  # the kernels may have to be compiled
+        hidden = formulas.activations[:-1]
+        rule, bias = formulas.output, formulas.bias
+        hadamards = [fused.hadamard(cpu, g, dtype) for g in hidden]
+        # The last layer's `hadamard` is never called.
+        hadamards.append(hadamards[-1] if hidden else fused.hadamard(cpu, identity, dtype))
+        keeps_z = [keep_z or g.needs_z for g in hidden] + [keep_z or rule.needs_z]
+        layers = zip(keeps_z, formulas.activations, hadamards, strict=True)
+        return Operations(
+            layers=tuple(
+                LayerOperations(keep, fused.activate(cpu, g, dtype, bias=bias, keep_z=keep), h) for keep, g, h in layers
+            ),
+            gather_x=cpu.gather(source, dtype),
+            gather=cpu.gather(dtype, dtype),
+            matmul=cpu.matmul(dtype),
+            matmul_transposed=cpu.matmul_transposed(dtype),
+            add_outer=cpu.add_outer(dtype),
+            add_column_sums=cpu.add_column_sums(dtype),
+            optimizer_step=_optimizer_step(formulas.rule, dtype),
+            output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
+            add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
+        )
 
 
 def _optimizer_step(rule: UpdateRule | None, dtype: str) -> Any:

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from typing import Any, NamedTuple, cast
 
@@ -192,6 +193,17 @@ def libraries() -> list[ThreadPool]:
     from threadpoolctl import ThreadpoolController
 
     return [thread_pool(found) for found in ThreadpoolController().lib_controllers]
+
+
+@cache
+def blas_thread_pool() -> ThreadPool | None:
+    """Return the BLAS called by compiled code, or None if each calling thread has its own number of BLAS threads."""
+    from fastbp_kernels.cpu import blas_library
+    from fastbp_kernels.cpu.blas_library import library
+
+    called = library(blas_library.chosen()).controller
+    layer = getattr(called, "threading_layer", "")  # with OpenMP, each calling thread has its own number
+    return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
 
 
 def thread_pool(found: Any) -> ThreadPool:

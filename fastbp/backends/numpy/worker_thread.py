@@ -18,10 +18,10 @@ import math
 import os
 import sys
 import threading
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 
-from fastbp.backends.numpy.threads import Limit, ThreadPool, limits, thread_pool
+from fastbp.backends.numpy.threads import Limit, blas_thread_pool, limits
 from fastbp.errors import InputError, brief
 from fastbp.operations import Plan, WorkerContext
 
@@ -65,7 +65,7 @@ def describe() -> str:
         return "not available on this platform"
     if not turned_on():
         return f"off by {VARIABLE}"
-    return "on" if _blas() else "not available with this BLAS"
+    return "on" if blas_thread_pool() else "not available with this BLAS"
 
 
 class _BatchTimes:
@@ -151,7 +151,7 @@ class _Worker:
 
         with self.lock:
             if not self._users:
-                blas = _blas() if work_sharing.AVAILABLE else None
+                blas = blas_thread_pool() if work_sharing.AVAILABLE else None
                 count = limits.without_training(blas) if blas else 1
                 if blas is None or count < 2 or (count > 2 and largest_product > _LARGE_PRODUCT):
                     return False
@@ -207,17 +207,6 @@ class _Worker:
             return False
         self._started = True
         return True
-
-
-@cache
-def _blas() -> ThreadPool | None:
-    """Return the BLAS called by compiled code, or None if each calling thread has its own number of BLAS threads."""
-    from fastbp_kernels.cpu import blas_library
-    from fastbp_kernels.cpu.blas_library import library
-
-    called = library(blas_library.chosen()).controller
-    layer = getattr(called, "threading_layer", "")  # with OpenMP, each calling thread has its own number
-    return thread_pool(called) if layer == "pthreads" or getattr(called, "internal_api", "") == "mkl" else None
 
 
 _worker = _Worker()

@@ -282,6 +282,22 @@ def matmul(dtype: str) -> Kernel:
 
 
 @cache
+def matmul_of_columns(dtype: str) -> Kernel:
+    """Compile a kernel with the arguments (w, x, start, z). It writes the product of `w` and columns of x into `z`.
+
+    x is a C-ordered matrix with one example per column. The columns are as many as `z` has rows, from column `start`.
+    """
+    product = blas.product(dtype)
+
+    def kernel(w: Any, x: Any, start: Any, z: Any) -> None:
+        m, n, k = z.shape[0], w.shape[0], w.shape[1]
+        product(TRANSPOSED, TRANSPOSED, n, m, k, 1.0, at(w, 0, 0), k, at(x, 0, start), x.shape[1], 0.0, at(z, 0, 0), n)
+
+    block = _block(dtype)
+    return _compiled(kernel, types.void(block, block, types.int64, block))
+
+
+@cache
 def matmul_transposed(dtype: str) -> Kernel:
     """Compile a kernel with the arguments (w, delta, out). It writes the product wᵀ delta into `out`."""
     product = blas.product(dtype)
@@ -322,6 +338,30 @@ def add_outer(dtype: str) -> Kernel:
 
     block = _block(dtype)
     return _compiled(kernel, types.void(types.float64, block, block, types.float64, block))
+
+
+@cache
+def sum_of_squares(dtype: str) -> Kernel:
+    """Compile a kernel with the arguments (block, out). It writes the sum of the squares of all numbers into out[0].
+
+    If the sum is finite, all numbers are.
+    """
+    zero = np.dtype(dtype).type(0)
+
+    @range_body(small_gemm.SUMS)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        block, out = args
+        total = zero
+        for i in range(start, end):
+            for j in range(block.shape[1]):
+                total += block[i, j] * block[i, j]
+        out[0] = total
+
+    def kernel(block: Any, out: Any) -> None:
+        code, args = make_task(rows, (block, out))
+        parallel_for_two(code, args, block.shape[0], False)
+
+    return _compiled(kernel, types.void(_block(dtype), types.float64[::1]))
 
 
 @jitable

@@ -47,7 +47,7 @@ MAX_OUTER_W_BYTES = 2**18
 In float32, `add_outer` takes 0.6 times as long as BLAS for W of shape (30, 784). For W of shape (100, 784), it takes
 1.2 times as long as BLAS. BLAS with kernels for AVX-512 is always faster (`blas.multiplies_few_columns`)."""
 
-_SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
+SUMS: dict[str, Any] = {**MATH, "fastmath": {"contract", "nsz", "reassoc"}}
 # LLVM vectorises a sum only if it may reorder the terms. BLAS reorders them too. NaN and infinity are not lost.
 
 
@@ -57,7 +57,7 @@ def fits_small_gemm(w: Any, a: Any) -> Any:
     return a.shape[0] * a.itemsize <= MAX_BATCH_BYTES and w.size * w.itemsize <= MAX_W_BYTES
 
 
-@range_body(_SUMS)
+@range_body(SUMS)
 def matmul(args: Any, start: Any, end: Any) -> None:
     """Write some rows of the matrix product of `w` and `a` into `z`. They are the rows from `start` to `end - 1`.
 

@@ -1,0 +1,115 @@
+"""Process the parts of a data set on several threads, each part by compiled code that uses one thread.
+
+The threads wait in a pool between the calls. Compiled code does not hold Python's lock, so the threads run at the same
+time. BLAS uses one thread meanwhile. How the data are split does not depend on the number of threads, so the results do
+not depend on it either.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+
+from fastbp.backends.numpy.threads import Limit, blas_thread_pool, limits
+
+MIN_PARALLEL = 2**24
+"""Multiplications from which several threads are used.
+
+They take a millisecond, and waking a thread a twentieth of it."""
+
+MIN_SPLIT = 2**17
+"""Multiplications up to which OpenBLAS computes a product on one thread, whatever its number of threads."""
+
+
+def for_each(work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
+    """Call a function with each of the parts, on as many threads as BLAS may use.
+
+    If calls raise exceptions, that of the first of these parts is raised, or KeyboardInterrupt.
+    """
+    blas = blas_thread_pool() if multiplications >= MIN_PARALLEL else None
+    count = min(limits.without_training(blas), len(parts)) if blas is not None else 1
+    with one_blas_thread():
+        if count > 1:
+            _run_on_threads(_Queue(work, parts), count)
+        else:
+            for part in parts:
+                work(part)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread, if its number of threads can be set."""
+    blas = blas_thread_pool()
+    if blas is None or blas.threads() == 1:
+        yield
+        return
+    limit = Limit(1, [blas])
+    try:
+        limits.open(limit, training=True)
+        yield
+    finally:
+        try:
+            limits.close(limit)
+        except KeyboardInterrupt:  # Ctrl-C may have come before the limit was closed
+            limits.close(limit)
+            raise
+
+
+def _run_on_threads(queue: "_Queue", count: int) -> None:
+    others: list[Future[None]] = []
+    try:
+        with suppress(RuntimeError):  # the operating system may allow no more threads
+            others.extend(_pool.submit(queue.run, count - 1) for _ in range(count - 1))
+        queue.run()
+    finally:
+        queue.stopped = True
+        wait([other for other in others if not other.cancel()])
+    queue.raise_first()
+
+
+class _Queue:
+    """The parts that no thread has taken yet, and the exceptions raised so far."""
+
+    def __init__(self, work: Callable[[int], None], parts: Sequence[int]) -> None:
+        self._work, self._remaining, self.stopped = work, iter(parts), False
+        self._failures: dict[int, BaseException] = {}
+
+    def run(self) -> None:
+        """Take one part after the other, until none is left or a call has failed."""
+        for part in self._remaining:
+            if self.stopped:
+                return
+            try:
+                self._work(part)
+            except BaseException as error:
+                self._failures[part], self.stopped = error, True
+
+    def raise_first(self) -> None:
+        """Raise the exception of the first part that has failed, if there is one."""
+        for _, error in sorted(self._failures.items(), key=lambda item: (isinstance(item[1], Exception), item[0])):
+            raise error
+
+
+class _Pool:
+    """Threads that wait for work. They are started when they are first needed."""
+
+    def __init__(self) -> None:
+        self._lock, self._executor, self._size = threading.Lock(), ThreadPoolExecutor(1), 0
+
+    def submit(self, run: Callable[[], None], size: int) -> Future[None]:
+        """Run a function on one of at least `size` threads."""
+        with self._lock:
+            if size > self._size:
+                self._executor.shutdown(wait=False)
+                self._executor, self._size = ThreadPoolExecutor(size, "fastbp"), size
+            return self._executor.submit(run)
+
+    def forget(self) -> None:
+        """Start again without threads, in a forked process, which does not have them."""
+        self.__init__()  # type: ignore[misc]
+
+
+_pool = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.forget)
