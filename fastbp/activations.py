@@ -53,6 +53,10 @@ class Activation:
     InputError
         If a formula is not callable, or if `prime` uses z although `needs_z` is False.
 
+    Notes
+    -----
+    The functions are read when the object is made. To change a formula, make a new object.
+
     References
     ----------
     Equation (2) of the notes.

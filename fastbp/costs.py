@@ -44,6 +44,10 @@ class Cost:
     InputError
         If a formula is not callable or the bounds are not a pair of numbers.
 
+    Notes
+    -----
+    The functions are read when the object is made. To change a formula, make a new object.
+
     References
     ----------
     Equations (3) and (4) of the notes.

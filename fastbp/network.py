@@ -731,9 +731,9 @@ def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
 def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
     """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
-    The code depends on the number of layers, the activations, the cost, the biases, the dtype and the optimizer, but
-    not on the sizes of the layers. It is compiled for examples in the network's dtype, and for bytes. Compiling takes
-    some seconds. The compiled code is stored in a folder, which `fastbp info` shows. Later processes load the code from
+    The code depends on the activations, the cost, the biases, the dtype and the optimizer, but not on the number and
+    the sizes of the layers. It is compiled for examples in the network's dtype, and for bytes. Compiling takes some
+    seconds. The compiled code is stored in a folder, which `fastbp info` shows. Later processes load the code from
     there, and have finished their first mini-batch after 0.5 s.
 
     Parameters
@@ -768,6 +768,7 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     small.cost(x, y)
     small.feedforward(x)
     small.backprop(x, y)
+    small.to().update_mini_batch(x, y, 0.1)
     return time.perf_counter() - start
 
 

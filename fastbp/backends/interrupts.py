@@ -1,8 +1,8 @@
 """Delay KeyboardInterrupt until a safe moment, for example until a mini-batch is complete.
 
 By default, Python may raise KeyboardInterrupt at any bytecode. This may be between two statements that belong together.
-It may also be in a Python function that was called from C code. There the exception can get lost, because Numba's
-dispatcher replaces exceptions, and llvmlite's callbacks ignore them.
+It may also be in a Python function that was called from C code. There the exception can get lost: llvmlite, which
+compiles, ignores exceptions in its callbacks.
 """
 
 # The functions of `signal` would take ten times as long, because they convert numbers to enums and back.

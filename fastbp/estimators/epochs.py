@@ -81,9 +81,16 @@ def coefs_and_intercepts(p: Parameters, plan: Plan) -> tuple[list[Array], list[A
 
 
 def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
-    """Return the outputs aᴸ for the rows of `x` as an array of shape (n, n_L) on the host."""
+    """Return the outputs aᴸ for the rows of `x` as an array of shape (n, n_L) on the host.
+
+    Sparse rows are made dense only on backends other than "numpy".
+    """
     if not sparse.issparse(x):
         return plan.backend.to_host(inference.outputs(plan, p, x.T).T)
+    if plan.backend.prepares_calls:
+        z: Array = x.astype(plan.dtype, copy=False) @ p.weights[0].T  # SciPy multiplies only the entries of x
+        found: Array = inference.outputs_from_products(plan, p, z)
+        return found
     step = max(1, _BLOCK // x.shape[1])
     return np.concatenate([outputs(plan, p, x[at : at + step].toarray()) for at in range(0, x.shape[0], step)])
 

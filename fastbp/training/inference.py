@@ -116,6 +116,23 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
     return rows.T
 
 
+def outputs_from_products(plan: Plan, p: Parameters, z: Array) -> Array:
+    """Return the outputs, one example per row, for products W¹ x that have been computed, one example per row.
+
+    Only for backends that prepare calls.
+    """
+    rows, size, batches = plan.block(plan.sizes[-1], len(z)), part_size(plan), SmallBatches(plan, p, kept=_ALL)
+
+    def work(start: int) -> None:
+        stop = min(start + size, len(z))
+        batch = batches.take(stop - start)
+        rows[start:stop] = batch.feedforward_from_z(z[start:stop])
+        batches.put_back(batch)
+
+    plan.backend.for_each(work, range(0, len(z), size), len(z) * plan.multiplications)
+    return rows
+
+
 def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
     """Return the cost C, the average of C_x over the columns of x with targets y: equation (3).
 

@@ -183,6 +183,12 @@ class SmallBatch:
         """Let `feedforward` read inputs where they are: one example per row, C-ordered, in the right dtype."""
         self._feedforward.replace([self._x], [rows])
 
+    def feedforward_from_z(self, rows: Array) -> Array:
+        """Return the outputs for products z = W¹ x, given one example per row. The next call overwrites them."""
+        self._workspace.zs[0][...] = rows
+        self._from_z()
+        return self._workspace.activations[-1]
+
     def feedforward(self) -> tuple[Array, bool]:
         """Compute the outputs. Return them, and whether all inputs are known to be finite.
 
@@ -251,6 +257,10 @@ class SmallBatch:
         return self._ready(feedforward_and_sum, self._on_inputs.sum_of_squares, self._found)
 
     @cached_property
+    def _from_z(self) -> ReadyCall:
+        return self._ready(feedforward_from_z)
+
+    @cached_property
     def _add_costs(self) -> ReadyCall:
         return self._plan.backend.prepare(add_costs, self._operations, self._workspace, self._found)
 
@@ -296,11 +306,16 @@ def feedforward_from_columns(
 ) -> None:
     """Compute the same as `feedforward_and_sum` for columns of x, which are read where they are."""
     matmul_of_columns(p.weights[0], x, start, ws.zs[0])
+    feedforward_from_z(ops, p, ws)
+    sum_of_squares(ws.zs[0], found)
+
+
+def feedforward_from_z(ops: Operations, p: Parameters, ws: Workspace) -> None:
+    """Compute equations (1) and (2), given the product W¹ x in place of z¹."""
     ops.layers[0].activate(ws.zs[0], ws.activations[1], p.biases[0])
     for l in range(1, len(p.weights)):
         ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
-    sum_of_squares(ws.zs[0], found)
 
 
 def can_read_columns(x: Array, plan: Plan, m: int) -> bool:

@@ -3,8 +3,8 @@
 A kernel is a compiled function that loops over its arrays. A block of columns has one column per example. It is passed
 as its transpose, a C-ordered (m, n) matrix, because Numba would mistake a Fortran-ordered block of one row or one
 column for a C-ordered block. The operations, such as a matrix product, are C functions. Like the arrays, they are
-passed to the compiled equation as arguments. So one compiled equation serves all networks of the same depth and dtype,
-and the next process finds this equation in the cache.
+arguments of the compiled equation, which get there through memory (`fastbp_kernels.cpu.packed_arguments`). So one
+compiled equation serves all networks of the same dtype, and the next process finds this equation in the cache.
 """
 
 import os

@@ -125,11 +125,7 @@ class ForgivingCache(DiskCache):
 
 
 class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]
-    """A C function that other compiled code can take as an argument. Its Numba type is computed only once.
-
-    A call from Python takes 0.13 ms. If the types of all kernels of a network were computed again at each call, this
-    would take half of that time.
-    """
+    """A C function that other compiled code can take as an argument. Its Numba type is computed only once."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
