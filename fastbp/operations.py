@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from fastbp.optimizers import Optimizer, UpdateRule
 
 Array = Any
 Operation = Callable[..., None]
+R = TypeVar("R")
 
 
 # The arguments of the equations.
@@ -253,9 +254,9 @@ class Backend(ABC):
         for part in parts:
             work(part)
 
-    def one_thread(self, multiplications: int) -> AbstractContextManager[Any]:
-        """Return a context in which products have the same bits as on one thread. By default it does nothing."""
-        return nullcontext()
+    def on_one_thread(self, function: Callable[[], R], multiplications: int) -> R:
+        """Call a function so that its products have the same bits as on one thread. By default just call it."""
+        return function()
 
     @abstractmethod
     def columns(self, rows: Array) -> Array:

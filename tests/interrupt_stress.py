@@ -36,7 +36,7 @@ def state_of_process():
     other = threading.Thread(target=acquire)
     other.start()
     other.join()
-    blas = worker_thread._blas()
+    blas = worker_thread.blas_thread_pool()
     counts = None if blas is None else blas.threads()
     limits = len(threads.limits._blocks), len(threads.limits._trainings), dict(threads.limits._before)
     slot = work_sharing.slot[work_sharing.WORKER_PRESENT], work_sharing.slot[work_sharing.STATE]

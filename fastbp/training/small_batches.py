@@ -208,8 +208,7 @@ class SmallBatch:
         """
         self._feedforward.replace(self._p.weights, weights)
         self._feedforward.replace(self._p.biases, biases)
-        with self._plan.backend.one_thread(self.m * self._plan.multiplications):
-            rows, finite = self.feedforward()
+        rows, finite = self._plan.backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return rows.copy() if finite else None
 
     def total_cost(self, y: Array) -> float:
@@ -219,8 +218,7 @@ class SmallBatch:
 
     def mean_cost(self) -> float:
         """Return the cost C, the average of C_x."""
-        with self._plan.backend.one_thread(self.m * self._plan.multiplications):
-            self.feedforward()
+        self._plan.backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return self._sum_of_costs() / self.m
 
     def _sum_of_costs(self) -> float:

@@ -60,7 +60,7 @@ def test_overlapping_limits_restore_the_original_number():
 def test_a_block_entered_during_a_training_and_left_after_it(monkeypatch):
     counts = [2]
     library = threads.ThreadPool("blas", lambda: counts[-1], counts.append)
-    monkeypatch.setattr(worker_thread, "_blas", lambda: library)
+    monkeypatch.setattr(worker_thread, "blas_thread_pool", lambda: library)
     monkeypatch.setattr(worker_thread, "_MIN_MULTIPLICATIONS", 0)
     monkeypatch.setattr(threads, "libraries", lambda: [library])
     block = fastbp.use_threads(1)

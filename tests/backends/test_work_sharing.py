@@ -246,7 +246,9 @@ def test_little_work_does_not_wake_the_worker():
 
 def test_large_products_are_left_to_blas_if_it_has_more_than_two_threads(monkeypatch):
     threads = [8]
-    monkeypatch.setattr(worker_thread, "_blas", lambda: ThreadPool("blas", lambda: threads[-1], threads.append))
+    monkeypatch.setattr(
+        worker_thread, "blas_thread_pool", lambda: ThreadPool("blas", lambda: threads[-1], threads.append)
+    )
     with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 50_000):
         assert threads == [8, 1]
     assert threads == [8, 1, 8]
@@ -300,5 +302,5 @@ def test_info_shows_the_switch(monkeypatch, value, said):
 
 
 def test_info_says_if_the_blas_has_no_threads_to_share(monkeypatch):
-    monkeypatch.setattr(worker_thread, "_blas", lambda: None)
+    monkeypatch.setattr(worker_thread, "blas_thread_pool", lambda: None)
     assert worker_thread.describe() == "not available with this BLAS"

@@ -9,9 +9,8 @@ compiled equation serves all networks of the same dtype, and the next process fi
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +36,7 @@ from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import lower
 
 Array = npt.NDArray[Any]
+R = TypeVar("R")
 
 
 class CompiledNumPy(Backend):
@@ -81,11 +81,11 @@ class CompiledNumPy(Backend):
         """Call a function with each of the parts, on several threads unless the work is small."""
         parallel_parts.for_each(work, parts, multiplications)
 
-    def one_thread(self, multiplications: int) -> AbstractContextManager[Any]:
-        """Return a context in which BLAS uses one thread, if its number of threads matters for so small a product."""
+    def on_one_thread(self, function: Callable[[], R], multiplications: int) -> R:
+        """Call a function while BLAS uses one thread, if its number of threads matters for so small a product."""
         if multiplications <= parallel_parts.MIN_SPLIT:
-            return nullcontext()
-        return parallel_parts.one_blas_thread()
+            return function()
+        return parallel_parts.on_one_blas_thread(function)
 
     def worker_context(self, plan: Plan, source: str, m: int, n: int) -> WorkerContext:
         """Return a context in which a second thread computes half of each kernel, if the work is large enough."""

@@ -7,18 +7,22 @@ not depend on it either.
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
+from fastbp.backends.interrupts import uninterrupted
 from fastbp.backends.numpy.threads import Limit, blas_thread_pool, limits
 
+R = TypeVar("R")
 MIN_PARALLEL = 2**24
 """Multiplications from which several threads are used.
 
 They take a millisecond, and waking a thread a twentieth of it."""
 
-MIN_SPLIT = 2**17
+MIN_SPLIT = 2**18
 """Multiplications up to which OpenBLAS computes a product on one thread, whatever its number of threads."""
 
 
@@ -29,31 +33,27 @@ def for_each(work: Callable[[int], None], parts: Sequence[int], multiplications:
     """
     blas = blas_thread_pool() if multiplications >= MIN_PARALLEL else None
     count = min(limits.without_training(blas), len(parts)) if blas is not None else 1
-    with one_blas_thread():
-        if count > 1:
-            _run_on_threads(_Queue(work, parts), count)
-        else:
-            for part in parts:
-                work(part)
+    queue = _Queue(work, parts)
+    on_one_blas_thread(partial(_run_on_threads, queue, count))
+    queue.raise_first()
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Let BLAS use one thread, if its number of threads can be set."""
+def on_one_blas_thread(function: Callable[[], R]) -> R:
+    """Call a function while BLAS uses one thread, if its number of threads can be set; return what it returns."""
     blas = blas_thread_pool()
     if blas is None or blas.threads() == 1:
-        yield
-        return
+        return function()
     limit = Limit(1, [blas])
     try:
         limits.open(limit, training=True)
-        yield
+        result = function()
     finally:
         try:
             limits.close(limit)
         except KeyboardInterrupt:  # Ctrl-C may have come before the limit was closed
             limits.close(limit)
             raise
+    return result
 
 
 def _run_on_threads(queue: "_Queue", count: int) -> None:
@@ -65,7 +65,6 @@ def _run_on_threads(queue: "_Queue", count: int) -> None:
     finally:
         queue.stopped = True
         wait([other for other in others if not other.cancel()])
-    queue.raise_first()
 
 
 class _Queue:
@@ -98,8 +97,11 @@ class _Pool:
         self._lock, self._executor, self._size = threading.Lock(), ThreadPoolExecutor(1), 0
 
     def submit(self, run: Callable[[], None], size: int) -> Future[None]:
-        """Run a function on one of at least `size` threads."""
-        with self._lock:
+        """Run a function on one of at least `size` threads.
+
+        Ctrl-C is held back, because it could leave the executor unusable.
+        """
+        with uninterrupted(), self._lock:
             if size > self._size:
                 self._executor.shutdown(wait=False)
                 self._executor, self._size = ThreadPoolExecutor(size, "fastbp"), size
