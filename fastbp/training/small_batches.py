@@ -154,7 +154,7 @@ class SmallBatch:
         x is C-ordered and in the right dtype. All calls have a matrix of the same shape.
         """
         if self._from_columns is None:
-            self._template = np.empty_like(x)  # x itself must not be kept; this takes no memory until it is written
+            self._template = np.empty(x.shape, x.dtype)  # takes no memory, as it is not written; x must not be kept
             arguments = (*self._on_inputs, self._template, start, self._found)
             self._from_columns = self._ready(feedforward_from_columns, *arguments)
         self._from_columns.replace([self._template], [x])
@@ -168,7 +168,7 @@ class SmallBatch:
             return False
         if y.shape == (outputs, self.m) and y.dtype.char in _READ:
             _copy(y, self._y, self._plan, 1.0)
-        elif y.ndim == 1 and y.dtype.kind in "iu" and len(y) == self.m > 1 and outputs > 1:
+        elif y.ndim == 1 and y.dtype.kind in "iu" and len(y) == self.m and outputs > 1:
             if y.min() < 0 or y.max() >= outputs:
                 return False
             self._y.fill(0)
@@ -178,10 +178,6 @@ class SmallBatch:
         self._examine()
         squares, low, high, low_sum, high_sum = self._found.tolist()
         return squares < np.inf and are_within_bounds(self._plan, low, high, low_sum, high_sum)
-
-    def fill_in_place(self, rows: Array) -> None:
-        """Let `feedforward` read inputs where they are: one example per row, C-ordered, in the right dtype."""
-        self._feedforward.replace([self._x], [rows])
 
     def feedforward_from_z(self, rows: Array) -> Array:
         """Return the outputs for products z = W¹ x, given one example per row. The next call overwrites them."""
@@ -206,8 +202,10 @@ class SmallBatch:
 
         `weights` and `biases` are parameters of the same shapes, to be used in place of the batch's own.
         """
-        self._feedforward.replace(self._p.weights, weights)
-        self._feedforward.replace(self._p.biases, biases)
+        call = self._feedforward if self._columns is None else self._from_columns
+        if call is not None:
+            call.replace(self._p.weights, weights)
+            call.replace(self._p.biases, biases)
         rows, finite = self._plan.backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return rows.copy() if finite else None
 

@@ -409,3 +409,11 @@ def test_divergence_raises_a_one_line_error(kind):
         net.fit(x, (y == "yes").astype(int))
     with pytest.raises(NotFittedError):
         net.predict(x)
+
+
+def test_many_rows_of_one_feature():
+    """A matrix of one row is both C- and Fortran-ordered, so its columns are read where they are."""
+    x, y = np.linspace(0, 1, 9000)[:, None], np.arange(9000) % 2
+    net = MLPClassifier((3,), max_iter=1, random_state=0).fit(x[:100], y[:100])
+    expected = np.concatenate([net.predict_proba(x[start : start + 30]) for start in range(0, 9000, 30)])
+    np.testing.assert_allclose(net.predict_proba(x), expected, rtol=1e-12)

@@ -9,6 +9,7 @@ import importlib
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import llvmlite
 import numba
@@ -33,6 +34,14 @@ NAMES = [
     "numba.core.caching.FunctionCache",
     "numba.core.caching.IndexDataCacheFile",
     "numba.core.ccallback.CFunc",
+    "numba.core.cgutils.create_struct_proxy",
+    "numba.core.cgutils.pack_array",
+    "numba.core.typing.signature",
+    "numba.core.typing.templates.AbstractTemplate",
+    "numba.core.typing.templates.infer_global",
+    "numba.extending.lower_builtin",
+    "numba.extending.models",
+    "numba.np.arrayobj.populate_array",
     "numba.core.cgutils.alloca_once",
     "numba.core.cgutils.alloca_once_value",
     "numba.core.cgutils.get_item_pointer",
@@ -364,3 +373,41 @@ def test_a_polling_thread_can_pause():
         from fastbp_kernels.numba_private import pause
 
         njit(lambda: pause())()
+
+
+class Pair(NamedTuple):
+    matrices: tuple
+    number: int
+
+
+def test_packed_arguments_of_every_kind_arrive():
+    with interface("the types Sequence and Packed: models, infer_global, lower_builtin, populate_array"):
+        from numba.extending import register_jitable
+
+        from fastbp_kernels.cpu.jit_cache import compiled_kernel
+        from fastbp_kernels.cpu.packed_arguments import PackedCall
+
+        def double(a):
+            for i in range(a.shape[0]):
+                a[i] *= 2.0
+
+    vector = types.Array(types.float64, 1, "C")
+    kernel = compiled_kernel(double, types.void(vector))
+
+    @register_jitable
+    def work(pair, function, flag, n, x, out):
+        function(out)
+        last = pair.matrices[-1]
+        if flag:
+            out[0] += last[1, 2] + pair.matrices[0][0, 0] + len(pair.matrices) + n * x
+
+    matrices = (np.full((1, 1), 3.0), np.arange(6.0).reshape(2, 3))
+    out = np.array([5.0])
+    call = PackedCall(work, Pair(matrices, 7), kernel, True, -2, 0.5, out)
+    call()
+    assert out[0] == 10 + 5 + 3 + 2 - 1
+    call.replace([matrices[0]], [np.full((1, 1), 4.0)])
+    call.set_number(3, 4)
+    call.set_number(4, 0.25)
+    call()
+    assert out[0] == 38 + 5 + 4 + 2 + 1

@@ -130,6 +130,20 @@ def test_backprop_uses_the_parameters_of_each_call(x):
                 np.testing.assert_allclose(nabla, other, rtol=1e-11)
 
 
+@pytest.mark.parametrize(
+    "y", [[2], np.array([2]), [0.0, 0.0, 1.0], np.array([0.0, 0.0, 1.0]), np.array([[0.0], [0.0], [1.0]])]
+)
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_one_column(net, y, shape):
+    x = np.linspace(0, 1, 6).reshape(shape)
+    plain = net.to("numpy-plain")
+    assert net.feedforward(x).shape == plain.feedforward(x).shape
+    np.testing.assert_allclose(net.feedforward(x), plain.feedforward(x), rtol=1e-12)
+    assert net.cost(x, y) == pytest.approx(plain.cost(x, y), rel=1e-12)
+    for ours, theirs in zip(net.backprop(x, y)[1], plain.backprop(x, y)[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11)
+
+
 def test_the_backend_is_that_of_each_call(net, x):
     y = np.array([0, 1, 2, 0])
     compiled = fastbp.backprop(net.weights, net.biases, x, y)
