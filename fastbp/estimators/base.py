@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -124,7 +125,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         Rows and targets are checked by functions of scikit-learn. The rows are returned as a dense array or as a CSR
         matrix.
         """
-        check_parameters(self.get_params(deep=False))
+        check_parameters({name: getattr(self, name) for name in _parameter_names(type(self))})
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
         checked: tuple[Rows, Array] = validate_data(
             self, _as_numpy("X", x), _as_numpy("y", y), reset=self._starts_fresh(partial=partial), **options
@@ -196,6 +197,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         found = batch.outputs(weights, biases)
         batches.put_back(batch)
         return found
+
+
+@cache
+def _parameter_names(kind: type[BaseMLP]) -> list[str]:
+    """Return the names of an estimator's parameters. scikit-learn would find them anew in each call."""
+    names: list[str] = kind._get_param_names()
+    return names
 
 
 def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import shuffle
 
 from fastbp.errors import DivergedError, InputError, plural
 from fastbp.estimators.epochs import Dataset, EpochTrainer, Indices, coefs_and_intercepts, outputs
@@ -74,7 +73,9 @@ class TrainingLoop:
         """Train for one epoch and record its loss."""
         estimator, n, before = self._estimator, len(self._order), self._squares
         if estimator.shuffle:
-            self._order = shuffle(self._order, random_state=self._rng)
+            positions = np.arange(n)
+            self._rng.shuffle(positions)  # the numbers that scikit-learn draws
+            self._order = self._order[positions]
         try:
             cost = self._trainer.run_epoch(self._order, estimator._eta) / n
         except DivergedError:
