@@ -20,6 +20,10 @@ with on_compile(lambda: compiled.append(1)):
         net.train(np.zeros((5, 8)), np.arange(8) % 7, epochs=1, mini_batch_size=3, optimizer="adam", progress=False)
         net.train(np.zeros((5, 8), np.uint8), np.arange(8) % 7, epochs=1, mini_batch_size=3, progress=False)
         net.predict(np.zeros((5, 8)))
+        net.feedforward(np.zeros((5, 3000)))
+        net.cost(np.zeros((5, 8)), np.arange(8) % 7)
+        net.backprop(np.zeros((5, 8)), np.arange(8) % 7)
+        net.update_mini_batch(np.zeros((5, 8)), np.arange(8) % 7, 0.1)
 print(len(compiled))
 """
 
