@@ -12,9 +12,9 @@ from fastbp.operations import Operations, Parameters, Plan, Workspace, Workspace
 from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns
 
 Array = Any
-_CACHE_BYTES = 2**20  # of the second cache of a core, which inputs, z and a of a part should fit into
-_ALL = 10**6
-_BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32; the call for a batch takes 0.06 ms
+_BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
+_CACHE_BYTES = 2**20  # of the second cache of a core, which the inputs, z and a of a part should fit into
+_ALL = 10**6  # more small batches than there can be threads
 
 
 def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
@@ -56,12 +56,13 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
 
 
 def part_size(plan: Plan) -> int:
-    """Return the number of columns that a thread processes at a time: as many as stay in its cache, but at least 256.
+    """Return the number of columns that a thread processes at a time: as many as stay in its cache.
 
-    It depends on the network only, so the results do not depend on the number of threads.
+    It is at least 256, so that BLAS packs W for many columns, unless the layers are very wide. It depends on the network
+    only, so the results do not depend on the number of threads.
     """
     bytes_per_column = (plan.sizes[0] + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
-    return max(256, _CACHE_BYTES // bytes_per_column)
+    return batch_size(plan.sizes, max(256, _CACHE_BYTES // bytes_per_column))
 
 
 def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatch, slice, Array], None]) -> None:
