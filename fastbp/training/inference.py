@@ -58,8 +58,8 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
 def part_size(plan: Plan) -> int:
     """Return the number of columns that a thread processes at a time: as many as stay in its cache.
 
-    It is at least 256, so that BLAS packs W for many columns, unless the layers are very wide. It depends on the network
-    only, so the results do not depend on the number of threads.
+    It is at least 256, so that BLAS packs W for many columns, unless the layers are very wide. It depends on the
+    network only, so the results do not depend on the number of threads.
     """
     bytes_per_column = (plan.sizes[0] + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
     return batch_size(plan.sizes, max(256, _CACHE_BYTES // bytes_per_column))
