@@ -16,32 +16,29 @@ SHAPE = (256, 1024)  # 1 MB in float32, which fits into the cache of one core
 TIMES = 20
 
 
-def twenty_times_3(operation, p, q, r):
+def twenty_times_3(p, q, r, operation):
     for _ in range(20):
         operation(p, q, r)
 
 
-def twenty_times_4(operation, p, q, r, s):
+def twenty_times_4(p, q, r, s, operation):
     for _ in range(20):
         operation(p, q, r, s)
 
 
-def twenty_times_6(operation, p, q, r, s, t, u):
+def twenty_times_6(p, q, r, s, t, u, operation):
     for _ in range(20):
         operation(p, q, r, s, t, u)
 
 
-def twenty_gathers(operation, x, indices, out):
+def twenty_gathers(x, indices, out, operation):
     for _ in range(20):
         operation(x, indices, 0.00392156862745098, out)
 
 
-def twenty_optimizer_steps(operation, nabla, first, second, w):
+def twenty_optimizer_steps(nabla, first, second, w, operation):
     for _ in range(20):
         operation(0.001, 0.0, 0.9, 0.999, 1e-8, nabla, first, second, w)
-
-
-TIMED = {3: twenty_times_3, 4: twenty_times_4, 6: twenty_times_6}
 
 
 def timed(benchmark, what, dtype, run):
@@ -85,7 +82,7 @@ def test_activate(benchmark, activation, backend, dtype, rng):
     layer = operations(backend, dtype, activation).layers[0]
     (a,) = blocks(rng, backend, dtype, 1)
     z = blocks(rng, backend, dtype, 1)[0] if layer.keeps_z else a
-    run = repeat(backend, twenty_times_3, layer.activate, z, a, vector(backend, dtype))
+    run = repeat(backend, twenty_times_3, z, a, vector(backend, dtype), layer.activate)
     timed(benchmark, f"{activation}(z + b)", dtype, run)
 
 
@@ -106,7 +103,7 @@ def test_expit(benchmark, dtype, rng):
 def test_hadamard(benchmark, activation, backend, dtype, rng):
     z, a, delta = blocks(rng, backend, dtype, 3)
     sums = blocks_of_sums(backend, dtype)
-    run = repeat(backend, twenty_times_4, operations(backend, dtype, activation).layers[0].hadamard, z, a, delta, sums)
+    run = repeat(backend, twenty_times_4, z, a, delta, sums, operations(backend, dtype, activation).layers[0].hadamard)
     timed(benchmark, f"δ ⊙ {activation}′", dtype, run)
 
 
@@ -114,7 +111,7 @@ def test_output_error(benchmark, backend, dtype, rng):
     z, a, y, delta = blocks(rng, backend, dtype, 4)
     s = backend.columns(backend.empty((SHAPE[0], 0), dtype))
     operation = operations(backend, dtype, "sigmoid").output_error
-    run = repeat(backend, twenty_times_6, operation, z, a, y, s, delta, blocks_of_sums(backend, dtype))
+    run = repeat(backend, twenty_times_6, z, a, y, s, delta, blocks_of_sums(backend, dtype), operation)
     timed(benchmark, "(a − y) ⊙ σ′", dtype, run)
 
 
@@ -122,7 +119,7 @@ def test_gather(benchmark, backend, dtype, rng):
     images = backend.upload(rng.integers(0, 256, (10 * SHAPE[0], SHAPE[1]), np.uint8))
     indices = backend.upload(rng.permutation(10 * SHAPE[0])[: SHAPE[0]])
     (out,) = blocks(rng, backend, dtype, 1)
-    run = repeat(backend, twenty_gathers, operations(backend, dtype, "sigmoid").gather_x, images, indices, out)
+    run = repeat(backend, twenty_gathers, images, indices, out, operations(backend, dtype, "sigmoid").gather_x)
     timed(benchmark, "gather of uint8", dtype, run)
 
 
@@ -134,7 +131,7 @@ def test_optimizer_step(benchmark, backend, dtype, rng):
         benchmark,
         "Adam",
         dtype,
-        repeat(backend, twenty_optimizer_steps, operations(backend, dtype, "sigmoid").optimizer_step, *matrices),
+        repeat(backend, twenty_optimizer_steps, *matrices, operations(backend, dtype, "sigmoid").optimizer_step),
     )
 
 
