@@ -42,7 +42,7 @@ class PackedCall:
         self._words = packed.words.data
         self._numbers = self._words.cast("B").cast("d")
         self._address = _address(packed.words)
-        self._compiled = _c_function(function, packed.layout)
+        self._compiled, self._kernel = _c_function(function, packed.layout)
 
     def __call__(self) -> None:
         """Call the function."""
@@ -78,11 +78,10 @@ class _Packing:
     """
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
-        self._blocks: list[list[int]] = [[]]  # the words of the arguments, and those of the items of each sequence
-        self._arrays: list[tuple[int, int, int]] = []  # the id of an array, and the block and index of its address
-        self._sequences: list[
-            tuple[int, int, int]
-        ] = []  # the block and index of an address, and the block of the items
+        # A block holds the words of the arguments, or those of the items of one sequence.
+        self._blocks: list[list[int]] = [[]]
+        self._arrays: list[tuple[int, int, int]] = []  # id of an array, block and index of its address
+        self._sequences: list[tuple[int, int, int]] = []  # block and index of an address, block of the items
         self.starts: list[int] = []
         layouts = []
         for argument in arguments:
@@ -145,11 +144,14 @@ def _type_of(layout: Any) -> Any:
 
 
 @cache
-def _c_function(function: Function, layout: Any) -> Callable[[int], None]:
-    """Return a function of the address of its arguments, which have the given layout. It is compiled or loaded once."""
+def _c_function(function: Function, layout: Any) -> tuple[Callable[[int], None], Kernel]:
+    """Return a function of the address of its arguments, and the kernel that owns the function's code.
+
+    The arguments have the given layout. The function is compiled, or loaded from the cache, once per layout.
+    """
 
     def call(packed: Any) -> None:
         function(*unpack(packed))
 
-    compiled = compiled_kernel(call, types.void(Packed(_type_of(layout))))
-    return ctypes.CFUNCTYPE(None, ctypes.c_int64)(compiled.address)
+    kernel: Kernel = compiled_kernel(call, types.void(Packed(_type_of(layout))))
+    return ctypes.CFUNCTYPE(None, ctypes.c_int64)(kernel.__wrapper_address__()), kernel
