@@ -13,7 +13,7 @@ from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_col
 
 Array = Any
 _BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
-_CACHE_BYTES = 2**20  # of the second cache of a core, which the inputs, z and a of a part should fit into
+_CACHE_BYTES = 2**20  # of a core's L2 cache, into which the inputs, z and a of a part should fit
 _ALL = 10**6  # more small batches than there can be threads
 
 
@@ -56,9 +56,9 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
 
 
 def part_size(plan: Plan) -> int:
-    """Return the number of columns that a thread processes at a time: as many as stay in its cache.
+    """Return the number of columns that a thread processes at a time: as many as fit into the L2 cache of a core.
 
-    It is at least 256, so that BLAS packs W for many columns, unless the layers are very wide. It depends on the
+    Unless the layers are very wide, it is at least 256, because BLAS packs W once per product. It depends on the
     network only, so the results do not depend on the number of threads.
     """
     bytes_per_column = (plan.sizes[0] + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
@@ -68,8 +68,9 @@ def part_size(plan: Plan) -> int:
 def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatch, slice, Array], None]) -> None:
     """Feed columns forward in parts, on several threads; call `receive` with the batch, the slice and the outputs.
 
-    The outputs have one example per row. Raises `InputError` if x is not finite. z¹ is examined before x, since it is
-    usually smaller: a NaN or ∞ in a column of x makes the whole column of z¹ NaN or ∞, whatever the weights are.
+    The outputs have one example per row. Raises `InputError` if x is not finite. A NaN or ∞ in a column of x makes
+    every number in this column of z¹ NaN or ∞, whatever the weights are. So z¹, which is usually smaller, is examined
+    first, and x only if z¹ is not finite.
     """
     columns, size = x.shape[1], part_size(plan)
     batches, rows_in_place = SmallBatches(plan, p, kept=_ALL), _is_zero_copy(x, plan)

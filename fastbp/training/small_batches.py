@@ -1,8 +1,8 @@
 """Calls on small batches, made ready once per network and kept.
 
-For a small network, to find the compiled code, to allocate the workspace and to pass the arguments takes a hundred
-times as long as the arithmetic. A `SmallBatch` has done all this for one number of columns. A call copies the columns
-into its workspace and runs the compiled equation.
+For a small network, finding the compiled code, allocating the workspace and passing the arguments take a hundred times
+as long as the arithmetic. A `SmallBatch` does all this once, for one number of columns. A call then copies the columns
+into the workspace and runs the compiled equation.
 
 Networks on other backends than "numpy" have no small batches.
 """
@@ -28,7 +28,7 @@ _KEPT = 4  # small batches that a network keeps
 _FLOATS = {np.dtype(name): name for name in ("float32", "float64")}
 _MIN_READ = 2**13  # numbers; fewer are copied faster than they are read by columns
 _FEW_COLUMNS = 40  # up to so many, `fastbp_kernels.cpu.small_gemm` multiplies rows faster than BLAS multiplies columns
-_READ = "fdB"  # the dtypes that are read in place: float32, float64 and uint8
+_READ = "fdB"  # the dtypes that a small batch accepts: float32, float64 and uint8
 
 
 class SmallBatches:
@@ -63,7 +63,8 @@ class SmallBatches:
     def with_inputs(self, x: Array) -> "SmallBatch | None":
         """Return a batch with the columns of x as inputs, for `outputs`. A vector is one column.
 
-        Return None if the inputs have to be converted or checked, or are too many. They may not be finite.
+        The inputs are not checked here: they may contain NaN or ∞, and `outputs` finds out. Return None if x is not a
+        NumPy array of the right shape and of one of the dtypes in `_READ`, or if it has too many columns.
         """
         batch = self._taken_for(x)
         if batch is not None:
@@ -74,9 +75,9 @@ class SmallBatches:
         return batch
 
     def with_examples(self, x: Array, y: Array) -> "SmallBatch | None":
-        """Return a batch with inputs x and targets y, which are known to be valid.
+        """Check inputs x and targets y, and return a batch that contains them.
 
-        Return None if x or y has to be converted or checked, or is invalid, or if there are too many columns.
+        Return None if one of them is invalid or has to be converted first, or if there are too many columns.
         """
         batch = self._taken_for(x)
         if batch is None:
