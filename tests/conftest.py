@@ -8,9 +8,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before BLAS is loaded, here and in pr
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis
 import numpy as np
 import pytest
 from commands import PYTHON
+from hypothesis.database import InMemoryExampleDatabase
+
+if not os.access(os.curdir, os.W_OK):  # hypothesis would warn that it cannot write its examples there
+    hypothesis.settings.register_profile("read-only", database=InMemoryExampleDatabase())
+    hypothesis.settings.load_profile("read-only")
 
 
 def pytest_make_parametrize_id(val):
