@@ -223,7 +223,6 @@ class Backend(ABC):
     name: str
     kind: str  # the library of its arrays, as returned by `fastbp.backends.kind`
     xp: Any
-    prepares_calls = False  # whether `prepare` can be used
     restore: Callable[[str, str], "Backend"]  # called with `name` and the name of `xp`; set by `fastbp.backends`
 
     @abstractmethod
@@ -237,14 +236,6 @@ class Backend(ABC):
     @abstractmethod
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run one of the equations with the given arguments."""
-
-    def prepare(self, equation: Callable[..., None], *arguments: Any) -> ReadyCall:
-        """Return a call of an equation with these arguments. All arrays must be writable."""
-        raise NotImplementedError(f"backend {self.name} does not make calls ready")
-
-    def input_operations(self, dtype: str) -> InputOperations:
-        """Return the operations on inputs for prepared calls."""
-        raise NotImplementedError(f"backend {self.name} does not make calls ready")
 
     def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
         """Call a function with each of the parts, perhaps on several threads.
@@ -324,6 +315,18 @@ class Backend(ABC):
 
     def __reduce__(self) -> tuple[Callable[..., "Backend"], tuple[str, ...]]:
         return self.restore, (self.name, self.xp.__name__)  # a copy is the same object; a pickle contains the names
+
+
+class PreparingBackend(Backend):
+    """A backend that can prepare calls of equations, so that many small calls are fast."""
+
+    @abstractmethod
+    def prepare(self, equation: Callable[..., None], *arguments: Any) -> ReadyCall:
+        """Return a call of an equation with these arguments. All arrays must be writable."""
+
+    @abstractmethod
+    def input_operations(self, dtype: str) -> InputOperations:
+        """Return the operations on inputs for prepared calls."""
 
 
 # A network on a backend, and the memory of its mini-batches.

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from fastbp.files.parameter_tensors import host_tensors, put_tensors
 from fastbp.files.tensors import Tensors
-from fastbp.operations import Examples, Parameters, Plan
+from fastbp.operations import Examples, Parameters, Plan, PreparingBackend
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state
 from fastbp.training import inference
@@ -87,7 +87,7 @@ def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
     """
     if not sparse.issparse(x):
         return plan.backend.to_host(inference.outputs(plan, p, x.T).T)
-    if plan.backend.prepares_calls:
+    if isinstance(plan.backend, PreparingBackend):
         z: Array = x.astype(plan.dtype, copy=False) @ p.weights[0].T  # SciPy multiplies only the entries of x
         found: Array = inference.outputs_from_products(plan, p, z)
         return found

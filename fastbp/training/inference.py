@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastbp import equations
 from fastbp.datasets.inputs import check_finite, copy_into
-from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool
+from fastbp.operations import Operations, Parameters, Plan, PreparingBackend, Workspace, WorkspacePool
 from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns
 
 Array = Any
@@ -110,7 +110,7 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
     def receive(batch: Any, part: slice, found: Array) -> None:
         rows[part, :] = found
 
-    if plan.backend.prepares_calls:
+    if isinstance(plan.backend, PreparingBackend):
         _for_parts(plan, p, x, receive)
     else:
         for found, part in _feed_forward(plan, p, x):
@@ -140,7 +140,7 @@ def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:
 
     x and y must have been checked.
     """
-    if plan.backend.prepares_calls:
+    if isinstance(plan.backend, PreparingBackend):
         totals: dict[int, float] = {}
 
         def receive(batch: SmallBatch, part: slice, found: Array) -> None:
@@ -167,7 +167,7 @@ def classes(plan: Plan, p: Parameters, x: Array) -> npt.NDArray[np.int64]:
     def receive(batch: Any, part: slice, found: Array) -> None:
         classes[part] = found.argmax(axis=1)
 
-    if plan.backend.prepares_calls:
+    if isinstance(plan.backend, PreparingBackend):
         _for_parts(plan, p, x, receive)
     else:
         for found, part in _feed_forward(plan, p, x):

@@ -17,9 +17,19 @@ import numpy as np
 from fastbp.datasets.inputs import are_within_bounds, copy_into
 from fastbp.equations import add_costs, backprop, feedforward, update_mini_batch
 from fastbp.errors import InputError
-from fastbp.operations import Backend, Operations, Parameters, Plan, ReadyCall, Workspace, WorkspacePool, step_config
+from fastbp.operations import (
+    Backend,
+    Operations,
+    Parameters,
+    Plan,
+    PreparingBackend,
+    ReadyCall,
+    Workspace,
+    WorkspacePool,
+    step_config,
+)
 from fastbp.optimizers import SGD
-from fastbp.parameters import as_parameters, empty_parameters, new_optimizer_state, plan_of, shapes_of, zeros
+from fastbp.parameters import as_parameters, empty_parameters, new_optimizer_state, plan_of, shapes_of
 
 Array = Any
 _MAX_BYTES = 2**22  # most bytes of x, z, a and δ in a small batch
@@ -41,7 +51,7 @@ class SmallBatches:
         self._plan, self._p, self._inputs, self._most_kept = plan, p, plan.sizes[:1], kept
         bytes_per_column = 3 * sum(plan.sizes) * np.dtype(plan.dtype).itemsize
         most = min(_MAX_BYTES // bytes_per_column, _MAX_MULTIPLICATIONS // plan.multiplications)
-        self._most = most if plan.backend.prepares_calls else 0
+        self._most = most if isinstance(plan.backend, PreparingBackend) else 0
         self._kept: list[SmallBatch] = []  # changed without a lock, which a fork could leave locked
 
     def take(self, m: int) -> "SmallBatch":
@@ -131,12 +141,13 @@ class SmallBatch:
     """The memory of a batch of m columns, and the calls on it. Each call is made ready when it is first needed."""
 
     def __init__(self, plan: Plan, p: Parameters, m: int) -> None:
-        self.m, self._plan, self._p = m, plan, p
+        assert isinstance(plan.backend, PreparingBackend)  # `SmallBatches` makes none on others
+        self.m, self._plan, self._p, self._backend = m, plan, p, plan.backend
         self._operations = operations_keeping_first_z(plan)
         self._workspace = WorkspacePool(plan, self._operations, m).workspace(m)
         self._x, self._y = self._workspace.activations[0], self._workspace.y
         self._shapes, self._found = shapes_of(plan), np.zeros(5)
-        self._on_inputs = plan.backend.input_operations(plan.dtype)
+        self._on_inputs = self._backend.input_operations(plan.dtype)
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
         self._columns: Array = None
 
@@ -207,7 +218,7 @@ class SmallBatch:
         if call is not None:
             call.replace(self._p.weights, weights)
             call.replace(self._p.biases, biases)
-        rows, finite = self._plan.backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
+        rows, finite = self._backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return rows.copy() if finite else None
 
     def total_cost(self, y: Array) -> float:
@@ -217,7 +228,7 @@ class SmallBatch:
 
     def mean_cost(self) -> float:
         """Return the cost C, the average of C_x."""
-        self._plan.backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
+        self._backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return self._sum_of_costs() / self.m
 
     def _sum_of_costs(self) -> float:
@@ -247,7 +258,7 @@ class SmallBatch:
     @cached_property
     def _examine(self) -> ReadyCall:
         squares = self._on_inputs.sum_of_squares
-        return self._plan.backend.prepare(examine, self._x, self._y, squares, self._found)
+        return self._backend.prepare(examine, self._x, self._y, squares, self._found)
 
     @cached_property
     def _feedforward(self) -> ReadyCall:
@@ -259,11 +270,11 @@ class SmallBatch:
 
     @cached_property
     def _add_costs(self) -> ReadyCall:
-        return self._plan.backend.prepare(add_costs, self._operations, self._workspace, self._found)
+        return self._backend.prepare(add_costs, self._operations, self._workspace, self._found)
 
     @cached_property
     def _backprop(self) -> tuple[ReadyCall, tuple[Array, ...], tuple[Array, ...]]:
-        nabla = zeros(self._plan)
+        nabla = as_parameters(*empty_parameters(self._plan), self._plan)  # replaced in each call, so it takes no memory
         return self._ready(backprop, nabla), nabla.weights, nabla.biases
 
     @cached_property
@@ -271,12 +282,12 @@ class SmallBatch:
         plan, m = self._plan, self.m
         step = step_config(SGD(), 0.0, steps=0, count=1, lmbda=0.0, n=m)
         moments = new_optimizer_state(plan)
-        return plan.backend.prepare(
+        return self._backend.prepare(
             update_mini_batch, self._operations, self._p, moments, self._workspace, step, 0.0, m
         )
 
     def _ready(self, equation: Any, *arguments: Any) -> ReadyCall:
-        return self._plan.backend.prepare(equation, self._operations, self._p, self._workspace, *arguments)
+        return self._backend.prepare(equation, self._operations, self._p, self._workspace, *arguments)
 
 
 def operations_keeping_first_z(plan: Plan) -> Operations:

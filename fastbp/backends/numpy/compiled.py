@@ -23,12 +23,12 @@ from fastbp.backends.numpy import parallel_parts, worker_thread
 from fastbp.backends.numpy.threads import limit_from_environment
 from fastbp.errors import InputError
 from fastbp.operations import (
-    Backend,
     Formulas,
     InputOperations,
     LayerOperations,
     Operations,
     Plan,
+    PreparingBackend,
     ReadyCall,
     WorkerContext,
 )
@@ -39,12 +39,11 @@ Array = npt.NDArray[Any]
 R = TypeVar("R")
 
 
-class CompiledNumPy(Backend):
+class CompiledNumPy(PreparingBackend):
     """The equations compiled for the CPU, with fused kernels and BLAS."""
 
     name = kind = "numpy"
     xp = np
-    prepares_calls = True
 
     def __init__(self) -> None:
         if os.environ.get("FASTBP_BLAS"):
