@@ -20,7 +20,7 @@ def feedforward(ops: Operations, p: Parameters, ws: Workspace) -> None:
     Here 1ᵀ is a row of ones.
     """
     for l in range(len(p.weights)):
-        ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
+        ops.layers[l].matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
 
 
@@ -50,7 +50,7 @@ def add_gradient(ops: Operations, ws: Workspace, alpha: float, beta_w: float, be
     """
     for l in range(len(p.weights)):
         ops.add_column_sums(alpha, ws.sums[l], beta_b, p.biases[l])
-        ops.add_outer(alpha, ws.deltas[l], ws.activations[l], beta_w, p.weights[l])
+        ops.layers[l].add_outer(alpha, ws.deltas[l], ws.activations[l], beta_w, p.weights[l])
 
 
 def backprop(ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters) -> None:

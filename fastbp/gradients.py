@@ -9,6 +9,7 @@ from fastbp import backends, equations
 from fastbp.activations import Activation, ActivationName
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.inputs import as_columns, as_targets, copy_into
+from fastbp.datasets.sparse_columns import SparseColumns
 from fastbp.errors import GradientError, InputError, explain_keywords
 from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import SGD
@@ -68,7 +69,7 @@ def backprop(
         Wˡ of each layer, float32 or float64.
     biases : sequence of array, shapes (n_l, 1)
         bˡ of each layer; empty for a network without biases.
-    x : array, shape (n_0, m) or (n_0,)
+    x : array or sparse matrix, shape (n_0, m) or (n_0,)
         One example per column.
     y : array, shape (n_L, m) or (m,)
         Targets, one column per example, or integer labels.
@@ -200,7 +201,7 @@ def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array]
 
     x and y must have been checked. They are processed in batches of bounded memory.
     """
-    operations = plan.operations()
+    operations = plan.operations("sparse" if isinstance(x, SparseColumns) else None)
     nabla = zeros(plan)
     for ws, _ in batches(plan, operations, x, y):
         plan.backend.run(equations.backprop, operations, p, ws, nabla)
@@ -212,9 +213,9 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
 
     x and y must have been checked.
     """
-    operations = plan.operations()
-    ws = _workspace(plan, operations, x, y)
     m = int(x.shape[1])
+    operations = plan.operations("sparse" if isinstance(x, SparseColumns) else None)
+    ((ws, _),) = batches(plan, operations, x, y, size=m)
     step = step_config(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
     plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, step, eta, m)
 
@@ -223,6 +224,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     """Return all values that backpropagation computes for x and y, which must have been checked."""
     run = plan.backend.run
     operations = plan.operations(keep_z=True)
+    x = x.toarray() if isinstance(x, SparseColumns) else x
     ws = _workspace(plan, operations, x, y)
     nabla = zeros(plan)
     run(equations.backprop, operations, p, ws, nabla)

@@ -16,6 +16,7 @@ from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets
+from fastbp.datasets.sparse_columns import is_sparse
 from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
@@ -186,7 +187,7 @@ class Network:
 
         Parameters
         ----------
-        a : array, shape (n_0, m) or (n_0,)
+        a : array or sparse matrix, shape (n_0, m) or (n_0,)
             Inputs, one example per column.
 
         Returns
@@ -206,7 +207,7 @@ class Network:
         """
         if (rows := self._outputs_of_small_batch(a)) is not None:
             return rows.T if a.ndim == 2 else rows[0]
-        a = as_backend_array("x", a, self._plan.backend)
+        a = a if is_sparse(a) else as_backend_array("x", a, self._plan.backend)
         outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a, finite=False))
         return outputs[:, 0] if a.ndim == 1 else outputs
 
@@ -216,7 +217,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         y : array, shape (n_L, m) or (m,)
             Targets, one column per example, or integer labels.
@@ -253,7 +254,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         y : array, shape (n_L, m) or (m,)
             Targets, one column per example, or integer labels.
@@ -287,7 +288,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         y : array, shape (n_L, m) or (m,)
             Targets, one column per example, or integer labels.
@@ -339,8 +340,9 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, n)
-            Inputs, one example per column, as floats or as bytes (uint8).
+        x : array or sparse matrix, shape (n_0, n)
+            Inputs, one example per column, as floats or as bytes (uint8). A sparse matrix of SciPy needs the backend
+            "numpy", which computes with its entries only. It is converted to the CSC format once.
         y : array, shape (n_L, n) or (n,)
             Targets, one column per example, or integer labels.
         epochs : int
@@ -445,7 +447,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         y : array, shape (n_L, m) or (m,)
             Targets, one column per example, or integer labels.
@@ -479,7 +481,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column. They are processed in batches of bounded memory.
 
         Returns
@@ -509,7 +511,7 @@ class Network:
 
         Parameters
         ----------
-        x : array, shape (n_0, m)
+        x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         labels : array, shape (m,) or (n_L, m)
             Integer labels, or target columns. The label of a target column is the index of its largest entry.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from fastbp.activations import Activation
 from fastbp.costs import OutputRule
 from fastbp.optimizers import Optimizer, UpdateRule
+from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
 Operation = Callable[..., None]
@@ -42,7 +43,8 @@ class Parameters(NamedTuple):
 class Examples(NamedTuple):
     """The training examples, one per row. They consist of inputs x, targets y and example weights s.
 
-    The first activation a¹ is x times `scale`. If the examples are not weighted, s has no columns.
+    The first activation a¹ is x times `scale`. x may be `SparseRows`. If the examples are not weighted, s has no
+    columns.
     """
 
     x: Array
@@ -105,14 +107,18 @@ def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmb
 
 
 class LayerOperations(NamedTuple):
-    """The operations that depend on a layer's activation.
+    """The operations that depend on the layer: on its activation, and on whether its inputs are sparse.
 
+    `matmul(w, a, z)`: z = w a.
+    `add_outer(alpha, delta, a, beta, w)`: w = beta w + alpha delta aᵀ.
     `activate(z, a, b)` writes σ(z + b) to `a`. If `keeps_z` is True, it also writes z + b to `z`.
     `hadamard(z, a, delta, sums)` multiplies `delta` by σ′, element by element. It writes partial sums of the columns of
     the new `delta` to `sums`.
     """
 
     keeps_z: bool
+    matmul: Operation
+    add_outer: Operation
     activate: Operation
     hadamard: Operation
 
@@ -123,9 +129,7 @@ class Operations(NamedTuple):
     `gather_x(data, indices, scale, out)`: copy the examples with these indices to the columns of `out`, and multiply
     them by `scale`.
     `gather`: do the same for targets and example weights.
-    `matmul(w, a, z)`: z = w a.
     `matmul_transposed(w, delta, out)`: out = wᵀ delta.
-    `add_outer(alpha, delta, a, beta, w)`: w = beta w + alpha delta aᵀ.
     `add_column_sums(alpha, sums, beta, b)`: b = beta b + alpha sums 1, where 1 is a column of ones.
     `optimizer_step(eta, decay, k_1, k_2, k_3, nabla, first, second, w)`: update `w` and its moments with the
     optimizer's formula. The gradient is nabla + decay w. For plain SGD, this operation does nothing.
@@ -141,9 +145,7 @@ class Operations(NamedTuple):
     layers: tuple[LayerOperations, ...]  # first, because Numba warns of a tuple that starts with a function
     gather_x: Operation
     gather: Operation
-    matmul: Operation
     matmul_transposed: Operation
-    add_outer: Operation
     add_column_sums: Operation
     optimizer_step: Operation
     output_error: Operation
@@ -229,8 +231,8 @@ class Backend(ABC):
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return the operations that a network with these formulas needs.
 
-        `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8. With
-        `keep_z`, every layer keeps its zˡ.
+        `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8, or
+        "sparse" if they are `SparseRows`. With `keep_z`, every layer keeps its zˡ.
         """
 
     @abstractmethod
@@ -328,6 +330,13 @@ class PreparingBackend(Backend):
     def input_operations(self, dtype: str) -> InputOperations:
         """Return the operations on inputs for prepared calls."""
 
+    @abstractmethod
+    def matmul_of_sparse(self, dtype: str) -> Operation:
+        """Return an operation (w_t, x, start, z) that computes z = w times sparse inputs.
+
+        `w_t` is wᵀ in C order. The inputs are examples of the `SparseRows` x, from number `start`.
+        """
+
 
 # A network on a backend, and the memory of its mini-batches.
 
@@ -374,11 +383,12 @@ class Plan:
 
 
 class WorkspacePool:
-    """Memory for a mini-batch of up to m examples. Smaller mini-batches use a part of the same memory."""
+    """Memory for a mini-batch of up to m of the examples x. Smaller mini-batches use a part of the same memory."""
 
-    def __init__(self, plan: Plan, operations: Operations, m: int) -> None:
+    def __init__(self, plan: Plan, operations: Operations, m: int, x: Array = None) -> None:
         self._columns, self._n_partial_sums = plan.backend.columns, plan.backend.n_partial_sums
-        self._activations = [plan.block(n, m) for n in plan.sizes]
+        first = x.width if isinstance(x, SparseRows) else plan.sizes[0]
+        self._activations = [plan.block(n, m) for n in (first, *plan.sizes[1:])]
         self._zs = [
             plan.block(n, m) if layer.keeps_z else a
             for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)

@@ -21,7 +21,7 @@ class Modelled(ArrayAPI):
 
     def operations(self, formulas, dtype, source, *, keep_z=False):
         plain = super().operations(formulas, dtype, source, keep_z=keep_z)
-        layers = [LayerOperations(keep, *map(self.launched, two)) for keep, *two in plain.layers]
+        layers = [LayerOperations(keep, *map(self.launched, others)) for keep, *others in plain.layers]
         others = {name: self.launched(f) for name, f in plain._asdict().items() if name != "layers"}
         return plain._replace(layers=tuple(layers), **others)
 

@@ -68,7 +68,7 @@ def test_columns_are_processed_in_batches(monkeypatch, net):
     x, y = np.random.default_rng(0).random((4, 23)), np.arange(23) % 3
     whole = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
     monkeypatch.setattr(inference, "_BLOCK", 5 * 4)  # four columns per batch, and three left over
-    monkeypatch.setattr(inference, "part_size", lambda plan: 4)
+    monkeypatch.setattr(inference, "part_size", lambda *_, **__: 4)
     monkeypatch.setattr("fastbp.training.small_batches._MAX_BYTES", 0)
     net = net.to()
     by_batches = [net.feedforward(x), net.predict(x), net.cost(x, y), *net.backprop(x, y)[1]]
@@ -296,7 +296,7 @@ def test_tensors_that_require_gradients_are_detached():
 @pytest.mark.parametrize("layout", ["rows", "columns", "read-only", "every other", "float64", "uint8"])
 def test_inputs_of_any_memory_layout_are_used_and_not_modified(layout, backend, rng, monkeypatch):
     monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)  # batches of 8, and a shorter one
-    monkeypatch.setattr("fastbp.training.inference.part_size", lambda plan: 8)
+    monkeypatch.setattr("fastbp.training.inference.part_size", lambda *_, **__: 8)
     monkeypatch.setattr("fastbp.training.small_batches._MAX_BYTES", 0)
     rows = rng.integers(0, 9, (19, 5))
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
@@ -323,7 +323,7 @@ def test_inputs_of_any_memory_layout_are_used_and_not_modified(layout, backend, 
 @pytest.mark.parametrize("zero", [False, True])
 def test_a_nonfinite_input_is_reported_with_its_position(wrong, zero, backend, rng, monkeypatch):
     monkeypatch.setattr("fastbp.training.inference._BLOCK", 40)
-    monkeypatch.setattr("fastbp.training.inference.part_size", lambda plan: 8)
+    monkeypatch.setattr("fastbp.training.inference.part_size", lambda *_, **__: 8)
     monkeypatch.setattr("fastbp.training.small_batches._MAX_BYTES", 0)
     net = fastbp.Network([5, 4, 3], rng=0, backend=backend)
     if zero:  # 0 · ∞ is NaN

@@ -79,9 +79,7 @@ class ArrayAPI(Backend):
             layers=tuple(layers),
             gather_x=self._gather,
             gather=self._gather,
-            matmul=lambda w, a, z: gemm(1.0, w, a, 0.0, z),
             matmul_transposed=lambda w, delta, out: gemm(1.0, w.T, delta, 0.0, out),
-            add_outer=lambda alpha, delta, a, beta, w: gemm(alpha, delta, a.T, beta, w),
             add_column_sums=add_column_sums,
             optimizer_step=optimizer_step,
             output_error=output_error,
@@ -148,7 +146,13 @@ class ArrayAPI(Backend):
             self._write(delta * prime(z, a), delta)
             self._sum(delta, sums)
 
-        return LayerOperations(keeps_z, activate, hadamard)
+        return LayerOperations(
+            keeps_z,
+            matmul=lambda w, a, z: self.gemm(1.0, w, a, 0.0, z),
+            add_outer=lambda alpha, delta, a, beta, w: self.gemm(alpha, delta, a.T, beta, w),
+            activate=activate,
+            hadamard=hadamard,
+        )
 
     def _gather(self, data: Array, indices: Array, scale: float, out: Array) -> None:
         columns = self.xp.astype(self.xp.take(data, indices, axis=0), out.dtype).T

@@ -32,7 +32,9 @@ def make_floor(
     operations = plan.operations("uint8")  # the same as in training, so that nothing else has to be compiled
     if backend.name == "numpy":
         with uninterrupted():
-            operations = operations._replace(**_blas_products(dtype))
+            forward, backward, outer = _blas_products(dtype)
+            layers = tuple(layer._replace(matmul=forward, add_outer=outer) for layer in operations.layers)
+            operations = operations._replace(layers=layers, matmul_transposed=backward)
     n_full = len(x) // m
     last = len(x) - n_full * m or m  # a workspace must not be empty, even if no mini-batch uses it
     full_batches = _mini_batches(plan, x[: n_full * m], m)
@@ -73,9 +75,9 @@ def forward_products(
 
 def _multiply_forward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
     """Compute zˡ = Wˡ zˡ⁻¹ for each layer."""
-    ops.matmul(p.weights[0], x, ws.zs[0])
+    ops.layers[0].matmul(p.weights[0], x, ws.zs[0])
     for l in range(1, len(p.weights)):
-        ops.matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
+        ops.layers[l].matmul(p.weights[l], ws.zs[l - 1], ws.zs[l])
 
 
 def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) -> None:
@@ -85,9 +87,9 @@ def _multiply_backward(ops: Operations, p: Parameters, ws: Workspace, x: Array) 
     """
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
-    ops.add_outer(-1e-9, ws.deltas[0], x, 1.0, p.weights[0])
+    ops.layers[0].add_outer(-1e-9, ws.deltas[0], x, 1.0, p.weights[0])
     for l in range(1, len(p.weights)):
-        ops.add_outer(-1e-9, ws.deltas[l], ws.zs[l - 1], 1.0, p.weights[l])
+        ops.layers[l].add_outer(-1e-9, ws.deltas[l], ws.zs[l - 1], 1.0, p.weights[l])
 
 
 def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
@@ -99,8 +101,8 @@ def _mini_batches(plan: Plan, rows: npt.NDArray[Any], m: int) -> Array:
 
 
 @cache
-def _blas_products(dtype: str) -> dict[str, Any]:
-    """Return the operations that are matrix products. They are compiled as calls of BLAS."""
+def _blas_products(dtype: str) -> tuple[Any, Any, Any]:
+    """Return `matmul`, `matmul_transposed` and `add_outer`, compiled as calls of BLAS."""
     from numba import types
 
     from fastbp_kernels.cpu import blas
@@ -118,8 +120,8 @@ def _blas_products(dtype: str) -> dict[str, Any]:
     def add_outer(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
         product(blas.AS_IT_IS, blas.TRANSPOSED, delta.shape[0], alpha, a, delta, beta, w)
 
-    return {
-        "matmul": compiled_kernel(matmul, types.void(block, block, block)),
-        "matmul_transposed": compiled_kernel(matmul_transposed, types.void(block, block, block)),
-        "add_outer": compiled_kernel(add_outer, types.void(types.float64, block, block, types.float64, block)),
-    }
+    return (
+        compiled_kernel(matmul, types.void(block, block, block)),
+        compiled_kernel(matmul_transposed, types.void(block, block, block)),
+        compiled_kernel(add_outer, types.void(types.float64, block, block, types.float64, block)),
+    )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastbp.costs import log_likelihood
 from fastbp.datasets.foreign_arrays import as_backend_array
+from fastbp.datasets.sparse_columns import SparseColumns, as_sparse_columns, is_sparse
 from fastbp.errors import InputError, brief, plural
 from fastbp.operations import Backend, Plan
 from fastbp_kernels.words import namespace
@@ -23,10 +24,15 @@ _CHUNK = 2**22  # elements checked at a time, so that mapped data need not be in
 def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool = True) -> Array:
     """Return `values` as a matrix with one example per column, on the CPU or on the backend's device.
 
-    A vector counts as one column. Raises `InputError` for values that `as_backend_array` refuses, if the number of rows
-    is not `rows`, if there are no columns, or if a number is not finite in the plan's dtype. With `finite=False` the
-    numbers are not checked. The caller then reads them batch by batch, and checks each batch with `check_finite`.
+    A vector counts as one column. A sparse matrix of SciPy becomes `SparseColumns`. Raises `InputError` for values that
+    `as_backend_array` refuses, if the number of rows is not `rows`, if there are no columns, or if a number is not
+    finite in the plan's dtype. With `finite=False` the numbers of a dense matrix are not checked. The caller then reads
+    them batch by batch, and checks each batch with `check_finite`.
     """
+    if isinstance(values, SparseColumns):  # held out from checked examples
+        return values
+    if is_sparse(values):
+        return as_sparse_columns(name, values, rows, plan)
     values = as_backend_array(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
     if matrix.ndim != 2 or matrix.shape[0] != rows:
@@ -85,11 +91,13 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
 
 
 def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tuple[Array, str]:
-    """Return the columns of a matrix as rows in the backend's memory, and the name of the dtype of these rows.
+    """Return the columns of a matrix as rows in the backend's memory, and their source: the name of their dtype.
 
     Normally, the rows have the plan's dtype. With `keep_bytes`, uint8 data stay uint8, which takes a quarter of the
-    memory of float32. Such data are converted when mini-batches are gathered.
+    memory of float32. Such data are converted when mini-batches are gathered. Sparse columns have the source "sparse".
     """
+    if isinstance(matrix, SparseColumns):
+        return matrix.rows, "sparse"
     if isinstance(matrix, np.ndarray):
         dtype = "uint8" if keep_bytes and matrix.dtype == np.uint8 else plan.dtype
         return plan.backend.upload(np.ascontiguousarray(matrix.T, dtype)), dtype
@@ -132,6 +140,8 @@ def hold_out(
 
 def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
     """Return a copy of the columns with these indices."""
+    if isinstance(matrix, SparseColumns):
+        return matrix.take(indices)
     xp = namespace(matrix)
     return xp.take(matrix, xp.asarray(indices), axis=1)
 

@@ -180,7 +180,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
         layers = len(self.coefs_) - 1
         names = [self.activation] * layers if isinstance(self.activation, str) else self.activation
-        if (found := self._small_outputs(rows, names)) is not None:
+        if isinstance(rows, np.ndarray) and (found := self._small_outputs(rows, names)) is not None:
             return found
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
         plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)

@@ -132,8 +132,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    Training runs in float32 if X has dtype float32, and in float64 otherwise. A sparse X is converted to the CSR format
-    and made dense one mini-batch at a time.
+    Training runs in float32 if X has dtype float32, and in float64 otherwise. A sparse X is converted to the CSR
+    format. The backend "numpy" then computes with its entries only. For other backends, X is made dense, one mini-batch
+    at a time.
 
     Differences from scikit-learn:
 

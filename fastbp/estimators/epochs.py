@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from fastbp.datasets.inputs import as_columns
 from fastbp.files.parameter_tensors import host_tensors, put_tensors
 from fastbp.files.tensors import Tensors
 from fastbp.operations import Examples, Parameters, Plan, PreparingBackend
@@ -24,7 +25,8 @@ Indices = npt.NDArray[np.int64]
 Rows = Any
 """Examples, one per row: an array of shape (n, n_0), or a matrix of this shape in SciPy's CSR format.
 
-Training makes a CSR matrix dense one mini-batch at a time.
+The backend "numpy" multiplies the entries of a CSR matrix. For other backends, its rows are made dense, one mini-batch
+at a time.
 """
 
 _BLOCK = 2**20  # for a prediction, sparse rows are made dense in blocks of at most this many elements
@@ -88,8 +90,7 @@ def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
     if not sparse.issparse(x):
         return plan.backend.to_host(inference.outputs(plan, p, x.T).T)
     if isinstance(plan.backend, PreparingBackend):
-        z: Array = x.astype(plan.dtype, copy=False) @ p.weights[0].T  # SciPy multiplies only the entries of x
-        found: Array = inference.outputs_from_products(plan, p, z)
+        found: Array = inference.outputs(plan, p, as_columns("X", x.T, plan.sizes[0], plan)).T
         return found
     step = max(1, _BLOCK // x.shape[1])
     return np.concatenate([outputs(plan, p, x[at : at + step].toarray()) for at in range(0, x.shape[0], step)])
@@ -116,7 +117,9 @@ class EpochTrainer:
             self._state.steps = snapshot.steps
             for prefix, moment in self._moments():
                 put_tensors(prefix, snapshot.tensors, moment, plan)
-        self._dense = None if sparse.issparse(x) else self._upload(self._x, self._y, self._s)
+        self._source = "sparse" if sparse.issparse(x) and isinstance(plan.backend, PreparingBackend) else plan.dtype
+        at_once = self._source == "sparse" or not sparse.issparse(x)
+        self._examples = self._upload(x, self._y, self._s) if at_once else None
         self._loops: dict[int, MiniBatches] = {}  # the keys are numbers of examples
 
     def run_epoch(self, order: Indices, eta: float) -> float:
@@ -134,13 +137,13 @@ class EpochTrainer:
         return OptimizerSnapshot(self._optimizer, self._state.steps, tensors)
 
     def _run(self, indices: Indices, eta: float) -> float:
-        n, examples = len(indices), self._dense
+        n, examples = len(indices), self._examples
         if examples is None:
             examples = self._upload(self._x[indices].toarray(), self._y[indices], self._s[indices])
             indices = np.arange(n)
         if n not in self._loops:
             self._loops[n] = MiniBatches(
-                self._plan, self._p, examples, self._plan.dtype, min(self._m, n), n, self._state,
+                self._plan, self._p, examples, self._source, min(self._m, n), n, self._state,
                 self._optimizer, lmbda=self._alpha, lmbda_over_batch=True,
             )  # fmt: skip
         loop = self._loops[n]
@@ -150,9 +153,9 @@ class EpochTrainer:
     def _parts(self, order: Indices) -> Iterator[Indices]:
         """Yield the indices in `order` part by part, to be trained on one part at a time.
 
-        If the rows are dense, the only part is the whole of `order`. If they are sparse, each part is a mini-batch.
+        The only part is the whole of `order`, unless the rows have to be made dense. Then each part is a mini-batch.
         """
-        step = self._m if self._dense is None else len(order)
+        step = self._m if self._examples is None else len(order)
         yield from (order[start : start + step] for start in range(0, len(order), step))
 
     def _moments(self) -> list[tuple[str, Parameters]]:
@@ -164,6 +167,7 @@ class EpochTrainer:
         named = [("first.", moments.first), ("second.", moments.second)]
         return named[: 0 if rule is None else rule.moments]
 
-    def _upload(self, x: Array, y: Array, s: Array) -> Examples:
-        upload = self._plan.backend.upload
-        return Examples(upload(x), upload(y), upload(s), 1.0)
+    def _upload(self, x: Rows, y: Array, s: Array) -> Examples:
+        plan, upload = self._plan, self._plan.backend.upload
+        inputs = as_columns("X", x.T, plan.sizes[0], plan).rows if sparse.issparse(x) else upload(x)
+        return Examples(inputs, upload(y), upload(s), 1.0)

@@ -1,5 +1,6 @@
 """Outputs, classes and costs for columns of data, computed in batches of bounded memory."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy.typing as npt
 
 from fastbp import equations
 from fastbp.datasets.inputs import check_finite, copy_into
+from fastbp.datasets.sparse_columns import SparseColumns
 from fastbp.operations import Operations, Parameters, Plan, PreparingBackend, Workspace, WorkspacePool
-from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns
+from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns, gather_inputs
 
 Array = Any
 _BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
@@ -17,20 +19,25 @@ _CACHE_BYTES = 2**20  # of a core's L2 cache, into which the inputs, z and a of 
 _ALL = 10**6  # more small batches than there can be threads
 
 
-def batches(plan: Plan, operations: Operations, x: Array, y: Array = None) -> Iterator[tuple[Workspace, slice]]:
-    """Split columns into batches; yield a workspace and the slice of the columns for each batch.
+def batches(
+    plan: Plan, operations: Operations, x: Array, y: Array = None, size: int | None = None
+) -> Iterator[tuple[Workspace, slice]]:
+    """Split columns into batches of up to `size` columns; yield a workspace and the slice of the columns for each.
 
     The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
     given. x and y must have been checked. If the inputs already have the layout that the equations need, they are not
     copied. For a small network, copying them would take a seventh of the time.
     """
     columns = x.shape[1]
-    size = batch_size(plan.sizes, columns)
-    memory = WorkspacePool(plan, operations, size)
+    size = size or batch_size(plan.sizes, columns)
+    memory = WorkspacePool(plan, operations, size, x.rows if isinstance(x, SparseColumns) else None)
     for start in range(0, columns, size):
         part = slice(start, min(start + size, columns))
         ws = memory.workspace(part.stop - start)
-        if _is_zero_copy(x[:, part], plan):
+        if isinstance(x, SparseColumns):
+            numbers = np.arange(start, part.stop)
+            plan.backend.run(gather_inputs, operations, ws, x.rows, numbers, plan.input_scale)
+        elif _is_zero_copy(x[:, part], plan):
             ws = ws._replace(activations=(plan.backend.columns(x[:, part].T), *ws.activations[1:]))
         else:
             copy_into(x[:, part], ws.activations[0], plan, plan.input_scale)
@@ -55,14 +62,17 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
     return min(columns, max(1, _BLOCK // max(sizes)))
 
 
-def part_size(plan: Plan) -> int:
+def part_size(plan: Plan, columns: int, *, sparse: bool = False) -> int:
     """Return the number of columns that a thread processes at a time: as many as fit into the L2 cache of a core.
 
-    Unless the layers are very wide, it is at least 256, because BLAS packs W once per product. It depends on the
-    network only, so the results do not depend on the number of threads.
+    Sparse inputs take no room there. Unless the layers are very wide, it is at least 256, because BLAS packs W once per
+    product. All parts have the same size, if possible, so that one `SmallBatch` serves them all. The size does not
+    depend on the number of threads, so the results do not either.
     """
-    bytes_per_column = (plan.sizes[0] + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
-    return batch_size(plan.sizes, max(256, _CACHE_BYTES // bytes_per_column))
+    inputs = 0 if sparse else plan.sizes[0]
+    bytes_per_column = (inputs + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
+    most = batch_size(plan.sizes, max(256, _CACHE_BYTES // bytes_per_column))
+    return math.ceil(columns / math.ceil(columns / most))
 
 
 def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatch, slice, Array], None]) -> None:
@@ -72,21 +82,30 @@ def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatc
     every number in this column of z¹ NaN or ∞, whatever the weights are. So z¹, which is usually smaller, is examined
     first, and x only if z¹ is not finite.
     """
-    columns, size = x.shape[1], part_size(plan)
-    batches, rows_in_place = SmallBatches(plan, p, kept=_ALL), _is_zero_copy(x, plan)
+    columns, sparse = x.shape[1], x.rows if isinstance(x, SparseColumns) else None
+    size = part_size(plan, columns, sparse=sparse is not None)
+    batches, rows_in_place = SmallBatches(plan, p, kept=_ALL, x=sparse), _is_zero_copy(x, plan)
+    # Wᵀ is copied once if there are enough entries to read most of it anyway.
+    w_t = None
+    if sparse is not None and len(sparse.values) >= x.shape[0]:
+        w_t = np.multiply(p.weights[0].T, plan.input_scale, order="C", dtype=plan.dtype)
     columns_in_place = isinstance(x, np.ndarray) and can_read_columns(x, plan, size)
 
     def work(start: int) -> None:
         part = slice(start, min(start + size, columns))
         batch = batches.take(part.stop - start)
-        if rows_in_place:
+        if w_t is not None:
+            batch.read_sparse(w_t, start)
+        elif sparse is not None:
+            batch.gather_sparse(start)
+        elif rows_in_place:
             batch.read_rows(x[:, part].T)
         elif columns_in_place:
             batch.read_columns(x, start)
         else:
             batch.fill(x[:, part])
         rows, finite = batch.feedforward()
-        if not finite:
+        if not finite and sparse is None:
             check_finite("x", x[:, part], plan, before=start)
         receive(batch, part, rows)
         batches.put_back(batch)
@@ -116,23 +135,6 @@ def outputs(plan: Plan, p: Parameters, x: Array) -> Array:
         for found, part in _feed_forward(plan, p, x):
             receive(None, part, found)
     return rows.T
-
-
-def outputs_from_products(plan: Plan, p: Parameters, z: Array) -> Array:
-    """Return the outputs, one example per row, for products W¹ x that have been computed, one example per row.
-
-    Only for backends that prepare calls.
-    """
-    rows, size, batches = plan.block(plan.sizes[-1], len(z)), part_size(plan), SmallBatches(plan, p, kept=_ALL)
-
-    def work(start: int) -> None:
-        stop = min(start + size, len(z))
-        batch = batches.take(stop - start)
-        rows[start:stop] = batch.feedforward_from_z(z[start:stop])
-        batches.put_back(batch)
-
-    plan.backend.for_each(work, range(0, len(z), size), len(z) * plan.multiplications)
-    return rows
 
 
 def mean_cost(plan: Plan, p: Parameters, x: Array, y: Array) -> float:

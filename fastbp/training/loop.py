@@ -209,7 +209,7 @@ class MiniBatches:
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         self.workers = plan.backend.worker_context(plan, source, m, n)
-        memory = WorkspacePool(plan, self.operations, m)
+        memory = WorkspacePool(plan, self.operations, m, examples.x)
         self.full_batches, self.last_size = divmod(n, m)
         self.full_workspace = memory.workspace(m)
         self.last_workspace = memory.workspace(self.last_size) if self.last_size else None

@@ -21,6 +21,7 @@ from fastbp.datasets.inputs import (
     take_columns,
 )
 from fastbp.datasets.sample_weights import as_weights
+from fastbp.datasets.sparse_columns import SparseColumns
 from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.locks import locked
@@ -32,6 +33,7 @@ from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
 from fastbp.training import checkpoints, fingerprints, inference, loop
 from fastbp.training.history import Epoch, History
+from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
 Indices = npt.NDArray[np.int64]
@@ -103,7 +105,7 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
         )
         if resuming:
             checkpoint.read(p, state, anyway=options.resume_anyway)
-    mapped = mapped_files([examples.x, examples.y, *(validation or ())])
+    mapped = mapped_files(array for data in (examples.x, examples.y, *(validation or ())) for array in _arrays(data))
     rng.bit_generator.state = copied_rng.bit_generator.state
     begin = functools.partial(
         loop.train, plan, p, examples, source, training_indices, settings, state, rng,
@@ -144,17 +146,26 @@ def _resumes(options: Options) -> bool:
     return exists and resume
 
 
+def _arrays(data: Array) -> tuple[Array, ...]:
+    """Return the arrays that data consist of: several if they are sparse, and otherwise one."""
+    rows = data.rows if isinstance(data, SparseColumns) else data
+    return tuple(rows) if isinstance(rows, SparseRows) else (rows,)
+
+
 def _fingerprints(examples: Examples, pair: tuple[Array, Array] | None, validation: Any, plan: Plan) -> dict[str, str]:
     """Return the fingerprints of the data. The keys are the names of the data arguments of `Network.train`."""
 
     def of(rows: Array) -> str:
+        if isinstance(rows, SparseRows):
+            return " ".join(of(part[:, None]) for part in rows)
         return fingerprints.of_examples(rows, np.asarray if isinstance(rows, np.ndarray) else plan.backend.to_host)
 
     text = "none"
     if isinstance(validation, Real):
         text = f"{float(validation)} of the examples"
     elif pair is not None:
-        text = f"{of(pair[0].T)} {of(pair[1].T)}"
+        x, y = pair
+        text = f"{of(x.rows if isinstance(x, SparseColumns) else x.T)} {of(y.T)}"
     return {
         "x": of(examples.x),
         "y": of(examples.y),

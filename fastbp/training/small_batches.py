@@ -30,6 +30,7 @@ from fastbp.operations import (
 )
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, empty_parameters, new_optimizer_state, plan_of, shapes_of
+from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
 _MAX_BYTES = 2**22  # most bytes of x, z, a and δ in a small batch
@@ -42,13 +43,13 @@ _READ = "fdB"  # the dtypes that a small batch accepts: float32, float64 and uin
 
 
 class SmallBatches:
-    """The small batches of a network, those used last.
+    """The small batches of a network, those used last. If x is given, all inputs are among these sparse examples.
 
     A thread takes a batch, and puts it back after the call. Meanwhile, other threads take others, or make their own.
     """
 
-    def __init__(self, plan: Plan, p: Parameters, kept: int = _KEPT) -> None:
-        self._plan, self._p, self._inputs, self._most_kept = plan, p, plan.sizes[:1], kept
+    def __init__(self, plan: Plan, p: Parameters, kept: int = _KEPT, x: SparseRows | None = None) -> None:
+        self._plan, self._p, self._inputs, self._most_kept, self._sparse = plan, p, plan.sizes[:1], kept, x
         bytes_per_column = 3 * sum(plan.sizes) * np.dtype(plan.dtype).itemsize
         most = min(_MAX_BYTES // bytes_per_column, _MAX_MULTIPLICATIONS // plan.multiplications)
         self._most = most if isinstance(plan.backend, PreparingBackend) else 0
@@ -61,7 +62,7 @@ class SmallBatches:
                 with suppress(ValueError):  # another thread has taken it
                     self._kept.remove(batch)
                     return batch
-        return SmallBatch(self._plan, self._p, m)
+        return SmallBatch(self._plan, self._p, m, self._sparse)
 
     def put_back(self, batch: "SmallBatch") -> None:
         """Keep a batch for the next call."""
@@ -140,21 +141,39 @@ def _small_batches_for(
 class SmallBatch:
     """The memory of a batch of m columns, and the calls on it. Each call is made ready when it is first needed."""
 
-    def __init__(self, plan: Plan, p: Parameters, m: int) -> None:
+    def __init__(self, plan: Plan, p: Parameters, m: int, sparse: SparseRows | None = None) -> None:
         assert isinstance(plan.backend, PreparingBackend)  # `SmallBatches` makes none on others
-        self.m, self._plan, self._p, self._backend = m, plan, p, plan.backend
-        self._operations = operations_keeping_first_z(plan)
-        self._workspace = WorkspacePool(plan, self._operations, m).workspace(m)
+        self.m, self._plan, self._p, self._backend, self._sparse = m, plan, p, plan.backend, sparse
+        self._operations = operations_keeping_first_z(plan, None if sparse is None else "sparse")
+        self._workspace = WorkspacePool(plan, self._operations, m, sparse).workspace(m)
         self._x, self._y = self._workspace.activations[0], self._workspace.y
-        self._shapes, self._found = shapes_of(plan), np.zeros(5)
-        self._on_inputs = self._backend.input_operations(plan.dtype)
+        self._shapes, self._found, self._numbers = shapes_of(plan), np.zeros(5), np.arange(m)
+        self._matmul_of_columns, self._sum_of_squares = self._backend.input_operations(plan.dtype)
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
-        self._columns: Array = None
+        self._from_sparse: ReadyCall | None = None  # computes outputs from sparse examples that have not been copied
+        self._uncopied: ReadyCall | None = None  # the one of them for the present inputs; None if they were copied
 
     def fill(self, x: Array) -> None:
         """Copy the columns of x into the memory."""
-        self._columns = None
+        self._uncopied = None
         _copy(x, self._x, self._plan, self._plan.input_scale)
+
+    def gather_sparse(self, start: int) -> None:
+        """Copy the entries of the sparse examples from number `start` into the memory."""
+        self._numbers[:] = range(start, start + self.m)
+        self._gather_sparse()
+
+    def read_sparse(self, w_t: Array, start: int) -> None:
+        """Let `feedforward` read the sparse examples from number `start` where they are.
+
+        `w_t` is the first W transposed, in C order. Reading it takes time, so this pays for many entries only.
+        """
+        if self._from_sparse is None:
+            matmul_of_sparse = self._backend.matmul_of_sparse(self._plan.dtype)
+            arguments = (matmul_of_sparse, self._sum_of_squares, w_t, self._sparse, start, self._found)
+            self._from_sparse = self._ready(feedforward_from_sparse, *arguments)
+        self._from_sparse.set_number(7, start)
+        self._uncopied = self._from_sparse
 
     def read_rows(self, rows: Array) -> None:
         """Let `feedforward` read inputs where they are: one example per row, C-ordered, in the right dtype."""
@@ -167,11 +186,11 @@ class SmallBatch:
         """
         if self._from_columns is None:
             self._template = np.empty(x.shape, x.dtype)  # takes no memory, as it is not written; x must not be kept
-            arguments = (*self._on_inputs, self._template, start, self._found)
+            arguments = (self._matmul_of_columns, self._sum_of_squares, self._template, start, self._found)
             self._from_columns = self._ready(feedforward_from_columns, *arguments)
         self._from_columns.replace([self._template], [x])
         self._from_columns.set_number(6, start)
-        self._columns = x
+        self._uncopied = self._from_columns
 
     def fill_targets(self, y: Array) -> bool:
         """Copy targets into the memory; return whether inputs and targets are known to be valid."""
@@ -191,22 +210,16 @@ class SmallBatch:
         squares, low, high, low_sum, high_sum = self._found.tolist()
         return squares < np.inf and are_within_bounds(self._plan, low, high, low_sum, high_sum)
 
-    def feedforward_from_z(self, rows: Array) -> Array:
-        """Return the outputs for products z = W¹ x, given one example per row. The next call overwrites them."""
-        self._workspace.zs[0][...] = rows
-        self._from_z()
-        return self._workspace.activations[-1]
-
     def feedforward(self) -> tuple[Array, bool]:
         """Compute the outputs. Return them, and whether all inputs are known to be finite.
 
         There is one example per row. The next call overwrites them.
         """
-        if self._columns is not None and self._from_columns is not None:
-            self._from_columns()
-            self._columns = None
-        else:
+        if self._uncopied is None:
             self._feedforward()
+        else:
+            self._uncopied()
+            self._uncopied = None
         return self._workspace.activations[-1], bool(self._found[0] < np.inf)
 
     def outputs(self, weights: Sequence[Array] = (), biases: Sequence[Array] = ()) -> Array | None:
@@ -214,10 +227,9 @@ class SmallBatch:
 
         `weights` and `biases` are parameters of the same shapes, to be used in place of the batch's own.
         """
-        call = self._feedforward if self._columns is None else self._from_columns
-        if call is not None:
-            call.replace(self._p.weights, weights)
-            call.replace(self._p.biases, biases)
+        call = self._uncopied or self._feedforward
+        call.replace(self._p.weights, weights)
+        call.replace(self._p.biases, biases)
         rows, finite = self._backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
         return rows.copy() if finite else None
 
@@ -257,16 +269,18 @@ class SmallBatch:
 
     @cached_property
     def _examine(self) -> ReadyCall:
-        squares = self._on_inputs.sum_of_squares
+        squares = self._sum_of_squares
         return self._backend.prepare(examine, self._x, self._y, squares, self._found)
 
     @cached_property
     def _feedforward(self) -> ReadyCall:
-        return self._ready(feedforward_and_sum, self._on_inputs.sum_of_squares, self._found)
+        return self._ready(feedforward_and_sum, self._sum_of_squares, self._found)
 
     @cached_property
-    def _from_z(self) -> ReadyCall:
-        return self._ready(feedforward_from_z)
+    def _gather_sparse(self) -> ReadyCall:
+        return self._backend.prepare(
+            gather_inputs, self._operations, self._workspace, self._sparse, self._numbers, self._plan.input_scale
+        )
 
     @cached_property
     def _add_costs(self) -> ReadyCall:
@@ -290,9 +304,9 @@ class SmallBatch:
         return self._backend.prepare(equation, self._operations, self._p, self._workspace, *arguments)
 
 
-def operations_keeping_first_z(plan: Plan) -> Operations:
+def operations_keeping_first_z(plan: Plan, source: str | None = None) -> Operations:
     """Return the operations of a plan with a first layer that keeps z¹."""
-    operations, keeping = plan.operations(), plan.operations(keep_z=True)
+    operations, keeping = plan.operations(source), plan.operations(source, keep_z=True)
     return operations._replace(layers=(keeping.layers[0], *operations.layers[1:]))
 
 
@@ -322,8 +336,30 @@ def feedforward_from_z(ops: Operations, p: Parameters, ws: Workspace) -> None:
     """Compute equations (1) and (2), given the product W¹ x in place of z¹."""
     ops.layers[0].activate(ws.zs[0], ws.activations[1], p.biases[0])
     for l in range(1, len(p.weights)):
-        ops.matmul(p.weights[l], ws.activations[l], ws.zs[l])
+        ops.layers[l].matmul(p.weights[l], ws.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
+
+
+def feedforward_from_sparse(
+    ops: Operations,
+    p: Parameters,
+    ws: Workspace,
+    matmul_of_sparse: Any,
+    sum_of_squares: Any,
+    w_t: Array,
+    x: Any,
+    start: int,
+    found: Array,
+) -> None:
+    """Compute the same as `feedforward_and_sum` for the sparse examples of x from number `start`."""
+    matmul_of_sparse(w_t, x, start, ws.zs[0])
+    feedforward_from_z(ops, p, ws)
+    sum_of_squares(ws.zs[0], found)
+
+
+def gather_inputs(ops: Operations, ws: Workspace, x: Any, indices: Array, scale: float) -> None:
+    """Copy the examples with these indices to the inputs a¹, and multiply them by `scale`."""
+    ops.gather_x(x, indices, scale, ws.activations[0])
 
 
 def can_read_columns(x: Array, plan: Plan, m: int) -> bool:

@@ -191,7 +191,7 @@ def test_inference_is_interrupted_between_calls_of_compiled_code(net):
 
 def test_an_interrupt_of_parallel_inference_restores_the_threads_of_blas(monkeypatch, net):
     monkeypatch.setattr(parallel_parts, "MIN_PARALLEL", 0)
-    monkeypatch.setattr(inference, "part_size", lambda plan: 8)
+    monkeypatch.setattr(inference, "part_size", lambda *_, **__: 8)
     monkeypatch.setattr(small_batches, "_MAX_BYTES", 0)
     x = np.ones((8, 30), np.float32)
     files = [module.__file__ for module in (parallel_parts, threads, interrupts)]

@@ -86,10 +86,10 @@ def _after_each_matmul(backend, act):
         ops = operations(*arguments, **options)
 
         def matmul(w, a, z):
-            ops.matmul(w, a, z)
+            ops.layers[0].matmul(w, a, z)
             act(backend.device, z)
 
-        return ops._replace(matmul=matmul)
+        return ops._replace(layers=tuple(layer._replace(matmul=matmul) for layer in ops.layers))
 
     backend.operations = with_more
 

@@ -295,12 +295,6 @@ def test_any_array_is_accepted_or_refused_in_one_line(array):
         refused("x ", net.feedforward, array)
 
 
-def sparse(layout):
-    from scipy import sparse
-
-    return getattr(sparse, layout)(X)
-
-
 def tensor(change):
     return lambda: change(torch_tensor(X))
 
@@ -318,8 +312,6 @@ UNREADABLE = {
     "object": (lambda: X.astype(object), "NAME must contain real numbers, got dtype object"),
     "text": (lambda: X.astype(str), "NAME must contain real numbers, got dtype <U32"),
     "masked": (lambda: np.ma.masked_less(X, 0.5), "NAME must not be a masked array"),
-    "CSR": (lambda: sparse("csr_matrix"), "NAME must be a dense array, got a sparse csr_matrix; pass NAME.toarray"),
-    "COO": (lambda: sparse("coo_array"), "NAME must be a dense array, got a sparse coo_array"),
     "iterator": (lambda: iter(X), "NAME must contain real numbers, got dtype object"),
     "None": (lambda: None, "NAME must contain real numbers, got dtype object"),
     "ragged": (

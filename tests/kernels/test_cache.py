@@ -206,7 +206,7 @@ import sys
 import numpy as np
 import fastbp
 from fastbp.backends.numpy import compiled as backend
-from fastbp_kernels.cpu import loops as cpu
+from fastbp_kernels.cpu import loops as cpu, packed_arguments
 from test_cache import DAMAGES, files_below, swap
 
 FACTORIES = [cpu.activate, cpu.hadamard, cpu.output_error, cpu.add_cost, cpu.gather, cpu.add_column_sums, cpu.no_step]
@@ -219,7 +219,8 @@ def bits(recompile_epoch):
     for factory in FACTORIES:
         factory.cache_clear()
     if recompile_epoch:
-        backend._compiled.cache_clear()
+        backend._operations.cache_clear()
+        packed_arguments._c_function.cache_clear()
     net = fastbp.Network([7, 6, 3], rng=0)
     net.train(x, labels, epochs=2, mini_batch_size=8, progress=False)
     return hashlib.sha256(b"".join(w.tobytes() for w in (*net.weights, *net.biases))).hexdigest()

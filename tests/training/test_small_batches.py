@@ -290,7 +290,7 @@ def test_the_number_of_threads_does_not_change_a_bit(sizes, monkeypatch, rng):
 
 def test_the_first_invalid_column_is_reported_whatever_thread_finds_it(monkeypatch, rng):
     monkeypatch.setattr("fastbp.backends.numpy.parallel_parts.MIN_PARALLEL", 0)
-    monkeypatch.setattr("fastbp.training.inference.part_size", lambda plan: 8)
+    monkeypatch.setattr("fastbp.training.inference.part_size", lambda *_, **__: 8)
     monkeypatch.setattr(small_batches, "_MAX_BYTES", 0)
     net = fastbp.Network([6, 5, 3], rng=0)
     x = rng.random((6, 400))

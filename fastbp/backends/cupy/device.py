@@ -153,9 +153,7 @@ class CuPy(Backend):
                 layers=tuple(layers),
                 gather_x=self._gather(cuda.gather(source, dtype)),
                 gather=self._gather(cuda.gather(dtype, dtype)),
-                matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
                 matmul_transposed=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
-                add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
                 add_column_sums=self._add_column_sums(cuda.add_column_sums(dtype)),
                 optimizer_step=self._optimizer_step(formulas.rule, dtype),
                 output_error=self._column_kernel(
@@ -260,6 +258,8 @@ class CuPy(Backend):
 
         return LayerOperations(
             keeps_z,
+            matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
+            add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
             activate=self._column_kernel(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
             hadamard=self._column_kernel(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
         )

@@ -26,6 +26,7 @@ from fastbp.operations import (
     Formulas,
     InputOperations,
     LayerOperations,
+    Operation,
     Operations,
     Plan,
     PreparingBackend,
@@ -75,6 +76,14 @@ class CompiledNumPy(PreparingBackend):
 
         with uninterrupted():
             return InputOperations(cpu.matmul_of_columns(dtype), cpu.sum_of_squares(dtype))
+
+    def matmul_of_sparse(self, dtype: str) -> Operation:
+        """Return the product with sparse inputs as a compiled kernel."""
+        from fastbp_kernels.cpu import sparse_products
+
+        with uninterrupted():
+            operation: Operation = sparse_products.matmul_of_rows(dtype)
+            return operation
 
     def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
         """Call a function with each of the parts, on several threads unless the work is small."""
@@ -135,6 +144,7 @@ def _lowered(equation: Callable[..., None]) -> Callable[..., None]:
 @lru_cache(maxsize=64)
 def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Operations:
     from fastbp_kernels.cpu import loops as cpu
+    from fastbp_kernels.cpu import sparse_products
 
     with uninterrupted():  # the kernels may have to be compiled
         hidden = formulas.activations[:-1]
@@ -143,16 +153,19 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
         # The last layer's `hadamard` is never called.
         hadamards.append(hadamards[-1] if hidden else fused.hadamard(cpu, identity, dtype))
         keeps_z = [keep_z or g.needs_z for g in hidden] + [keep_z or rule.needs_z]
-        layers = zip(keeps_z, formulas.activations, hadamards, strict=True)
+        dense = cpu.matmul(dtype), cpu.add_outer(dtype)
+        sparse = source == "sparse"
+        first = (sparse_products.matmul(dtype), sparse_products.add_outer(dtype)) if sparse else dense
+        products = [first, *[dense] * len(hidden)]
+        layers = zip(keeps_z, products, formulas.activations, hadamards, strict=True)
         return Operations(
             layers=tuple(
-                LayerOperations(keep, fused.activate(cpu, g, dtype, bias=bias, keep_z=keep), h) for keep, g, h in layers
+                LayerOperations(keep, *two, fused.activate(cpu, g, dtype, bias=bias, keep_z=keep), h)
+                for keep, two, g, h in layers
             ),
-            gather_x=cpu.gather(source, dtype),
+            gather_x=sparse_products.gather(dtype) if sparse else cpu.gather(source, dtype),
             gather=cpu.gather(dtype, dtype),
-            matmul=cpu.matmul(dtype),
             matmul_transposed=cpu.matmul_transposed(dtype),
-            add_outer=cpu.add_outer(dtype),
             add_column_sums=cpu.add_column_sums(dtype),
             optimizer_step=_optimizer_step(formulas.rule, dtype),
             output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),

@@ -235,6 +235,6 @@ def products(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 def _product_error(backend: CuPy, w: Array, a: Array) -> float:
     formulas = Formulas((sigmoid,), output_rule(sigmoid, quadratic), True)
     z = put_columns(backend, np.full((len(w), a.shape[1]), np.nan), "float32")
-    matmul = backend.operations(formulas, "float32", "float32").matmul
+    matmul = backend.operations(formulas, "float32", "float32").layers[0].matmul
     backend.run(matmul, put_matrix(backend, w, "float32"), put_columns(backend, a, "float32"), z)
     return max_error(read_columns(backend, z).T, w @ a)

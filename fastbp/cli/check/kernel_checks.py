@@ -224,9 +224,9 @@ def _products(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
                 put_columns(backend, delta, d),
             )
             z, out = (put_columns(backend, np.full_like(like, np.nan), d) for like in (delta, a))
-            backend.run(ops.matmul, matrix, a_block, z)
+            backend.run(ops.layers[0].matmul, matrix, a_block, z)
             backend.run(ops.matmul_transposed, matrix, delta_block, out)
-            backend.run(ops.add_outer, -0.5, delta_block, a_block, 0.75, matrix)
+            backend.run(ops.layers[0].add_outer, -0.5, delta_block, a_block, 0.75, matrix)
             return [read_columns(backend, z), read_columns(backend, out), backend.to_host(matrix)]
 
         yield "", _all_activations(True), False, run
