@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastbp.errors import DivergedError, GradientError, InputError
     from fastbp.gradients import Trace, backprop, check_gradients
     from fastbp.network import Network, load, warmup
+    from fastbp.optimizers import Optimizer
     from fastbp.training import Epoch, History
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "History",
     "InputError",
     "Network",
+    "Optimizer",
     "Trace",
     "__version__",
     "backends",
@@ -59,6 +61,7 @@ _MODULE_OF = {
     "History": "training",
     "InputError": "errors",
     "Network": "network",
+    "Optimizer": "optimizers",
     "Trace": "gradients",
     "backprop": "gradients",
     "check_gradients": "gradients",

@@ -71,44 +71,49 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 
 
 def descend(
-    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
+    ops: Operations, p: Parameters, state: OptimizerState, ws: Workspace, steps: StepConfig, k: int, m: int
 ) -> None:
-    """Take one step of the optimizer.
+    """Take step k of the optimizer, counted from 0 within `steps`.
 
     For gradient descent, the step is W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ. Every other optimizer
-    applies its own formula to ∂C/∂W = (1/m) Σ δ aᵀ + (λ/n) W and ∂C/∂b = (1/m) Σ δ.
+    applies its own formula to (1/m) Σ δ aᵀ, λ/n and W, and to (1/m) Σ δ, 0 and b.
     """
-    if step.plain_sgd:
-        add_gradient(ops, ws, -eta / m, 1.0 - eta * step.lmbda / step.n, 1.0, p)
+    eta = float(steps.etas[k])
+    if steps.plain_sgd:
+        add_gradient(ops, ws, -eta / m, 1.0 - eta * steps.lmbda / steps.n, 1.0, p)
     else:
-        nabla, first, second = moments.nabla, moments.first, moments.second
+        nabla, first, second, third = state.nabla, state.first, state.second, state.third
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
-        decay, k_1, k_2, k_3 = step.lmbda / step.n, step.k_1, step.k_2, step.k_3
+        decay, t, constants = steps.lmbda / steps.n, float(steps.t + k), steps.constants[k]
         for l in range(len(p.weights)):
             ops.optimizer_step(
-                eta, decay, k_1, k_2, k_3, nabla.weights[l], first.weights[l], second.weights[l], p.weights[l]
-            )
-            ops.optimizer_step(eta, 0.0, k_1, k_2, k_3, nabla.biases[l], first.biases[l], second.biases[l], p.biases[l])
+                eta, decay, t, constants,
+                nabla.weights[l], first.weights[l], second.weights[l], third.weights[l], p.weights[l],
+            )  # fmt: skip
+            ops.optimizer_step(
+                eta, 0.0, t, constants,
+                nabla.biases[l], first.biases[l], second.biases[l], third.biases[l], p.biases[l],
+            )  # fmt: skip
 
 
 def update_mini_batch(
-    ops: Operations, p: Parameters, moments: OptimizerState, ws: Workspace, step: StepConfig, eta: float, m: int
+    ops: Operations, p: Parameters, state: OptimizerState, ws: Workspace, steps: StepConfig, k: int, m: int
 ) -> None:
-    """Take one step of the optimizer on the mini-batch of m examples in `ws`."""
+    """Take step k of the optimizer on the mini-batch of m examples in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
-    descend(ops, p, moments, ws, step, eta, m)
+    descend(ops, p, state, ws, steps, k, m)
 
 
 def train_mini_batches(
     ops: Operations,
     p: Parameters,
-    moments: OptimizerState,
+    state: OptimizerState,
     ws: Workspace,
     examples: Examples,
     order: Array,
-    step: StepConfig,
+    steps: StepConfig,
     m: int,
     total: Array,
 ) -> None:
@@ -121,7 +126,7 @@ def train_mini_batches(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
-        update_mini_batch(ops, p, moments, ws, step, float(step.etas[start // m]), m)
+        update_mini_batch(ops, p, state, ws, steps, start // m, m)
         add_costs(ops, ws, total)
 
 

@@ -216,8 +216,8 @@ def descend(plan: Plan, p: Parameters, x: Array, y: Array, eta: float) -> None:
     m = int(x.shape[1])
     operations = plan.operations("sparse" if isinstance(x, SparseColumns) else None)
     ((ws, _),) = batches(plan, operations, x, y, size=m)
-    step = step_config(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
-    plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, step, eta, m)
+    steps = step_config(SGD(), eta, steps=0, count=1, lmbda=0.0, n=m)
+    plan.backend.run(equations.update_mini_batch, operations, p, new_optimizer_state(plan), ws, steps, 0, m)
 
 
 def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:

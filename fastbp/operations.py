@@ -70,15 +70,16 @@ class Workspace(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """The memory of an optimizer: the gradient ∇C, and its first and second moments.
+    """The memory of an optimizer: the gradient ∇C, and up to three numbers of state for each parameter.
 
-    The first moment is the velocity in momentum, or Adam's m. The second moment is Adam's v. Each field has the shapes
+    The first number is the velocity in momentum, or Adam's m. The second number is Adam's v. Each field has the shapes
     of the parameters. A field that the optimizer does not use consists of blocks without rows.
     """
 
     nabla: Parameters
     first: Parameters
     second: Parameters
+    third: Parameters
 
 
 class StepConfig(NamedTuple):
@@ -86,21 +87,22 @@ class StepConfig(NamedTuple):
 
     `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
     the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
-    which has no optimizer state. `k_1` to `k_3` are the constants in the formula of any other optimizer.
+    which has no optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on
+    the host. It has a row for each step, with the constants in the formula of any other optimizer.
     """
 
     etas: npt.NDArray[np.float64]
     lmbda: float
     n: int
     plain_sgd: bool
-    k_1: float
-    k_2: float
-    k_3: float
+    t: int
+    constants: npt.NDArray[np.float64]
 
 
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
-    return StepConfig(optimizer.etas(eta, steps, count), lmbda, n, optimizer.rule is None, *optimizer.constants)
+    constants = optimizer.constants_of_steps(eta, steps, count)
+    return StepConfig(np.full(count, eta), lmbda, n, optimizer.rule is None, steps + 1, constants)
 
 
 # The operations.
@@ -131,8 +133,8 @@ class Operations(NamedTuple):
     `gather`: do the same for targets and example weights.
     `matmul_transposed(w, delta, out)`: out = wᵀ delta.
     `add_column_sums(alpha, sums, beta, b)`: b = beta b + alpha sums 1, where 1 is a column of ones.
-    `optimizer_step(eta, decay, k_1, k_2, k_3, nabla, first, second, w)`: update `w` and its moments with the
-    optimizer's formula. The gradient is nabla + decay w. For plain SGD, this operation does nothing.
+    `optimizer_step(eta, decay, t, constants, nabla, first, second, third, w)`: update `w` and its state with the
+    optimizer's formula. For plain SGD, this operation does nothing.
     `output_error(z, a, y, s, delta, sums)`: write (BP1) to `delta`, multiplied by the example weights `s` if there are
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.

@@ -1,65 +1,244 @@
-"""Optimizers: plain gradient descent, momentum, Nesterov momentum and Adam.
+"""Optimizers. Each one is defined by a formula for a single parameter, with a state and constants.
 
-An update rule is one scalar formula, written with the functions of `fastbp.math`. Every backend makes its own kernel
-from this formula. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new
-values.
+The formula is a plain function, written with the functions of `fastbp.math`. From this formula, every backend makes a
+kernel. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new values.
+Your own optimizer is therefore as fast as the built-in ones:
+
+>>> from fastbp.math import where
+>>> def sign_momentum(w, g, m, eta, decay, t, rho):
+...     m = (1.0 - rho) * m + rho * g
+...     return w - eta * (where(m > 0.0, 1.0, -1.0) + decay * w), m
+>>> optimizer = Optimizer("sign-momentum", sign_momentum, state=["m"], constants={"rho": 0.1}, default_eta=0.001)
+>>> import fastbp
+>>> net = fastbp.Network([2, 3, 1], rng=0)
+>>> _ = net.train([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 1, 1, 0], optimizer=optimizer, mini_batch_size=4, progress=False)
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from numbers import Real
+from types import FunctionType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import InputError, brief, choose, finite_number, number_between
+from fastbp_kernels.specialize import Content, content_of, fingerprint
 from fastbp_kernels.words import sqrt
 
 Array = Any
-Constants = tuple[float, float, float]
+Formula = Callable[..., Any]
+Constant = float | Callable[[float, int], float]
+"""A number, or a function (eta, t) that returns the number for step t. It is called once per step."""
+
+Constants = Mapping[str, Constant]
+MAX_STATE, MAX_CONSTANTS = 3, 6
 
 
 class UpdateRule(NamedTuple):
-    """The rule by which an optimizer updates a parameter w.
+    """What a kernel depends on: a formula, and how many numbers of state and constants it takes (see `Optimizer`)."""
 
-    `formula(w, g, first, second, eta, k_1, k_2, k_3)` returns the new (w, first, second). g is the entry of ∇C for w,
-    with the L2 term. `first` and `second` are two numbers called moments. They are the optimizer's state for w. k_1 to
-    k_3 are the optimizer's constants. `moments` is the number of moments in use, 1 or 2. If it is 1, `second` is
-    returned unchanged.
+    name: str
+    formula: Formula
+    state: int
+    constants: int
+    content: Content
+
+
+class Optimizer:
+    """An optimizer, defined by a formula that updates one parameter w.
+
+    The formula is called as `formula(w, g, *state, eta, decay, t, *constants)`. It returns the new w or, if there is
+    a state, a tuple of the new w and the new state.
+
+    Parameters
+    ----------
+    name : str
+        The name used in messages and checkpoints.
+    formula : callable
+        A function of numbers, or of arrays of one shape, with these arguments in this order:
+
+        * w, the parameter;
+        * g, the entry of ∇C for w, without the L2 term;
+        * the numbers of the optimizer's state for w, which start at 0;
+        * eta, the learning rate η of the step;
+        * decay, the factor λ/n of the L2 term, which is 0 for biases;
+        * t, the number of the step, from 1;
+        * the constants.
+
+        All arguments have the dtype of the parameters.
+    state : sequence of str
+        Names of up to three numbers that are kept for each parameter.
+    constants : mapping, optional
+        Names and values of up to six constants. A value is a number, or a function (eta, t) that returns the number
+        for step t. This function is called once per step, and computes in float64.
+    default_eta : float
+        η if no learning rate is given.
+
+    Raises
+    ------
+    InputError
+        If an argument is not valid. The formula is tried once, on numbers.
+
+    Notes
+    -----
+    The formula is read when the object is made. To change it, make a new object.
+
+    Examples
+    --------
+    >>> def descent(w, g, eta, decay, t):
+    ...     return w - eta * (g + decay * w)
+    >>> Optimizer("descent", descent, default_eta=0.5)
+    Optimizer('descent', descent, default_eta=0.5)
     """
 
-    formula: Callable[..., tuple[Array, Array, Array]]
-    moments: int
+    name: str
+    formula: Formula
+    state: tuple[str, ...]
+    constants: Constants
+    default_eta: float
+    _content: Content
+
+    def __init__(
+        self,
+        name: str,
+        formula: Formula,
+        *,
+        state: Sequence[str] = (),
+        constants: Constants | None = None,
+        default_eta: float = 0.01,
+    ) -> None:
+        owner = f"optimizer {brief(name)}"
+        if not isinstance(name, str) or not name:
+            raise InputError(f"the name of an optimizer must be a text, got {brief(name)}")
+        if not isinstance(formula, FunctionType):
+            raise InputError(f"{owner}: formula must be a plain Python function, got {brief(formula)}")
+        if isinstance(state, str) or not all(isinstance(part, str) for part in state):
+            raise InputError(f"{owner}: state must be a list of names, like ['m', 'v'], got {brief(state)}")
+        values = {} if constants is None else {key: _constant(owner, key, c) for key, c in constants.items()}
+        for what, given, most in (("state", state, MAX_STATE), ("constants", values, MAX_CONSTANTS)):
+            if len(given) > most:
+                raise InputError(f"{owner}: {what} must have at most {most} names, got {len(given)}")
+        self._define(name, formula, tuple(state), values, finite_number("default_eta", default_eta, positive=True))
+        self._try_formula(owner)
+
+    def _define(self, name: str, formula: Formula, state: tuple[str, ...], constants: Constants, eta: float) -> None:
+        vars(self).update(name=name, formula=formula, state=state, constants=constants, default_eta=eta)
+        vars(self)["_content"] = content_of(formula)
+
+    def _try_formula(self, owner: str) -> None:
+        code = self.formula.__code__
+        needed = ("w", "g", *self.state, "eta", "decay", "t", *self.constants)
+        optional = len(self.formula.__defaults__ or ())
+        if not code.co_argcount - optional <= len(needed) <= code.co_argcount:
+            given = ", ".join(code.co_varnames[: code.co_argcount])
+            raise InputError(f"{owner}: formula must take ({', '.join(needed)}), got ({given})")
+        numbers = [
+            0.5,
+            0.25,
+            *[0.125] * len(self.state),
+            0.1,
+            0.0,
+            1.0,
+            *self.constants_of_steps(0.1, 0, 1)[0].tolist(),
+        ]
+        try:
+            with np.errstate(all="ignore"):
+                found = self.formula(*numbers[: len(needed)])
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"{owner}: formula fails on numbers: {type(error).__name__}: {reason}") from error
+        returned = ", ".join(f"new {part}" for part in ("w", *self.state))
+        results = found if self.state else (found,)
+        if not isinstance(results, tuple) or len(results) != 1 + len(self.state):
+            raise InputError(f"{owner}: formula must return ({returned}), got {brief(found)}")
+
+    @property
+    def rule(self) -> UpdateRule | None:
+        """What kernels are made from, or None for plain gradient descent, which only adds −η g to a parameter."""
+        return UpdateRule(self.name, self.formula, len(self.state), len(self.constants), self._content)
+
+    def constants_of_steps(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
+        """Return the constants of `count` steps, after `steps` earlier steps: one row of six numbers per step.
+
+        >>> Adam(beta_1=0.5, beta_2=0.75).constants_of_steps(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
+        [[1.0, 0.5, 0.25, 1e-08, 0.0, 0.0]]
+        """
+        rows = np.zeros((count, MAX_CONSTANTS))
+        for i, (name, value) in enumerate(self.constants.items()):
+            # Computed step by step: NumPy's power of an array may round differently if the array has another length. A
+            # run that continues from a checkpoint may call this for other numbers of steps, and must get equal values.
+            rows[:, i] = [value(eta, t) for t in range(steps + 1, steps + count + 1)] if callable(value) else value
+            if not np.isfinite(rows[:, i]).all():
+                raise InputError(f"optimizer {brief(self.name)}: constant {name} must be finite in every step")
+        return rows
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a checkpoint says of the optimizer: its name and its constants."""
+        if dataclasses.is_dataclass(self):
+            return {"optimizer": type(self).__name__, **dataclasses.asdict(self)}
+        numbers = {key: value for key, value in self.constants.items() if not callable(value)}
+        return {"optimizer": self.name, **numbers}
+
+    def _arguments(self) -> dict[str, Any]:
+        if dataclasses.is_dataclass(self):
+            return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {key: getattr(self, key) for key in ("name", "formula", "state", "constants", "default_eta")}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._arguments()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"an optimizer cannot be changed; make a new one to set {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        values = [(key, fingerprint(v) if callable(v) else v) for key, v in self.constants.items()]
+        return self.name, self._content, self.state, tuple(values), self.default_eta
+
+    def __repr__(self) -> str:
+        parts = [repr(self.name), self.formula.__name__]
+        parts += [f"state={list(self.state)}"] if self.state else []
+        parts += [f"constants={dict(self.constants)}"] if self.constants else []
+        return f"Optimizer({', '.join(parts)}, default_eta={self.default_eta:g})"
 
 
-def _momentum(
-    w: Array, g: Array, v: Array, rest: Array, eta: float, mu: float, _k_2: float, _k_3: float
-) -> tuple[Array, Array, Array]:
+def _constant(owner: str, name: str, value: Any) -> Constant:
+    if isinstance(value, FunctionType):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise InputError(f"{owner}: constant {name} must be a finite number or a function (eta, t), got {brief(value)}")
+
+
+def _descent(w: Array, g: Array, eta: float, decay: float, _t: float) -> Array:
+    return w - eta * (g + decay * w)
+
+
+def _momentum(w: Array, g: Array, v: Array, eta: float, decay: float, _t: float, mu: float) -> tuple[Array, Array]:
+    v = mu * v - eta * (g + decay * w)
+    return w + v, v
+
+
+def _nesterov(w: Array, g: Array, v: Array, eta: float, decay: float, _t: float, mu: float) -> tuple[Array, Array]:
+    g = g + decay * w
     v = mu * v - eta * g
-    return w + v, v, rest
-
-
-def _nesterov(
-    w: Array, g: Array, v: Array, rest: Array, eta: float, mu: float, _k_2: float, _k_3: float
-) -> tuple[Array, Array, Array]:
-    v = mu * v - eta * g
-    return w + (mu * v - eta * g), v, rest
-
-
-def _adam(
-    w: Array, g: Array, m: Array, v: Array, eta: float, rho_1: float, rho_2: float, epsilon: float
-) -> tuple[Array, Array, Array]:
-    # The arguments are ρ = 1 − β instead of β, because in float32 the difference 1 − ρ is exact to the last digit. The
-    # difference 1 − β₂ would be exact only to the fifth digit, because β₂ = 0.999 is rounded.
-    m = (1.0 - rho_1) * m + rho_1 * g
-    v = (1.0 - rho_2) * v + rho_2 * g * g
-    return w - eta * m / (sqrt(v) + epsilon), m, v
+    return w + (mu * v - eta * g), v
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent, θ ← θ − η g, with optional momentum.
 
     With momentum, v ← μ v − η g and θ ← θ + v; with Nesterov momentum, v ← μ v − η g and θ ← θ + μ v − η g.
@@ -75,6 +254,11 @@ class SGD:
     ------
     InputError
         If a parameter is out of range.
+
+    Notes
+    -----
+    The default of η is 3 (1 − μ), which is 3.0 without momentum and 0.3 for μ = 0.9. It decreases with μ because the
+    velocity adds up 1/(1 − μ) steps.
 
     References
     ----------
@@ -92,37 +276,37 @@ class SGD:
 
     def __post_init__(self) -> None:
         momentum = number_between("momentum", self.momentum, 0.0, 1.0, low_included=True)
-        object.__setattr__(self, "momentum", momentum)
+        vars(self)["momentum"] = momentum
         if not isinstance(self.nesterov, bool):
             raise InputError(f"nesterov must be True or False, got {brief(self.nesterov)}")
-
-    @property
-    def default_eta(self) -> float:
-        """The default of η: 3 (1 − μ), which is 3.0 without momentum and 0.3 for μ = 0.9.
-
-        The default decreases with μ because the velocity adds up 1/(1 − μ) steps.
-        """
-        return 3.0 * (1.0 - self.momentum)
+        eta = 3.0 * (1.0 - momentum)
+        if momentum == 0.0:
+            self._define("sgd", _descent, (), {}, eta)
+        elif self.nesterov:
+            self._define("nesterov", _nesterov, ("v",), {"mu": momentum}, eta)
+        else:
+            self._define("momentum", _momentum, ("v",), {"mu": momentum}, eta)
 
     @property
     def rule(self) -> UpdateRule | None:
-        """The update rule, or None for plain gradient descent, which only adds −η g to the parameter."""
-        if self.momentum == 0.0:
-            return None
-        return UpdateRule(_nesterov if self.nesterov else _momentum, moments=1)
+        """What kernels are made from, or None without momentum. Then BLAS adds −η g to the parameters."""
+        return None if self.momentum == 0.0 else super().rule
 
-    @property
-    def constants(self) -> Constants:
-        """The constants of the update rule: μ, and two that are not used."""
-        return self.momentum, 0.0, 0.0
 
-    def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return the learning rates of `count` steps. All of them are equal to `eta`."""
-        return np.full(count, eta)
+def _adam(
+    w: Array, g: Array, m: Array, v: Array, _eta: float, decay: float, _t: float, eta_t: float, rho_1: float,
+    rho_2: float, epsilon: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    # The arguments are ρ = 1 − β instead of β, because in float32 the difference 1 − ρ is exact to the last digit. The
+    # difference 1 − β₂ would be exact only to the fifth digit, because β₂ = 0.999 is rounded.
+    g = g + decay * w
+    m = (1.0 - rho_1) * m + rho_1 * g
+    v = (1.0 - rho_2) * v + rho_2 * g * g
+    return w - eta_t * m / (sqrt(v) + epsilon), m, v
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam: θ ← θ − η_t m/(√v + ε), where m and v are moving averages of the gradient g and of its square.
 
     Both averages start at 0, and each step updates them: m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g². Starting at
@@ -151,45 +335,177 @@ class Adam:
     Adam(beta_1=0.9, beta_2=0.999, epsilon=1e-08)
     """
 
-    default_eta: ClassVar[float] = 0.001
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        for name in ("beta_1", "beta_2"):
-            object.__setattr__(self, name, number_between(name, getattr(self, name), 0.0, 1.0, low_included=True))
-        object.__setattr__(self, "epsilon", finite_number("epsilon", self.epsilon, positive=True))
+        beta_1, beta_2, epsilon = _checked(self, ("beta_1", "beta_2"))
 
-    @property
-    def rule(self) -> UpdateRule:
-        """The update rule, with two moments."""
-        return UpdateRule(_adam, moments=2)
+        def eta_t(eta: float, t: int) -> float:
+            return eta * math.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
 
-    @property
-    def constants(self) -> Constants:
-        """The constants of the update rule: 1 − β₁, 1 − β₂ and ε."""
-        return 1.0 - self.beta_1, 1.0 - self.beta_2, self.epsilon
-
-    def etas(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return η_t for the next `count` steps, after `steps` earlier steps.
-
-        >>> Adam(beta_1=0.5, beta_2=0.75).etas(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
-        [1.0]
-        """
-        # Computed one by one: NumPy's power of an array may round differently if the array has another length. A run
-        # that continues from a checkpoint may call this for other numbers of steps, and must get the same values.
-        ts = range(steps + 1, steps + count + 1)
-        return np.array([eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t) for t in ts])
+        constants: Constants = {"eta_t": eta_t, "rho_1": 1.0 - beta_1, "rho_2": 1.0 - beta_2, "epsilon": epsilon}
+        self._define("adam", _adam, ("m", "v"), constants, 0.001)
 
 
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adam"]
-Optimizer = SGD | Adam
+def _adamw(
+    w: Array, g: Array, m: Array, v: Array, eta: float, decay: float, _t: float, eta_1: float, root_2: float,
+    rho_1: float, rho_2: float, epsilon: float,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    m = (1.0 - rho_1) * m + rho_1 * g
+    v = (1.0 - rho_2) * v + rho_2 * g * g
+    return w - eta * decay * w - eta_1 * m / (sqrt(v) / root_2 + epsilon), m, v
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay: θ ← θ − η (λ/n) θ − η m̂/(√v̂ + ε).
+
+    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) are the moving averages of `Adam`, corrected for their start at 0. They contain
+    no L2 term. Instead, each step shrinks the weights by the factor 1 − η λ/n. λ is the argument `lmbda` of training.
+
+    Parameters
+    ----------
+    beta_1, beta_2 : float
+        Decay rates of m and v, at least 0 and below 1.
+    epsilon : float
+        A positive number that keeps the denominator away from 0.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2. `torch.optim.AdamW` with
+    `weight_decay` λ/n takes the same steps, but also shrinks the biases.
+
+    Examples
+    --------
+    >>> AdamW()
+    AdamW(beta_1=0.9, beta_2=0.999, epsilon=1e-08)
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        beta_1, beta_2, epsilon = _checked(self, ("beta_1", "beta_2"))
+
+        def eta_1(eta: float, t: int) -> float:
+            return eta / (1.0 - beta_1**t)
+
+        def root_2(_eta: float, t: int) -> float:
+            return math.sqrt(1.0 - beta_2**t)
+
+        constants: Constants = {
+            "eta_1": eta_1, "root_2": root_2, "rho_1": 1.0 - beta_1, "rho_2": 1.0 - beta_2, "epsilon": epsilon
+        }  # fmt: skip
+        self._define("adamw", _adamw, ("m", "v"), constants, 0.001)
+
+
+def _rmsprop(
+    w: Array, g: Array, v: Array, eta: float, decay: float, _t: float, rho: float, epsilon: float
+) -> tuple[Array, Array]:
+    g = g + decay * w
+    v = (1.0 - rho) * v + rho * g * g
+    return w - eta * g / (sqrt(v) + epsilon), v
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop: θ ← θ − η g/(√v + ε), where v is a moving average of the square of the gradient g.
+
+    v starts at 0, and each step updates it: v ← β v + (1 − β) g².
+
+    Parameters
+    ----------
+    beta : float
+        Decay rate of v, at least 0 and below 1. PyTorch calls it alpha.
+    epsilon : float
+        A positive number that keeps the denominator away from 0.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+
+    References
+    ----------
+    Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning". The defaults are PyTorch's.
+
+    Examples
+    --------
+    >>> RMSprop()
+    RMSprop(beta=0.99, epsilon=1e-08)
+    """
+
+    beta: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        beta, epsilon = _checked(self, ("beta",))
+        self._define("rmsprop", _rmsprop, ("v",), {"rho": 1.0 - beta, "epsilon": epsilon}, 0.01)
+
+
+def _adagrad(w: Array, g: Array, v: Array, eta: float, decay: float, _t: float, epsilon: float) -> tuple[Array, Array]:
+    g = g + decay * w
+    v = v + g * g
+    return w - eta * g / (sqrt(v) + epsilon), v
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad: θ ← θ − η g/(√v + ε), where v is the sum of the squares of all gradients g so far.
+
+    Parameters
+    ----------
+    epsilon : float
+        A positive number that keeps the denominator away from 0.
+
+    Raises
+    ------
+    InputError
+        If epsilon is not positive.
+
+    References
+    ----------
+    Duchi, Hazan and Singer 2011, "Adaptive subgradient methods for online learning and stochastic optimization". The
+    defaults are PyTorch's.
+
+    Examples
+    --------
+    >>> Adagrad()
+    Adagrad(epsilon=1e-10)
+    """
+
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        (epsilon,) = _checked(self, ())
+        self._define("adagrad", _adagrad, ("v",), {"epsilon": epsilon}, 0.01)
+
+
+def _checked(optimizer: Any, rates: tuple[str, ...]) -> list[float]:
+    """Check decay rates and `epsilon` of an optimizer; set them to Python numbers, and return them."""
+    for name in rates:
+        vars(optimizer)[name] = number_between(name, getattr(optimizer, name), 0.0, 1.0, low_included=True)
+    vars(optimizer)["epsilon"] = finite_number("epsilon", optimizer.epsilon, positive=True)
+    return [getattr(optimizer, name) for name in (*rates, "epsilon")]
+
+
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"]
 OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": SGD(),
     "momentum": SGD(0.9),
     "nesterov": SGD(0.9, nesterov=True),
     "adam": Adam(),
+    "adamw": AdamW(),
+    "rmsprop": RMSprop(),
+    "adagrad": Adagrad(),
 }
 
 

@@ -155,16 +155,15 @@ def zeros(plan: Plan) -> Parameters:
 
 
 def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> OptimizerState:
-    """Return the state of an optimizer before its first step: arrays of zeros, called moments.
+    """Return the state of an optimizer before its first step: arrays of zeros.
 
-    `rule` is the update rule of the optimizer. None is plain gradient descent, which uses no moments. Moments that a
-    rule does not use have no rows.
+    `rule` is the update rule of the optimizer. None is plain gradient descent, which has no state. Arrays that a rule
+    does not use have no rows.
     """
     layers = len(plan.sizes) - 1
     unused = _zeros(plan, [(0, 0)] * layers, [0] * layers)
-    if rule is None:
-        return OptimizerState(unused, unused, unused)
-    return OptimizerState(zeros(plan), zeros(plan), zeros(plan) if rule.moments == 2 else unused)
+    used = 0 if rule is None else 1 + rule.state  # ∇C and the state
+    return OptimizerState(*[zeros(plan) if i < used else unused for i in range(4)])
 
 
 def dtype_name(dtype: npt.DTypeLike) -> str:

@@ -9,7 +9,7 @@ from numba import njit
 from fastbp.activations import ACTIVATIONS, sigmoid, softmax
 from fastbp.costs import COSTS, output_rule
 from fastbp.errors import InputError
-from fastbp.optimizers import SGD, Adam
+from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp_kernels.cpu import loops as cpu
 from fastbp_kernels.words import exp
 from ptx import run
@@ -150,10 +150,27 @@ def _for_add_column_sums(rng, m, n, dtype):
     return {"alpha": -0.3, "sums": _plain(rng, m, n, dtype), "beta": 0.9, "b": _plain(rng, 1, n, dtype)}
 
 
-def _for_optimizer_step(rng, m, n, dtype, *, constants):
-    first, w, nabla = (_plain(rng, m, n, dtype) for _ in range(3))
-    scalars = {"eta": 0.1, "decay": 0.01} | {f"k_{i + 1}": k for i, k in enumerate(constants)}
-    return scalars | {"nabla": nabla, "first": first, "second": np.abs(_plain(rng, m, n, dtype)), "w": w}
+def _for_optimizer_step(rng, m, n, dtype, *, optimizer):
+    state = [np.abs(_plain(rng, m, n, dtype)) for _ in range(3)]
+    scalars = {"eta": 0.1, "decay": 0.01, "t": 3.0}
+    constants = optimizer.constants_of_steps(0.1, 2, 1)[0]
+    arrays = dict(zip(("first", "second", "third"), state, strict=True))
+    return scalars | {
+        "constants": constants,
+        "nabla": _plain(rng, m, n, dtype),
+        **arrays,
+        "w": _plain(rng, m, n, dtype),
+    }
+
+
+def three_states(w, g, a, b, c, eta, decay, t, k):
+    """Return the new parameter and state of a user's optimizer."""
+    a = 0.5 * a + g
+    b = b + k * g * g
+    return w - eta * (a + decay * w) / (b + t), a, b, c + a
+
+
+THREE_STATES = Optimizer("three states", three_states, state=("a", "b", "c"), constants={"k": 0.25})
 
 
 def swish(z):
@@ -239,13 +256,14 @@ def _other_pairs():
             ),
         )
     yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_column_sums, "sums")
-    for optimizer in (SGD(0.9), SGD(0.9, nesterov=True), Adam()):
-        rule = optimizer.rule
+    for optimizer in (*OPTIMIZERS.values(), THREE_STATES):
+        if (rule := optimizer.rule) is None:
+            continue
         yield (
             f"optimizer_step {optimizer}",
             Pair(
-                lambda k, dtype, r=rule: k.optimizer_step(r.formula, dtype, two=r.moments == 2),
-                lambda *shape, o=optimizer: _for_optimizer_step(*shape, constants=o.constants),
+                lambda k, dtype, r=rule: k.optimizer_step(r.formula, dtype, state=r.state, constants=r.constants),
+                lambda *shape, o=optimizer: _for_optimizer_step(*shape, optimizer=o),
                 "w",
             ),
         )

@@ -1,9 +1,12 @@
-"""Momentum, Nesterov and Adam, against loops over examples and steps calculated by hand."""
+"""Optimizers, against loops over examples, steps calculated by hand, scikit-learn and PyTorch."""
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 from itertools import count
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ from refusals import refused
 import fastbp
 import reference
 from fastbp.files.tensors import read_tensors, write_tensors
+from fastbp.math import sqrt, where
 from fastbp.operations import Examples
-from fastbp.optimizers import OPTIMIZERS, SGD, Adam
+from fastbp.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Optimizer, OptimizerName, RMSprop
 from fastbp.parameters import as_parameters, new_optimizer_state
 from fastbp.training import loop as training
 
@@ -25,6 +29,9 @@ CHOICES = {
     "nesterov": SGD(0.8, nesterov=True),
     "adam": Adam(0.8, 0.95, 1e-4),
     "adam, betas 0": Adam(0, 0, 0.1),
+    "adamw": AdamW(0.8, 0.95, 1e-4),
+    "rmsprop": RMSprop(0.9, 1e-3),
+    "adagrad": Adagrad(1e-3),
 }
 
 
@@ -34,9 +41,23 @@ class Theta:
     def __init__(self, theta):
         self.theta, self.v, self.m, self.t = theta, 0 * theta, 0 * theta, 0
 
-    def step(self, optimizer, eta, g):
+    def step(self, optimizer, eta, g, decay):
         self.t += 1
-        if isinstance(optimizer, Adam):
+        if isinstance(optimizer, AdamW):
+            self.theta = self.theta * (1 - eta * decay)
+            self.m = optimizer.beta_1 * self.m + (1 - optimizer.beta_1) * g
+            self.v = optimizer.beta_2 * self.v + (1 - optimizer.beta_2) * g**2
+            m, v = self.m / (1 - optimizer.beta_1**self.t), self.v / (1 - optimizer.beta_2**self.t)
+            self.theta = self.theta - eta * m / (np.sqrt(v) + optimizer.epsilon)
+            return
+        g = g + decay * self.theta
+        if isinstance(optimizer, RMSprop):
+            self.v = optimizer.beta * self.v + (1 - optimizer.beta) * g**2
+            self.theta = self.theta - eta * g / (np.sqrt(self.v) + optimizer.epsilon)
+        elif isinstance(optimizer, Adagrad):
+            self.v = self.v + g**2
+            self.theta = self.theta - eta * g / (np.sqrt(self.v) + optimizer.epsilon)
+        elif isinstance(optimizer, Adam):
             self.m = optimizer.beta_1 * self.m + (1 - optimizer.beta_1) * g
             self.v = optimizer.beta_2 * self.v + (1 - optimizer.beta_2) * g**2
             eta_t = eta * math.sqrt(1 - optimizer.beta_2**self.t) / (1 - optimizer.beta_1**self.t)
@@ -59,9 +80,9 @@ def loop(net, x, y, optimizer, epochs, m, eta, lmbda, *, over_batch=False):
             nabla_b, nabla_w = reference.gradient_sum(w, b, x[:, batch], targets[:, batch], NAMES, "quadratic")
             decay = lmbda / (len(batch) if over_batch else n)
             for p, nabla in zip(weights, nabla_w, strict=True):
-                p.step(optimizer, eta, nabla / len(batch) + decay * p.theta)
+                p.step(optimizer, eta, nabla / len(batch), decay)
             for p, nabla in zip(biases, nabla_b, strict=True):
-                p.step(optimizer, eta, nabla / len(batch))
+                p.step(optimizer, eta, nabla / len(batch), 0.0)
     return [p.theta for p in [*weights, *biases]]
 
 
@@ -150,10 +171,10 @@ def test_l2_over_the_mini_batch(name):
 
 
 def test_step_sizes_of_adam_can_be_computed_in_parts():
-    whole = Adam().etas(0.1, 0, 3000)
-    split = [Adam().etas(0.1, start, 7) for start in range(0, 2996, 7)]
+    whole = Adam().constants_of_steps(0.1, 0, 3000)
+    split = [Adam().constants_of_steps(0.1, start, 7) for start in range(0, 2996, 7)]
     np.testing.assert_array_equal(np.concatenate(split), whole[: 7 * len(split)])
-    assert Adam().etas(0.1, 10**9, 1).tolist() == [0.1]
+    assert Adam().constants_of_steps(0.1, 10**9, 1)[0, 0] == 0.1
 
 
 def test_an_optimizer_keeps_only_the_state_that_it_needs():
@@ -164,15 +185,21 @@ def test_an_optimizer_keeps_only_the_state_that_it_needs():
         sizes[name] = [sum(a.size for part in kind for a in part) for kind in moments]
     whole = 3 * 4 + 4 + 4 * 2 + 2
     assert sizes == {
-        "sgd": [0, 0, 0],
-        "momentum": [whole, whole, 0],
-        "nesterov": [whole, whole, 0],
-        "adam": [whole, whole, whole],
+        "sgd": [0, 0, 0, 0],
+        "momentum": [whole, whole, 0, 0],
+        "nesterov": [whole, whole, 0, 0],
+        "adam": [whole, whole, whole, 0],
+        "adamw": [whole, whole, whole, 0],
+        "rmsprop": [whole, whole, 0, 0],
+        "adagrad": [whole, whole, 0, 0],
     }
 
 
 def test_names_and_defaults():
-    assert {"sgd": SGD(), "momentum": SGD(0.9), "nesterov": SGD(0.9, True), "adam": Adam()} == OPTIMIZERS
+    assert {"sgd": SGD(), "momentum": SGD(0.9), "nesterov": SGD(0.9, True), "adam": Adam(), "adamw": AdamW(),
+            "rmsprop": RMSprop(), "adagrad": Adagrad()} == OPTIMIZERS  # fmt: skip
+    assert all(isinstance(optimizer, Optimizer) for optimizer in OPTIMIZERS.values())
+    assert list(OPTIMIZERS) == list(get_args(OptimizerName))
     for name, eta, other in (("sgd", 3.0, {}), ("sgd", 1.5, {"momentum": 0.5}), ("adam", 0.001, {})):
         (net, x, y), (same, *_) = problem(), problem()
         net.train(x, y, epochs=2, optimizer=name, progress=False, **other)
@@ -180,11 +207,11 @@ def test_names_and_defaults():
         np.testing.assert_array_equal(net.weights[0], same.weights[0])
 
 
-@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"])
 def test_each_named_optimizer_learns_the_digits(name):
     (x, labels), test = fastbp.datasets.digits()
     net = fastbp.Network([64, 30, 10], ["tanh", "softmax"], "log-likelihood", rng=0)
-    eta = None if name == "adam" else 0.03
+    eta = {"momentum": 0.03, "nesterov": 0.03, "adagrad": 0.05}.get(name)
     net.train(x, labels, epochs=20, optimizer=name, eta=eta, progress=False)
     assert net.accuracy(*test) >= 0.95
 
@@ -316,10 +343,10 @@ def test_steps_equal_those_of_scikit_learn():
         (Adam(), lambda w: theirs.AdamOptimizer([w], 0.05)),
     ):
         start = rng.standard_normal((3, 4))
-        w, first, second, other = start, 0 * start, 0 * start, start.copy()
+        w, state, other = start, [0 * start for _ in ours.state], start.copy()
         their = make(other)
-        for eta, g in zip(ours.etas(0.05, 0, 20), gradients, strict=True):
-            w, first, second = ours.rule.formula(w, g, first, second, eta, *ours.constants)
+        for t, (constants, g) in enumerate(zip(ours.constants_of_steps(0.05, 0, 20), gradients, strict=True), 1):
+            w, *state = ours.formula(w, g, *state, 0.05, 0.0, t, *constants[: len(ours.constants)])
             their.update_params([other], [g])
         np.testing.assert_allclose(w, other, rtol=1e-12, err_msg=repr(ours))
 
@@ -327,3 +354,167 @@ def test_steps_equal_those_of_scikit_learn():
 def test_optimizers_hold_plain_python_values():
     assert dataclasses.asdict(SGD(np.float32(0.5))) == {"momentum": 0.5, "nesterov": False}
     assert type(SGD(np.float32(0.5)).momentum) is float
+
+
+# ---- An optimizer of one's own
+
+
+def lion(w, g, m, eta, decay, t, rho_1, rho_2):
+    """Lion (Chen et al. 2023): the sign of an average, with decoupled weight decay."""
+    step = (1.0 - rho_1) * m + rho_1 * g
+    sign = where(step > 0.0, 1.0, where(step < 0.0, -1.0, 0.0))
+    return w - eta * (sign + decay * w), (1.0 - rho_2) * m + rho_2 * g
+
+
+def drift(w, g, a, b, c, eta, decay, t, k, l):
+    """An optimizer that uses everything: three numbers of state, the step, and a constant for each step."""
+    a = 0.5 * a + g
+    b = b + l * g * g
+    c = c + a * t
+    return w - eta * (a + decay * w) / (sqrt(b) + k) - 0.001 * c, a, b, c
+
+
+def bare(w, g, eta, decay, t):
+    return w - eta * (g + decay * w) / t
+
+
+def of_step(eta, t):
+    return 1.0 + eta / t
+
+
+LION = Optimizer("lion", lion, state=["m"], constants={"rho_1": 0.1, "rho_2": 0.01}, default_eta=0.01)
+DRIFT = Optimizer("drift", drift, state=("a", "b", "c"), constants={"k": 0.1, "l": of_step})
+OWN = {"lion": LION, "drift": DRIFT, "bare": Optimizer("bare", bare, default_eta=0.5)}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_own_optimizers_give_the_same_on_every_backend(name, dtype, tolerance, backend):
+    """The judge is the formula itself, called with arrays of float64."""
+    optimizer = OWN[name]
+    reference_net, x, y = problem()
+    thetas = [*reference_net.weights, *reference_net.biases]
+    states, rng, t = [[0 * theta for _ in optimizer.state] for theta in thetas], reference_net._rng, 0
+    targets = np.eye(2)[y].T
+    for _ in range(2):
+        order = rng.permutation(11)
+        for start in range(0, 11, 4):
+            t, batch = t + 1, order[start : start + 4]
+            w, b = thetas[:2], thetas[2:]
+            nabla_b, nabla_w = reference.gradient_sum(w, b, x[:, batch], targets[:, batch], NAMES, "quadratic")
+            constants = [c(0.05, t) if callable(c) else c for c in optimizer.constants.values()]
+            for i, nabla in enumerate([*nabla_w, *nabla_b]):
+                decay = 0.3 / 11 if i < 2 else 0.0
+                found = optimizer.formula(thetas[i], nabla / len(batch), *states[i], 0.05, decay, t, *constants)
+                thetas[i], *states[i] = found if optimizer.state else (found,)
+    net, x, y = problem(dtype=dtype, backend=backend)
+    net.train(x, y, epochs=2, mini_batch_size=4, eta=0.05, lmbda=0.3, optimizer=optimizer, progress=False)
+    assert_near(net, thetas, tolerance)
+
+
+def test_an_own_optimizer_is_resumed_and_recognised_by_its_formula(tmp_path):
+    whole = train_with_checkpoint(tmp_path / "whole", DRIFT, epochs=4)
+    train_with_checkpoint(tmp_path / "run", DRIFT, epochs=4, callback=lambda epoch: epoch.number == 2)
+
+    def edited(w, g, a, b, c, eta, decay, t, k, l):
+        return w - eta * g, a, b, c
+
+    other = Optimizer("drift", edited, state=DRIFT.state, constants=DRIFT.constants)
+    message = "optimizer 'drift' must be the same as in the checkpoint's run"
+    refused(message, train_with_checkpoint, tmp_path / "run", other, epochs=4, resume=True)
+    message = "optimizer must be 'drift', as in the checkpoint, got 'Adam'"
+    refused(message, train_with_checkpoint, tmp_path / "run", "adam", epochs=4, resume=True)
+    net = train_with_checkpoint(tmp_path / "run", DRIFT, epochs=4, resume=True)
+    for ours, theirs in zip([*net.weights, *net.biases], [*whole.weights, *whole.biases], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_optimizers_are_values():
+    for optimizer in (*OPTIMIZERS.values(), LION, DRIFT, Adam(0.5)):
+        for same in (copy.copy(optimizer), copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+            assert same == optimizer
+            assert hash(same) == hash(optimizer)
+            assert same.rule == optimizer.rule
+    assert len({*OPTIMIZERS.values(), LION, DRIFT}) == len(OPTIMIZERS) + 2
+    changed = Optimizer("lion", lion, state=["m"], constants={"rho_1": 0.2, "rho_2": 0.01}, default_eta=0.01)
+    assert changed != LION
+    with pytest.raises(AttributeError):
+        LION.name = "tiger"
+    constants = "constants={'rho_1': 0.1, 'rho_2': 0.01}"
+    assert repr(LION) == f"Optimizer('lion', lion, state=['m'], {constants}, default_eta=0.01)"
+
+
+def wide_constant(w, g, eta, decay, t):
+    return w - eta * g * (3 / 7 * 10**40)
+
+
+def recursive(w, g, eta, decay, t):
+    return w if t > 0.5 else recursive(w, g, eta, decay, t)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Optimizer("", bare), "the name of an optimizer must be a text, got ''"),
+        (lambda: Optimizer("x", math.sqrt), "optimizer 'x': formula must be a plain Python function, got"),
+        (lambda: Optimizer("x", bare, state="m"), r"optimizer 'x': state must be a list of names, .* got 'm'"),
+        (lambda: Optimizer("x", bare, state=["a", "b"] * 2), "state must have at most 3 names, got 4"),
+        (lambda: Optimizer("x", bare, constants=dict.fromkeys("abcdefg", 1)), "constants must have at most 6 names"),
+        (lambda: Optimizer("x", bare, constants={"k": math.nan}), "constant k must be a finite number or a function"),
+        (lambda: Optimizer("x", bare, constants={"k": "1"}), r"constant k must be .* \(eta, t\), got '1'"),
+        (lambda: Optimizer("x", bare, default_eta=0), "default_eta must be a positive number, got 0"),
+        (lambda: Optimizer("x", bare, state=["m"]), r"formula must take \(w, g, m, eta, decay, t\), got \(w"),
+        (lambda: Optimizer("x", lambda w, g, m, eta, decay, t: w, state=["m"]), r"must return \(new w, new m\), got"),
+        (lambda: Optimizer("x", lambda w, g, eta, decay, t: w + "1"), "formula fails on numbers: TypeError: unsupp"),
+        (lambda: Optimizer("x", lambda w, g, eta, decay, t, k: w, constants={"k": lambda eta, t: math.inf}),
+         "optimizer 'x': constant k must be finite in every step"),
+    ],
+)  # fmt: skip
+def test_bad_optimizers_are_refused_in_one_line(make, message):
+    refused(message, make)
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        (wide_constant, r"optimizer 'x': wide_constant \(.*\) must compute in float32, got float64"),
+        (recursive, "optimizer 'x': recursive calls itself; a formula must not be recursive"),
+    ],
+)
+def test_formulas_that_cannot_be_compiled_are_refused_in_one_line(formula, message):
+    net, x, y = problem(dtype="float32")
+    refused(message, net.train, x, y, optimizer=Optimizer("x", formula), progress=False)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw", "rmsprop", "adagrad"])
+def test_200_steps_equal_those_of_pytorch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    make = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
+        "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9),
+        "nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.05),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.05),
+        "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.05),
+    }[name]
+    net, x, y = problem(n=10)
+    layers = [torch.nn.Linear(k, n, dtype=torch.float64) for k, n in ((3, 4), (4, 2))]
+    with torch.no_grad():
+        for layer, w, b in zip(layers, net.weights, net.biases, strict=True):
+            layer.weight.copy_(torch.from_numpy(w))
+            layer.bias.copy_(torch.from_numpy(b[:, 0]))
+    model = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1], torch.nn.Sigmoid())
+    lmbda = 0.3 if name != "sgd" else 0.0
+    decayed = {"params": [layer.weight for layer in layers], "weight_decay": lmbda / 10}
+    optimizer = make([decayed, {"params": [layer.bias for layer in layers], "weight_decay": 0.0}])
+    rng, columns, targets = net.to()._rng, torch.from_numpy(x.T.copy()), torch.from_numpy(np.eye(2)[y])
+    for _ in range(100):
+        order = rng.permutation(10)
+        for batch in (order[:5], order[5:]):
+            optimizer.zero_grad()
+            loss = 0.5 * ((model(columns[batch]) - targets[batch]) ** 2).sum() / 5
+            loss.backward()
+            optimizer.step()
+    net.train(x, y, epochs=100, mini_batch_size=5, eta=0.05, lmbda=lmbda, optimizer=name, progress=False)
+    expected = [*(l.weight.detach().numpy() for l in layers), *(l.bias.detach().numpy()[:, None] for l in layers)]
+    assert_near(net, expected, 1e-12)

@@ -59,12 +59,14 @@ class ArrayAPI(Backend):
             b[...] = beta * b + alpha * sums
 
         def optimizer_step(
-            eta: float, decay: float, k_1: float, k_2: float, k_3: float,
-            nabla: Array, first: Array, second: Array, w: Array,
+            eta: float, decay: float, t: float, constants: npt.NDArray[np.float64],
+            nabla: Array, first: Array, second: Array, third: Array, w: Array,
         ) -> None:  # fmt: skip
-            if formulas.rule is not None:
-                updated = formulas.rule.formula(w, nabla + decay * w, first, second, eta, k_1, k_2, k_3)
-                w[...], first[...], second[...] = updated
+            if (step := formulas.rule) is not None:
+                state, numbers = (first, second, third)[: step.state], constants.tolist()[: step.constants]
+                found = step.formula(w, nabla, *state, eta, decay, t, *numbers)
+                for array, value in zip((w, *state), found if state else (found,), strict=True):
+                    self._write(self._filled(value, array), array)
 
         def output_error(z: Array, a: Array, y: Array, s: Array, delta: Array, sums: Array) -> None:
             error = self._filled(rule.error(z, a, y), a)

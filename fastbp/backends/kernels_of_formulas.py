@@ -1,8 +1,8 @@
 """Compile the formulas of a network to fused kernels, for the NumPy and the CuPy backend.
 
 A fused kernel is a compiled function that applies several formulas in one pass over its arrays. If a formula cannot be
-compiled, the error names the activation or the cost. The argument `kernels` is the module that compiles the
-formulas, either `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
+compiled, the error names the activation, the cost or the optimizer. The argument `kernels` is the module that compiles
+the formulas, either `fastbp_kernels.cpu.loops` or `fastbp_kernels.cuda.kernels`.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from typing import Any
 from fastbp.activations import Activation, softmax
 from fastbp.costs import OutputRule
 from fastbp.errors import InputError, brief
+from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import FormulaError
 
 Kernel = Any
@@ -59,9 +60,15 @@ def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> K
         raise InputError(f"cost {brief(rule.cost_function.name)}: {error}") from error
 
 
+def optimizer_step(kernels: Any, rule: UpdateRule, dtype: str) -> Kernel:
+    """Return the kernel of an optimizer's step; raises `InputError` if its formula cannot be compiled."""
+    with _naming_owner(f"optimizer {brief(rule.name)}"):
+        return kernels.optimizer_step(rule.formula, dtype, state=rule.state, constants=rule.constants)
+
+
 @contextmanager
 def _naming_owner(owner: str) -> Iterator[None]:
-    """Turn a `FormulaError` within the block into an `InputError` that names the activation or the cost."""
+    """Turn a `FormulaError` within the block into an `InputError` that names the formula's owner."""
     try:
         yield
     except FormulaError as error:

@@ -252,6 +252,8 @@ def training_to_sklearn(
     }
     if isinstance(chosen, SGD):
         return options | {"solver": "sgd", "momentum": chosen.momentum, "nesterovs_momentum": chosen.nesterov}
+    if not isinstance(chosen, Adam):
+        raise InputError(f"optimizer must be SGD or Adam for scikit-learn, got {brief(optimizer)}")
     return options | {"solver": "adam", "beta_1": chosen.beta_1, "beta_2": chosen.beta_2, "epsilon": chosen.epsilon}
 
 

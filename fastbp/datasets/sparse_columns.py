@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.errors import InputError, plural
+from fastbp.errors import InputError, brief, plural
 from fastbp.operations import Plan, PreparingBackend
 from fastbp_kernels.sparse_rows import SparseRows
 
@@ -56,7 +56,7 @@ def as_sparse_columns(name: str, values: Any, inputs: int, plan: Plan) -> Sparse
     kind = type(values).__name__
     if not isinstance(plan.backend, PreparingBackend):
         raise InputError(
-            f"{name} can be sparse only with the backend 'numpy', got a {kind} for {plan.backend.name!r}; "
+            f"{name} can be sparse only with the backend 'numpy', got a {kind} for {brief(plan.backend.name)}; "
             f"pass {name}.toarray()"
         )
     if values.ndim != 2 or values.shape[0] != inputs:

@@ -164,8 +164,8 @@ class EpochTrainer:
         The names of a moment's tensors begin with its prefix.
         """
         rule, moments = self._optimizer.rule, self._state.moments
-        named = [("first.", moments.first), ("second.", moments.second)]
-        return named[: 0 if rule is None else rule.moments]
+        named = [("first.", moments.first), ("second.", moments.second), ("third.", moments.third)]
+        return named[: 0 if rule is None else rule.state]
 
     def _upload(self, x: Rows, y: Array, s: Array) -> Examples:
         plan, upload = self._plan, self._plan.backend.upload

@@ -8,7 +8,6 @@ the same when the run is resumed.
 """
 
 import copy
-import dataclasses
 import math
 import os
 import re
@@ -33,7 +32,7 @@ from fastbp.training.loop import Settings, State
 VERSION = 1
 """The version of the format of checkpoints. Files of a later version are refused."""
 
-_PREFIXES = ("velocity.", "second.", "best.", "history.")
+_PREFIXES = ("velocity.", "second.", "third.", "best.", "history.")
 _DEFAULTS = {"optimizer": "SGD", "nesterov": False}  # files written before fastbp had Adam lack these fields
 _LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # the lists in a History
 _NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
@@ -58,7 +57,7 @@ class Checkpoint:
         self.rule = settings.optimizer.rule
         self.run = describe(plan) | _settings(settings) | {"examples": examples}
         self.fixed = {"sizes", "bias", "dtype", *_optimizer(settings)}  # fields that decide which tensors a file has
-        self.formulas = fingerprints.of_formulas(plan)
+        self.formulas = fingerprints.of_formulas(plan) | fingerprints.of_optimizer(settings.optimizer)
         self.schedule_fields = {
             "epochs": settings.epochs,
             "fingerprint": fingerprints.of_schedule(settings.schedule, settings.epochs),
@@ -161,8 +160,8 @@ class Checkpoint:
 
     def _moments(self, state: State) -> dict[str, Parameters]:
         """Return the moments that the optimizer uses. The keys are the prefixes of their names in a file."""
-        moments = {"velocity.": state.moments.first, "second.": state.moments.second}
-        return dict(list(moments.items())[: 0 if self.rule is None else self.rule.moments])
+        moments = {"velocity.": state.moments.first, "second.": state.moments.second, "third.": state.moments.third}
+        return dict(list(moments.items())[: 0 if self.rule is None else self.rule.state])
 
     def _json(self, state: Any) -> dict[str, Any]:
         """Return a state of the run's generator in a form that can be written as JSON."""
@@ -235,7 +234,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _optimizer(settings: Settings) -> dict[str, Any]:
-    return {"optimizer": type(settings.optimizer).__name__, **dataclasses.asdict(settings.optimizer)}
+    return settings.optimizer.describe()
 
 
 def _schedule_name(schedule: Schedule) -> str:

@@ -17,6 +17,7 @@ from fastbp.activations import ACTIVATIONS
 from fastbp.costs import COSTS
 from fastbp.errors import brief
 from fastbp.operations import Plan
+from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.schedules import Schedule, eta_of
 from fastbp_kernels.specialize import global_names
 
@@ -91,6 +92,14 @@ def of_formulas(plan: Plan) -> dict[str, str]:
     if cost not in COSTS.values():
         own[f"cost {brief(cost.name)}"] = cost.f, cost.prime
     return {name: _hash(_content(functions, ())) for name, functions in own.items()}
+
+
+def of_optimizer(optimizer: Optimizer) -> dict[str, str]:
+    """Return the fingerprint of an optimizer's formula, by name, unless the optimizer is part of fastbp."""
+    if type(optimizer) in map(type, OPTIMIZERS.values()):
+        return {}
+    functions = optimizer.formula, *filter(callable, optimizer.constants.values())
+    return {f"optimizer {brief(optimizer.name)}": _hash(_content(functions, ()))}
 
 
 def of_generator(state: Mapping[str, Any]) -> str:

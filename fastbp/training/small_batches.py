@@ -147,6 +147,7 @@ class SmallBatch:
         self._operations = operations_keeping_first_z(plan, None if sparse is None else "sparse")
         self._workspace = WorkspacePool(plan, self._operations, m, sparse).workspace(m)
         self._x, self._y = self._workspace.activations[0], self._workspace.y
+        self._etas = np.zeros(1)  # η of `descend`
         self._shapes, self._found, self._numbers = shapes_of(plan), np.zeros(5), np.arange(m)
         self._matmul_of_columns, self._sum_of_squares = self._backend.input_operations(plan.dtype)
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
@@ -264,7 +265,7 @@ class SmallBatch:
 
     def descend(self, eta: float) -> None:
         """Update the parameters by one step of gradient descent."""
-        self._update.set_number(5, eta)
+        self._etas[0] = eta
         self._update()
 
     @cached_property
@@ -294,11 +295,9 @@ class SmallBatch:
     @cached_property
     def _update(self) -> ReadyCall:
         plan, m = self._plan, self.m
-        step = step_config(SGD(), 0.0, steps=0, count=1, lmbda=0.0, n=m)
-        moments = new_optimizer_state(plan)
-        return self._backend.prepare(
-            update_mini_batch, self._operations, self._p, moments, self._workspace, step, 0.0, m
-        )
+        steps = step_config(SGD(), 0.0, steps=0, count=1, lmbda=0.0, n=m)._replace(etas=self._etas)
+        state = new_optimizer_state(plan)
+        return self._backend.prepare(update_mini_batch, self._operations, self._p, state, self._workspace, steps, 0, m)
 
     def _ready(self, equation: Any, *arguments: Any) -> ReadyCall:
         return self._backend.prepare(equation, self._operations, self._p, self._workspace, *arguments)

@@ -41,21 +41,22 @@ def cache_by_formula(factory: Formula) -> Any:
     """
 
     @lru_cache(maxsize=MAX_KERNELS)
-    def make(formula: _Comparable, dtype: str, **options: bool) -> Kernel:
+    def make(formula: _Comparable, dtype: str, **options: int) -> Kernel:
         return factory(formula.formula, dtype, **options)
 
     @wraps(factory)
-    def cached(formula: Formula, dtype: str, **options: bool) -> Kernel:
+    def cached(formula: Formula, dtype: str, **options: int) -> Kernel:
         return make(_Comparable(formula), dtype, **options)
 
     vars(cached)["cache_clear"] = make.cache_clear
     return cached
 
 
-def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
-    """Raise `FormulaError` if a formula does not compile by itself, or does not return a real number of type `dtype`.
+def diagnose_formula(formula: Formula, arity: int, dtype: str, results: int = 1) -> None:
+    """Raise `FormulaError` if a formula does not compile by itself, or does not return real numbers of type `dtype`.
 
-    `arity` is the number of arguments of the formula.
+    `arity` is the number of arguments of the formula. `results` is the number of values that it returns. Two or more
+    are returned as a tuple.
     """
     real = getattr(types, dtype)
     lowered = lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type)
@@ -66,12 +67,16 @@ def diagnose_formula(formula: Formula, arity: int, dtype: str) -> None:
         compiled.compile((real,) * arity + tuple(types.Omitted(value) for value in defaults))
     except Exception as error:
         raise FormulaError(f"{location} cannot be compiled: {_reason(error)}") from error
-    result = compiled.nopython_signatures[0].return_type
-    if not isinstance(result, (types.Float, types.Integer, types.Boolean)):
-        raise FormulaError(f"{location} must return a real number, got {result}")
-    if isinstance(result, types.Float) and result != real:
-        advice = "write numbers with a decimal point (1.0, not 1), and give constants a name (pi = math.pi)"
-        raise FormulaError(f"{location} must compute in {dtype}, got {result}: {advice}")
+    returned = compiled.nopython_signatures[0].return_type
+    if results > 1 and not (isinstance(returned, types.BaseTuple) and len(returned) == results):
+        raise FormulaError(f"{location} must return a tuple of {results} numbers, got {returned}")
+    for result in returned if results > 1 else (returned,):
+        if not isinstance(result, (types.Float, types.Integer, types.Boolean)):
+            expected = "real numbers" if results > 1 else "a real number"
+            raise FormulaError(f"{location} must return {expected}, got {result}")
+        if isinstance(result, types.Float) and result != real:
+            advice = "write numbers with a decimal point (1.0, not 1), and give constants a name (pi = math.pi)"
+            raise FormulaError(f"{location} must compute in {dtype}, got {result}: {advice}")
 
 
 def _reason(error: Exception) -> str:

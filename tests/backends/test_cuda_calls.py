@@ -133,7 +133,7 @@ def test_training_on_cupy_arrays_equals_training_on_numpy_arrays(device, dtype, 
         here = (lambda host: host) if backend.kind == "cupy" else np.copy
         p = Parameters(tuple(here(up(w)) for w in weights), tuple(plan.backend.columns(here(up(b))) for b in biases))
         nothing = tuple(plan.block(0, 1) for _ in weights)
-        no_state = OptimizerState(*[Parameters(nothing, nothing)] * 3)
+        no_state = OptimizerState(*[Parameters(nothing, nothing)] * 4)
         operations = plan.operations()
         examples = Examples(up(x), up(y), plan.block(0, 9), 0.5)
         for m, part in ((4, order[:8]), (1, order[8:])):

@@ -61,8 +61,8 @@ SHIPPED = {
     "output_error": lambda dtype: cuda.output_error(RULE.error, dtype, weighted=False, bias=True),
     "output_error, weighted": lambda dtype: cuda.output_error(RULE.error, dtype, weighted=True, bias=True),
     "hadamard": lambda dtype: cuda.hadamard(sigmoid.prime, dtype, bias=True),
-    "optimizer_step": lambda dtype: cuda.optimizer_step(SGD(0.9).rule.formula, dtype, two=False),
-    "optimizer_step, Adam": lambda dtype: cuda.optimizer_step(Adam().rule.formula, dtype, two=True),
+    "optimizer_step": lambda dtype: cuda.optimizer_step(SGD(0.9).formula, dtype, state=1, constants=1),
+    "optimizer_step, Adam": lambda dtype: cuda.optimizer_step(Adam().formula, dtype, state=2, constants=4),
     "add_cost": lambda dtype: cuda.add_cost(RULE.cost, dtype, weighted=False),
     "add_cost, weighted": lambda dtype: cuda.add_cost(RULE.cost, dtype, weighted=True),
 }

@@ -132,24 +132,27 @@ def test_add_column_sums_adds_alpha_times_the_sum_over_the_examples(dtype, shape
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("two", [True, False])
-def test_optimizer_step_writes_a_parameter_and_its_moments(dtype, shape, two, rng):
-    def formula(w, g, first, second, eta, k_1, k_2, k_3):
-        return w - eta * g + k_3, k_1 * first + g, second + k_2 * first
-
-    nabla, first, second, w = blocks(rng, shape, dtype, 4)
-    second = second if two else np.zeros((0, 0), dtype)
-    g = wide(nabla) + 0.1 * wide(w)
-    expected = wide(w) - 0.5 * g + 4.0, 2.0 * wide(first) + g, wide(second) + 3.0 * wide(first) if two else second
-    run(cpu.optimizer_step(formula, dtype, two=two), 0.5, 0.1, 2.0, 3.0, 4.0, nabla, first, second, w)
-    for got, value in zip((w, first, second), expected, strict=True):
+@pytest.mark.parametrize("state", range(4))
+def test_optimizer_step_writes_a_parameter_and_its_state(dtype, shape, state, rng):
+    formulas = {
+        0: lambda w, g, eta, decay, t, k, l: w - eta * g + decay * w + t + l,
+        1: lambda w, g, a, eta, decay, t, k, l: (w - eta * g + decay * w + t + l, k * a + g),
+        2: lambda w, g, a, b, eta, decay, t, k, l: (w - eta * g + decay * w + t + l, k * a + g, b + l * a),
+        3: lambda w, g, a, b, c, eta, decay, t, k, l: (w - eta * g + decay * w + t + l, k * a + g, b + l * a, c - b),
+    }
+    nabla, a, b, c, w = blocks(rng, shape, dtype, 5)
+    arrays = [array if i < state else np.zeros((0, 0), dtype) for i, array in enumerate((a, b, c))]
+    expected = formulas[state](wide(w), wide(nabla), *map(wide, arrays[:state]), 0.5, 0.1, 7.0, 2.0, 3.0)
+    kernel = cpu.optimizer_step(formulas[state], dtype, state=state, constants=2)
+    run(kernel, 0.5, 0.1, 7.0, np.array([2.0, 3.0, 0, 0, 0, 0]), nabla, *arrays, w)
+    for got, value in zip((w, *arrays[:state]), expected if state else (expected,), strict=True):
         close(got, value, dtype)
 
 
 def test_no_step_changes_nothing(rng):
-    w, *others = blocks(rng, (3, 8), "float32", 4)
+    w, *others = blocks(rng, (3, 8), "float32", 5)
     before = w.copy()
-    run(cpu.no_step("float32"), 0.5, 0.1, 2.0, 3.0, 4.0, *others, w)
+    run(cpu.no_step("float32"), 0.5, 0.1, 1.0, np.zeros(6), *others, w)
     np.testing.assert_array_equal(w, before)
 
 
@@ -183,7 +186,7 @@ VECTORISED = {
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
-    "optimizer step": lambda dtype: cpu.optimizer_step(Adam().rule.formula, dtype, two=True),
+    "optimizer step": lambda dtype: cpu.optimizer_step(Adam().formula, dtype, state=2, constants=4),
     "gather": lambda dtype: cpu.gather("uint8", dtype),
     "matmul": lambda dtype: cpu.matmul(dtype),
     "add outer": lambda dtype: cpu.add_outer(dtype),
@@ -229,8 +232,8 @@ def test_kernels_allocate_nothing(rng):
         (cpu.hadamard(sigmoid.prime, "float32"), (z, a, delta, b)),
         (cpu.add_column_sums("float32"), (0.1, b, 1.0, b.copy())),
         (
-            cpu.optimizer_step(Adam().rule.formula, "float32", two=True),
-            (0.1,) * 5 + tuple(np.ones((4, 30, 30), "float32")),
+            cpu.optimizer_step(Adam().formula, "float32", state=2, constants=4),
+            ((0.1,) * 3 + (np.ones(6),) + tuple(np.ones((5, 30, 30), "float32"))),
         ),
         (cpu.add_log_likelihood("float32", weighted=True), (z, a, y, s, total)),
     ]

@@ -294,11 +294,13 @@ class CuPy(Backend):
 
         if rule is None:
             return lambda *arguments: None  # plain SGD never calls it
-        kernel = cuda.optimizer_step(rule.formula, dtype, two=rule.moments == 2)
+        kernel = fused.optimizer_step(cuda, rule, dtype)
 
-        def optimizer_step(*arguments: Any) -> None:
-            rows, columns = arguments[-1].shape
+        def optimizer_step(
+            eta: float, decay: float, t: float, constants: npt.NDArray[np.float64], *arrays: Array
+        ) -> None:
+            rows, columns = arrays[-1].shape
             if rows * columns:
-                self.device.launch(kernel, *arguments, rows, columns)
+                self.device.launch(kernel, eta, decay, t, *constants.tolist(), *arrays, rows, columns)
 
         return optimizer_step

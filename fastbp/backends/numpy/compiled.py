@@ -33,7 +33,6 @@ from fastbp.operations import (
     ReadyCall,
     WorkerContext,
 )
-from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import lower
 
 Array = npt.NDArray[Any]
@@ -148,7 +147,7 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
 
     with uninterrupted():  # the kernels may have to be compiled
         hidden = formulas.activations[:-1]
-        rule, bias = formulas.output, formulas.bias
+        rule, bias, step = formulas.output, formulas.bias, formulas.rule
         hadamards = [fused.hadamard(cpu, g, dtype) for g in hidden]
         # The last layer's `hadamard` is never called.
         hadamards.append(hadamards[-1] if hidden else fused.hadamard(cpu, identity, dtype))
@@ -167,13 +166,7 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
             gather=cpu.gather(dtype, dtype),
             matmul_transposed=cpu.matmul_transposed(dtype),
             add_column_sums=cpu.add_column_sums(dtype),
-            optimizer_step=_optimizer_step(formulas.rule, dtype),
+            optimizer_step=cpu.no_step(dtype) if step is None else fused.optimizer_step(cpu, step, dtype),
             output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
             add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
         )
-
-
-def _optimizer_step(rule: UpdateRule | None, dtype: str) -> Any:
-    from fastbp_kernels.cpu import loops as cpu
-
-    return cpu.no_step(dtype) if rule is None else cpu.optimizer_step(rule.formula, dtype, two=rule.moments == 2)

@@ -144,8 +144,9 @@ class Step:
             block[...] = put_columns(backend, np.full(block.shape, np.nan), "float32")
         total = backend.new_cost_total(10, 8, "float32")
         backend.set_cost_total(total, 0.0)
-        self._matrices = [*weights, *moments.nabla.weights, *moments.first.weights, *moments.second.weights, total]
-        self._blocks += [*biases, *moments.nabla.biases, *moments.first.biases, *moments.second.biases]
+        used = moments.nabla, moments.first, moments.second
+        self._matrices = [*weights, *(w for part in used for w in part.weights), total]
+        self._blocks += [*biases, *(b for part in used for b in part.biases)]
         x, y = plan.array(rng.random((8, 20))), plan.array(rng.random((8, 10)))
         examples = Examples(x, y, plan.block(0, 8), 1.0)
         order = backend.upload(rng.permutation(8))

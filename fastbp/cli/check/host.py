@@ -16,7 +16,7 @@ from fastbp.costs import COSTS, Cost, output_rule
 from fastbp.errors import InputError
 from fastbp.gradients import check_gradients
 from fastbp.network import DTypeName, Network
-from fastbp.optimizers import OPTIMIZERS, Adam, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Optimizer
 
 Array = npt.NDArray[Any]
 _ROUNDING: dict[DTypeName, float] = {"float32": 1e-6, "float64": 1e-14}
@@ -117,11 +117,14 @@ def _training_error(optimizer: Optimizer, backend: BackendLike | None) -> float:
     net.train(x, labels, epochs=1, mini_batch_size=7, optimizer=optimizer, progress=False)
     order = start._rng.permutation(300)
     thetas = [*weights, *biases]
-    moments = [(np.zeros_like(theta), np.zeros_like(theta)) for theta in thetas]
+    states = [[np.zeros_like(theta) for _ in optimizer.state] for theta in thetas]
     for t, first in enumerate(range(0, 300, 7), 1):
         gradient = _gradient_one_by_one(weights, biases, x, np.eye(10)[labels].T, order[first : first + 7])
-        for theta, g, (m, v) in zip(thetas, gradient, moments, strict=True):
-            _step(optimizer, theta, g, m, v, eta, t)
+        constants = optimizer.constants_of_steps(eta, t - 1, 1)[0, : len(optimizer.constants)]
+        for theta, g, state in zip(thetas, gradient, states, strict=True):
+            found = optimizer.formula(theta, g, *state, eta, 0.0, float(t), *constants)
+            for array, value in zip((theta, *state), found if state else (found,), strict=True):
+                array[...] = value
     here = net.to("numpy")
     pairs = zip([*here.weights, *here.biases], [*weights, *biases], strict=True)
     return max(float(np.max(np.abs(a - b))) for a, b in pairs)
@@ -142,19 +145,3 @@ def _gradient_one_by_one(
             nabla_b[l] += delta
             delta = (weights[l].T @ delta) * a[l] * (1 - a[l])
     return [nabla / len(batch) for nabla in (*nabla_w, *nabla_b)]
-
-
-def _step(optimizer: Optimizer, theta: Array, g: Array, m: Array, v: Array, eta: float, t: int) -> None:
-    """Update the array `theta` in place by the textbook formula of the optimizer.
-
-    `t` is the number of the step, and `g` is the gradient. `m` and `v` are the moments of Adam. For momentum, `m` is
-    the velocity.
-    """
-    if isinstance(optimizer, Adam):
-        m[...] = optimizer.beta_1 * m + (1 - optimizer.beta_1) * g
-        v[...] = optimizer.beta_2 * v + (1 - optimizer.beta_2) * g**2
-        eta_t = eta * np.sqrt(1 - optimizer.beta_2**t) / (1 - optimizer.beta_1**t)
-        theta -= eta_t * m / (np.sqrt(v) + optimizer.epsilon)
-    else:
-        m[...] = optimizer.momentum * m - eta * g
-        theta += optimizer.momentum * m - eta * g if optimizer.nesterov else m

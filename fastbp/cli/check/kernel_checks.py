@@ -14,7 +14,7 @@ from fastbp.cli.check.host import Check
 from fastbp.costs import COSTS, OutputRule, output_rule
 from fastbp.errors import InputError
 from fastbp.operations import Backend, Formulas, Operations
-from fastbp.optimizers import OPTIMIZERS
+from fastbp.optimizers import MAX_STATE, OPTIMIZERS
 
 Array = npt.NDArray[Any]
 Case = Callable[[Backend, str, Operations], list[Array]]
@@ -190,15 +190,17 @@ def _optimizer_steps(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
             continue
         for n, k in SHAPES:
             rng = np.random.default_rng(n)
-            w, first, nabla = (_normal(rng, n, k, dtype) for _ in range(3))
-            second = np.abs(_normal(rng, n, k, dtype)) if rule.moments == 2 else np.zeros((0, k), dtype)
-            scalars = (0.125, 0.0625, *optimizer.constants)
+            w, nabla = (_normal(rng, n, k, dtype) for _ in range(2))
+            # Not negative, because they may be averages of squares.
+            state = [np.abs(_normal(rng, n, k, dtype)) for _ in optimizer.state]
+            unused = [np.zeros((0, k), dtype) for _ in range(MAX_STATE - len(state))]
+            scalars = (0.125, 0.0625, 1.0, optimizer.constants_of_steps(0.125, 0, 1)[0])
 
             def run(
                 backend: Backend,
                 d: str,
                 ops: Operations,
-                arrays: Any = (nabla, first, second, w),
+                arrays: Any = (nabla, *state, *unused, w),
                 scalars: Any = scalars,
             ) -> list[Array]:
                 matrices = [put_matrix(backend, array, d) for array in arrays]

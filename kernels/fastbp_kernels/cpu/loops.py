@@ -213,36 +213,38 @@ def add_column_sums(dtype: str) -> Kernel:
 
 
 @cache_by_formula
-def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
-    """Compile a kernel that updates a parameter w and its moments `first` and `second` by an optimizer's formula.
+def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) -> Kernel:
+    """Compile a kernel that updates a parameter w and its state by an optimizer's formula.
 
-    The arguments of the kernel are (eta, decay, k_1, k_2, k_3, nabla, first, second, w). For each element it computes
+    The arguments of the kernel are (eta, decay, t, constants, nabla, first, second, third, w). For each element it
+    computes
 
-        w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3)
+        w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, *constants)
 
-    in one pass. If `two` is False, the optimizer has only one moment. The kernel then neither reads nor writes
-    `second`.
+    in one pass. `state` is the number of arrays of state that the formula has, from 0 to 3. The kernel neither reads
+    nor writes the others. `constants` is the number of constants that the formula takes. The array has six.
     """
     real = np.dtype(dtype).type
-    scalar_formula = _lowered(formula, dtype)
+    scalar_formula, read, write = _lowered(formula, dtype), _READ_STATE[state], _WRITE_STATE[state]
 
     @range_body(MATH)
     def rows(args: Any, start: Any, end: Any) -> None:
-        eta, decay, k_1, k_2, k_3, nabla, first, second, w = args
+        eta, decay, t, numbers, nabla, first, second, third, w = args
+        three = real(numbers[0]), real(numbers[1]), real(numbers[2])
+        six = (*three, real(numbers[3]), real(numbers[4]), real(numbers[5]))
+        last = (real(eta), real(decay), real(t), *six[:constants])
         for i in range(start, end):
             for j in range(w.shape[1]):
-                g = nabla[i, j] + real(decay) * w[i, j]
-                rest = second[i, j] if two else real(0)
-                moved = scalar_formula(w[i, j], g, first[i, j], rest, real(eta), real(k_1), real(k_2), real(k_3))
-                w[i, j], first[i, j] = moved[0], moved[1]
-                if two:
-                    second[i, j] = moved[2]
+                found = scalar_formula(w[i, j], nabla[i, j], *read(first, second, third, i, j), *last)
+                write(found, w, first, second, third, i, j)
 
-    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
-        code, args = make_task(rows, (eta, decay, k_1, k_2, k_3, nabla, first, second, w))
+    def kernel(
+        eta: Any, decay: Any, t: Any, numbers: Any, nabla: Any, first: Any, second: Any, third: Any, w: Any
+    ) -> None:
+        code, args = make_task(rows, (eta, decay, t, numbers, nabla, first, second, third, w))
         parallel_for_two(code, args, w.shape[0], w.size > _MIN_ELEMENTS)
 
-    return _compiled(kernel, _step_signature(dtype))
+    return _compiled(kernel, _step_signature(dtype), {formula: 5 + state + constants}, dtype, results=1 + state)
 
 
 @cache
@@ -253,7 +255,9 @@ def no_step(dtype: str) -> Kernel:
     takes 0.14 s.
     """
 
-    def kernel(eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any) -> None:
+    def kernel(
+        eta: Any, decay: Any, t: Any, numbers: Any, nabla: Any, first: Any, second: Any, third: Any, w: Any
+    ) -> None:
         pass
 
     return _compiled(kernel, _step_signature(dtype))
@@ -365,6 +369,52 @@ def sum_of_squares(dtype: str) -> Kernel:
 
 
 @jitable
+def _read_none(first: Any, second: Any, third: Any, i: Any, j: Any) -> Any:
+    return ()
+
+
+@jitable
+def _read_one(first: Any, second: Any, third: Any, i: Any, j: Any) -> Any:
+    return (first[i, j],)
+
+
+@jitable
+def _read_two(first: Any, second: Any, third: Any, i: Any, j: Any) -> Any:
+    return first[i, j], second[i, j]
+
+
+@jitable
+def _read_three(first: Any, second: Any, third: Any, i: Any, j: Any) -> Any:
+    return first[i, j], second[i, j], third[i, j]
+
+
+@jitable
+def _write_none(found: Any, w: Any, first: Any, second: Any, third: Any, i: Any, j: Any) -> None:
+    w[i, j] = _in_type_of(w[i, j], found)
+
+
+@jitable
+def _write_one(found: Any, w: Any, first: Any, second: Any, third: Any, i: Any, j: Any) -> None:
+    w[i, j], first[i, j] = _in_type_of(w[i, j], found[0]), _in_type_of(w[i, j], found[1])
+
+
+@jitable
+def _write_two(found: Any, w: Any, first: Any, second: Any, third: Any, i: Any, j: Any) -> None:
+    _write_one(found, w, first, second, third, i, j)
+    second[i, j] = _in_type_of(w[i, j], found[2])
+
+
+@jitable
+def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, i: Any, j: Any) -> None:
+    _write_two(found, w, first, second, third, i, j)
+    third[i, j] = _in_type_of(w[i, j], found[3])
+
+
+_READ_STATE = (_read_none, _read_one, _read_two, _read_three)
+_WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
+
+
+@jitable
 def _add_row(delta: Any, i: Any, sums: Any) -> None:
     """Add row i of delta to `sums`, or copy it to `sums` if i is 0. Do nothing if `sums` is empty."""
     for j in range(sums.shape[1]):
@@ -385,23 +435,27 @@ def _block(dtype: str) -> Any:
 
 
 def _step_signature(dtype: str) -> Any:
-    return types.void(*[types.float64] * 5, *[_block(dtype)] * 4)
+    constants = types.Array(types.float64, 1, "C")
+    return types.void(*[types.float64] * 3, constants, *[_block(dtype)] * 5)
 
 
 def _lowered(formula: Formula, dtype: str) -> Formula:
     return jitable(lower(formula, jitable, words_on_cpu(dtype), np.dtype(dtype).type))
 
 
-def _compiled(kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "") -> Kernel:
+def _compiled(
+    kernel: Formula, signature: Any, formulas: dict[Formula, int] | None = None, dtype: str = "", results: int = 1
+) -> Kernel:
     """Compile a kernel. If it cannot be compiled because of a formula, raise an error that names this formula.
 
-    `formulas` maps each formula of the kernel to its number of arguments.
+    `formulas` maps each formula of the kernel to its number of arguments. `results` is the number of values that they
+    return.
     """
     try:
         return compiled_kernel(kernel, signature)
     except Exception:  # Numba raises errors of many types
         for formula, arity in (formulas or {}).items():
-            diagnose_formula(formula, arity, dtype)
+            diagnose_formula(formula, arity, dtype, results)
         raise
 
 

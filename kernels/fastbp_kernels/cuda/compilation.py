@@ -143,17 +143,17 @@ def _loaded(kernel: Kernel, device: int) -> Any:
     return module.get_function(kernel.name)
 
 
-def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int]) -> Kernel:
+def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int], results: int = 1) -> Kernel:
     """Compile a kernel and return it. Raise `FormulaError` if the compilation fails, or a float32 kernel uses float64.
 
     If the compilation fails because of a formula, the error names this formula. `formulas` maps each formula of the
-    kernel to its number of arguments.
+    kernel to its number of arguments. `results` is the number of values that they return.
     """
     try:
         widened = ".f64" in kernel.ptx and dtype == "float32"
     except Exception as error:  # Numba raises errors of many types
         for formula, arity in formulas.items():
-            diagnose_formula(formula, arity, dtype)
+            diagnose_formula(formula, arity, dtype, results)
         raise FormulaError(f"{kernel.name} cannot be compiled for CUDA: {str(error).splitlines()[0]}") from error
     if widened:
         raise FormulaError(f"{kernel.name} must compute in float32, got float64")

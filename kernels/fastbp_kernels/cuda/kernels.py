@@ -334,36 +334,77 @@ def add_column_sums(dtype: str) -> Kernel:
 
 
 @cache_by_formula
-def optimizer_step(formula: Formula, dtype: str, *, two: bool) -> Kernel:
-    """Compile a kernel that updates a parameter w and its moments `first` and `second` by an optimizer's formula.
+def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) -> Kernel:
+    """Compile a kernel that updates a parameter w and its state by an optimizer's formula.
 
-    The arguments of the kernel are (eta, decay, k_1, k_2, k_3, nabla, first, second, w, m, n). For each element it
-    computes
+    The arguments of the kernel are (eta, decay, t, k_1, …, k_6, nabla, first, second, third, w, m, n). For each element
+    it computes
 
-        w, first, second ← formula(w, nabla + decay w, first, second, eta, k_1, k_2, k_3)
+        w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, k_1, …, k_6)
 
-    in one pass. If `two` is False, the optimizer has only one moment. The kernel then neither reads nor writes
-    `second`. Each thread updates only one element. If a thread went on to other elements, Adam in float64 would need 46
-    registers per thread.
+    in one pass. `state` is the number of arrays of state that the formula has, from 0 to 3. The kernel neither reads
+    nor writes the others. `constants` is the number of constants that the formula takes. Each thread updates only one
+    element. If a thread went on to other elements, Adam in float64 would need 46 registers per thread.
     """
     scalar_formula, real = lowered(formula, dtype), real_type(dtype)
+    read, write = _READ_STATE[state], _WRITE_STATE[state]
 
     def body(
-        eta: Any, decay: Any, k_1: Any, k_2: Any, k_3: Any, nabla: Any, first: Any, second: Any, w: Any, m: Any, n: Any
-    ) -> None:
+        eta: Any, decay: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any,
+        nabla: Any, first: Any, second: Any, third: Any, w: Any, m: Any, n: Any,
+    ) -> None:  # fmt: skip
         k = _x()
         if k < m * n:
-            w_k = w[k]
-            rest = second[k] if two else real(0)
-            moved = scalar_formula(w_k, nabla[k] + decay * w_k, first[k], rest, eta, k_1, k_2, k_3)
-            first[k] = moved[1]
-            if two:
-                second[k] = moved[2]
-            w[k] = moved[0]
+            numbers = (k_1, k_2, k_3, k_4, k_5, k_6)[:constants]
+            found = scalar_formula(w[k], nabla[k], *read(first, second, third, k), eta, decay, t, *numbers)
+            write(found, w, first, second, third, k)
 
-    return checked(
-        Kernel("optimizer_step", body, (*[real] * 5, *pointers(dtype, 4)), flat_thread_per_element), dtype, {}
-    )
+    kernel = Kernel("optimizer_step", body, (*[real] * 9, *pointers(dtype, 5)), flat_thread_per_element)
+    return checked(kernel, dtype, {formula: 5 + state + constants}, results=1 + state)
+
+
+@inlined
+def _read_none(first: Any, second: Any, third: Any, k: Any) -> Any:
+    return ()
+
+
+@inlined
+def _read_one(first: Any, second: Any, third: Any, k: Any) -> Any:
+    return (first[k],)
+
+
+@inlined
+def _read_two(first: Any, second: Any, third: Any, k: Any) -> Any:
+    return first[k], second[k]
+
+
+@inlined
+def _read_three(first: Any, second: Any, third: Any, k: Any) -> Any:
+    return first[k], second[k], third[k]
+
+
+@inlined
+def _write_none(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any) -> None:
+    w[k] = found
+
+
+@inlined
+def _write_one(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any) -> None:
+    w[k], first[k] = found[0], found[1]
+
+
+@inlined
+def _write_two(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any) -> None:
+    w[k], first[k], second[k] = found[0], found[1], found[2]
+
+
+@inlined
+def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any) -> None:
+    w[k], first[k], second[k], third[k] = found[0], found[1], found[2], found[3]
+
+
+_READ_STATE = (_read_none, _read_one, _read_two, _read_three)
+_WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
 
 
 # ---- Sums and maxima of a warp

@@ -145,15 +145,18 @@ def _quadratic_error(z: Any, a: Any, y: Any) -> Any:
     return (a - y) * (a * (1.0 - a))
 
 
-def _momentum(w: Any, g: Any, v: Any, rest: Any, eta: Any, mu: Any, _k_2: Any, _k_3: Any) -> Any:
-    v = mu * v - eta * g
-    return w + v, v, rest
+def _momentum(w: Any, g: Any, v: Any, eta: Any, decay: Any, _t: Any, mu: Any) -> Any:
+    v = mu * v - eta * (g + decay * w)
+    return w + v, v
 
 
-def _adam(w: Any, g: Any, m: Any, v: Any, eta: Any, rho_1: Any, rho_2: Any, epsilon: Any) -> Any:
+def _adam(
+    w: Any, g: Any, m: Any, v: Any, _eta: Any, decay: Any, _t: Any, eta_t: Any, rho_1: Any, rho_2: Any, epsilon: Any
+) -> Any:
+    g = g + decay * w
     m = (1.0 - rho_1) * m + rho_1 * g
     v = (1.0 - rho_2) * v + rho_2 * g * g
-    return w - eta * m / (sqrt(v) + epsilon), m, v
+    return w - eta_t * m / (sqrt(v) + epsilon), m, v
 
 
 KERNELS: dict[str, Listed] = {
@@ -173,10 +176,12 @@ KERNELS: dict[str, Listed] = {
     "hadamard": Listed(lambda dtype: kernels.hadamard(_sigmoid_prime, dtype, bias=True), ("a", "delta"), ("delta",)),
     "add_column_sums": Listed(kernels.add_column_sums, ("sums",), ()),
     "optimizer_step": Listed(
-        lambda dtype: kernels.optimizer_step(_momentum, dtype, two=False), ("nabla", "first", "w"), ("first", "w")
+        lambda dtype: kernels.optimizer_step(_momentum, dtype, state=1, constants=1),
+        ("nabla", "first", "w"),
+        ("first", "w"),
     ),
     "optimizer_step, Adam": Listed(
-        lambda dtype: kernels.optimizer_step(_adam, dtype, two=True),
+        lambda dtype: kernels.optimizer_step(_adam, dtype, state=2, constants=4),
         ("nabla", "first", "second", "w"),
         ("first", "second", "w"),
     ),
