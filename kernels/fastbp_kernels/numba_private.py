@@ -35,7 +35,6 @@ from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.core.typing.typeof import typeof_impl as typeof_impl
 from numba.extending import intrinsic, lower_builtin, models, register_model
-from numba.np.arrayobj import populate_array
 
 Function = Callable[..., Any]
 LLVMLITE_VERSION: str = llvmlite.__version__
@@ -99,6 +98,14 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = make_files(self._cache_path, self._impl.filename_base, stamp)
 
+    def load_code(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled code for a signature, or None if there is none.
+
+        Numba's own method first imports all that Numba can compile, and with it `scipy.linalg`. This takes 0.4 s, and
+        machine code does not need it.
+        """
+        return self._load_overload(sig, target_context)
+
 
 def use_cache(compiled: Any, cache: DiskCache) -> None:
     """Let a C function or a jitted function keep its machine code in a cache."""
@@ -110,16 +117,8 @@ def use_cache(compiled: Any, cache: DiskCache) -> None:
 load_library = llvm.load_library_permanently
 """Load the library at a path, so that compiled code finds its symbols. Raises RuntimeError if that fails."""
 
-xxgemm = types.ExternalFunction(
-    "numba_xxgemm",
-    types.intc(
-        *(types.intc, types.intc, types.intc),  # kind ("s" or "d"), transA, transB
-        *(types.intp, types.intp, types.intp, types.voidptr),  # m, n, k, alpha*
-        *(types.voidptr, types.intp, types.voidptr, types.intp),  # A*, lda, B*, ldb
-        *(types.voidptr, types.voidptr, types.intp),  # beta*, C*, ldc
-    ),
-)
-"""The function behind Numba's `@`. It computes C ← alpha op(A) op(B) + beta C in Fortran order with SciPy's BLAS."""
+add_symbol = llvm.add_symbol
+"""Define a symbol by a name and an address, so that compiled code finds it."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -383,6 +382,8 @@ def _load(context: Any, builder: Any, kind: Any, address: Any) -> Any:
 
 def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
     """Return a C-ordered array without an owner of its memory."""
+    from numba.np.arrayobj import populate_array  # 0.05 s, which code from the cache does not need
+
     array = context.make_array(kind)(context, builder)
     itemsize = _INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
     strides = [itemsize]

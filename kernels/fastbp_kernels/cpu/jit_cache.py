@@ -113,7 +113,7 @@ class ForgivingCache(DiskCache):
         """Return the compiled code for a signature, or None if no code can be read."""
         found = None
         with contextlib.suppress(Exception):
-            found = super().load_overload(signature, target_context)
+            found = self.load_code(signature, target_context)
         if found is None:
             notify_compile()
         return found
