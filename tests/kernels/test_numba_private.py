@@ -5,6 +5,7 @@ release; it is imported within the tests, so that one missing name does not hide
 """
 
 import ast
+import ctypes
 import importlib
 import sys
 from contextlib import contextmanager
@@ -140,6 +141,36 @@ def test_cache_files_are_replaced_as_a_whole(tmp_path):
         assert importlib.import_module("pickle").loads(path.read_bytes()) == [1, 2]
         assert callable(files.load)
         assert callable(files.save)
+
+
+def test_the_machine_code_of_a_c_function_is_kept_and_loaded_without_the_rest(cache_folder):
+    with interface(
+        "numba.core.caching.FunctionCache (_index_key), CompileResult.library and llvmlite's execution engine"
+    ):
+        from fastbp_kernels.numba_private import CacheFiles, CFunction, CFunctionCache, use_cache
+
+        class Files(CacheFiles):
+            saved = {}  # noqa: RUF012 (shared by the two functions below)
+
+            def load(self, key):
+                return self.saved.get(key)
+
+            def save(self, key, data):
+                self.saved[key] = data
+
+        x = np.array([1.5])
+        for _ in range(2):  # compiled, then loaded
+            function = CFunction(double, (POINTER.args, types.void), locals={}, options={})
+            use_cache(function, CFunctionCache(double, Files))
+            function._cache.load_overload = function._cache.load_code
+            function._cache.save_overload = function._cache.save_code
+            function.compile()
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function.address)(x.ctypes.data)
+        assert x[0] == 6.0
+        ((code, name),) = Files.saved.values()
+        assert isinstance(code, bytes)
+        assert function.native_name == name
+        assert function.cache_hits == 1
 
 
 class Recorder:
