@@ -12,6 +12,8 @@ ratios misses it. The exit code is 1 if a bound is missed.
 The data are the 50,000 training examples of MNIST if its files are in the folder FASTBP_DATA. Otherwise they are
 random. Run this benchmark on an idle machine: if threads wait for a core that another process uses, OpenBLAS becomes up
 to ten times as slow.
+
+`--json FILE` saves the ratios. `--baseline FILE` compares them with those of an earlier run.
 """
 
 import argparse
@@ -24,13 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
-from benchmarks import peers
+from benchmarks import baseline, peers
 from benchmarks.mnist import Rows, training_rows
 from fastbp import backends
 from fastbp.backends.environment import information
 from fastbp.bench.floor import make_floor
 from fastbp.bench.grid import name_of
-from fastbp.bench.timing import Spread, Task, in_turn, spread, timed, warn_if_busy
+from fastbp.bench.timing import Spread, Task, in_turn, ratio, spread, timed, warn_if_busy
 from fastbp.training import inference
 
 ETA = 0.1
@@ -172,21 +174,18 @@ def lines_of(row: Row, rounds: list[dict[str, float]]) -> list[Line]:
     """
     seconds = {name: spread([figures[name] for figures in rounds]) for name in rounds[-1]}
 
-    def ratio(numerator: str, denominator: str) -> Spread:
-        return spread([figures[numerator] / figures[denominator] for figures in rounds])
-
     lines = []
     for dtype, bound in (("float32", row.over_floor), ("float64", row.over_floor_64)):
         own, floor = f"fastbp {dtype}", f"floor {dtype}"
-        lines += [Line(own, seconds[own], ratio(own, floor), upper=bound), Line(floor, seconds[floor])]
+        lines += [Line(own, seconds[own], ratio(rounds, own, floor), upper=bound), Line(floor, seconds[floor])]
     lines += [
-        Line(INFERENCE, seconds[INFERENCE], ratio(INFERENCE_FLOOR, INFERENCE), lower=INFERENCE_BOUND),
+        Line(INFERENCE, seconds[INFERENCE], ratio(rounds, INFERENCE_FLOOR, INFERENCE), lower=INFERENCE_BOUND),
         Line(INFERENCE_FLOOR, seconds[INFERENCE_FLOOR]),
     ]
     shown = {line.name for line in lines}
     for name, taken in seconds.items():
         if name not in shown:
-            lines.append(Line(name, taken, ratio(name, "fastbp float32"), lower=row.speedups.get(name)))
+            lines.append(Line(name, taken, ratio(rounds, name, "fastbp float32"), lower=row.speedups.get(name)))
     return lines
 
 
@@ -195,9 +194,25 @@ def measure(row: Row, data: Rows, rounds: int, kinds: tuple[type[peers.Peer], ..
     print(f"\n{row}: {len(data.images):,} examples, {rounds} rounds")
     print("  ratios: an epoch over its floor; the floor of inference over inference; a peer's epoch over fastbp's")
     tasks = tasks_of(row, data, kinds)
-    lines = lines_of(row, list(in_turn(tasks, rounds, print_failure)))
+    lines = lines_of(row, list(in_turn(tasks, range(rounds), print_failure)))
     print(*lines, sep="\n", flush=True)
     return lines
+
+
+def ratios_of(results: list[tuple[Row, list[Line]]]) -> dict[str, Spread]:
+    """Return the ratios for `benchmarks.baseline`: fastbp's time over the other's.
+
+    >>> two = Spread(2.0, 2.0, 2.0, 1)
+    >>> ratios = ratios_of([(ROWS[0], [Line("fastbp float32", two, two), Line("JAX", two, two, lower=3)])])
+    >>> {name: figures.median for name, figures in ratios.items()}
+    {'784-30-10 × 10: fastbp float32': 2.0, '784-30-10 × 10: JAX': 0.5}
+    """
+    return {
+        f"{row}: {line.name}": line.ratio if line.name.startswith("fastbp") else baseline.inverse(line.ratio)
+        for row, lines in results
+        for line in lines
+        if line.ratio is not None
+    }
 
 
 def table(results: list[tuple[Row, list[Line]]]) -> str:
@@ -225,7 +240,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds per row (default: 9, and 3 for the last row)")
     known = {kind.name: kind for kind in peers.PEERS}
     parser.add_argument("--peer", action="append", choices=[*known, "none"], help="peer to time; may be repeated")
+    baseline.add_options(parser)
     arguments = parser.parse_args()
+    arguments.before = baseline.checked(parser, arguments)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error(f"--rounds must be an integer >= 1, got {arguments.rounds}")
     arguments.kinds = tuple(kind for name, kind in known.items() if name in (arguments.peer or known))
@@ -244,7 +261,8 @@ def main() -> int:
     print(table(results))
     missed = [f"{row}: {line.name}" for row, lines in results for line in lines if line.missed]
     print("\nmissed: " + "; ".join(missed) if missed else "\nall bounds are met")
-    return 1 if missed else 0
+    slower = baseline.finish(arguments, arguments.before, ratios_of(results))
+    return 1 if missed or slower else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ is missed.
 The counterparts in NumPy are written as users would write them: equations (1) to (BP4) in matrix form, with the
 sigmoid. The results of `net.feedforward` and `net.backprop` are first compared with theirs. `net.cost` is timed against
 feedforward alone.
+
+`--json FILE` saves the ratios. `--baseline FILE` compares them with those of an earlier run.
 """
 
 import argparse
@@ -24,9 +26,10 @@ from scipy import sparse
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 
 import fastbp
+from benchmarks import baseline
 from fastbp.backends.environment import information
 from fastbp.bench.grid import name_of
-from fastbp.bench.timing import Spread, Task, in_turn, spread, warn_if_busy
+from fastbp.bench.timing import Spread, Task, in_turn, ratio, spread, warn_if_busy
 from fastbp.estimators import MLPClassifier
 
 ROUNDS = 9
@@ -162,22 +165,22 @@ def _fail(name: str, error: Exception) -> None:
     raise error
 
 
-def measure(title: str, calls: list[Call], rounds: int) -> list[str]:
-    """Print a line per call; return the names of those that missed their bound."""
+def measure(title: str, calls: list[Call], rounds: int, ratios: dict[str, Spread]) -> list[str]:
+    """Print a line per call, and add its ratio to `ratios`; return the names of those that missed their bound."""
     print(f"\n{title}", flush=True)
     missed = []
     for call in calls:
         tasks = {"ours": _task(call.ours), "theirs": _task(call.theirs)}
-        figures = list(in_turn(tasks, rounds, _fail))
+        figures = list(in_turn(tasks, range(rounds), _fail))
         ours, theirs = (spread([figure[name] for figure in figures]) for name in tasks)
-        ratio = spread([figure["ours"] / figure["theirs"] for figure in figures])
-        print(line(call, ours, theirs, ratio), flush=True)
-        if not ratio.meets(call.bound):
+        ratios[f"{title}: {call.name}"] = measured = ratio(figures, "ours", "theirs")
+        print(line(call, ours, theirs, measured), flush=True)
+        if not measured.meets(call.bound):
             missed.append(f"{title}: {call.name}")
     return missed
 
 
-def line(call: Call, ours: Spread, theirs: Spread, ratio: Spread) -> str:
+def line(call: Call, ours: Spread, theirs: Spread, measured: Spread) -> str:
     """Return a line of the table, for 80 columns.
 
     >>> line(Call("net.cost", int, int, 0.5), Spread(1e-5, 1e-5, 1e-5, 1), Spread(1e-5, 1e-5, 1e-5, 1),
@@ -185,33 +188,37 @@ def line(call: Call, ours: Spread, theirs: Spread, ratio: Spread) -> str:
     '  net.cost                       10.0        10.0   1.00  1.00 to 1.00 ≤ 0.5 MISSED'
     """
     text = f"  {call.name:25} {1e6 * ours.median:9,.1f} {1e6 * theirs.median:11,.1f}"
-    text += f" {ratio.median:6.2f}  {ratio.low:.2f} to {ratio.high:.2f}"
+    text += f" {measured.median:6.2f}  {measured.low:.2f} to {measured.high:.2f}"
     if call.bound is None:
         return text
-    return f"{text} ≤ {call.bound:g}{'' if ratio.meets(call.bound) else ' MISSED'}"
+    return f"{text} ≤ {call.bound:g}{'' if measured.meets(call.bound) else ' MISSED'}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds per call (default: %(default)s)")
     parser.add_argument("--only", choices=("network", "estimators"), help="measure only these calls")
+    baseline.add_options(parser)
     options = parser.parse_args(arguments)
+    before = baseline.checked(parser, options)
     warnings.simplefilter("ignore")  # scikit-learn's, about convergence
     print(*(f"{name}: {text}" for name, text in information().items()), sep="\n")
     warn_if_busy()
     print("columns: fastbp in µs, NumPy or scikit-learn in µs, ratio, its quartiles, bound")
-    missed = []
+    missed: list[str] = []
+    ratios: dict[str, Spread] = {}
     with fastbp.use_threads(1):
         if options.only != "estimators":
             for sizes, batches in (((64, 30, 10), (1, 12, 100)), ((784, 100, 10), (10, 12, 100))):
                 for dtype in ("float32", "float64"):
                     for m in batches:
                         title = f"{name_of(sizes)}, {m} columns, {dtype}"
-                        missed += measure(title, calls_of_network(sizes, m, dtype), options.rounds)
+                        missed += measure(title, calls_of_network(sizes, m, dtype), options.rounds, ratios)
         if options.only != "network":
-            missed += measure("MLPClassifier against scikit-learn's", calls_of_estimators(), options.rounds)
+            missed += measure("MLPClassifier", calls_of_estimators(), options.rounds, ratios)
     print("\nmissed: " + "; ".join(missed) if missed else "\nall bounds are met")
-    return 1 if missed else 0
+    slower = baseline.finish(options, before, ratios)
+    return 1 if missed or slower else 0
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def measure(row: Row, data: Rows, rounds: int) -> Times:
         if (task := prepare(peer, row, x, data.labels)) is None:
             raise InputError(f"all peers must be timed, but {peer.name} was not; pip install -e '.[test,peers]'")
         tasks[peer.name] = task
-    figures = list(in_turn(tasks, rounds, print_failure))
+    figures = list(in_turn(tasks, range(rounds), print_failure))
     times = {label: spread([figure[name] for figure in figures]) for name, label in LABELS.items()}
     print(*(f"  {label:12} {taken.median:.4f} s" for label, taken in times.items()), sep="\n", flush=True)
     return times

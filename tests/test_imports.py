@@ -24,6 +24,20 @@ print("numba" in sys.modules)
     assert done.stdout == "False\n", done.stderr
 
 
+def test_kernels_from_the_cache_import_neither_scipy_linalg_nor_what_numba_compiles_with(run_python, tmp_path):
+    source = """
+import sys, fastbp
+net = fastbp.Network([2, 3, 2], rng=0)
+net.train([[0.0, 1.0], [1.0, 0.0]], [0, 1], epochs=1, mini_batch_size=1, progress=False)
+print([name for name in ("scipy.linalg", "numba.np.arrayobj") if name in sys.modules])
+import scipy.linalg.cython_blas  # SciPy's own import works afterwards
+scipy.linalg.cython_blas.__pyx_capi__["dgemm"]
+"""
+    cold, warm = (run_python(source, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert cold.returncode == 0, cold.stderr
+    assert warm.stdout == "[]\n", warm.stderr
+
+
 def test_kernels_do_not_import_fastbp(run_python):
     source = "import sys, fastbp_kernels.cpu.loops as _\n"
     source += "print([name for name in sys.modules if name.split('.')[0] == 'fastbp'])"

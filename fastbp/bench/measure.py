@@ -19,7 +19,7 @@ from fastbp.bench.floor import make_floor
 from fastbp.bench.grid import BenchSettings, Point
 from fastbp.bench.machine import measure_machine
 from fastbp.bench.results import Failure, Measurement, Results, Transfers
-from fastbp.bench.timing import spread, timed
+from fastbp.bench.timing import Task, in_turn, spread, timed
 from fastbp.datasets.inputs import as_columns, as_targets, example_rows
 from fastbp.errors import InputError
 from fastbp.gradients import gradient
@@ -130,57 +130,72 @@ def _measure_point(
     y = rng.integers(0, point.sizes[-1], point.n) if point.sizes[-1] > 1 else rng.random((1, point.n))
     scaled = (x / np.float32(255)).astype(results.dtype, copy=False)
     trainers: dict[str, Trainer] = {}
-    floors: dict[str, Callable[[], None]] = {}
+    tasks: dict[str, Task] = {}
+    floors: dict[str, list[str]] = {}  # the candidates that are compared with each floor
+    steps: dict[str, list[float]] = {}
     for candidate in candidates:
         with _recording_failures(candidate, str(point), results):
             trainer = Trainer(candidate, point, results.dtype, x, y)
-            if (floor := candidate.floor.name) not in floors:
-                floors[floor] = make_floor(candidate.floor, point.sizes, results.dtype, scaled, point.m)
-                trainer.timed(floors[floor])
+            floor = f"floor on {candidate.floor.name}"
+            if floor not in floors:
+                products = make_floor(candidate.floor, point.sizes, results.dtype, scaled, point.m)
+                trainer.timed(products)
+                tasks[floor] = _floor_task(trainer, products)
+            floors.setdefault(floor, []).append(candidate.name)
             trainers[candidate.name] = trainer
-    samples: dict[tuple[str, str], list[float]] = {}
-    start, rounds = time.perf_counter(), 0
-    while trainers and rounds < settings.max_rounds:
-        if rounds >= settings.min_rounds and time.perf_counter() - start > settings.seconds:
-            break
-        rounds += 1
-        _round(trainers, floors, point, settings.pause, results, samples)
+            tasks[candidate.name] = _trainer_task(trainer, steps.setdefault(candidate.name, []))
+
+    def failed(task: str, error: Exception) -> None:
+        for name in floors.get(task, [task]):
+            if trainers.pop(name, None) is not None:
+                _record_failure(name, str(point), error, results)
+
+    rounds = list(in_turn(tasks, _rounds(settings, trainers), failed, settings.pause))
+
+    def seconds(task: str) -> list[float]:
+        return [figures[task] for figures in rounds]
+
     return [
         Measurement(
             name, trainer.candidate.where, point.sizes, point.m, point.n,
-            step_seconds=spread(samples[name, "step"]),
-            epoch_seconds=spread(samples[name, "epoch"]),
-            floor_seconds=spread(samples[trainer.candidate.floor.name, "floor"]),
+            step_seconds=spread(steps[name]),
+            epoch_seconds=spread(seconds(name)),
+            floor_seconds=spread(seconds(f"floor on {trainer.candidate.floor.name}")),
             transfers=trainer.transfers,
         )
         for name, trainer in trainers.items()
     ]  # fmt: skip
 
 
-def _round(
-    trainers: dict[str, Trainer],
-    floors: dict[str, Callable[[], None]],
-    point: Point,
-    pause: float,
-    results: Results,
-    samples: dict[tuple[str, str], list[float]],
-) -> None:
-    """Time each floor once, and one epoch and some steps of each trainer; remove a trainer that fails."""
-    measured = set()
-    for name, trainer in list(trainers.items()):
-        floor = trainer.candidate.floor.name
-        failures = len(results.failures)
-        with _recording_failures(trainer.candidate, str(point), results):
-            if floor not in measured:
-                time.sleep(pause)
-                samples.setdefault((floor, "floor"), []).append(trainer.timed(floors[floor]))
-                measured.add(floor)
-            time.sleep(pause)
-            samples.setdefault((name, "epoch"), []).append(trainer.timed(trainer.epoch))
-            steps = [trainer.timed(trainer.step) for _ in range(_STEPS)]
-            samples.setdefault((name, "step"), []).extend(steps)
-        if len(results.failures) > failures:
-            del trainers[name]
+def _rounds(settings: BenchSettings, trainers: dict[str, Trainer]) -> Iterator[int]:
+    """Yield the numbers of the rounds while there is time, and while a trainer is left."""
+    start = time.perf_counter()
+    for number in range(settings.max_rounds):
+        if not trainers or (number >= settings.min_rounds and time.perf_counter() - start > settings.seconds):
+            return
+        yield number
+
+
+def _floor_task(trainer: Trainer, products: Callable[[], None]) -> Task:
+    """Return the task that times the floor. `trainer` is one of those that are compared with it."""
+
+    def task() -> float:
+        with trainer.candidate.backend.device_context():
+            return trainer.timed(products)
+
+    return task
+
+
+def _trainer_task(trainer: Trainer, steps: list[float]) -> Task:
+    """Return the task that times an epoch, and then some steps, whose seconds are appended to `steps`."""
+
+    def task() -> float:
+        with trainer.candidate.backend.device_context():
+            seconds = trainer.timed(trainer.epoch)
+            steps.extend(trainer.timed(trainer.step) for _ in range(_STEPS))
+            return seconds
+
+    return task
 
 
 @contextmanager
@@ -190,9 +205,13 @@ def _recording_failures(candidate: Candidate, what: str, results: Results) -> It
         with candidate.backend.device_context():
             yield
     except Exception as error:
-        text = " ".join(str(error).split())
-        why = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-        results.failures.append(Failure(candidate.name, what, why))
+        _record_failure(candidate.name, what, error, results)
+
+
+def _record_failure(name: str, what: str, error: Exception, results: Results) -> None:
+    text = " ".join(str(error).split())
+    why = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+    results.failures.append(Failure(name, what, why))
 
 
 def _network(backend: Backend, point: Point, dtype: str) -> tuple[Plan, Parameters]:

@@ -1,14 +1,14 @@
 """Time work on a backend, and summarize repeated measurements by their median and quartiles.
 
 The benchmarks in `benchmarks/` use this file too. They compare times as ratios: things to be compared are timed in
-turn, and a ratio is computed within each round.
+turn, after a pause in which the threads of the others fall asleep, and a ratio is computed within each round.
 """
 
 import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,29 +85,39 @@ def timed(backend: Backend, clock: Clock, work: Callable[[], Any]) -> float:
 
 
 def in_turn(
-    tasks: Mapping[str, Task], rounds: int, failed: Callable[[str, Exception], None]
+    tasks: Mapping[str, Task], rounds: Iterable[Any], failed: Callable[[str, Exception], None], pause: float = PAUSE
 ) -> Iterator[dict[str, float]]:
     """Yield the seconds of each task, round by round, so that a change in the machine's speed affects all tasks alike.
 
-    If a task raises an exception, `failed` is called, and the task is left out from then on.
+    There is one round for each item of `rounds`. If a task raises an exception, `failed` is called, and the task is
+    left out from then on. `pause` is the number of seconds to wait before each task.
 
     >>> tasks = {"a": lambda: 1.0, "b": lambda: 1 / 0}
-    >>> list(in_turn(tasks, 2, failed=print))
+    >>> list(in_turn(tasks, range(2), failed=print))
     b division by zero
     [{'a': 1.0}, {'a': 1.0}]
     """
     left = dict(tasks)
-    for _ in range(rounds):
+    for _ in rounds:
         figures = {}
         for name, task in list(left.items()):
             gc.collect()
-            time.sleep(PAUSE)
+            time.sleep(pause)
             try:
                 figures[name] = task()
             except Exception as error:  # other libraries may raise their own types of exceptions
                 failed(name, error)
                 del left[name]
         yield figures
+
+
+def ratio(rounds: Sequence[Mapping[str, float]], numerator: str, denominator: str) -> Spread:
+    """Return the ratio of the seconds of two tasks, computed within each round.
+
+    >>> ratio([{"a": 2.0, "b": 1.0}, {"a": 6.0, "b": 3.0}], "a", "b").median
+    2.0
+    """
+    return spread([figures[numerator] / figures[denominator] for figures in rounds])
 
 
 def warn_if_busy() -> None:

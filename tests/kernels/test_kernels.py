@@ -199,7 +199,7 @@ VECTORISED = {
 def test_the_machine_code_is_vectorised(dtype, kernel, monkeypatch):
     """Newly compiled code has packed arithmetic (…ps, …pd); that of gather has a packed conversion."""
     monkeypatch.setattr(blas, "multiplies_few_columns", lambda: False)  # else add_outer only calls BLAS
-    monkeypatch.setattr(jit_cache, "ForgivingCache", None)  # code loaded from the disk has no assembly text
+    monkeypatch.setattr(jit_cache, "ForgivingCFunctionCache", None)  # code loaded from the disk has no assembly text
     factories = (
         cpu.activate,
         cpu.hadamard,

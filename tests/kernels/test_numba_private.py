@@ -5,6 +5,7 @@ release; it is imported within the tests, so that one missing name does not hide
 """
 
 import ast
+import ctypes
 import importlib
 import sys
 from contextlib import contextmanager
@@ -142,6 +143,36 @@ def test_cache_files_are_replaced_as_a_whole(tmp_path):
         assert callable(files.save)
 
 
+def test_the_machine_code_of_a_c_function_is_kept_and_loaded_without_the_rest(cache_folder):
+    with interface(
+        "numba.core.caching.FunctionCache (_index_key), CompileResult.library and llvmlite's execution engine"
+    ):
+        from fastbp_kernels.numba_private import CacheFiles, CFunction, CFunctionCache, use_cache
+
+        class Files(CacheFiles):
+            saved = {}  # noqa: RUF012 (shared by the two functions below)
+
+            def load(self, key):
+                return self.saved.get(key)
+
+            def save(self, key, data):
+                self.saved[key] = data
+
+        x = np.array([1.5])
+        for _ in range(2):  # compiled, then loaded
+            function = CFunction(double, (POINTER.args, types.void), locals={}, options={})
+            use_cache(function, CFunctionCache(double, Files))
+            function._cache.load_overload = function._cache.load_code
+            function._cache.save_overload = function._cache.save_code
+            function.compile()
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function.address)(x.ctypes.data)
+        assert x[0] == 6.0
+        ((code, name),) = Files.saved.values()
+        assert isinstance(code, bytes)
+        assert function.native_name == name
+        assert function.cache_hits == 1
+
+
 class Recorder:
     """A cache that records the calls of Numba."""
 
@@ -264,18 +295,22 @@ def test_the_compiler_lock_can_be_held():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_function_behind_matrix_products(dtype, rng):
-    with interface("the C symbol numba_xxgemm and its arguments"):
-        from fastbp_kernels.cpu.blas import AS_IT_IS, TRANSPOSED
-        from fastbp_kernels.numba_private import address_of_entry, address_of_number, xxgemm
+    with interface("llvmlite.binding.add_symbol, and types.ExternalFunction"):
+        from fastbp_kernels.cpu.blas_library import product_address
+        from fastbp_kernels.numba_private import add_symbol, address_of_entry, address_of_number
 
-        kind, real = np.int32(ord({"float32": "s", "float64": "d"}[dtype])), np.dtype(dtype).type
+        symbol, real = {"float32": "sgemm", "float64": "dgemm"}[dtype], np.dtype(dtype).type
+        add_symbol(f"test_{symbol}", product_address(symbol))
+        gemm = types.ExternalFunction(f"test_{symbol}", types.void(*[types.voidptr] * 13))
 
         @njit
         def multiply(a, b, c):  # C ← 2 Aᵀ B + 3 C, given the transposes of all three
-            m, n, k = c.shape[1], c.shape[0], a.shape[0]
+            as_it_is, transposed = address_of_number(np.uint8(78)), address_of_number(np.uint8(84))
+            m, n = address_of_number(np.int32(c.shape[1])), address_of_number(np.int32(c.shape[0]))
+            k = address_of_number(np.int32(a.shape[0]))
             alpha, beta = address_of_number(real(2)), address_of_number(real(3))
             a_, b_, c_ = address_of_entry(a, 0, 0), address_of_entry(b, 0, 0), address_of_entry(c, 0, 0)
-            xxgemm(kind, AS_IT_IS, TRANSPOSED, m, n, k, alpha, a_, m, b_, n, beta, c_, m)
+            gemm(as_it_is, transposed, m, n, k, alpha, a_, m, b_, n, beta, c_, m)
 
         a, b, c = (rng.standard_normal(shape).astype(dtype) for shape in ((4, 2), (4, 3), (3, 2)))
         expected = 2 * b.T @ a + 3 * c

@@ -189,9 +189,11 @@ def in_use() -> dict[str, int]:
 
 def libraries() -> list[ThreadPool]:
     """Return the thread pools of the libraries loaded so far, including SciPy's BLAS."""
-    from scipy.linalg import cython_blas  # noqa: F401 (loads the BLAS that Numba calls; only loaded ones are found)
     from threadpoolctl import ThreadpoolController
 
+    from fastbp_kernels.cpu.blas_library import cython_blas
+
+    cython_blas()  # loads the BLAS that compiled code calls; only loaded libraries are found
     return [thread_pool(found) for found in ThreadpoolController().lib_controllers]
 
 

@@ -1,8 +1,8 @@
 """Matrix products by BLAS for compiled code. They are computed in place: C ← α op(A) op(B) + β C.
 
-Numba's `@` has no factors α and β and no transposed operands. The products here therefore call the function behind `@`,
-`numba_xxgemm`, which uses SciPy's BLAS. With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead. MKL
-is a library that does not come with SciPy. Compiled code refers to the function by its symbol, not by its address, so
+Numba's `@` has no factors α and β and no transposed operands. The products here therefore call SciPy's BLAS themselves.
+With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead. MKL is a library that does not come with
+SciPy. Compiled code refers to the function by its symbol, not by its address, so
 the code can be cached. Each of the two libraries has its own product functions, with their own names. By these names,
 Numba's cache distinguishes the kernels for SciPy's BLAS from the kernels for MKL.
 """
@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from fastbp_kernels.cpu.blas_library import chosen, library
+from fastbp_kernels.cpu.blas_library import chosen, library, product_address
 from fastbp_kernels.cpu.vector_math import jitable
-from fastbp_kernels.numba_private import address_of_entry, address_of_number, xxgemm
+from fastbp_kernels.numba_private import add_symbol, address_of_entry, address_of_number
 
 AS_IT_IS, TRANSPOSED = np.int32(ord("N")), np.int32(ord("T"))
-_FLOAT32, _FLOAT64 = np.int32(ord("s")), np.int32(ord("d"))
 _COLUMN_MAJOR = np.int32(102)  # CBLAS's constant for Fortran order
 
 
@@ -78,13 +77,27 @@ def multiplies_few_columns() -> bool:
     return getattr(controller, "architecture", None) in ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 
+def _scipy_product(name: str) -> Any:
+    """Return SciPy's matrix product for compiled code. Its 13 arguments are addresses (`product_address`)."""
+    symbol = f"fastbp_{name}"
+    add_symbol(symbol, product_address(name))
+    return types.ExternalFunction(symbol, types.void(*[types.voidptr] * 13))
+
+
+_sgemm, _dgemm = _scipy_product("sgemm"), _scipy_product("dgemm")
+
+
 @jitable
 def _scipy_float32(
     op_a: Any, op_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, a_row: Any, b: Any, b_row: Any, beta: Any,
     c: Any, c_row: Any,
 ) -> None:  # fmt: skip
     alpha_, beta_ = address_of_number(np.float32(alpha)), address_of_number(np.float32(beta))
-    xxgemm(_FLOAT32, op_a, op_b, m, n, k, alpha_, a, a_row, b, b_row, beta_, c, c_row)
+    op_a_, op_b_ = address_of_number(np.uint8(op_a)), address_of_number(np.uint8(op_b))
+    m_, n_, k_ = address_of_number(np.int32(m)), address_of_number(np.int32(n)), address_of_number(np.int32(k))
+    a_row_, b_row_ = address_of_number(np.int32(a_row)), address_of_number(np.int32(b_row))
+    c_row_ = address_of_number(np.int32(c_row))
+    _sgemm(op_a_, op_b_, m_, n_, k_, alpha_, a, a_row_, b, b_row_, beta_, c, c_row_)
 
 
 @jitable
@@ -93,7 +106,11 @@ def _scipy_float64(
     c: Any, c_row: Any,
 ) -> None:  # fmt: skip
     alpha_, beta_ = address_of_number(np.float64(alpha)), address_of_number(np.float64(beta))
-    xxgemm(_FLOAT64, op_a, op_b, m, n, k, alpha_, a, a_row, b, b_row, beta_, c, c_row)
+    op_a_, op_b_ = address_of_number(np.uint8(op_a)), address_of_number(np.uint8(op_b))
+    m_, n_, k_ = address_of_number(np.int32(m)), address_of_number(np.int32(n)), address_of_number(np.int32(k))
+    a_row_, b_row_ = address_of_number(np.int32(a_row)), address_of_number(np.int32(b_row))
+    c_row_ = address_of_number(np.int32(c_row))
+    _dgemm(op_a_, op_b_, m_, n_, k_, alpha_, a, a_row_, b, b_row_, beta_, c, c_row_)
 
 
 def _cblas(name: str, real: Any) -> Any:

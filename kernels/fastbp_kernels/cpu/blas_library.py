@@ -1,9 +1,9 @@
 """Choose the BLAS library for compiled code. Find its file, and find out whether its number of threads can be set.
 
-Numba calls the BLAS that SciPy is linked to. Which BLAS this is depends on where SciPy comes from. SciPy's wheels
-contain OpenBLAS, except that the wheels for recent macOS use Accelerate. Conda's packages call OpenBLAS, MKL or BLIS
-through `libblas.so.3`. The function `dladdr` of the dynamic linker tells which file contains SciPy's matrix product.
-Windows has no such function. There the file is guessed.
+Compiled code calls the BLAS that SciPy is linked to. Which BLAS this is depends on where SciPy comes from. SciPy's
+wheels contain OpenBLAS, except that the wheels for recent macOS use Accelerate. Conda's packages call OpenBLAS, MKL or
+BLIS through `libblas.so.3`. The function `dladdr` of the dynamic linker tells which file contains SciPy's matrix
+product. Windows has no such function. There the file is guessed.
 """
 
 import contextlib
@@ -12,12 +12,17 @@ import os
 import sys
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import scipy
 
 from fastbp_kernels.numba_private import load_library
 
 CHOICES = ("scipy", "mkl")
+_CYTHON_BLAS = "scipy.linalg.cython_blas"
 VARIABLE = "FASTBP_BLAS"
 # Names of the matrix product in SciPy's wheels, in Fortran and in Accelerate.
 _PRODUCTS = ("scipy_dgemm_", "dgemm_", "dgemm$NEWLAPACK", "dgemm")
@@ -75,14 +80,46 @@ class Library(NamedTuple):
 @cache
 def library(choice: str) -> Library:
     """Return the library for a choice, "scipy" or "mkl". For "mkl", MKL must have been loaded (by `chosen`)."""
-    from scipy.linalg import cython_blas
     from threadpoolctl import ThreadpoolController
 
+    extension = cython_blas().__file__  # loads SciPy's BLAS; only loaded libraries are found
     controllers = [found for found in ThreadpoolController().lib_controllers if found.user_api == "blas"]
     if choice == "mkl":
         return _by_name("mkl", controllers) or Library("", None)
-    path = file_of_product(cython_blas.__file__)
-    return identify(path, controllers, folder=Path(cython_blas.__file__).parents[1])
+    return identify(file_of_product(extension), controllers, folder=Path(extension).parents[1])
+
+
+@cache
+def cython_blas() -> Any:
+    """Return the module `scipy.linalg.cython_blas`, and leave the rest of `scipy.linalg` unimported.
+
+    The module needs 5 ms to load, and the package `scipy.linalg` 180 ms.
+    """
+    if loaded := sys.modules.get(_CYTHON_BLAS):
+        return loaded
+    spec = PathFinder.find_spec("cython_blas", [os.path.join(scipy.__path__[0], "linalg")])
+    if spec is None or spec.loader is None:
+        from scipy.linalg import cython_blas
+
+        return cython_blas
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Cython has put the module there. A later import of `scipy.linalg` must find its submodules by itself.
+    sys.modules.pop(_CYTHON_BLAS, None)
+    return module
+
+
+def product_address(name: str) -> int:
+    """Return the address of SciPy's matrix product, a function in C. `name` is "sgemm" or "dgemm".
+
+    Its 13 arguments are addresses: (opA, opB, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc).
+    """
+    capsule = cython_blas().__pyx_capi__[name]
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    signature = ctypes.pythonapi.PyCapsule_GetName
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    signature.restype, signature.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    return pointer(capsule, signature(capsule))  # type: ignore[no-any-return]
 
 
 def identify(path: str, controllers: list[Any], folder: Path) -> Library:

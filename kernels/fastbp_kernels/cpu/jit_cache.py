@@ -21,6 +21,7 @@ from fastbp_kernels.numba_private import (
     NO_REFERENCE_COUNTS,
     CacheFiles,
     CFunction,
+    CFunctionCache,
     DiskCache,
     compiler_code,
     typeof_impl,
@@ -77,7 +78,7 @@ class CheckedFiles(CacheFiles):
         return os.path.join(self.folder(), name), repr(purpose).encode()
 
 
-_FORMAT, _DIGEST_SIZE = 1, hashlib.sha256().digest_size
+_FORMAT, _DIGEST_SIZE = 2, hashlib.sha256().digest_size
 
 
 def _digest(purpose: bytes, content: bytes) -> bytes:
@@ -113,7 +114,7 @@ class ForgivingCache(DiskCache):
         """Return the compiled code for a signature, or None if no code can be read."""
         found = None
         with contextlib.suppress(Exception):
-            found = super().load_overload(signature, target_context)
+            found = self.load_code(signature, target_context)
         if found is None:
             notify_compile()
         return found
@@ -121,7 +122,11 @@ class ForgivingCache(DiskCache):
     def save_overload(self, signature: Any, data: Any) -> None:
         """Save the compiled code for a signature, if possible."""
         with contextlib.suppress(Exception):
-            super().save_overload(signature, data)
+            self.save_code(signature, data)
+
+
+class ForgivingCFunctionCache(ForgivingCache, CFunctionCache):
+    """The same for the machine code of a C function."""
 
 
 class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]
@@ -148,7 +153,7 @@ def compiled_kernel(function: Function, signature: Any) -> Any:
     """Compile a function to a C function with the given signature, or load its code from the cache."""
     kernel: Any = Kernel(function, (signature.args, types.void), locals={}, options=dict(OPTIONS))
     with contextlib.suppress(Exception):  # without a writable folder, nothing is kept
-        use_cache(kernel, ForgivingCache(function))
+        use_cache(kernel, ForgivingCFunctionCache(function))
     kernel.compile()
     return kernel
 
