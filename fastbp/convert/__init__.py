@@ -1,7 +1,7 @@
 """Convert networks of other programs to a `Network` and back.
 
 A network can be converted from and to three formats: the files of `network2` in M. Nielsen's book *Neural Networks and
-Deep Learning*, the estimators of scikit-learn, and the state dicts of PyTorch. The converted network makes the same
+Deep Learning*, the estimators of scikit-learn, and the models and state dicts of PyTorch. The converted network makes the same
 predictions up to rounding errors, and training can continue with the same cost. If a format cannot represent a
 network, `InputError` is raised.
 
@@ -10,7 +10,7 @@ conversion, because η, λ and n have the same meaning in the book and in `Netwo
 """
 
 from fastbp.convert.book import from_book, to_book
-from fastbp.convert.pytorch import from_torch, to_torch
+from fastbp.convert.pytorch import from_torch, to_torch, to_torch_module
 from fastbp.convert.scikit_learn import from_sklearn, to_sklearn, training_from_sklearn, training_to_sklearn
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "to_book",
     "to_sklearn",
     "to_torch",
+    "to_torch_module",
     "training_from_sklearn",
     "training_to_sklearn",
 ]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.activations import Activation, ActivationName
-from fastbp.costs import Cost, CostName
+from fastbp.activations import Activation, ActivationName, sigmoid, softmax
+from fastbp.costs import Cost, CostName, cross_entropy, log_likelihood, quadratic
 from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError
-from fastbp.network import DTypeName, Network
+from fastbp.network import Network
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +32,15 @@ def host_parameters(net: Network) -> tuple[list[Array], list[Array]]:
     return [np.asarray(first * net.input_scale, net.dtype), *others], [b[:, 0] for b in host.biases]
 
 
+def default_cost(last: Activation) -> Cost:
+    """Return the cost of a converted network whose source has none: the usual one for its last activation.
+
+    >>> default_cost(softmax).name
+    'log-likelihood'
+    """
+    return {softmax: log_likelihood, sigmoid: cross_entropy}.get(last, quadratic)
+
+
 def network_from_arrays(
     weights: Mapping[str, Any],
     biases: Mapping[str, Any],
@@ -39,6 +48,7 @@ def network_from_arrays(
     cost: CostName | Cost,
     backend: Any,
     rng: Any,
+    input_scale: float = 1.0,
 ) -> Network:
     """Return a network with the given weights and biases.
 
@@ -61,8 +71,10 @@ def network_from_arrays(
         if b.shape != (w.shape[0],):
             raise InputError(f"{name} must have shape {(w.shape[0],)}, got {b.shape}")
     sizes = [ws[0].shape[1], *(w.shape[0] for w in ws)]
-    dtype: DTypeName = "float64" if any(w.dtype == np.float64 for w in ws) else "float32"
-    net = Network(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend, rng=rng)
+    dtype = np.dtype(np.float64 if any(w.dtype == np.float64 for w in ws) else np.float32)
+    net = Network(
+        sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend, rng=rng, input_scale=input_scale
+    )
     for name, array in zip((*weights, *biases), (*ws, *bs), strict=True):
         if not np.isfinite(array).all():  # checked last, after `Network` has refused what does not fit into memory
             raise InputError(f"{name} must be finite, got NaN or infinity")

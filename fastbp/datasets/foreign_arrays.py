@@ -31,7 +31,7 @@ def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
 
 
 def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
-    """Return `values` as a NumPy array of real numbers.
+    """Return `values` as a NumPy array of real numbers; bfloat16 becomes float32.
 
     The array shares memory with `values` if possible, so never write to it. `values` may be lists, or any object with a
     buffer, `__array__`, `__array_interface__` or `__dlpack__`. Raises `InputError` if they cannot be read in one of
@@ -47,12 +47,16 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
         raise InputError(f"{name} must not be a masked array, whose masked values would count; pass {name}.filled(...)")
     if not isinstance(values, np.ndarray):
         _check_is_readable(name, values)
+    if str(getattr(values, "dtype", "")) == "torch.bfloat16":
+        values = values.float()  # exact; NumPy has no bfloat16
     try:
         array = np.from_dlpack(values) if _has_only_dlpack(values) else np.asarray(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         reason = truncate(str(error).strip().partition("\n")[0], 300)
         given = f"got {type(values).__name__}: {reason}"
         raise InputError(f"{name} must be an array that NumPy can read, {given}") from error
+    if array.dtype.name == "bfloat16":  # of the package ml_dtypes, from JAX
+        array = array.astype(np.float32)
     if array.dtype.kind not in "buif":
         raise InputError(f"{name} must contain real numbers, got dtype {array.dtype}")
     return array
