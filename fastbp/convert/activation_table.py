@@ -19,11 +19,17 @@ class Torch(NamedTuple):
 
 
 class ONNX(NamedTuple):
-    """An operator of ONNX with its attributes, and the version of the operator set in which it is first available."""
+    """An operator of ONNX with its attributes.
 
-    operator: str | None
+    `opset` is the version of the operator set in which it is first available. `double` says whether onnxruntime has it
+    for float64. With `times_z`, the activation is z times the result of the operator.
+    """
+
+    operator: str
     attributes: Mapping[str, Any] = {}
     opset: int = 13
+    double: bool = True
+    times_z: bool = False
 
 
 class Row(NamedTuple):
@@ -41,19 +47,19 @@ _ROWS = {
     "relu": Row(Torch("ReLU", ("relu",)), ONNX("Relu"), "z > 0 ? z : 0"),
     "leaky-relu": Row(
         Torch("LeakyReLU", ("leaky_relu",), {"negative_slope": (0.01,)}),
-        ONNX("LeakyRelu", {"alpha": 0.01}),
+        ONNX("LeakyRelu", {"alpha": 0.01}, double=False),
         "z > 0 ? z : (REAL)0.01 * z",
     ),
     "softplus": Row(
         Torch("Softplus", ("softplus",), {"beta": (1,), "threshold": (20,)}),
-        ONNX("Softplus"),
+        ONNX("Softplus", double=False),
         "(z > 0 ? z : 0) + LOG1P(EXP(-FABS(z)))",
     ),
     "identity": Row(Torch("Identity"), ONNX("Identity"), "z"),
     "softmax": Row(Torch("Softmax", ("softmax",), {"dim": (1, -1, None)}), ONNX("Softmax", {"axis": 1}), None),
     "gelu": Row(
         Torch("GELU", ("gelu",), {"approximate": ("none",)}),
-        ONNX("Gelu", {"approximate": "none"}, 20),
+        ONNX("Gelu", {"approximate": "none"}, 20, double=False),
         "z * (REAL)0.5 * ERFC(z * (REAL)-0.70710678118654752)",
     ),
     "gelu-tanh": Row(
@@ -61,8 +67,10 @@ _ROWS = {
         ONNX("Gelu", {"approximate": "tanh"}, 20),
         "z / (1 + EXP((REAL)-1.5957691216057308 * (z + (REAL)0.044715 * z * z * z)))",
     ),
-    "silu": Row(Torch("SiLU", ("silu",)), ONNX("Swish", {"alpha": 1.0}, 24), "z / (1 + EXP(-z))"),
-    "elu": Row(Torch("ELU", ("elu",), {"alpha": (1,)}), ONNX("Elu", {"alpha": 1.0}), "z > 0 ? z : EXPM1(z)"),
+    "silu": Row(Torch("SiLU", ("silu",)), ONNX("Sigmoid", times_z=True), "z / (1 + EXP(-z))"),
+    "elu": Row(
+        Torch("ELU", ("elu",), {"alpha": (1,)}), ONNX("Elu", {"alpha": 1.0}, double=False), "z > 0 ? z : EXPM1(z)"
+    ),
     "exponential": Row(Torch(None, ("exp",)), ONNX("Exp"), "EXP(z)"),
 }
 ROWS = {name: row for name, row in _ROWS.items() if name in ACTIVATIONS}

@@ -10,16 +10,17 @@ import numpy.typing as npt
 from fastbp.activations import Activation, ActivationName, sigmoid, softmax
 from fastbp.costs import Cost, CostName, cross_entropy, log_likelihood, quadratic
 from fastbp.datasets.foreign_arrays import as_numpy
-from fastbp.errors import InputError
+from fastbp.errors import InputError, brief
 from fastbp.network import Network
 
 Array = npt.NDArray[Any]
 
 
-def host_parameters(net: Network) -> tuple[list[Array], list[Array]]:
+def host_parameters(net: Network, *, scaled: bool = True) -> tuple[list[Array], list[Array]]:
     """Return copies of a network's weights and biases on the host, as two lists of NumPy arrays.
 
-    Each Wˡ has shape (n_l, n_{l−1}), and each bˡ has shape (n_l,). W¹ is multiplied by the network's input scale.
+    Each Wˡ has shape (n_l, n_{l−1}), and each bˡ has shape (n_l,). W¹ is multiplied by the network's input scale,
+    unless `scaled` is False.
 
     >>> weights, biases = host_parameters(Network([2, 3, 1], rng=0))
     >>> [w.shape for w in weights], [b.shape for b in biases]
@@ -29,7 +30,8 @@ def host_parameters(net: Network) -> tuple[list[Array], list[Array]]:
         raise InputError(f"net must be a fastbp.Network, got {type(net).__name__}")
     host = net.to("numpy")
     first, *others = host.weights
-    return [np.asarray(first * net.input_scale, net.dtype), *others], [b[:, 0] for b in host.biases]
+    scale = net.input_scale if scaled else 1.0
+    return [np.asarray(first * scale, net.dtype), *others], [b[:, 0] for b in host.biases]
 
 
 def default_cost(last: Activation) -> Cost:
@@ -59,6 +61,7 @@ def network_from_arrays(
     """
     if not weights:
         raise InputError("weights must contain at least one matrix, got none")
+    weights, biases = ({_printable(name): array for name, array in part.items()} for part in (weights, biases))
     ws = [as_numpy(name, w) for name, w in weights.items()]
     for name, w in zip(weights, ws, strict=True):
         if w.ndim != 2 or 0 in w.shape:
@@ -80,3 +83,8 @@ def network_from_arrays(
             raise InputError(f"{name} must be finite, got NaN or infinity")
     net.weights, net.biases = ws, [b[:, None] for b in bs]
     return net
+
+
+def _printable(name: str) -> str:
+    """Return the name of an array for a message of one line."""
+    return name if str(name).isprintable() and len(name) <= 200 else brief(name)
