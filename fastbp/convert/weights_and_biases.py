@@ -16,11 +16,11 @@ from fastbp.network import Network
 Array = npt.NDArray[Any]
 
 
-def host_parameters(net: Network, *, scaled: bool = True) -> tuple[list[Array], list[Array]]:
+def host_parameters(net: Network, *, scaled: bool = True, finite: bool = False) -> tuple[list[Array], list[Array]]:
     """Return copies of a network's weights and biases on the host, as two lists of NumPy arrays.
 
     Each Wˡ has shape (n_l, n_{l−1}), and each bˡ has shape (n_l,). W¹ is multiplied by the network's input scale,
-    unless `scaled` is False.
+    unless `scaled` is False. With `finite`, raises `InputError` for parameters that are not finite.
 
     >>> weights, biases = host_parameters(Network([2, 3, 1], rng=0))
     >>> [w.shape for w in weights], [b.shape for b in biases]
@@ -29,6 +29,10 @@ def host_parameters(net: Network, *, scaled: bool = True) -> tuple[list[Array], 
     if not isinstance(net, Network):
         raise InputError(f"net must be a fastbp.Network, got {type(net).__name__}")
     host = net.to("numpy")
+    for name in ("weights", "biases") if finite else ():
+        for l, array in enumerate(getattr(host, name)):
+            if not np.isfinite(array).all():
+                raise InputError(f"{name}[{l}] must be finite, got NaN or infinity")
     first, *others = host.weights
     scale = net.input_scale if scaled else 1.0
     return [np.asarray(first * scale, net.dtype), *others], [b[:, 0] for b in host.biases]
