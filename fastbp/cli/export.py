@@ -9,6 +9,7 @@ import click
 from fastbp.errors import InputError, choose
 from fastbp.files.atomic import check_target, write_atomically
 from fastbp.files.outputs import print_line
+from fastbp.files.reading import display_path
 from fastbp.network import Network, load
 
 FORMATS = ("onnx", "json", "c")
@@ -44,7 +45,9 @@ def _format(file: Path, form: str | None) -> str:
         return choose("format", form.lower(), {name: name for name in FORMATS})
     suffix = file.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        raise InputError(f"the name of FILE must end with .onnx, .json or .c, got {str(file)!r}; or pass --format")
+        raise InputError(
+            f"the name of FILE must end with .onnx, .json or .c, got {display_path(file)}; or pass --format"
+        )
     return suffix
 
 

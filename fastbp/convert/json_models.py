@@ -106,7 +106,7 @@ def from_json(
         with open_regular(path) as file:
             data = json_object("JSON", read_bounded(file, _LARGEST))
         if data.get("format") != FORMAT:
-            raise InputError(f"its format must be {FORMAT!r}, got {brief(data.get('format'))}")
+            raise InputError(f"its format must be '{FORMAT}', got {brief(data.get('format'))}")
         whole_number("its version", field(data, "version", int), most=VERSION)
         own = {activation.name: activation for activation in activations}
         plan = plan_from(data, backends.get("numpy-plain"), own, cost)

@@ -224,7 +224,8 @@ def test_training_does_not_copy_rows_of_the_right_dtype(make, dtype, received_by
         pytest.skip("JAX uses float32 by default")
     host = as_numpy("x", given_)
     columns = host.T if make is jax_array else given_.T  # JAX itself copies for .T
-    net = fastbp.Network([3, 2], dtype=dtype if dtype != "uint8" else "float32", rng=0)
+    options = {"input_scale": 1 / 255} if dtype == "uint8" else {"dtype": dtype}
+    net = fastbp.Network([3, 2], rng=0, **options)
     net.train(columns, LABELS[np.arange(20) % 8], epochs=1, progress=False)
     assert any(np.shares_memory(each, host) for each in received_by_code)
     del received_by_code[:]
