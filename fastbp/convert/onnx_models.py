@@ -178,8 +178,8 @@ def _saved_cost(model: Any) -> Cost | None:
     try:
         description = json.loads(texts.get(_KEY, "{}"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"its metadata {_KEY!r} are damaged: {one_line(error)}") from error
+        raise InputError(f"its metadata '{_KEY}' are damaged: {one_line(error)}") from error
     name = description.get("cost") if isinstance(description, Mapping) else None
     if name is not None and not isinstance(name, str):
-        raise InputError(f"its metadata {_KEY!r} are damaged: the cost is {brief(name)}")
+        raise InputError(f"its metadata '{_KEY}' are damaged: the cost is {brief(name)}")
     return COSTS.get(name or "")

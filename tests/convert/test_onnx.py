@@ -1,5 +1,7 @@
 """ONNX models: what onnxruntime computes from them, and back; other models are refused by the name of a node."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -294,3 +296,22 @@ def test_what_cannot_be_converted_is_refused(monkeypatch):
         r"to_onnx needs the package onnx, .*pip install 'fastbp\[onnx\]'", convert.to_onnx, network("relu", "float32")
     )
     refused(r"from_onnx needs the package onnx", convert.from_onnx, "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "its metadata 'fastbp' are damaged"), ('{"cost": 3}', "are damaged: the cost is 3"), ("[" * 10**5, "damaged")],
+)
+def test_damaged_metadata_are_refused(text, message):
+    model = convert.to_onnx(network("relu", "float32"))
+    helper.set_model_props(model, {"fastbp": text})
+    refused(message, convert.from_onnx, model)
+
+
+def test_the_program_in_the_documents_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    onnx.save(convert.to_onnx(fastbp.Network([64, 30, 10], rng=0)), "digits.onnx")
+    variables = {}
+    exec(page.partition("```python\n")[2].partition("```")[0], variables)
+    assert (variables["a"].shape, variables["classes"].shape) == ((3, 10), (3,))
