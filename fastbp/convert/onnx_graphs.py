@@ -55,8 +55,9 @@ def graph_of(
     for l, (w, activation) in enumerate(zip(weights, activations, strict=True), start=1):
         form = row_of(activation, "ONNX").onnx
         if dtype == np.float64 and not form.double:
+            name = brief(activation.name)
             raise InputError(
-                f"onnxruntime has no operator for the activation {brief(activation.name)} in float64; "
+                f"onnxruntime has no operator for the activation {name} with the precision of float64; "
                 "pass dtype='float32' (--dtype float32)"
             )
         opset = max(opset, form.opset)

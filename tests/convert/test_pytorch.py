@@ -373,7 +373,7 @@ def test_every_activation_in_a_module_and_back(name, dtype):
 
 
 def test_the_table_has_every_activation():
-    assert list(ROWS) == list(ACTIVATIONS)
+    assert ROWS.keys() == ACTIVATIONS.keys()
 
 
 def test_own_activations_have_no_module():
