@@ -179,8 +179,8 @@ def to_torch_module(net: Network) -> Any:
       (3): Identity()
     )
     """
-    state_dict = to_torch(net)
     nn, modules = _torch("to_torch_module").nn, []
+    state_dict = to_torch(net)
     for n_in, n_out, activation in zip(net.sizes[:-1], net.sizes[1:], net.activations, strict=True):
         kind, _, options = row_of(activation, "PyTorch").torch
         if kind is None:
