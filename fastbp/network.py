@@ -93,7 +93,8 @@ class Network:
 
     Notes
     -----
-    Examples are columns. Data may be arrays of any library: NumPy, PyTorch, JAX, pandas, lists, memory maps, and every
+    Examples are columns. Data may be arrays of any library: NumPy, PyTorch, JAX, lists, memory maps, frames of
+    pandas, Polars and PyArrow, and every
     object with `__array__`, `__array_interface__` or `__dlpack__`. Data are copied only if another dtype, layout or
     device is needed. Data are never written to.
 
@@ -344,7 +345,8 @@ class Network:
             Inputs, one example per column, as floats or as bytes (uint8). A sparse matrix of SciPy needs the backend
             "numpy", which computes with its entries only. It is converted to the CSC format once.
         y : array, shape (n_L, n) or (n,)
-            Targets, one column per example, or integer labels.
+            Targets, one column per example, or labels: integers, whole numbers as floats, or booleans, of shape (n,)
+            or (n, 1).
         epochs : int
             Number of epochs.
         mini_batch_size : int
@@ -402,6 +404,11 @@ class Network:
             there is only a warning.
         KeyboardInterrupt
             On Ctrl-C. The parameters are those after the last complete mini-batch.
+
+        Warns
+        -----
+        UserWarning
+            If x contains bytes of 128 or more, and the network has no `input_scale`.
 
         Notes
         -----

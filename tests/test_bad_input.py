@@ -109,8 +109,8 @@ def test_inputs(x, message, backend):
         ([0, 1, 1], "y must have one label per example: x has 4 columns, y has 3 labels"),
         ([0, 1, 2, 1], r"labels must be from 0 to 1, got 2 \(example 2\)"),
         ([0, -1, 1, 1], r"labels must be from 0 to 1, got -1 \(example 1\)"),
-        ([0.0, 1.0, 1.0, 0.0], r"y must be integer labels \(one per example\) or .* 2 rows .*, got a vector of float"),
-        (["a", "b", "a", "b"], "y must contain real numbers, got dtype <U1"),
+        ([0.5, 1.0, 1.0, 0.0], r"y must be integer labels \(one per example\) or .* 2 rows .*, got a vector of float"),
+        (["a", "b", "a", "b"], "y must contain numbers, got text like 'a'; pass numbers: classes, y = numpy.unique"),
         (1, "x has 4 columns, y has 1 label"),
         (0.5, r"y must be integer labels .*, got (0\.5|np\.float64)"),
         (np.full((2, 4), math.nan), r"y must contain finite numbers .*, got nan \(row 0, column 0\)"),
@@ -224,7 +224,7 @@ def test_labels_for_accuracy():
     refused(r"labels must be from 0 to 1, got 2 \(example 0\)", net.accuracy, X, [2, 0, 0, 0])
     refused("x has 4 columns, labels has 2 labels", net.accuracy, X, [0, 1])
     refused("labels must contain finite numbers .*, got nan", net.accuracy, X, np.full((2, 4), math.nan))
-    refused("labels must be integer labels .*, got a vector of float64", net.accuracy, X, [0.0, 1.0, 0.0, 1.0])
+    refused("labels must be integer labels .*, got a vector of float64", net.accuracy, X, [0.5, 1.0, 0.0, 1.0])
 
 
 @settings(max_examples=60, deadline=None)

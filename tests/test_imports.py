@@ -3,7 +3,7 @@
 import pytest
 
 LAZY_IMPORTS = ["numba", "llvmlite", "cupy", "scipy", "matplotlib", "click", "tqdm", "torch", "pooch", "safetensors"]
-LAZY_IMPORTS += ["sklearn", "pandas"]
+LAZY_IMPORTS += ["sklearn", "pandas", "onnx", "skl2onnx"]
 METHODS = ["feedforward", "cost", "backprop", "trace", "train", "update_mini_batch", "predict", "accuracy", "to"]
 METHODS += ["save"]
 

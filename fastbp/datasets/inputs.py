@@ -4,13 +4,14 @@ A `plan` holds the sizes, formulas, dtype and backend of a network. Users pass o
 data have one example per row.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.costs import log_likelihood
-from fastbp.datasets.foreign_arrays import as_backend_array
+from fastbp.datasets.foreign_arrays import as_backend_array, text_labels
 from fastbp.datasets.sparse_columns import SparseColumns, as_sparse_columns, is_sparse
 from fastbp.errors import InputError, brief, plural
 from fastbp.operations import Backend, Plan
@@ -18,6 +19,7 @@ from fastbp_kernels.words import namespace
 
 Array = Any
 _ROUNDING = 1e-3  # tolerance for the sum of a column of float32 targets that were normalised to sum to 1
+_PIXEL = 128  # bytes of this size are taken for pixels
 _CHUNK = 2**22  # elements checked at a time, so that mapped data need not be in memory all at once
 
 
@@ -33,11 +35,12 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool 
         return values
     if is_sparse(values):
         return as_sparse_columns(name, values, rows, plan)
+    transposed = f"{name}.T" if hasattr(type(values), "T") else f"numpy.asarray({name}).T"
     values = as_backend_array(name, values, plan.backend)
     matrix = values[:, None] if values.ndim == 1 else values
     if matrix.ndim != 2 or matrix.shape[0] != rows:
         per = "input" if name == "x" else "output"
-        hint = f"; pass {name}.T if rows are examples" if matrix.ndim == 2 and matrix.shape[1] == rows else ""
+        hint = f"; pass {transposed} if rows are examples" if matrix.ndim == 2 and matrix.shape[1] == rows else ""
         given = f"got shape {tuple(values.shape)}{hint}"
         raise InputError(f"{name} must have {plural(rows, 'row')} (one per {per}), {given}")
     if matrix.shape[1] == 0:
@@ -50,12 +53,13 @@ def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool 
 def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     """Return targets as a matrix of shape (outputs, examples).
 
-    Target columns are returned unchanged. An integer label becomes a unit column: 1 in the row of its class, 0
-    elsewhere. For a network with one output, a vector holds one target per example. Raises `InputError` for other
-    shapes, for labels out of range, and for targets outside the bounds of the cost.
+    Target columns are returned unchanged. A label becomes a unit column: 1 in the row of its class, 0 elsewhere. Labels
+    are integers, whole numbers as floats, or booleans, of shape (n,) or (n, 1). For a network with one output, they
+    hold one target per example. Raises `InputError` for other shapes, for labels out of range, and for targets outside
+    the bounds of the cost.
     """
     outputs = plan.sizes[-1]
-    y = as_backend_array("y", y, plan.backend)
+    y = _vector_of_column(_as_numbers("y", y, plan), examples)
     if outputs == 1 and y.ndim < 2:
         y = namespace(y).reshape(y, (1, -1))
     if y.ndim < 2 and not (y.ndim == 1 and examples == 1 and y.shape[0] == outputs):
@@ -71,7 +75,7 @@ def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64
 
     `labels` are integers or target columns. The class of a target column is the index of its largest entry.
     """
-    labels = as_backend_array("labels", labels, plan.backend)
+    labels = _vector_of_column(_as_numbers("labels", labels, plan), examples)
     if labels.ndim == 2:
         columns = as_columns("labels", labels, plan.sizes[-1], plan)
         _check_count("labels", "column", columns.shape[1], examples)
@@ -104,6 +108,16 @@ def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tupl
     xp = plan.backend.xp
     dtype = "uint8" if keep_bytes and matrix.dtype == xp.uint8 else plan.dtype
     return plan.backend.contiguous(xp.astype(matrix, getattr(xp, dtype), copy=False).T), dtype
+
+
+def warn_of_unscaled_pixels(matrix: Array) -> None:
+    """Warn if bytes look like pixels. With inputs of this size, most networks do not learn."""
+    if (largest := int(_highest(matrix))) >= _PIXEL:
+        warnings.warn(
+            f"x contains bytes up to {largest}, which are not scaled; for pixels, pass input_scale=1/255 to Network",
+            UserWarning,
+            stacklevel=6,  # the call of `Network.train`
+        )
 
 
 def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> None:
@@ -146,9 +160,31 @@ def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
     return xp.take(matrix, xp.asarray(indices), axis=1)
 
 
+def _as_numbers(name: str, y: Array, plan: Plan) -> Array:
+    """Return labels or targets as a NumPy array or an array of the backend. Raises `InputError` for text."""
+    text = text_labels(y)
+    if text is not None:
+        numbers = f"classes, {name} = numpy.unique({name}, return_inverse=True)"
+        raise InputError(f"{name} must contain numbers, got text like {brief(str(text[0]))}; pass numbers: {numbers}")
+    return as_backend_array(name, y, plan.backend)
+
+
+def _vector_of_column(y: Array, examples: int) -> Array:
+    """Return labels of shape (n, 1), such as a frame with one column, as a vector; other arrays are unchanged."""
+    is_column = y.ndim == 2 and tuple(y.shape) == (examples, 1)
+    return namespace(y).reshape(y, (-1,)) if is_column else y
+
+
 def _as_labels(name: str, y: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
     outputs = plan.sizes[-1]
     labels = _on_host(y, plan.backend)
+    if labels.ndim and labels.dtype.kind == "f" and labels.size:
+        check = labels.astype(np.float64)  # float16 has no number as large as some labels
+        whole = np.isfinite(check) & (check == np.trunc(check))
+        if whole.all():
+            labels = np.clip(check, -1, outputs).astype(np.int64)  # beyond these bounds, it would not fit into int64
+    elif labels.ndim and labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu":
         given = f"a vector of {labels.dtype}" if labels.ndim else brief(labels[()])
         expected = f"integer labels (one per example) or a matrix of {plural(outputs, 'row')} (one per output)"
@@ -158,7 +194,8 @@ def _as_labels(name: str, y: Array, examples: int, plan: Plan) -> npt.NDArray[np
     invalid = np.flatnonzero((labels < 0) | (labels >= outputs))
     if invalid.size:
         example = invalid[0]
-        raise InputError(f"labels must be from 0 to {outputs - 1}, got {labels[example]} (example {example})")
+        given = np.asarray(_on_host(y, plan.backend)).reshape(-1)[example]
+        raise InputError(f"labels must be from 0 to {outputs - 1}, got {given} (example {example})")
     return labels.astype(np.int64)
 
 

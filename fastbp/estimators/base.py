@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import backends
-from fastbp.datasets.foreign_arrays import as_numpy
+from fastbp.datasets.foreign_arrays import as_numpy, text_labels
 from fastbp.errors import InputError
 from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import TrainingLoop
@@ -228,10 +228,14 @@ def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
 def _as_numpy(name: str, values: Any) -> Any:
     """Convert an array of another library to a NumPy array, without a copy.
 
-    A masked array is refused. Any other value is returned unchanged, because scikit-learn checks it.
+    A masked array is refused. Text and any other value are returned unchanged, because scikit-learn checks them.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        return as_numpy(name, values)
     foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
-    return as_numpy(name, values) if foreign or isinstance(values, np.ma.MaskedArray) else values
+    if foreign and (text := text_labels(values)) is not None:
+        return text
+    return as_numpy(name, values) if foreign else values
 
 
 def _initial_parameters(

@@ -19,6 +19,7 @@ from fastbp.datasets.inputs import (
     example_rows,
     hold_out,
     take_columns,
+    warn_of_unscaled_pixels,
 )
 from fastbp.datasets.sample_weights import as_weights
 from fastbp.datasets.sparse_columns import SparseColumns
@@ -94,6 +95,8 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     validate = None if validation is None else _validation_function(validation, plan, p)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
     rows, source = example_rows(inputs, plan, keep_bytes=True)
+    if source == "uint8" and plan.input_scale == 1.0:
+        warn_of_unscaled_pixels(inputs)
     examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
     state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
     checkpoint = None

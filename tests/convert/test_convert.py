@@ -231,7 +231,7 @@ def test_to_pytorch_and_back(sizes, names, dtype, scale, bias):
     assert torch.equal(model[0].weight, before)  # the network has its own memory
 
 
-def test_layers_are_sorted_by_number_or_kept_in_the_order_of_the_dict():
+def test_layers_are_sorted_by_number_and_from_the_first_to_the_last():
     def dict_of(*names):
         rng = np.random.default_rng(0)
         return {name: rng.standard_normal((3, 3)) for name in names}
@@ -241,7 +241,7 @@ def test_layers_are_sorted_by_number_or_kept_in_the_order_of_the_dict():
         net = convert.from_torch(dict(sorted(given_.items())), "tanh", "quadratic")
         for w, name in zip(net.weights, names, strict=True):
             np.testing.assert_array_equal(w, given_[name])
-    given_ = dict_of("stem.weight", "body.weight", "head.weight")
+    given_ = dict_of("head.weight", "stem.weight", "body.weight")
     np.testing.assert_array_equal(convert.from_torch(given_, "tanh", "quadratic").weights[0], given_["stem.weight"])
     lone = {"weight": np.ones((1, 2), np.float16), "bias": np.zeros(1, np.float16)}
     assert convert.from_torch(lone, "sigmoid", "quadratic").dtype == "float32"
@@ -269,7 +269,7 @@ HOSTILE_DICTS = [
     (linear(**{"0_weight": np.broadcast_to(1.0, (4, 2**40))}), "take 32,768 GiB of weights in float64"),
     (
         linear(**{"2_bias": None}),
-        "all biases or none, got weights of 2 and biases of 1 of 2 layers",
+        "all biases or none, got 1 of 2 layers without, the first of them '2'; give it a bias of zeros",
     ),
     (linear(**{"2_weight": None}), "the weight of every layer, .* got weights of 1 and biases of 2 of 2 layers"),
     (
@@ -279,7 +279,7 @@ HOSTILE_DICTS = [
     ({3: np.ones((2, 2))}, "state_dict must contain only weights and biases of linear layers, got '3'"),
     ({"lineweight": np.ones((2, 2))}, "linear layers, got 'lineweight'"),
     ({}, "weights must contain at least one matrix, got none"),
-    ([np.ones((2, 2))], "state_dict must be a dict, got list; pass model.state_dict"),
+    ([np.ones((2, 2))], "state_dict must be a dict or a torch.nn.Module, got list; pass model.state_dict"),
 ]
 
 

@@ -224,7 +224,8 @@ def test_training_does_not_copy_rows_of_the_right_dtype(make, dtype, received_by
         pytest.skip("JAX uses float32 by default")
     host = as_numpy("x", given_)
     columns = host.T if make is jax_array else given_.T  # JAX itself copies for .T
-    net = fastbp.Network([3, 2], dtype=dtype if dtype != "uint8" else "float32", rng=0)
+    options = {"input_scale": 1 / 255} if dtype == "uint8" else {"dtype": dtype}
+    net = fastbp.Network([3, 2], rng=0, **options)
     net.train(columns, LABELS[np.arange(20) % 8], epochs=1, progress=False)
     assert any(np.shares_memory(each, host) for each in received_by_code)
     del received_by_code[:]
@@ -325,13 +326,15 @@ UNREADABLE = {
     ),
     "sparse rows": (tensor(sparse_rows), "NAME must be an array that NumPy can read, .*can't convert SparseCsr layout"),
     "meta": (tensor(lambda t: t.to("meta")), "NAME must be an array that NumPy can read, .*can't convert meta device"),
-    "bfloat16": (tensor(lambda t: t.bfloat16()), "NAME must be an array that NumPy can read, .*BFloat16"),
+    "float8": (
+        tensor(lambda t: t.to(pytest.importorskip("torch").float8_e5m2)),
+        "NAME must be an array that NumPy can read, .*Float8",
+    ),
     "complex tensor": (tensor(lambda t: t + 0j), "NAME must contain real numbers, got dtype complex64"),
     "negated lazily": (
         tensor(lambda t: (t + 1j).conj().imag),
         "NAME must be an array that NumPy can read, .*negative bit",
     ),
-    "JAX bfloat16": (lambda: jax_array(X).astype("bfloat16"), "NAME must contain real numbers, got dtype bfloat16"),
 }
 
 
@@ -352,7 +355,7 @@ def test_unreadable_arrays_are_refused_in_one_line(name):
         refused(message.replace("NAME", "sample_weight"), net.train, X, LABELS, **options)
 
 
-@pytest.mark.parametrize("name", ["masked", "GPU", "meta", "sparse tensor", "bfloat16", "complex tensor"])
+@pytest.mark.parametrize("name", ["masked", "GPU", "meta", "sparse tensor", "float8", "complex tensor"])
 def test_estimators_refuse_unreadable_arrays_in_one_line(name):
     estimators = pytest.importorskip("fastbp.estimators")
     make, message = UNREADABLE[name]
@@ -376,11 +379,18 @@ def test_tensors_that_the_pytorch_backend_cannot_use_are_refused(change):
     refused(message, fastbp.Network([3, 2], backend="torch").feedforward, given_)
 
 
-def test_half_precision_is_accepted_by_the_backends_torch_and_numpy():
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_half_precision_is_accepted_by_the_backends_torch_and_numpy(backend):
     t = torch_tensor(X)
-    for backend, given_ in (("torch", t.bfloat16()), ("torch", t.half()), ("numpy", t.half())):
+    for given_ in (t.bfloat16(), t.half()):
         net = fastbp.Network([3, 2], backend=backend, rng=0)
         np.testing.assert_array_equal(net.feedforward(given_), net.feedforward(given_.float()))
+
+
+def test_bfloat16_of_jax_is_accepted():
+    x = jax_array(X).astype("bfloat16")
+    net = fastbp.Network([3, 2], rng=0)
+    np.testing.assert_array_equal(net.feedforward(x), net.feedforward(np.asarray(x, np.float32)))
 
 
 def test_backprop_accepts_data_of_any_kind(kind):

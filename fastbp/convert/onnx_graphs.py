@@ -1,0 +1,76 @@
+"""The operations of a network as nodes of an ONNX graph. This module does not import the package `onnx`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.activations import Activation
+from fastbp.convert.activation_table import row_of
+from fastbp.errors import InputError, brief
+
+Array = npt.NDArray[Any]
+
+
+class Node(NamedTuple):
+    """A node of a graph: an operator, the names of its inputs and of its output, and its attributes."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = {}
+
+
+class Graph(NamedTuple):
+    """Nodes in order, constants by name, and the version of the operator set that the nodes need."""
+
+    nodes: list[Node]
+    constants: dict[str, Array]
+    opset: int
+
+
+def graph_of(
+    weights: Sequence[Array],
+    biases: Sequence[Array],
+    activations: Sequence[Activation],
+    *,
+    input_scale: float = 1.0,
+    x: str = "x",
+    a: str = "a",
+) -> Graph:
+    """Return the graph that computes a network's outputs, named `a`, for rows of inputs, named `x`.
+
+    Weights have shapes (n_l, n_{l−1}) and biases (n_l,), all of one dtype. Raises `InputError` for an activation that
+    has no operator for this dtype.
+    """
+    dtype = weights[0].dtype
+    constants: dict[str, Array] = {}
+    nodes: list[Node] = []
+    opset, last = 13, x
+    if input_scale != 1.0:
+        constants["input_scale"] = np.asarray(input_scale, dtype)
+        nodes.append(Node("Mul", (x, "input_scale"), "scaled"))
+        last = "scaled"
+    for l, (w, activation) in enumerate(zip(weights, activations, strict=True), start=1):
+        form = row_of(activation, "ONNX").onnx
+        if dtype == np.float64 and not form.double:
+            name = brief(activation.name)
+            raise InputError(
+                f"onnxruntime has no operator for the activation {name} with the precision of float64; "
+                "pass dtype='float32' (--dtype float32)"
+            )
+        opset = max(opset, form.opset)
+        constants[f"weights_{l}"] = w
+        inputs = [last, f"weights_{l}"]
+        if biases:
+            constants[f"biases_{l}"] = biases[l - 1]
+            inputs.append(f"biases_{l}")
+        z, last = f"z_{l}", a if l == len(weights) else f"a_{l}"
+        nodes.append(Node("Gemm", tuple(inputs), z, {"transB": 1}))
+        if form.times_z:
+            nodes.append(Node(form.operator, (z,), f"s_{l}", form.attributes))
+            nodes.append(Node("Mul", (z, f"s_{l}"), last))
+        else:
+            nodes.append(Node(form.operator, (z,), last, form.attributes))
+    return Graph(nodes, constants, opset)
