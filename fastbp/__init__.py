@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastbp import backends, convert, datasets, optimizers, schedules
     from fastbp.activations import Activation
     from fastbp.backends import use_backend
+    from fastbp.backends.formula_checks import check_formula
     from fastbp.backends.numpy.threads import use_threads
     from fastbp.costs import Cost
     from fastbp.errors import DivergedError, GradientError, InputError
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "backends",
     "backprop",
+    "check_formula",
     "check_gradients",
     "convert",
     "datasets",
@@ -64,6 +66,7 @@ _MODULE_OF = {
     "Optimizer": "optimizers",
     "Trace": "gradients",
     "backprop": "gradients",
+    "check_formula": "backends.formula_checks",
     "check_gradients": "gradients",
     "load": "network",
     "use_backend": "backends",

@@ -17,6 +17,7 @@ are all made from these formulas. Your own activation is therefore as fast as th
 """
 
 import dis
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,10 +25,23 @@ from typing import Any, Literal
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.specialize import Content, content_of
-from fastbp_kernels.words import Array, exp, expm1, log1p, maximum, where
+from fastbp_kernels.words import Array, erf, exp, expm1, log1p, maximum, where
 from fastbp_kernels.words import tanh as tanh_of
 
-ActivationName = Literal["sigmoid", "tanh", "relu", "leaky-relu", "softplus", "identity", "softmax"]
+ActivationName = Literal[
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky-relu",
+    "elu",
+    "gelu",
+    "gelu-tanh",
+    "silu",
+    "softplus",
+    "exponential",
+    "identity",
+    "softmax",
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class Activation:
                 given = brief(getattr(self, role))
                 raise InputError(f"activation {brief(self.name)}: {role} must be a function, got {given}")
         check_bounds(f"activation {brief(self.name)}: outputs", self.outputs)
-        if not self.needs_z and _reads_its_first_argument(self.prime):
+        if not self.needs_z and reads_first_argument(self.prime):
             raise InputError(f"activation {brief(self.name)}: prime reads z; pass needs_z=True")
         object.__setattr__(self, "_content", content_of(self.f, self.prime))
 
@@ -92,7 +106,12 @@ class Activation:
         self.__post_init__()
 
 
-def _reads_its_first_argument(function: Callable[..., Array]) -> bool:
+def reads_first_argument(function: Callable[..., Array]) -> bool:
+    """Return whether the code of a function reads its first argument.
+
+    >>> reads_first_argument(lambda z, a: a), reads_first_argument(lambda z, a: z)
+    (False, True)
+    """
     code = getattr(function, "__code__", None)
     if code is None or not code.co_varnames:
         return False
@@ -132,12 +151,67 @@ def _leaky_relu_prime(z: Array, a: Array) -> Array:
     return where(a > 0.0, 1.0, 0.01)
 
 
+def _elu(z: Array) -> Array:
+    return where(z > 0.0, z, expm1(z))
+
+
+def _elu_prime(z: Array, a: Array) -> Array:
+    return where(a > 0.0, 1.0, 1.0 + a)  # for z ≤ 0, a + 1 = e^z
+
+
+_ROOT_HALF = math.sqrt(1 / 2)
+_ROOT_8_OVER_PI = math.sqrt(8 / math.pi)
+_DENSITY_0 = 1 / math.sqrt(2 * math.pi)  # φ(0) of the standard normal distribution
+
+
+def _gelu(z: Array) -> Array:
+    return 0.5 * z * (1.0 + erf(_ROOT_HALF * z))
+
+
+def _gelu_prime(z: Array, a: Array) -> Array:
+    return 0.5 * (1.0 + erf(_ROOT_HALF * z)) + _DENSITY_0 * z * exp(-0.5 * z * z)  # Φ(z) + z φ(z)
+
+
+def _gelu_tanh_argument(z: Array) -> Array:
+    return _ROOT_8_OVER_PI * (z + 0.044715 * z * z * z)
+
+
+def _gelu_tanh(z: Array) -> Array:
+    return z / (1.0 + exp(-_gelu_tanh_argument(z)))  # (1 + tanh u)/2 is the sigmoid of 2 u
+
+
+def _gelu_tanh_prime(z: Array, a: Array) -> Array:
+    v = _gelu_tanh_argument(z)
+    e = exp(-abs(v))
+    s = 1.0 / (1.0 + e)  # σ(|v|)
+    slope = z * (e * s * s)  # z σ′(v). The next line multiplies it by z twice, because z² may overflow
+    return where(v > 0.0, s, e * s) + _ROOT_8_OVER_PI * (slope + 0.134145 * (slope * z) * z)
+
+
+def _silu(z: Array) -> Array:
+    return z / (1.0 + exp(-z))
+
+
+def _silu_prime(z: Array, a: Array) -> Array:
+    e = exp(-abs(z))
+    s = 1.0 / (1.0 + e)  # σ(|z|)
+    return where(z > 0.0, s, e * s) + z * (e * s * s)  # accurate for large z, unlike σ + a (1 − σ)
+
+
 def _softplus(z: Array) -> Array:
     return maximum(z, 0.0) + log1p(exp(-abs(z)))  # ln(1 + e^z), in a form that does not overflow
 
 
 def _softplus_prime(z: Array, a: Array) -> Array:
     return -expm1(-a)  # σ(z) = 1 − e^(−a)
+
+
+def _exponential(z: Array) -> Array:
+    return exp(z)
+
+
+def _exponential_prime(z: Array, a: Array) -> Array:
+    return a
 
 
 def _identity(z: Array) -> Array:
@@ -164,8 +238,23 @@ relu = Activation("relu", _relu, _relu_prime, outputs=(0.0, float("inf")))
 leaky_relu = Activation("leaky-relu", _leaky_relu, _leaky_relu_prime)
 """a = z where z > 0, else z/100; a′ is 1 or 1/100."""
 
+elu = Activation("elu", _elu, _elu_prime, outputs=(-1.0, float("inf")))
+"""a = z where z > 0, else e^z − 1; a′ is 1 or a + 1."""
+
+gelu = Activation("gelu", _gelu, _gelu_prime, needs_z=True)
+"""a = z Φ(z) = z (1 + erf(z/√2))/2; a′ = Φ(z) + z φ(z). Φ and φ are the distribution and the density of N(0, 1)."""
+
+gelu_tanh = Activation("gelu-tanh", _gelu_tanh, _gelu_tanh_prime, needs_z=True)
+"""a = z (1 + tanh u)/2 with u = √(2/π) (z + 0.044715 z³). It differs from `gelu` by up to 0.0005."""
+
+silu = Activation("silu", _silu, _silu_prime, needs_z=True)
+"""a = z σ(z), also called swish; a′ = σ(z) + z σ′(z), where σ is the sigmoid."""
+
 softplus = Activation("softplus", _softplus, _softplus_prime, outputs=(0.0, float("inf")))
 """a = ln(1 + e^z); a′ = 1 − e^(−a), which is the sigmoid of z."""
+
+exponential = Activation("exponential", _exponential, _exponential_prime, outputs=(0.0, float("inf")))
+"""a = e^z; a′ = a. For the last layer, with the Poisson cost."""
 
 identity = Activation("identity", _identity, _identity_prime)
 """a = z; a′ = 1."""
@@ -174,7 +263,21 @@ softmax = Activation("softmax", columns.softmax, _softmax_prime, needs_z=True, o
 """a = e^z / Σ e^z over each column. Only for the last layer, with the log-likelihood cost."""
 
 ACTIVATIONS = {
-    activation.name: activation for activation in (sigmoid, tanh, relu, leaky_relu, softplus, identity, softmax)
+    activation.name: activation
+    for activation in (
+        sigmoid,
+        tanh,
+        relu,
+        leaky_relu,
+        elu,
+        gelu,
+        gelu_tanh,
+        silu,
+        softplus,
+        exponential,
+        identity,
+        softmax,
+    )
 }
 """The built-in activations, by name."""
 

@@ -1,9 +1,20 @@
 """Cost functions. Each one is defined by two scalar formulas: the part of C_x for one output, and ∂C_x/∂a.
 
 At the output layer, the algorithm needs the error δᴸ of (BP1) and the cost C_x. For most pairs of an activation and a
-cost, δᴸ and C_x follow from the formulas of the activation and of the cost. Two pairs have their own formulas, because
-the general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
+cost, δᴸ and C_x follow from the formulas of the activation and of the cost. Three pairs have their own formulas,
+because the general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
 Then (a − y)/(a(1 − a)) · a(1 − a) is NaN, and ln(1 − a) is infinite.
+
+A cost is written with the functions of `fastbp.math`, like an activation:
+
+>>> from fastbp.math import log
+>>> def itakura_saito(a, y):
+...     return y / a - log(y / a) - 1.0
+>>> def itakura_saito_prime(a, y):
+...     return (a - y) / (a * a)
+>>> cost = Cost("itakura-saito", itakura_saito, itakura_saito_prime, within=(0.0, float("inf")))
+>>> import fastbp
+>>> net = fastbp.Network([64, 30, 10], activations=["gelu", "exponential"], cost=cost, rng=0)
 """
 
 from collections.abc import Callable
@@ -11,13 +22,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from fastbp.activations import ACTIVATIONS, Activation, sigmoid, softmax
+from fastbp.activations import ACTIVATIONS, Activation, exponential, relu, sigmoid, softmax
 from fastbp.errors import InputError, brief, check_bounds, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.specialize import Content, content_of
 from fastbp_kernels.words import Array, exp, log, log1p, where
 
-CostName = Literal["quadratic", "sum-squared", "cross-entropy", "log-likelihood"]
+CostName = Literal["quadratic", "sum-squared", "absolute-error", "huber", "cross-entropy", "log-likelihood", "poisson"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,25 @@ def _sum_squared_prime(a: Array, y: Array) -> Array:
     return 2.0 * (a - y)
 
 
+def _absolute_error(a: Array, y: Array) -> Array:
+    return abs(a - y)
+
+
+def _absolute_error_prime(a: Array, y: Array) -> Array:
+    r = a - y
+    return where(r > 0.0, 1.0, where(r < 0.0, -1.0, r))  # r itself for 0 and NaN
+
+
+def _huber(a: Array, y: Array) -> Array:
+    r = abs(a - y)
+    return where(r > 1.0, r - 0.5, 0.5 * r * r)
+
+
+def _huber_prime(a: Array, y: Array) -> Array:
+    r = a - y
+    return where(r > 1.0, 1.0, where(r < -1.0, -1.0, r))
+
+
 def _cross_entropy(a: Array, y: Array) -> Array:
     return -where(y > 0.0, y * log(a), 0.0 * y) - where(y < 1.0, (1.0 - y) * log1p(-a), 0.0 * y)  # 0 ln 0 is 0
 
@@ -112,11 +142,25 @@ def _log_likelihood_prime(a: Array, y: Array) -> Array:
     return -where(y > 0.0, y / a, 0.0 * y)
 
 
+def _poisson(a: Array, y: Array) -> Array:
+    return a - where(y > 0.0, y * log(a), 0.0 * y)  # 0 ln 0 is 0
+
+
+def _poisson_prime(a: Array, y: Array) -> Array:
+    return 1.0 - where(y > 0.0, y / a, 0.0 * y)
+
+
 quadratic = Cost("quadratic", _quadratic, _quadratic_prime)
 """C_x = ½ ‖y − a‖²: equation (4) of the notes."""
 
 sum_squared = Cost("sum-squared", _sum_squared, _sum_squared_prime)
 """C_x = ‖y − a‖²: C₀ of the deeplizard course, with the derivative 2(a − y)."""
+
+absolute_error = Cost("absolute-error", _absolute_error, _absolute_error_prime)
+"""C_x = Σ |a − y|, the mean absolute error if there is one output. ∂C_x/∂a is −1, 0 or 1."""
+
+huber = Cost("huber", _huber, _huber_prime)
+"""C_x = Σ ½ (a − y)² where |a − y| ≤ 1, and |a − y| − ½ elsewhere. ∂C_x/∂a is a − y, limited to [−1, 1]."""
 
 cross_entropy = Cost("cross-entropy", _cross_entropy, _cross_entropy_prime, within=(0.0, 1.0))
 """C_x = −Σ y ln a + (1 − y) ln(1 − a)."""
@@ -124,7 +168,12 @@ cross_entropy = Cost("cross-entropy", _cross_entropy, _cross_entropy_prime, with
 log_likelihood = Cost("log-likelihood", _log_likelihood, _log_likelihood_prime, within=(0.0, 1.0))
 """C_x = −Σ y ln a. Only with softmax, for targets that sum to 1."""
 
-COSTS = {cost.name: cost for cost in (quadratic, sum_squared, cross_entropy, log_likelihood)}
+poisson = Cost("poisson", _poisson, _poisson_prime, within=(0.0, float("inf")))
+"""C_x = Σ a − y ln a, for counts y with expectation a. It is −ln of their Poisson distribution, without Σ ln y!."""
+
+COSTS = {
+    cost.name: cost for cost in (quadratic, sum_squared, absolute_error, huber, cross_entropy, log_likelihood, poisson)
+}
 """The built-in costs, by name."""
 
 
@@ -171,10 +220,9 @@ def output_rule(activation: Activation, cost: Cost) -> OutputRule:
     0.5
     """
     _check_pair(activation, cost)
-    if (activation, cost) == (softmax, log_likelihood):
-        return OutputRule(activation, cost, _softmax_log_likelihood, _difference, needs_z=True)
-    if (activation, cost) == (sigmoid, cross_entropy):
-        return OutputRule(activation, cost, _sigmoid_cross_entropy, _difference, needs_z=True)
+    formula = _COSTS_FROM_Z.get((activation, cost))
+    if formula is not None:
+        return OutputRule(activation, cost, formula, _difference, needs_z=True)
     f, cost_prime, prime = cost.f, cost.prime, activation.prime
 
     def cost_of_output(z: Array, a: Array, y: Array) -> Array:
@@ -200,6 +248,18 @@ def _softmax_log_likelihood(z: Array, a: Array, y: Array) -> Array:
     return columns.log_likelihood(z, y)
 
 
+def _exponential_poisson(z: Array, a: Array, y: Array) -> Array:
+    return a - where(y > 0.0, y * z, 0.0 * y)  # ln a is z, also where a has underflowed to 0
+
+
+_COSTS_FROM_Z = {
+    (softmax, log_likelihood): _softmax_log_likelihood,
+    (sigmoid, cross_entropy): _sigmoid_cross_entropy,
+    (exponential, poisson): _exponential_poisson,
+}
+"""The pairs with formulas of their own. For each of them, δᴸ = a − y, and the cost is computed from z."""
+
+
 def _check_pair(activation: Activation, cost: Cost) -> None:
     if not _can_be_combined(activation, cost):
         costs = [name for name, other in COSTS.items() if _can_be_combined(activation, other)]
@@ -213,4 +273,6 @@ def _check_pair(activation: Activation, cost: Cost) -> None:
 def _can_be_combined(activation: Activation, cost: Cost) -> bool:
     if softmax == activation or log_likelihood == cost:
         return (activation, cost) == (softmax, log_likelihood)
+    if (activation, cost) == (relu, poisson):
+        return False  # half of the outputs of relu are 0, where ln a is infinite
     return cost.within[0] <= activation.outputs[0] and activation.outputs[1] <= cost.within[1]

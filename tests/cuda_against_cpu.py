@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from fastbp.activations import ACTIVATIONS, sigmoid, softmax
-from fastbp.costs import COSTS, output_rule
+from fastbp.activations import ACTIVATIONS, exponential, sigmoid, softmax
+from fastbp.costs import COSTS, output_rule, quadratic
 from fastbp.errors import InputError
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp_kernels.cpu import loops as cpu
@@ -218,6 +218,8 @@ def _pairs():
 def _output_pairs():
     for g in ACTIVATIONS.values():
         for cost in COSTS.values():
+            if cost != quadratic and g not in (sigmoid, exponential, softmax):
+                continue  # such a pair only multiplies derivatives that are tested in other pairs
             try:
                 rule = output_rule(g, cost)
             except InputError:

@@ -12,25 +12,52 @@ def _sigmoid(z):
     return 1 / (1 + math.exp(-z)) if z > -700 else 0.0
 
 
+def _gelu_tanh_prime(z):
+    root, cubed = math.sqrt(2 / math.pi), 0.044715
+    u = root * (z + cubed * z**3)
+    return (1 + math.tanh(u)) / 2 + z / 2 / math.cosh(u) ** 2 * root * (1 + 3 * cubed * z**2) if abs(u) < 300 else z > 0
+
+
 ACTIVATIONS = {  # g(z), g'(z)
     "sigmoid": (_sigmoid, lambda z: _sigmoid(z) * _sigmoid(-z)),
     "tanh": (math.tanh, lambda z: 1 / math.cosh(z) ** 2),
     "relu": (lambda z: max(z, 0.0), lambda z: 1.0 if z > 0 else 0.0),
     "leaky-relu": (lambda z: z if z > 0 else z / 100, lambda z: 1.0 if z > 0 else 1 / 100),
+    "elu": (lambda z: z if z > 0 else math.exp(z) - 1, lambda z: 1.0 if z > 0 else math.exp(z)),
+    "gelu": (
+        lambda z: z / 2 * math.erfc(-z / 2**0.5),
+        lambda z: math.erfc(-z / 2**0.5) / 2 + z * math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi),
+    ),
+    "gelu-tanh": (
+        lambda z: z / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+        _gelu_tanh_prime,
+    ),
+    "silu": (lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1 + z * _sigmoid(-z))),
     "softplus": (lambda z: math.log(1 + math.exp(z)), _sigmoid),
+    "exponential": (math.exp, math.exp),
     "identity": (lambda z: z, lambda z: 1.0),
 }
 COSTS = {  # C_x of the outputs and targets, ∂C_x/∂a_j
     "quadratic": (lambda a, y: sum((p - q) ** 2 for p, q in zip(a, y, strict=True)) / 2, lambda a, y: a - y),
     "sum-squared": (lambda a, y: sum((p - q) ** 2 for p, q in zip(a, y, strict=True)), lambda a, y: 2 * (a - y)),
+    "absolute-error": (
+        lambda a, y: sum(abs(p - q) for p, q in zip(a, y, strict=True)),
+        lambda a, y: math.copysign(1.0, a - y) if a != y else 0.0,
+    ),
+    "huber": (
+        lambda a, y: sum((p - q) ** 2 / 2 if abs(p - q) <= 1 else abs(p - q) - 0.5 for p, q in zip(a, y, strict=True)),
+        lambda a, y: max(-1.0, min(1.0, a - y)),
+    ),
     "cross-entropy": (
         lambda a, y: -sum(q * math.log(p) + (1 - q) * math.log(1 - p) for p, q in zip(a, y, strict=True)),
         lambda a, y: (1 - y) / (1 - a) - y / a,
     ),
+    "poisson": (lambda a, y: sum(p - q * math.log(p) for p, q in zip(a, y, strict=True)), lambda a, y: 1 - y / a),
     "log-likelihood": (lambda a, y: -sum(q * math.log(p) for p, q in zip(a, y, strict=True)), lambda a, y: -y / a),
 }
-VALID_OUTPUTS = [(g, c) for c in ("quadratic", "sum-squared") for g in ACTIVATIONS] + [
+VALID_OUTPUTS = [(g, c) for c in ("quadratic", "sum-squared", "absolute-error", "huber") for g in ACTIVATIONS] + [
     ("sigmoid", "cross-entropy"),
+    *((g, "poisson") for g in ("sigmoid", "softplus", "exponential")),
     ("softmax", "log-likelihood"),
 ]
 

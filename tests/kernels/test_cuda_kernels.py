@@ -33,7 +33,7 @@ def test_a_kernel_compiles_links_and_agrees_with_the_cpu(name, dtype, rng):
         code, log = kernel.linked(architecture)
         assert code.startswith(b"\x7fELF")
         assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log), (architecture, log)
-        assert listing.registers_of(log) <= 40, (architecture, log)
+        assert listing.registers_of(log) <= {"float32": 40, "float64": 48}[dtype], (architecture, log)
     for m, n in SHAPES:
         compare(cuda, pair, dtype, pair.arguments(rng, m, n, dtype))
     compare(cuda, pair, dtype, pair.arguments(rng, 33, 40, dtype), few_threads(kernel, 33, 40))

@@ -8,7 +8,7 @@ import pytest
 from numba import njit
 from numba.core.runtime import _nrt_python, rtsys
 
-from fastbp.activations import relu, sigmoid, softmax, softplus
+from fastbp.activations import gelu, relu, sigmoid, softmax, softplus
 from fastbp.costs import cross_entropy, log_likelihood, output_rule, quadratic
 from fastbp.optimizers import Adam
 from fastbp_kernels import softmax as columns
@@ -184,6 +184,7 @@ def test_products(dtype, m, n, k, add_outer, rng):
 VECTORISED = {
     "activate": lambda dtype: cpu.activate(sigmoid.f, dtype, bias=True, keep_z=False),
     "activate, z kept": lambda dtype: cpu.activate(softplus.f, dtype, bias=True, keep_z=True),
+    "activate with erf": lambda dtype: cpu.activate(gelu.f, dtype, bias=True, keep_z=True),
     "hadamard": lambda dtype: cpu.hadamard(sigmoid.prime, dtype),
     "output error": lambda dtype: cpu.output_error(output_rule(sigmoid, quadratic).error, dtype, weighted=False),
     "optimizer step": lambda dtype: cpu.optimizer_step(Adam().formula, dtype, state=2, constants=4),

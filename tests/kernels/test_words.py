@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from fastbp.activations import ACTIVATIONS, sigmoid
-from fastbp_kernels import words
+from fastbp_kernels import erf_series, words
 from fastbp_kernels.cpu.vector_math import MATH, jitable, words_on_cpu
 from fastbp_kernels.specialize import lower
 
@@ -23,6 +23,7 @@ RANGES = {  # of arguments, and the largest error in units in the last place
     "log1p": ([(-0.99, 5), (0, 1e6), (-1e-3, 1e-3)], 2),
     "sqrt": ([(1e-30, 1e30), (0.5, 2)], 1),
     "tanh": ([(-12, 12), (-1e-2, 1e-2)], 3),
+    "erf": ([(-6, 6), (-1, 1), (-1e-3, 1e-3), (-1e-30, 1e-30)], 4),
 }
 
 
@@ -75,6 +76,94 @@ def test_sigmoid_is_within_3_ulp_and_exact_at_infinity(dtype, rng):
     assert math.isnan(ends[4])
 
 
+def normal_distribution(z):
+    return mpmath.erfc(-z / mpmath.sqrt(2)) / 2
+
+
+def logistic(z):
+    return 1 / (1 + mpmath.exp(-z))
+
+
+def gelu_tanh_argument(z):
+    return mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf("0.044715") * z**3)
+
+
+def derivative_of(g):
+    f, prime = g.f, g.prime
+    return lambda z: prime(z, f(z))
+
+
+EXACT = {
+    "gelu": lambda z: z * normal_distribution(z),
+    "gelu-tanh": lambda z: z * logistic(2 * gelu_tanh_argument(z)),
+    "silu": lambda z: z * logistic(z),
+    "elu": lambda z: z if z > 0 else mpmath.expm1(z),
+    "exponential": mpmath.exp,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", EXACT)
+def test_activations_and_derivatives_are_accurate(name, dtype, rng):
+    """The bound is relative to max(1, |value|), since 1 + erf(z/√2) and 1 + tanh u cancel for z < 0."""
+    g, eps = ACTIVATIONS[name], np.finfo(dtype).eps
+    z = np.concatenate([rng.uniform(-20, 20, 200), rng.uniform(-2, 2, 200), [0.0, -0.0]]).astype(dtype)
+    a = compiled(g.f, dtype)(z)
+    prime = compiled(derivative_of(g), dtype)(z)
+    with mpmath.workdps(40):
+        for got, exact in ((a, EXACT[name]), (prime, lambda v: mpmath.diff(EXACT[name], v))):
+            expected = [exact(mpmath.mpf(float(v))) for v in z[:-2]]
+            error = max(
+                abs(mpmath.mpf(float(value)) - e) / max(1, abs(e)) for value, e in zip(got[:-2], expected, strict=True)
+            )
+            assert error <= 6 * eps
+    assert a[-2:].tolist() == ([1, 1] if name == "exponential" else [0, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"softmax"}))
+def test_activations_and_derivatives_of_huge_numbers_are_not_nan(name, dtype):
+    g = ACTIVATIONS[name]
+    z = np.array([-1e38, -1e20, -1e4, 1e4, 1e20, 1e38, math.nan], dtype)
+    a = compiled(g.f, dtype)(z)
+    assert np.isnan(a).tolist() == [False] * 6 + [True]
+    prime = compiled(derivative_of(g), dtype)(z[:-1])
+    assert not np.isnan(prime).any()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "array_api_strict", "torch", "formula"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_erf_of_arrays_of_any_library(kind, dtype, rng):
+    xp = pytest.importorskip("numpy" if kind == "formula" else kind)
+    erf = words._erf_by_formula if kind == "formula" else words.erf
+    x = np.concatenate([rng.uniform(-6, 6, 500), rng.uniform(-1e-3, 1e-3, 500)]).astype(dtype)
+    got = erf(xp.asarray(x))
+    assert got.dtype == getattr(xp, dtype)
+    with mpmath.workdps(40):
+        assert units(np.asarray(got), [mpmath.erf(mpmath.mpf(float(v))) for v in x]) <= 4
+    special = np.asarray(erf(xp.asarray(np.array([-np.inf, -0.0, 0.0, np.inf, np.nan], dtype))))
+    np.testing.assert_array_equal(special, np.array([-1, -0.0, 0.0, 1, np.nan], dtype))
+    assert np.signbit(special[:4]).tolist() == [True, True, False, False]
+    assert words.erf(0.5) == math.erf(0.5)
+
+
+@pytest.mark.parametrize(("series", "degree"), [(erf_series.FLOAT32, 8), (erf_series.FLOAT64, 23)])
+def test_the_coefficients_of_erf_are_those_of_the_least_squares_fit(series, degree):
+    """Each error of P is weighted by the error of erf that it causes: x e^(−x P)/(1 − e^(−x P))."""
+    n = 4 * degree
+    with mpmath.workdps(60):
+        nodes = [mpmath.mpf(series.limit) / 2 * (1 - mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * n))) for i in range(n)]
+        matrix, values = mpmath.matrix(n, degree + 1), mpmath.matrix(n, 1)
+        for i, x in enumerate(nodes):
+            weight = x * mpmath.erfc(x) / mpmath.erf(x)
+            values[i] = weight * -mpmath.log(mpmath.erfc(x)) / x
+            for k in range(degree + 1):
+                matrix[i, k] = weight * (x / series.limit) ** k
+        fit = mpmath.lu_solve(matrix.T * matrix, matrix.T * values)
+        expected = [float(fit[k] / mpmath.mpf(series.limit) ** k) for k in range(degree + 1)]
+    np.testing.assert_allclose(series.coefficients, expected, rtol=1e-7 if degree == 8 else 1e-15)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_compiled_functions_of_special_values(dtype):
     x = np.array([-math.inf, -0.0, math.inf, math.nan], dtype)
@@ -85,6 +174,7 @@ def test_compiled_functions_of_special_values(dtype):
         words.log1p: [math.nan, 0, math.inf, math.nan],
         words.sqrt: [math.nan, -0.0, math.inf, math.nan],
         words.tanh: [-1, 0, 1, math.nan],
+        words.erf: [-1, 0, 1, math.nan],
     }
     for word, values in expected.items():
         np.testing.assert_array_equal(compiled(word, dtype)(x), np.array(values, dtype), err_msg=word.__name__)

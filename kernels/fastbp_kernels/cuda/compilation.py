@@ -192,6 +192,7 @@ def _maximum(x: Any, floor: Any) -> Any:
 
 
 CUDA_WORDS: dict[Formula, Formula] = {
+    words.erf: math.erf,
     words.exp: math.exp,
     words.expm1: math.expm1,
     words.log: math.log,
