@@ -9,7 +9,7 @@ parameters `p`. Lists of layers start at the first layer with weights: `ws.activ
 
 from typing import Any
 
-from fastbp.operations import Examples, Operations, OptimizerState, Parameters, StepConfig, Workspace
+from fastbp.operations import Dropout, Examples, Operations, OptimizerState, Parameters, StepConfig, Workspace
 
 Array = Any
 
@@ -127,6 +127,58 @@ def train_mini_batches(
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
         update_mini_batch(ops, p, state, ws, steps, start // m, m)
+        add_costs(ops, ws, total)
+
+
+def feedforward_with_dropout(
+    ops: Operations, p: Parameters, ws: Workspace, dropout: Dropout, mini_batch: Array
+) -> None:
+    """Compute zˡ = Wˡ ãˡ⁻¹ + bˡ 1ᵀ and aˡ = σ(zˡ), where ã is `a` after dropout."""
+    for l in range(len(p.weights)):
+        drop(dropout, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
+        ops.layers[l].matmul(p.weights[l], dropout.inputs.activations[l], ws.zs[l])
+        ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
+
+
+def drop(dropout: Dropout, l: int, mini_batch: Array, a: Array, out: Array) -> None:
+    """Apply the dropout of the inputs of layer l to `a`, and write the result to `out`; nothing without dropout."""
+    if dropout.thresholds[l] > 0:
+        threshold, scale = int(dropout.thresholds[l]), float(dropout.scales[l])
+        dropout.drop(threshold, scale, int(dropout.keys[l, 0]), int(dropout.keys[l, 1]), mini_batch, a, out)
+
+
+def backpropagate_with_dropout(
+    ops: Operations, p: Parameters, ws: Workspace, dropout: Dropout, mini_batch: Array
+) -> None:
+    """Compute (BP2) with dropout: δˡ = drop((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), with the mask and the scale of ãˡ."""
+    for l in range(len(p.weights) - 2, -1, -1):
+        ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
+        drop(dropout, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
+        ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
+
+
+def train_mini_batches_with_dropout(
+    ops: Operations,
+    p: Parameters,
+    state: OptimizerState,
+    ws: Workspace,
+    examples: Examples,
+    order: Array,
+    steps: StepConfig,
+    m: int,
+    total: Array,
+    dropout: Dropout,
+) -> None:
+    """Do the same as `train_mini_batches`, with dropout. The costs are those with dropout."""
+    for start in range(0, order.shape[0], m):
+        mini_batch = order[start : start + m]
+        ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
+        ops.gather(examples.y, mini_batch, 1.0, ws.y)
+        ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
+        output_error(ops, ws)
+        backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
+        descend(ops, p, state, dropout.inputs, steps, start // m, m)
         add_costs(ops, ws, total)
 
 

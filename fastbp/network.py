@@ -324,6 +324,7 @@ class Network:
         mini_batch_size: int = 10,
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
         optimizer: OptimizerName | Optimizer = "sgd",
         momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
@@ -355,6 +356,10 @@ class Network:
             η, the learning rate, or a schedule from `fastbp.schedules`. By default 3 (1 − μ), or 0.001 for Adam.
         lmbda : float
             λ, the strength of L2 regularisation.
+        dropout : float or sequence of float
+            The rate p of dropout: the probability with which a unit is set to 0 in a step. The other units are
+            multiplied by 1/(1 − p), so nothing changes after training. A number is the rate of every hidden layer. A
+            sequence has the rate of the input, and one rate per hidden layer.
         optimizer : name or optimizer
             "sgd", "momentum", "nesterov", "adam", or an optimizer from `fastbp.optimizers`.
         momentum : float, optional
@@ -430,6 +435,7 @@ class Network:
             mini_batch_size=mini_batch_size,
             eta=eta,
             lmbda=lmbda,
+            dropout=dropout,
             momentum=momentum,
             optimizer=optimizer,
             validation=validation,

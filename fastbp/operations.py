@@ -99,6 +99,23 @@ class StepConfig(NamedTuple):
     constants: npt.NDArray[np.float64]
 
 
+class Dropout(NamedTuple):
+    """What dropout needs in the next mini-batches, with one entry per layer with weights, for the input of this layer.
+
+    Where the random word of a unit and an example is below the threshold, the unit is set to 0. Otherwise it is
+    multiplied by the scale. The words have 32 bits, so a rate p has the threshold 2³² p and the scale 1/(1 − p). In a
+    layer without dropout, the threshold is 0. `keys` has two words per layer. All three are arrays on the host.
+
+    `inputs` is the workspace with the inputs after dropout in place of the activations. `drop` is `Backend.dropout`.
+    """
+
+    thresholds: npt.NDArray[np.int64]
+    scales: npt.NDArray[np.float64]
+    keys: npt.NDArray[np.int64]
+    inputs: Workspace
+    drop: Operation
+
+
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     constants = optimizer.constants_of_steps(eta, steps, count)
@@ -235,6 +252,15 @@ class Backend(ABC):
 
         `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8, or
         "sparse" if they are `SparseRows`. With `keep_z`, every layer keeps its zˡ.
+        """
+
+    @abstractmethod
+    def dropout(self, dtype: str) -> Operation:
+        """Return the operation (threshold, scale, key_0, key_1, examples, a, out) of dropout.
+
+        It writes `a` times `scale` to `out` where a word of Threefry is at least `threshold`, and 0 elsewhere. `out`
+        may be `a`. `examples` are the numbers of the examples in the columns of `a`. In a layer of n units, the words
+        of the units j and j + ⌈n/2⌉ are those for the counter (j, number of the example).
         """
 
     @abstractmethod
@@ -385,12 +411,22 @@ class Plan:
 
 
 class WorkspacePool:
-    """Memory for a mini-batch of up to m of the examples x. Smaller mini-batches use a part of the same memory."""
+    """Memory for a mini-batch of up to m of the examples x. Smaller mini-batches use a part of the same memory.
 
-    def __init__(self, plan: Plan, operations: Operations, m: int, x: Array = None) -> None:
+    With dropout, `rates` has one rate per layer with weights, and the memory includes the inputs after dropout.
+    """
+
+    def __init__(
+        self, plan: Plan, operations: Operations, m: int, x: Array = None, rates: Sequence[float] = ()
+    ) -> None:
         self._columns, self._n_partial_sums = plan.backend.columns, plan.backend.n_partial_sums
         first = x.width if isinstance(x, SparseRows) else plan.sizes[0]
         self._activations = [plan.block(n, m) for n in (first, *plan.sizes[1:])]
+        # Activations without dropout are kept for σ′. The inputs of the network are not, because they have no σ′.
+        self._inputs = [
+            plan.block(plan.sizes[l], m) if l > 0 and rate > 0.0 else self._activations[l]
+            for l, rate in enumerate(rates)
+        ]
         self._zs = [
             plan.block(n, m) if layer.keeps_z else a
             for layer, n, a in zip(operations.layers, plan.sizes[1:], self._activations[1:], strict=True)
@@ -400,6 +436,11 @@ class WorkspacePool:
         self._sums = [plan.block(n if plan.formulas.bias else 0, n_sums) for n in plan.sizes[1:]]
         self._y = plan.block(plan.sizes[-1], m)
         self._s = plan.block(1 if plan.formulas.weighted else 0, m)
+
+    def inputs(self, m: int) -> Workspace:
+        """Return the workspace of a mini-batch of m examples, with the inputs after dropout as its activations."""
+        inputs = tuple(self._columns(block[:m, :]) for block in (*self._inputs, self._activations[-1]))
+        return self.workspace(m)._replace(activations=inputs)
 
     def workspace(self, m: int) -> Workspace:
         """Return the workspace of a mini-batch of m examples."""

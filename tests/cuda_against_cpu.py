@@ -10,6 +10,7 @@ from fastbp.activations import ACTIVATIONS, exponential, sigmoid, softmax
 from fastbp.costs import COSTS, output_rule, quadratic
 from fastbp.errors import InputError
 from fastbp.optimizers import OPTIMIZERS, Optimizer
+from fastbp_kernels.cpu import dropout_loops
 from fastbp_kernels.cpu import loops as cpu
 from fastbp_kernels.words import exp
 from ptx import run
@@ -146,6 +147,14 @@ def _for_gather(rng, m, n, dtype, *, source):
     return {"x": x, "indices": indices, "scale": 0.25, "out": np.zeros((m, n), dtype)}
 
 
+def _for_dropout(rng, m, n, dtype, *, in_place):
+    a, keys = _plain(rng, m, n, dtype), rng.integers(0, 2**32, 2)
+    examples = rng.integers(0, 2**33, m)
+    examples.flags.writeable = False
+    scalars = {"threshold": int(0.3 * 2**32), "scale": 1 / 0.7, "key_0": int(keys[0]), "key_1": int(keys[1])}
+    return scalars | {"examples": examples, "a": a, "out": a if in_place else np.zeros_like(a)}
+
+
 def _for_add_column_sums(rng, m, n, dtype):
     return {"alpha": -0.3, "sums": _plain(rng, m, n, dtype), "beta": 0.9, "b": _plain(rng, 1, n, dtype)}
 
@@ -254,6 +263,15 @@ def _other_pairs():
             Pair(
                 lambda k, dtype, s=source: k.gather(s or dtype, dtype),
                 lambda *shape, s=source: _for_gather(*shape, source=s),
+                "out",
+            ),
+        )
+    for in_place in (True, False):
+        yield (
+            f"dropout in_place={in_place}",
+            Pair(
+                lambda k, dtype: (dropout_loops if k is cpu else k).dropout(dtype),
+                lambda *shape, o=in_place: _for_dropout(*shape, in_place=o),
                 "out",
             ),
         )

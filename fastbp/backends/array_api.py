@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.errors import InputError
-from fastbp.operations import Backend, Formulas, LayerOperations, Operations
+from fastbp.operations import Backend, Formulas, LayerOperations, Operation, Operations
+from fastbp_kernels.threefry import threefry_2x32
 
 Array = Any
 
@@ -87,6 +88,20 @@ class ArrayAPI(Backend):
             output_error=output_error,
             add_cost=add_cost,
         )
+
+    def dropout(self, dtype: str) -> Operation:
+        """Return dropout as an expression of int64 arrays, because some libraries have no arithmetic in uint32."""
+        xp = self.xp
+
+        def drop(threshold: int, scale: float, key_0: int, key_1: int, examples: Array, a: Array, out: Array) -> None:
+            n = a.shape[0]
+            half = (n + 1) // 2
+            units = xp.arange(half, dtype=xp.int64, device=self.device)[:, None]
+            words = threefry_2x32(key_0, key_1, units, (examples & 0xFFFFFFFF)[None, :])
+            kept = xp.concat(words, axis=0)[:n, :] >= threshold
+            out[...] = xp.where(kept, scale * a, xp.zeros_like(a))
+
+        return drop
 
     def gemm(self, alpha: float, a: Array, b: Array, beta: float, c: Array) -> None:
         """Compute the matrix product c ← alpha a b + beta c."""

@@ -52,6 +52,20 @@ def count_classes(*labels: Any) -> int:
     return 1 + max(int(part.max()) for part in labels if len(part))
 
 
+def parse_dropout(text: str) -> float | list[float]:
+    """Return the number in a text, or the list of numbers if there are commas.
+
+    >>> parse_dropout("0.5"), parse_dropout("0.2,0.5")
+    (0.5, [0.2, 0.5])
+    """
+    try:
+        rates = [float(rate) for rate in text.split(",")]
+    except ValueError:
+        message = "--dropout must be a rate, or rates separated by ',', like 0.2,0.5"
+        raise InputError(f"{message}; got {brief(text)}") from None
+    return rates if "," in text else rates[0]
+
+
 def input_scale(x: Any) -> float:
     """Return the factor that scales the largest input to 1. For bytes, this is usually 1/255.
 

@@ -43,6 +43,12 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--optimizer", default="sgd", show_default=True, help=f"Optimizer: {', '.join(OPTIMIZERS)}.")
 @click.option("--momentum", type=float, help="Momentum, below 1; not for adam.  [default: 0 for sgd, otherwise 0.9]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="Strength of L2 regularisation (lambda).")
+@click.option(
+    "--dropout",
+    default="0",
+    show_default=True,
+    help="Rate of dropout of the hidden layers, or rates of the input and of each hidden layer, like 0.2,0.5.",
+)
 @click.option("--cost", default="quadratic", show_default=True, help=f"Cost: {', '.join(COSTS)}.")
 @click.option(
     "--activations",
@@ -70,7 +76,7 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves to this file (.png or .svg).")
 def train(
     data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: Any,
-    seed: int, eta: float | None, schedule: str, save: Path | None, plot: Path | None, **options: Any,
+    seed: int, eta: float | None, schedule: str, dropout: str, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train, save, test and plot, in this order.
 
@@ -85,6 +91,7 @@ def train(
     eta_of_epoch = choose("schedule", schedule, SCHEDULES)(
         optimizer_of(options["optimizer"], options["momentum"]).default_eta if eta is None else eta
     )
+    options["dropout"] = shared.parse_dropout(dropout)
     (x, labels), validation, test = datasets.load(data, label, seed if Path(data).is_file() else 0)
     layers = shared.parse_sizes(sizes, x.shape[0], shared.count_classes(labels, validation[1], test[1]))
     names = cast(Any, activations.split(",") if "," in activations else activations)

@@ -33,7 +33,7 @@ VERSION = 1
 """The version of the format of checkpoints. Files of a later version are refused."""
 
 _PREFIXES = ("velocity.", "second.", "third.", "best.", "history.")
-_DEFAULTS = {"optimizer": "SGD", "nesterov": False}  # files written before fastbp had Adam lack these fields
+_DEFAULTS = {"optimizer": "SGD", "nesterov": False, "dropout": []}  # files of earlier versions lack these fields
 _LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # the lists in a History
 _NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
 
@@ -229,6 +229,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "eta": _schedule_name(settings.schedule),
         "lmbda": settings.lmbda,
         "patience": settings.patience,
+        "dropout": list(settings.dropout),
         **_optimizer(settings),
     }
 

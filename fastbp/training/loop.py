@@ -14,11 +14,22 @@ from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import CheckpointError, DivergedError, InputError
 from fastbp.files.parameter_tensors import put_tensors
-from fastbp.operations import Examples, OptimizerState, Parameters, Plan, Workspace, WorkspacePool, step_config
+from fastbp.operations import (
+    Dropout,
+    Examples,
+    Operation,
+    OptimizerState,
+    Parameters,
+    Plan,
+    Workspace,
+    WorkspacePool,
+    step_config,
+)
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule, eta_of
 from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
+from fastbp_kernels.threefry import threefry_2x32
 
 Array = Any
 _SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress bar are handled between calls
@@ -26,7 +37,10 @@ _SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of training: epochs, mini-batch size, learning-rate schedule, λ, optimizer and patience."""
+    """The settings of training: epochs, mini-batch size, learning-rate schedule, λ, optimizer, patience and dropout.
+
+    `dropout` has one rate per layer with weights, for the inputs of this layer. It is empty if all rates are 0.
+    """
 
     epochs: int
     mini_batch_size: int
@@ -34,6 +48,7 @@ class Settings:
     lmbda: float
     optimizer: Optimizer
     patience: int | None
+    dropout: tuple[float, ...] = ()
 
 
 @dataclass
@@ -105,13 +120,18 @@ def train(
     failure: str | None = None  # why the last checkpoint was not written
     watcher.advanced((state.epoch - 1) * len(training_indices))
     size, optimizer = settings.mini_batch_size, settings.optimizer
-    loop = MiniBatches(plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda)
+    loop = MiniBatches(
+        plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda,
+        dropout=settings.dropout,
+    )  # fmt: skip
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
     try:
         while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
+            if settings.dropout:
+                loop.draw_dropout_key(rng)
             start = time.perf_counter()
             cost = loop.epoch(training_indices[rng.permutation(len(training_indices))], eta, watcher)
             seconds = time.perf_counter() - start
@@ -202,19 +222,29 @@ class MiniBatches:
 
     def __init__(
         self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
-        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False,
+        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False, dropout: tuple[float, ...] = (),
     ) -> None:  # fmt: skip
         self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
         self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         self.workers = plan.backend.worker_context(plan, source, m, n)
-        memory = WorkspacePool(plan, self.operations, m, examples.x)
+        memory = WorkspacePool(plan, self.operations, m, examples.x, dropout)
         self.full_batches, self.last_size = divmod(n, m)
         self.full_workspace = memory.workspace(m)
         self.last_workspace = memory.workspace(self.last_size) if self.last_size else None
         self.total = plan.backend.new_cost_total(plan.sizes[-1], m, plan.dtype)
+        self.dropouts: list[Dropout] = []  # for full mini-batches, and for a smaller last one
+        if dropout:
+            drop, sizes = plan.backend.dropout(plan.dtype), [m, self.last_size] if self.last_size else [m]
+            self.dropouts = [_dropout(dropout, memory.inputs(size), drop) for size in sizes]
         self.batches_per_call = 1  # grows until a call takes a tenth of a second
+
+    def draw_dropout_key(self, rng: np.random.Generator) -> None:
+        """Draw the key of the dropout masks of the next epoch."""
+        key_0, key_1 = map(int, rng.integers(2**32, size=2))
+        for dropout in self.dropouts:
+            dropout.keys[...] = [threefry_2x32(key_0, key_1, l, 0) for l in range(len(dropout.keys))]
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Train on the examples in the given order; return the average cost of the epoch.
@@ -256,7 +286,18 @@ class MiniBatches:
         n = m if self.lmbda_over_batch else self.n
         step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
         arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
-        self.backend.run(equations.train_mini_batches, *arguments)
+        if self.dropouts:
+            dropout = self.dropouts[0] if ws is self.full_workspace else self.dropouts[1]
+            self.backend.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
+        else:
+            self.backend.run(equations.train_mini_batches, *arguments)
         self.backend.synchronize()
         state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start
+
+
+def _dropout(rates: tuple[float, ...], inputs: Workspace, drop: Operation) -> Dropout:
+    """Return dropout with the given rates, and with keys that have not been drawn yet."""
+    thresholds = np.array([int(rate * 2**32) for rate in rates], np.int64)
+    scales = np.array([1.0 / (1.0 - rate) for rate in rates])
+    return Dropout(thresholds, scales, np.zeros((len(rates), 2), np.int64), inputs, drop)

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from typing import Any
@@ -23,7 +23,7 @@ from fastbp.datasets.inputs import (
 )
 from fastbp.datasets.sample_weights import as_weights
 from fastbp.datasets.sparse_columns import SparseColumns
-from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
+from fastbp.errors import InputError, brief, finite_number, number_between, plural, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
@@ -48,6 +48,7 @@ class Options:
     mini_batch_size: int
     eta: float | Schedule | None
     lmbda: float
+    dropout: float | Sequence[float]
     momentum: float | None
     optimizer: str | Optimizer
     validation: tuple[Array, Array] | float | None
@@ -90,7 +91,9 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
         checkpoints.rewind(options.checkpoint, copied_rng)
     initial_rng_state = copied_rng.bit_generator.state
     training_indices, validation = _split(options.validation, inputs, targets, classes, copied_rng)
-    settings = _settings(options, len(training_indices))
+    settings = _settings(options, len(training_indices), plan)
+    if settings.dropout and settings.dropout[0] and isinstance(inputs, SparseColumns):
+        raise InputError(f"dropout of sparse inputs must be 0, got {settings.dropout[0]:g}; pass dropout=[0.0, ...]")
     validation = None if validation is None else _checked_pair(validation, plan)
     validate = None if validation is None else _validation_function(validation, plan, p)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
@@ -217,7 +220,7 @@ def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -
     return validate
 
 
-def _settings(options: Options, examples: int) -> loop.Settings:
+def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
     """Check the settings of training on `examples` examples, and return them."""
     if options.patience is not None and options.validation is None:
         raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
@@ -231,4 +234,27 @@ def _settings(options: Options, examples: int) -> loop.Settings:
         finite_number("lmbda", options.lmbda, positive=False),
         optimizer,
         None if options.patience is None else whole_number("patience", options.patience),
+        _dropout_rates(options.dropout, plan.sizes),
     )
+
+
+def _dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
+    """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
+
+    A number is the rate of every hidden layer.
+    """
+    count = len(sizes) - 1
+    if isinstance(dropout, Real):
+        if count == 1 and dropout:
+            raise InputError(f"dropout needs a hidden layer; for the input alone, pass a list, dropout=[{dropout}]")
+        rates = [0.0, *[number_between("dropout", dropout, 0.0, 1.0, low_included=True)] * (count - 1)]
+    else:
+        try:
+            given = list(dropout)
+        except TypeError:
+            raise InputError(f"dropout must be a rate, or a list of rates, got {brief(dropout)}") from None
+        if len(given) != count:
+            layers = f"the input and each hidden layer, {plural(count, 'rate')}"
+            raise InputError(f"dropout must be a rate for all hidden layers, or a list with {layers}, got {len(given)}")
+        rates = [number_between(f"dropout[{l}]", rate, 0.0, 1.0, low_included=True) for l, rate in enumerate(given)]
+    return tuple(rates) if any(rates) else ()

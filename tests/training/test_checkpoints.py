@@ -30,6 +30,7 @@ SETTINGS = [
     {"eta": schedules.Cosine(2.0), "validation": 0.25, "patience": 3},
     {"optimizer": "nesterov", "lmbda": 0.1},
     {"optimizer": "adam", "eta": schedules.Cosine(0.1), "validation": 0.25, "patience": 3},
+    {"dropout": [0.1, 0.4], "validation": 0.25, "patience": 3},
     {"sample_weight": np.linspace(0.5, 2, 50), "momentum": 0.5, "eta": schedules.Step(1.0, every=2)},
 ]
 
@@ -119,6 +120,7 @@ print("ready", flush=True)
 options = {"checkpoint": path, "resume": True} if how == "resume" else {}
 try:
     options |= {"mini_batch_size": 10, "eta": 0.5, "momentum": 0.5, "validation": 0.1, "patience": 1000}
+    options |= {"dropout": [0.1, 0.3]}
     history = net.train(x, y, epochs=epochs, progress=False, **options)
 except KeyboardInterrupt:
     sys.exit(7)
@@ -190,6 +192,7 @@ def test_ctrl_c_within_an_epoch_saves_the_position(tmp_path, monkeypatch):
         ({"eta": 0.6}, r"eta must be 'Constant\(eta=0.5\)', as in the checkpoint, got 'Constant\(eta=0.6\)'"),
         ({"mini_batch_size": 5}, "mini_batch_size must be 7, .* got 5; to continue .* resume_anyway=True"),
         ({"lmbda": 0.1}, "lmbda must be 0.0, as in the checkpoint, got 0.1"),
+        ({"dropout": 0.5}, r"dropout must be \[\], as in the checkpoint, got \[0\.0, 0\.5\]"),
         ({"momentum": 0.1}, "momentum must be 0.0, as in the checkpoint, got 0.1"),
         ({"net": fastbp.Network([6, 4, 3], ["tanh", "sigmoid"], rng=1)}, r"sizes must be \[6, 5, 3\], as"),
         ({"net": fastbp.Network([6, 5, 3], rng=1)}, "activations must be .*, as in the checkpoint"),

@@ -162,6 +162,13 @@ class CuPy(Backend):
                 add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
             )
 
+    def dropout(self, dtype: str) -> Operation:
+        """Return dropout as an operation that launches a kernel."""
+        from fastbp_kernels.cuda import kernels as cuda
+
+        with uninterrupted():
+            return self._column_kernel(cuda.dropout(dtype), shape_of=-1)
+
     def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current device."""
         context: AbstractContextManager[Any] = self.device.device_context()

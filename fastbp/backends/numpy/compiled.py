@@ -55,6 +55,14 @@ class CompiledNumPy(PreparingBackend):
         """Return the operations as compiled kernels. If Numba cannot compile a formula, an `InputError` names it."""
         return _operations(formulas, dtype, source, keep_z)
 
+    def dropout(self, dtype: str) -> Operation:
+        """Return dropout as a compiled kernel."""
+        from fastbp_kernels.cpu import dropout_loops
+
+        with uninterrupted():
+            operation: Operation = dropout_loops.dropout(dtype)
+            return operation
+
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run an equation. It is compiled at its first call for each dtype."""
         self.prepare(equation, *arguments)()

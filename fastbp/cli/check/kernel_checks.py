@@ -44,6 +44,7 @@ def kernels(backend: Backend) -> Iterator[Check]:
             "output_error": _outputs(dtype, _output_error),
             "add_cost": _outputs(dtype, _add_cost),
             "add_column_sums": _column_sums(backend, dtype),
+            "dropout": _dropouts(dtype),
             "optimizer_step": _optimizer_steps(dtype),
             "products": _products(dtype),
             "gather": _gathers(dtype, dtype),
@@ -170,6 +171,23 @@ def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, 
             summed = sums.astype(np.float64).sum(axis=1, keepdims=True) if backend is _PLAIN else sums
             backend.run(ops.add_column_sums, -0.5, put_columns(backend, summed, d), 0.75, b_block)
             return [read_columns(backend, b_block)]
+
+        yield "", _all_activations(True), False, run
+
+
+def _dropouts(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
+    for n, m in SHAPES:
+        rng = np.random.default_rng(n)
+        a, examples, keys = _normal(rng, n, m, dtype), rng.integers(0, 2**33, m), rng.integers(0, 2**32, 2)
+
+        def run(
+            backend: Backend, d: str, ops: Operations, a: Array = a, examples: Array = examples, keys: Array = keys
+        ) -> list[Array]:
+            drop, block, out = backend.dropout(d), put_columns(backend, a, d), put_columns(backend, a, d)
+            for target in (out, block):  # from one block to another, and in place
+                arguments = 2**31, 2.0, int(keys[0]), int(keys[1]), backend.upload(examples), block, target
+                backend.run(drop, *arguments)
+            return [read_columns(backend, out), read_columns(backend, block)]
 
         yield "", _all_activations(True), False, run
 

@@ -36,6 +36,8 @@ from fastbp_kernels.cuda.compilation import (
     warp_per_example,
 )
 from fastbp_kernels.formulas import cache_by_formula
+from fastbp_kernels.specialize import lower
+from fastbp_kernels.threefry import threefry_2x32
 
 Formula = Callable[..., Any]
 EXAMPLES_PER_SUM = 16
@@ -405,6 +407,40 @@ def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any
 
 _READ_STATE = (_read_none, _read_one, _read_two, _read_three)
 _WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
+
+
+@cache
+def dropout(dtype: str) -> Kernel:
+    """Make a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out, m, n).
+
+    It writes `a` times `scale` into `out` where the random word of an example and a unit is at least `threshold`, and 0
+    elsewhere. `out` may be `a`. The words of the units j and j + ⌈n/2⌉ are computed by one thread.
+    """
+    real, integer, one = real_type(dtype), types.int64, np.uint64(1)
+    words = inlined(lower(threefry_2x32, inlined))
+
+    def body(
+        threshold: Any, scale: Any, key_0: Any, key_1: Any, examples: Any, a: Any, out: Any, m: Any, n: Any
+    ) -> None:
+        half = (n + one) >> one
+        i = _y()
+        while i < m:
+            example = examples[i] & integer(0xFFFFFFFF)
+            j = _x()
+            while j < half:
+                word_0, word_1 = words(key_0, key_1, integer(j), example)
+                k = i * n + j
+                value = scale * a[k]
+                out[k] = value if word_0 >= threshold else real(0)
+                if j + half < n:
+                    k += half
+                    value = scale * a[k]
+                    out[k] = value if word_1 >= threshold else real(0)
+                j += _stride_x()
+            i += _stride_y()
+
+    parameters = (integer, real, integer, integer, types.CPointer(integer), *pointers(dtype, 2))
+    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 1) // 2))
 
 
 # ---- Sums and maxima of a warp

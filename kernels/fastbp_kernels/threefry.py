@@ -1,0 +1,53 @@
+"""Threefry-2x32, a counter-based generator of random numbers: 20 rounds on two words of 32 bits.
+
+A word depends only on the key and the counter. So it can be computed anywhere, in any order, and computed again. The
+words are integers from 0 to 2³² − 1 in a type of 64 bits, because not every array library has arithmetic in uint32. The
+same functions work on Python's integers, on int64 arrays of any library, and in compiled code.
+
+Reference: J. Salmon, M. Moraes, R. Dror, D. Shaw, Parallel random numbers: as easy as 1, 2, 3, SC 2011.
+"""
+
+from typing import Any
+
+Words = Any
+_MASK = 0xFFFFFFFF
+_PARITY = 0x1BD11BDA
+
+
+def threefry_2x32(key_0: Words, key_1: Words, counter_0: Words, counter_1: Words) -> tuple[Words, Words]:
+    """Return two random words for a key of two words and a counter of two words.
+
+    >>> [hex(word) for word in threefry_2x32(0, 0, 0, 0)]
+    ['0x6b200159', '0x99ba4efe']
+    """
+    key_2 = key_0 ^ key_1 ^ _PARITY
+    x, y = (counter_0 + key_0) & _MASK, (counter_1 + key_1) & _MASK
+    x, y = _four_rounds_a(x, y)
+    x, y = (x + key_1) & _MASK, (y + key_2 + 1) & _MASK
+    x, y = _four_rounds_b(x, y)
+    x, y = (x + key_2) & _MASK, (y + key_0 + 2) & _MASK
+    x, y = _four_rounds_a(x, y)
+    x, y = (x + key_0) & _MASK, (y + key_1 + 3) & _MASK
+    x, y = _four_rounds_b(x, y)
+    x, y = (x + key_1) & _MASK, (y + key_2 + 4) & _MASK
+    x, y = _four_rounds_a(x, y)
+    return (x + key_2) & _MASK, (y + key_0 + 5) & _MASK
+
+
+def _four_rounds_a(x: Words, y: Words) -> tuple[Words, Words]:
+    x, y = _round(x, y, 13)
+    x, y = _round(x, y, 15)
+    x, y = _round(x, y, 26)
+    return _round(x, y, 6)
+
+
+def _four_rounds_b(x: Words, y: Words) -> tuple[Words, Words]:
+    x, y = _round(x, y, 17)
+    x, y = _round(x, y, 29)
+    x, y = _round(x, y, 16)
+    return _round(x, y, 24)
+
+
+def _round(x: Words, y: Words, rotation: int) -> tuple[Words, Words]:
+    x = (x + y) & _MASK
+    return x, x ^ (((y << rotation) & _MASK) | (y >> (32 - rotation)))

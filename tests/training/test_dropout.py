@@ -1,0 +1,292 @@
+"""Dropout: the generator, the masks on every backend, and training against loops and finite differences."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+from refusals import refused
+
+import fastbp
+from fastbp import backends
+from fastbp.optimizers import Adam
+from fastbp_kernels.cpu.vector_math import jitable
+from fastbp_kernels.specialize import lower
+from fastbp_kernels.threefry import threefry_2x32
+
+KNOWN_ANSWERS = [  # (counter, key, words): kat_vectors of the Random123 library, for threefry2x32 with 20 rounds
+    ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+]
+word = st.integers(0, 2**32 - 1)
+
+
+def in_uint32(key, counter):
+    """Return the words of Threefry, computed with uint32 arrays and a loop over the rounds, as in the paper."""
+    key, x = [np.uint32(k) for k in key], np.array(counter, np.uint32)
+    key.append(key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
+    x[0] += key[0]
+    x[1] += key[1]
+    for i in range(20):
+        rotation = np.uint32([13, 15, 26, 6, 17, 29, 16, 24][i % 8])
+        x[0] += x[1]
+        x[1] = (x[1] << rotation) | (x[1] >> (np.uint32(32) - rotation))
+        x[1] ^= x[0]
+        if i % 4 == 3:
+            s = i // 4 + 1
+            x[0] += key[s % 3]
+            x[1] += key[(s + 1) % 3] + np.uint32(s)
+    return x
+
+
+@pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
+def test_known_answers(counter, key, words):
+    assert threefry_2x32(*key, *counter) == words
+    compiled = njit(lower(threefry_2x32, jitable))
+    assert compiled(*key, *counter) == words
+
+
+@settings(deadline=None)
+@given(st.tuples(word, word), st.tuples(word, word))
+def test_the_words_are_those_of_a_loop_in_uint32(key, counter):
+    with np.errstate(over="ignore"):
+        assert threefry_2x32(*key, *counter) == tuple(in_uint32(key, counter).tolist())
+
+
+def kept(key, n, examples, rate):
+    """Return the mask (n, m) of a layer with n units, unit by unit."""
+    half, threshold = (n + 1) // 2, int(rate * 2**32)
+    mask = np.empty((n, len(examples)), bool)
+    for j, (i, example) in itertools.product(range(n), enumerate(examples)):
+        mask[j, i] = threefry_2x32(*key, j % half, int(example))[j // half] >= threshold
+    return mask
+
+
+@njit
+def _call(kernel, arguments):
+    kernel(*arguments)
+
+
+def dropped(backend, dtype, key, examples, a, rate, in_place=False):
+    """Return `a` of shape (n, m) after dropout on a backend."""
+    backend = backends.get(backend)
+    rows = backend.empty(a.T.shape, dtype)
+    rows[...] = backend.upload(np.ascontiguousarray(a.T))
+    out = rows if in_place else backend.empty(a.T.shape, dtype)
+    arguments = int(rate * 2**32), 1 / (1 - rate), *key, backend.upload(np.asarray(examples, np.int64))
+    arguments = *arguments, backend.columns(rows), backend.columns(out)
+    drop = backend.dropout(dtype)
+    if backend.name == "numpy":
+        _call(drop, arguments)
+    else:
+        backend.run(drop, *arguments)
+    return backend.to_host(out).T
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 5), (2, 3), (7, 4), (64, 33), (101, 40)])
+def test_the_masks_are_the_same_on_every_backend(backend, n, m, dtype, in_place, rng):
+    a, key = rng.standard_normal((n, m)).astype(dtype), (12345, 2**32 - 7)
+    examples = rng.integers(0, 2**32, m)
+    expected = np.where(kept(key, n, examples, 0.3), a.dtype.type(1 / 0.7) * a, 0)
+    np.testing.assert_array_equal(dropped(backend, dtype, key, examples, a, 0.3, in_place), expected)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
+def test_the_fraction_of_units_that_are_kept(rate):
+    n = 1000
+    for layer in range(3):
+        key = threefry_2x32(1, 2, layer, 0)
+        mask = dropped("numpy", "float32", key, np.arange(n), np.ones((n, n), np.float32), rate) > 0
+        error = 4 * (rate * (1 - rate)) ** 0.5
+        assert abs(mask.mean() - (1 - rate)) < error / n
+        assert np.abs(mask.mean(axis=0) - (1 - rate)).max() < 1.5 * error / n**0.5  # the largest of a thousand
+        assert np.abs(mask.mean(axis=1) - (1 - rate)).max() < 1.5 * error / n**0.5
+
+
+def test_no_values_of_dropped_units_remain():
+    a = np.full((8, 8), np.nan, np.float32)
+    for name in ("numpy", "numpy-plain"):
+        assert set(np.isnan(dropped(name, "float32", (0, 0), range(8), a, 0.5)).ravel().tolist()) == {True, False}
+
+
+# Training
+
+
+def problem(backend="numpy", dtype="float64", n=30):
+    rng = np.random.default_rng(5)
+    x, labels = rng.random((6, n)), rng.integers(0, 3, n)
+    net = fastbp.Network([6, 5, 4, 3], ["sigmoid", "gelu", "softmax"], "log-likelihood", dtype=dtype, rng=2)
+    return net.to(backend), x, labels
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def step_by_loops(weights, biases, x, y, masks, rates):
+    """Return the mean cost and its gradient, example by example, where each layer's inputs are dropped by `masks`."""
+    import reference
+
+    g = {0: "sigmoid", 1: "gelu"}
+    cost, nabla_w, nabla_b = 0.0, [0 * w for w in weights], [0 * b for b in biases]
+    for i in range(x.shape[1]):
+        a, inputs, zs = x[:, i], [], []
+        for l, (w, b) in enumerate(zip(weights, biases, strict=True)):
+            inputs.append(np.where(masks[l][:, i], a / (1 - rates[l]), 0))
+            zs.append(w @ inputs[l] + b[:, 0])
+            a = np.vectorize(reference.ACTIVATIONS[g[l]][0])(zs[l]) if l in g else np.exp(zs[l]) / np.exp(zs[l]).sum()
+        cost -= np.log(a) @ y[:, i]
+        delta = a - y[:, i]
+        for l in (2, 1, 0):
+            nabla_w[l] += np.outer(delta, inputs[l])
+            nabla_b[l] += delta[:, None]
+            if l:
+                back = np.where(masks[l][:, i], weights[l].T @ delta / (1 - rates[l]), 0)
+                delta = back * np.vectorize(reference.ACTIVATIONS[g[l - 1]][1])(zs[l - 1])
+    m = x.shape[1]
+    return cost / m, [w / m for w in nabla_w], [b / m for b in nabla_b]
+
+
+@pytest.mark.parametrize("name", ["numpy", "numpy-plain", "array_api_strict"])
+def test_training_is_that_of_loops_over_examples(name):
+    net, x, labels = problem(name)
+    y, rates, m, eta, lmbda = np.eye(3)[labels].T, [0.2, 0.5, 0.3], 7, 0.4, 0.1
+    start = net.to("numpy")
+    weights, biases, rng = start.weights, start.biases, start._rng
+    history = net.train(x, labels, epochs=2, mini_batch_size=m, eta=eta, lmbda=lmbda, dropout=rates, progress=False)
+    for epoch in range(2):
+        key, cost = rng.integers(2**32, size=2), 0.0
+        order = rng.permutation(30)
+        for first in range(0, 30, m):
+            batch = order[first : first + m]
+            masks = [
+                kept(threefry_2x32(*map(int, key), l, 0), n, batch, rate)
+                for l, (n, rate) in enumerate(zip([6, 5, 4], rates, strict=True))
+            ]
+            mean, nabla_w, nabla_b = step_by_loops(weights, biases, x[:, batch], y[:, batch], masks, rates)
+            cost += mean * len(batch) / 30
+            weights = [(1 - eta * lmbda / 30) * w - eta * nabla for w, nabla in zip(weights, nabla_w, strict=True)]
+            biases = [b - eta * nabla for b, nabla in zip(biases, nabla_b, strict=True)]
+        assert history.cost[epoch] == pytest.approx(cost, rel=1e-12)
+    got = net.to("numpy")
+    for here, expected in zip([*got.weights, *got.biases], [*weights, *biases], strict=True):
+        np.testing.assert_allclose(here, expected, rtol=1e-11, atol=1e-12)
+
+
+def test_the_gradient_is_that_of_the_cost_with_the_same_masks():
+    """The cost of an epoch with one mini-batch is that before its step, and the step is −η ∇C."""
+
+    def epoch(change=None, eta=0.5):
+        net, x, labels = problem()
+        if change is not None:
+            net.weights[0][change[0]] += change[1]
+        before = net.weights[0].copy()
+        options = {"epochs": 1, "mini_batch_size": 30, "eta": eta, "dropout": [0.2, 0.5, 0.3], "progress": False}
+        cost = net.train(x, labels, **options).cost[0]
+        return cost, (before - net.weights[0]) / eta
+
+    _, gradient = epoch()
+    for where in [(0, 0), (3, 2), (4, 5)]:
+        high, low = (epoch((where, step))[0] for step in (1e-5, -1e-5))
+        assert gradient[where] == pytest.approx((high - low) / 2e-5, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", Adam()])
+@pytest.mark.parametrize("dropout", [0, 0.0, [0.0, 0.0, 0.0]])
+def test_without_dropout_nothing_changes(dropout, optimizer):
+    results = []
+    for options in ({}, {"dropout": dropout}):
+        net, x, labels = problem(dtype="float32")
+        history = net.train(x, labels, epochs=2, mini_batch_size=8, optimizer=optimizer, progress=False, **options)
+        results.append([*net.weights, *net.biases, np.array(history.cost), net._rng.random()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_masks_do_not_depend_on_the_mini_batches():
+    """With η so small that the parameters stay the same, the cost of an epoch is a sum over examples."""
+    costs = []
+    for m in (1, 7, 30):
+        net, x, labels = problem()
+        options = {"epochs": 1, "mini_batch_size": m, "eta": 1e-300, "progress": False}
+        costs.append(net.train(x, labels, dropout=[0.2, 0.5, 0.3], **options).cost[0])
+    assert costs == pytest.approx([costs[0]] * 3, rel=1e-14)
+
+
+def test_the_masks_of_two_epochs_and_of_two_seeds_differ():
+    costs = set()
+    for seed in (1, 2):
+        net, x, labels = problem()
+        net = fastbp.Network(net.sizes, ["sigmoid", "gelu", "softmax"], "log-likelihood", dtype="float64", rng=seed)
+        net.weights = problem()[0].weights
+        net.biases = problem()[0].biases
+        options = {"epochs": 3, "mini_batch_size": 30, "eta": 1e-300, "progress": False}
+        costs |= set(net.train(x, labels, dropout=0.5, **options).cost)
+    assert len(costs) == 6
+
+
+def test_feedforward_backprop_and_cost_have_no_dropout():
+    net, x, labels = problem()
+    net.train(x, labels, epochs=1, mini_batch_size=8, dropout=0.9, progress=False)
+    same = net.to("numpy-plain")
+    assert net.cost(x, labels) == pytest.approx(same.cost(x, labels), rel=1e-13)
+    np.testing.assert_allclose(net.feedforward(x), same.feedforward(x), rtol=1e-13)
+    assert fastbp.check_gradients(net, x, labels) < 1e-6
+
+
+def test_bytes_weights_and_sparse_inputs(rng):
+    x = (rng.random((6, 40)) < 0.3) * rng.integers(1, 256, (6, 40))
+    labels, options = rng.integers(0, 3, 40), {"epochs": 2, "mini_batch_size": 9, "progress": False}
+    options |= {"sample_weight": rng.random(40), "dropout": [0.0, 0.5, 0.2]}
+    results = []
+    for inputs in (x.astype(np.uint8), x.astype(np.float64), scipy.sparse.csc_array(x.astype(np.float64))):
+        names = ["sigmoid", "gelu", "softmax"]
+        net = fastbp.Network([6, 5, 4, 3], names, "log-likelihood", rng=1, dtype="float64", input_scale=1 / 255)
+        net.train(inputs, labels, eta=0.3, **options)
+        results.append(net.weights)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
+
+
+def test_digits_with_dropout():
+    (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
+    net = fastbp.Network([64, 100, 10], ["relu", "softmax"], "log-likelihood", rng=0)
+    net.train(x, labels, epochs=15, mini_batch_size=32, eta=0.3, dropout=[0.1, 0.3], progress=False)
+    assert net.accuracy(x_test, labels_test) > 0.95
+
+
+REFUSED = {
+    "negative": (-0.1, r"dropout must be at least 0 and below 1, got -0\.1"),
+    "one": (1.0, r"dropout must be at least 0 and below 1, got 1\.0"),
+    "nan": ([0.0, float("nan"), 0.1], r"dropout\[1\] must be at least 0 and below 1, got nan"),
+    "too few": ([0.1, 0.5], r"dropout must be a rate for all hidden layers, or a list with the input and each hidden"),
+    "text": ("half", r"dropout must be a rate for all hidden layers, or a list .* 3 rates, got 4"),
+    "none": (None, r"dropout must be a rate, or a list of rates, got None"),
+    "bool": (True, r"dropout must be at least 0 and below 1, got True"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_rates_are_refused(case):
+    dropout, message = REFUSED[case]
+    net, x, labels = problem()
+    refused(message, net.train, x, labels, dropout=dropout)
+    np.testing.assert_array_equal(net.weights[0], problem()[0].weights[0])
+
+
+def test_dropout_needs_units_that_can_be_dropped():
+    net = fastbp.Network([6, 3], rng=0)
+    _, x, labels = problem()
+    refused(r"dropout needs a hidden layer; for the input alone, pass a list, dropout=\[0\.5\]", net.train, x, labels,
+            dropout=0.5)  # fmt: skip
+    net.train(x, labels, epochs=1, dropout=[0.5], progress=False)
+    sparse = scipy.sparse.csc_array(x)
+    message = r"dropout of sparse inputs must be 0, got 0\.5; pass dropout=\[0\.0, \.\.\.\]"
+    refused(message, fastbp.Network([6, 4, 3], rng=0).train, sparse, labels, dropout=[0.5, 0.1])
