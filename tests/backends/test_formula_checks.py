@@ -3,7 +3,6 @@
 import math
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 from refusals import refused
 
@@ -43,7 +42,7 @@ def test_a_formula_that_compiles_only_for_the_cpu_is_refused():
     pytest.importorskip("numba_cuda")
 
     def f(z):
-        return z + 0.0 * np.linalg.norm(np.ones(2) * z)  # CUDA has no arrays
+        return z if len(str(1)) == 1 else -z  # CUDA has no strings
 
     refused("f or prime cannot be used on CUDA", fastbp.check_formula, f, lambda z, a: 1.0)
 

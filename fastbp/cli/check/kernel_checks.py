@@ -93,8 +93,7 @@ def _activations(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
         for bias, keep_z in ((True, False), (False, True)):
             for n, m in SHAPES:
                 rng = np.random.default_rng(n)
-                scale = {softmax.name: 30, exponential.name: 3}.get(name)  # for large z, e^z magnifies errors of z + b
-                z = scale * _normal(rng, n, m, dtype) if scale else _with_special_values(rng, n, m, dtype)
+                z = _weighted_inputs(name, rng, n, m, dtype)
                 b = _normal(rng, n, 1, dtype)
 
                 def run(
@@ -113,7 +112,7 @@ def _hadamards(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for l, (name, g) in enumerate(ACTIVATIONS.items()):
         for n, m in SHAPES if g != softmax else ():
             rng = np.random.default_rng(n)
-            z, delta = _with_special_values(rng, n, m, dtype), _normal(rng, n, m, dtype)
+            z, delta = _weighted_inputs(name, rng, n, m, dtype), _normal(rng, n, m, dtype)
             a = _applied(g.f, z, dtype)
 
             def run(
@@ -259,6 +258,12 @@ def _gathers(source: str, dtype: str) -> Iterator[tuple[str, Formulas, bool, Cas
 
 def _normal(rng: np.random.Generator, n: int, m: int, dtype: str) -> Array:
     return rng.standard_normal((n, m)).astype(dtype)
+
+
+def _weighted_inputs(name: str, rng: np.random.Generator, n: int, m: int, dtype: str) -> Array:
+    """Return z for an activation. It has special values, unless they would make errors of z or of sums infinite."""
+    scale = {softmax.name: 30, exponential.name: 3}.get(name)
+    return scale * _normal(rng, n, m, dtype) if scale else _with_special_values(rng, n, m, dtype)
 
 
 def _with_special_values(rng: np.random.Generator, n: int, m: int, dtype: str) -> Array:
