@@ -4,12 +4,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fastbp.files.outputs import BestEffortStream
+from fastbp.files.reading import StrPath
 from fastbp.training.history import Epoch
 from fastbp.training.loop import Watcher
 from fastbp_kernels.compile_events import on_compile
+
+_QUIET = 0.5  # seconds
 
 
 @contextmanager
@@ -27,6 +31,44 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
             yield lines
     finally:
         lines.close()
+
+
+@contextmanager
+def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
+    """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
+
+    The total is the size of the file, or of all files in the folder. Nothing is reported for the first half second.
+    """
+    total = _size(Path(path))
+    stream, begun, done, shown = BestEffortStream(sys.stderr), time.perf_counter(), 0, 0.0
+    bar: Any = None
+
+    def advance(count: int) -> None:
+        nonlocal bar, done, shown
+        done += count
+        seconds = time.perf_counter() - begun
+        if bar is not None:
+            bar.update(count)
+        elif seconds > _QUIET and _on_terminal():
+            bar = _bar(total, stream, unit="B", unit_scale=True, desc="reading")
+            bar.update(done)
+        elif seconds > _QUIET and seconds > shown + 2.0:
+            shown = seconds
+            of = f" of {total / 1e6:,.0f}" if total else ""
+            stream.write(f"reading: {done / 1e6:,.0f}{of} MB\n")
+
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file or of the files in a folder, or None for standard input."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else None
 
 
 @contextmanager
@@ -117,7 +159,7 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _bar(total: int, stream: BestEffortStream, **options: Any) -> Any:
+def _bar(total: int | None, stream: BestEffortStream, **options: Any) -> Any:
     from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]
