@@ -64,7 +64,7 @@ def read_source(
     parts = npz_parts(file) if name is None else None
     if parts is None:
         return _of_arrays(file, *npz_examples(file, name))
-    given = [part for part in parts if part is not None]
+    given = [(part[0], as_label_vector(part[1])) for part in parts if part is not None]
     inputs, labels = (
         [np.concatenate(arrays) for arrays in zip(*given, strict=True)] if _fit_together(file, given) else []
     )
