@@ -1,4 +1,4 @@
-"""Accuracy of `fastbp train` with its defaults on tables, beside scikit-learn with its own: `python -m benchmarks.tables`.
+"""Scores of `fastbp train` on tables, beside those of scikit-learn, all with defaults: `python -m benchmarks.tables`.
 
 Each of six tables is split 20 times into three quarters for training and a quarter for testing. `fastbp train` gets the
 file with the training rows and no option but the seed; of these rows, it uses a fifth for validation and testing.

@@ -14,7 +14,7 @@ from fastbp.datasets.table_files import STDIN, Table
 from fastbp.datasets.tables import table_examples
 from fastbp.datasets.targets import find_column
 from fastbp.errors import InputError
-from fastbp.files.outputs import print_line, warn
+from fastbp.files.outputs import print_text, warn
 from fastbp.network import Network, load
 from fastbp.training.progress import reading
 
@@ -36,13 +36,13 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
     data = options.dataset_name(data)
     x, y, said = _examples(net, data, label, header)
     options.check_inputs(net, x, data)
-    print_line("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
+    print_text("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
     if net.sizes[-1] == 1:
-        print_line(f"{errors_line(net, x, y)}, cost {net.cost(x, y):.4f}")
+        print_text(f"{errors_line(net, x, y)}, cost {net.cost(x, y):.4f}")
         return
-    print_line(f"accuracy {net.accuracy(x, y):.2%}, cost {net.cost(x, y):.4f}")
+    print_text(f"accuracy {net.accuracy(x, y):.2%}, cost {net.cost(x, y):.4f}")
     names = net.preparation.target.classes if net.preparation else tuple(map(str, range(net.sizes[-1])))
-    print_line(confusion_matrix(y, np.asarray(net.predict(x)), list(names)))
+    print_text(confusion_matrix(y, np.asarray(net.predict(x)), list(names)))
 
 
 def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:

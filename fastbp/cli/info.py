@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fastbp.files.outputs import print_line
+from fastbp.files.outputs import print_text
 from fastbp.network import load
 
 
@@ -20,11 +20,11 @@ def info(model: Path | None) -> None:
         from fastbp.backends.environment import information
 
         for name, value in information().items():
-            print_line(f"{name:<26} {value}")
+            print_text(f"{name:<26} {value}")
         return
     net = load(model, backend="numpy")
-    print_line(f"{net!r}")
+    print_text(f"{net!r}")
     count = sum(w.size for w in net.weights) + sum(b.size for b in net.biases)
-    print_line(f"{count:,} parameters; inputs are multiplied by {net.input_scale:g}")
+    print_text(f"{count:,} parameters; inputs are multiplied by {net.input_scale:g}")
     for line in net.preparation.summary() if net.preparation else ["it was not trained on a table"]:
-        print_line(line)
+        print_text(line)

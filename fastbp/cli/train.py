@@ -17,7 +17,7 @@ from fastbp.cli.metrics import chance_line, print_results
 from fastbp.costs import COSTS
 from fastbp.errors import InputError, choose, finite_number, whole_number
 from fastbp.files.atomic import check_target
-from fastbp.files.outputs import Outputs, print_line, warn
+from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
 from fastbp.parameters import dtype_name
@@ -45,8 +45,8 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     "--learning-rate",
     "eta",
     type=float,
-    help="Learning rate.  [default: 0.001 for adam; otherwise 3 for sigmoid layers and images, 0.1 to 0.3 for softmax, "
-    "0.03 for other outputs, times 1 - momentum]",
+    help="Learning rate.  [default: 0.001 for adam; otherwise, times 1 - momentum, 3 for images with sigmoid layers, "
+    "0.1 to 0.3 for softmax, 0.03 for other outputs]",
 )
 @click.option(
     "--schedule", default="constant", show_default=True, shell_complete=shared.complete(SCHEDULES),
@@ -126,7 +126,7 @@ def train(
     if outputs.code:
         sys.exit(outputs.code)
     if data == "digits" and save is None and plot is None:
-        print_line(next_steps())
+        print_text(next_steps())
 
 
 def _network(

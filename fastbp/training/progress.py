@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastbp.files.outputs import BestEffortStream
+from fastbp.files.outputs import BestEffortStream, wrapped
 from fastbp.files.reading import StrPath
 from fastbp.training.history import Epoch
 from fastbp.training.loop import Watcher
@@ -102,6 +102,8 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 class Lines(Watcher):
     """Prints a line after each epoch, but at most two lines per second; the line of the last epoch is always printed.
 
+    Examples per second and the time left count the whole epoch, with validation and checkpoints.
+
     Lines that cannot be written are dropped, and training continues.
     """
 
@@ -115,7 +117,8 @@ class Lines(Watcher):
         seconds, self._since = now - self._since, now
         if now >= self._silent_until or epoch.number == epoch.epochs:
             self._silent_until = now + 0.5
-            self.print(str(epoch._replace(seconds=seconds)))
+            rate = epoch.examples_per_second * epoch.seconds / max(seconds, epoch.seconds)
+            self.print(str(epoch._replace(seconds=seconds, examples_per_second=rate)))
 
     def warned(self, message: str) -> None:
         """Print a warning."""
@@ -132,7 +135,7 @@ class Lines(Watcher):
 
     def print(self, line: str) -> None:
         """Print a line."""
-        self.stream.write(f"{line}\n")
+        self.stream.write(f"{wrapped(line, sys.stderr)}\n")
 
 
 class Bar(Lines):
@@ -140,7 +143,8 @@ class Bar(Lines):
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True)
+        style = "{percentage:3.0f}% {bar} {rate_fmt}  {remaining_s:,.0f} s left"  # like the line of an epoch
+        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True, bar_format=style)
 
     def advanced(self, examples: int) -> None:
         """Advance the bar."""
@@ -148,7 +152,7 @@ class Bar(Lines):
 
     def print(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.write(line, file=self.stream)
+        self._bar.write(wrapped(line, sys.stderr), file=self.stream)
 
     def close(self) -> None:
         """Remove the bar."""
