@@ -13,7 +13,7 @@ from fastbp.training.history import Epoch
 from fastbp.training.loop import Watcher
 from fastbp_kernels.compile_events import on_compile
 
-_QUIET = 0.5  # seconds
+_LARGE = 2**26  # bytes that take about a second to read
 
 
 @contextmanager
@@ -37,10 +37,12 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
     """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
 
-    The total is the size of the file, or of all files in the folder. Nothing is reported for the first half second.
+    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files, and
+    otherwise after half a second.
     """
     total = _size(Path(path))
     stream, begun, done, shown = BestEffortStream(sys.stderr), time.perf_counter(), 0, 0.0
+    quiet = 0.0 if total is not None and total > _LARGE else 0.5
     bar: Any = None
 
     def advance(count: int) -> None:
@@ -49,14 +51,16 @@ def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
         seconds = time.perf_counter() - begun
         if bar is not None:
             bar.update(count)
-        elif seconds > _QUIET and _on_terminal():
+        elif seconds > quiet and _on_terminal():
             bar = _bar(total, stream, unit="B", unit_scale=True, desc="reading")
             bar.update(done)
-        elif seconds > _QUIET and seconds > shown + 2.0:
+        elif seconds > quiet and (not shown or seconds > shown + 2.0):
             shown = seconds
             of = f" of {total / 1e6:,.0f}" if total else ""
             stream.write(f"reading: {done / 1e6:,.0f}{of} MB\n")
 
+    if not quiet:
+        advance(0)  # before pandas is imported
     try:
         yield advance
     finally:
