@@ -65,5 +65,5 @@ def eta(purpose: str, chosen: Formulas, optimizer: Optimizer, *, pixels: bool) -
     if set(chosen.activations) == {"sigmoid"} and purpose == IMAGES:
         rate = 3.0
     elif chosen.activations[-1] in ("softmax", "sigmoid"):
-        rate = 0.3 if pixels else 0.1
+        rate = 0.3 if pixels or purpose == IMAGES else 0.1
     return rate * optimizer.default_eta / SGD().default_eta

@@ -15,14 +15,17 @@ WIDEST_MATRIX = 20
 
 
 def print_results(net: Network, splits: Any, outputs: Outputs) -> None:
-    """Print how good a network is on the test examples; for numbers, also on the validation examples."""
-    _, validation, test = splits
-    if net.sizes[-1] == 1:
-        for name, (x, y) in (("validation", validation), ("test", test)):
-            if x.shape[1]:
-                outputs.print(f"{errors_line(net, x, y)} on the {x.shape[1]:,} {name} examples")
-    elif test[0].shape[1]:
-        outputs.print(f"accuracy {net.accuracy(*test):.2%} on the {test[0].shape[1]:,} test examples")
+    """Print how good a network is on the test examples; for numbers, also on the validation examples.
+
+    Without test examples, the training examples are used.
+    """
+    training, validation, test = splits
+    parts = [("validation", validation)] if net.sizes[-1] == 1 else []
+    parts.append(("test", test) if test[0].shape[1] else ("training", training))
+    for name, (x, y) in parts:
+        if x.shape[1]:
+            result = errors_line(net, x, y) if net.sizes[-1] == 1 else f"accuracy {net.accuracy(x, y):.2%}"
+            outputs.print(f"{result} on the {x.shape[1]:,} {name} examples")
 
 
 def errors_line(net: Network, x: Any, y: Any) -> str:

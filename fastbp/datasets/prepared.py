@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.fit_features import complete_rows, fit_on_rows, without_columns
-from fastbp.datasets.preparation import CATEGORIES, Preparation
+from fastbp.datasets.preparation import CATEGORIES, NUMBER, Preparation
 from fastbp.datasets.rows_and_labels import Advance
 from fastbp.datasets.sources import Rows, Source, read_source
 from fastbp.datasets.splits import stratified
@@ -142,4 +142,7 @@ def _missing_lines(table: Table, rows: Rows, preparation: Preparation, missing: 
         return [f"missing values: {plural(left_out, 'row')} left out"]
     filled = [feature for feature in preparation.features if feature.fill is not None]
     names = ", ".join(table.column(feature.name) for feature in filled[:5]) + (", ..." if len(filled) > 5 else "")
-    return [f"missing values in {names}: replaced by the {missing} (the most frequent text)"] if filled else []
+    most = (
+        "" if all(feature.kind == NUMBER for feature in filled) else "; in text and booleans by the most frequent value"
+    )
+    return [f"missing values in {names}: replaced by the {missing}{most}"] if filled else []

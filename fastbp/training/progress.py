@@ -37,16 +37,20 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
     """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
 
-    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files, and
-    otherwise after half a second.
+    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files, after
+    half a second for others, and not at all for small ones.
     """
     total = _size(Path(path))
     stream, begun, done, shown = BestEffortStream(sys.stderr), time.perf_counter(), 0, 0.0
     quiet = 0.0 if total is not None and total > _LARGE else 0.5
     bar: Any = None
 
+    small = total is not None and total < _LARGE / 16
+
     def advance(count: int) -> None:
         nonlocal bar, done, shown
+        if small:
+            return
         done += count
         seconds = time.perf_counter() - begun
         if bar is not None:
