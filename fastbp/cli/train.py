@@ -159,7 +159,7 @@ def next_steps() -> str:
     """Return commands to try next. The picture is left out if matplotlib is not installed."""
     plot = " --plot curves.png" if find_spec("matplotlib") else ""
     return f"""\
-Try next:  fastbp train --hidden 100 --activations relu --epochs 30{plot}
+Try next:  fastbp train --hidden 100 --activations tanh{plot}
            fastbp train --save digits.safetensors
            fastbp evaluate digits.safetensors
            fastbp train --data YOUR-TABLE.csv

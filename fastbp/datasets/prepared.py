@@ -142,7 +142,6 @@ def _missing_lines(table: Table, rows: Rows, preparation: Preparation, missing: 
         return [f"missing values: {plural(left_out, 'row')} left out"]
     filled = [feature for feature in preparation.features if feature.fill is not None]
     names = ", ".join(table.column(feature.name) for feature in filled[:5]) + (", ..." if len(filled) > 5 else "")
-    most = (
-        "" if all(feature.kind == NUMBER for feature in filled) else "; in text and booleans by the most frequent value"
-    )
+    numeric = all(feature.kind == NUMBER for feature in filled)
+    most = "" if numeric else "; in text and booleans by the most frequent value"
     return [f"missing values in {names}: replaced by the {missing}{most}"] if filled else []
