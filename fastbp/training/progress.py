@@ -37,8 +37,8 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
     """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
 
-    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files, after
-    half a second for others, and not at all for small ones.
+    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files,
+    after half a second for others, and not at all for small ones.
     """
     total = _size(Path(path))
     stream, begun, done, shown = BestEffortStream(sys.stderr), time.perf_counter(), 0, 0.0
