@@ -61,9 +61,8 @@ def eta(purpose: str, chosen: Formulas, optimizer: Optimizer, *, pixels: bool) -
     """
     if not isinstance(optimizer, SGD):
         return optimizer.default_eta
-    rate = 0.03
     if set(chosen.activations) == {"sigmoid"} and purpose == IMAGES:
-        rate = 3.0
-    elif chosen.activations[-1] in ("softmax", "sigmoid"):
-        rate = 0.3 if pixels or purpose == IMAGES else 0.1
-    return rate * optimizer.default_eta / SGD().default_eta
+        return optimizer.default_eta
+    classes = chosen.activations[-1] in ("softmax", "sigmoid")
+    rate = 0.03 if not classes else 0.3 if pixels or purpose == IMAGES else 0.1
+    return rate * (optimizer.default_eta / SGD().default_eta)

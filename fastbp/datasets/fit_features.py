@@ -128,7 +128,7 @@ def _fit_feature(
         expected = "a value; for tables with missing values: --missing mean, median or drop"
         raise table.bad_value(int(everything[gone[0]]), name, expected)
     if column.iloc[training].isna().all():
-        raise InputError(f"{table.where}: {table.column(name)} has no values; leave it out: --drop {name!r}")
+        raise InputError(f"{table.where}: {table.column(name)} has no values; leave it out: --drop {brief(name)}")
     if kind == NUMBER:
         values = numbers(table, name, training)
         values = values[~np.isnan(values)]
@@ -169,7 +169,9 @@ def _kind(table: Table, name: str, rows: Rows) -> str:
     texts = list(dict.fromkeys(as_texts(values.drop_duplicates())))
     if column.dtype.kind in "mM" or (texts and all(map(is_date, texts))):
         advice = "replace them by numbers, such as year and month, or the days since a first day"
-        raise InputError(f"{where} has dates, such as {brief(texts[0])}; {advice}, or leave it out: --drop {name!r}")
+        raise InputError(
+            f"{where} has dates, such as {brief(texts[0])}; {advice}, or leave it out: --drop {brief(name)}"
+        )
     if column.dtype.kind == "c":
         raise InputError(f"{where} has complex numbers; expected real numbers, text or booleans")
     like_numbers = sum(map(is_number, texts))
@@ -179,5 +181,5 @@ def _kind(table: Table, name: str, rows: Rows) -> str:
         raise table.bad_value(row, name, "a number, as in most rows")
     if len(texts) > MOST_CATEGORIES:
         found = f"has {len(texts):,} different texts, such as {brief(texts[0])}, more than {MOST_CATEGORIES}"
-        raise InputError(f"{where} {found}; leave it out: --drop {name!r}")
+        raise InputError(f"{where} {found}; leave it out: --drop {brief(name)}")
     return CATEGORIES
