@@ -15,8 +15,10 @@ from fastbp.activations import Activation, ActivationName
 from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.foreign_arrays import as_backend_array
-from fastbp.datasets.inputs import as_classes, as_columns, as_targets
+from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_of_units
+from fastbp.datasets.preparation import Preparation
 from fastbp.datasets.sparse_columns import is_sparse
+from fastbp.datasets.table_files import as_table, has_named_columns
 from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
@@ -34,7 +36,7 @@ from fastbp.parameters import (
 )
 from fastbp.schedules import Schedule
 from fastbp.training import inference
-from fastbp.training.history import Epoch, History
+from fastbp.training.history import Epoch, History, r_squared
 from fastbp.training.progress import watching
 from fastbp.training.setup import Options, checkpoint_lock, prepare
 from fastbp.training.small_batches import SmallBatches
@@ -110,6 +112,7 @@ class Network:
     ([(3, 2), (1, 3)], [(3, 1), (1, 1)])
     """
 
+    _preparation: Preparation | None = None
     _seeded = True  # also True for networks from a file, where it is not known
 
     @explain_keywords
@@ -161,6 +164,22 @@ class Network:
     def dtype(self) -> DTypeName:
         """The dtype of the parameters: "float32" or "float64"."""
         return cast(DTypeName, self._plan.dtype)
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How the rows of a table become inputs, and what the outputs mean; None if it is not known.
+
+        With a preparation, `predict` and `score` accept tables. `save` saves it. See `fastbp.datasets.fit`.
+        """
+        return self._preparation
+
+    @preparation.setter
+    def preparation(self, preparation: Preparation | None) -> None:
+        if preparation is not None:
+            if not isinstance(preparation, Preparation):
+                raise InputError(f"preparation must be a fastbp.datasets.Preparation, got {brief(preparation)}")
+            preparation.check_sizes(self.sizes)
+        self._preparation = preparation
 
     @property
     def weights(self) -> list[Array]:
@@ -321,7 +340,7 @@ class Network:
         y: Array,
         *,
         epochs: int = 30,
-        mini_batch_size: int = 10,
+        mini_batch_size: int | None = None,
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
@@ -350,8 +369,9 @@ class Network:
             or (n, 1).
         epochs : int
             Number of epochs.
-        mini_batch_size : int
-            m, the number of examples per step. The last mini-batch of an epoch may be smaller.
+        mini_batch_size : int, optional
+            m, the number of examples per step, by default 10, or all if there are fewer. The last mini-batch of an
+            epoch may be smaller.
         eta : float or schedule, optional
             η, the learning rate, or a schedule from `fastbp.schedules`. By default 3 (1 − μ), or 0.001 for Adam.
         lmbda : float
@@ -489,34 +509,89 @@ class Network:
         gradients.descend(self._plan, self._parameters(), inputs, targets, eta)
 
     @_on_backend_device
-    def predict(self, x: Array) -> npt.NDArray[np.int64]:
-        """Return the class of each column: the index of its largest output.
+    def predict(self, x: Array) -> npt.NDArray[Any]:
+        """Return the predicted class of each example, or the predicted number.
 
         Parameters
         ----------
-        x : array or sparse matrix, shape (n_0, m)
-            Inputs, one example per column. They are processed in batches of bounded memory.
+        x : array or sparse matrix, shape (n_0, m), or object with named columns
+            Inputs. An array has one example per column; it is not prepared. If the network has a `preparation`, an
+            object with named columns, such as a DataFrame, has one example per row. Its columns are found by name.
+            Inputs are processed in batches of bounded memory.
 
         Returns
         -------
-        numpy.ndarray of int64, shape (m,)
-            The classes, on the host.
+        numpy.ndarray, shape (m,)
+            For an array and a network with several outputs, the index of the largest output, int64. With one output,
+            the output, or 0 and 1 (int64) if the activation of the output is between 0 and 1. For an object with named
+            columns, the names of the classes, or numbers in the unit of the label column.
 
         Raises
         ------
         InputError
-            If the shape does not fit, an input is not finite, or the network has only one output.
+            If the shape does not fit, an input is not finite, or a column is missing.
 
         Examples
         --------
         >>> Network([2, 3], rng=0).predict([[0.0, 1.0], [0.0, 0.0]]).shape
         (2,)
         """
-        self._check_has_classes("predict")
+        if self._preparation is not None and has_named_columns(x):
+            inputs = self._preparation.transform(as_table(x))
+            return self._preparation.target.answers(self._host_outputs(inputs))
+        if self.sizes[-1] == 1:
+            outputs = self._host_outputs(x).reshape(-1)
+            return (outputs >= 0.5).astype(np.int64) if self._has_two_classes() else outputs
         if (rows := self._outputs_of_small_batch(x)) is not None:
             classes: npt.NDArray[np.int64] = rows.argmax(axis=1)
             return classes
         return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
+
+    @_on_backend_device
+    def score(self, x: Array, y: Array = None) -> float:
+        """Return the accuracy of predicted classes, or R² of predicted numbers.
+
+        R² = 1 − Σ (y − a)² / Σ (y − ȳ)², where ȳ is the mean of y. With several outputs, it is the average of their R².
+
+        Parameters
+        ----------
+        x : array, shape (n_0, m), or object with named columns
+            Inputs, as in `predict`.
+        y : array, shape (m,) or (n_L, m), optional
+            Labels or targets. For an object with named columns, the default is its label column.
+
+        Returns
+        -------
+        float
+            The accuracy, from 0 to 1, if the network predicts classes: it has a preparation for classes, one output
+            between 0 and 1, or several outputs and y are integer labels or unit columns. Otherwise R², at most 1.
+
+        Raises
+        ------
+        InputError
+            If x and y do not fit the network.
+
+        Examples
+        --------
+        >>> net = Network([1, 1], "identity", bias=False)
+        >>> net.weights = [[[2.0]]]
+        >>> net.score([[1.0, 2.0, 3.0]], [2.0, 4.0, 7.0])  # the last prediction is 6: 1 − 1 / (38/3)
+        0.921...
+        """
+        if self._preparation is not None and has_named_columns(x):
+            table = as_table(x)
+            inputs = self._preparation.transform(table)
+            labels = self._preparation.labels(table if y is None else {self._preparation.target.name: y})
+            classes = bool(self._preparation.target.classes)
+        else:
+            inputs, labels = self._inputs(x), y
+            targets = as_targets(y, inputs.shape[1], self._plan)
+            classes = self._has_two_classes() or classes_of_units(targets, self._plan) is not None
+            labels = y if self.sizes[-1] > 1 and classes else targets
+        if classes and self.sizes[-1] > 1:
+            return self.accuracy(inputs, labels)
+        outputs, targets = self._host_outputs(inputs), np.asarray(self._plan.backend.to_host(labels), np.float64)
+        return float(np.mean((outputs >= 0.5) == (targets >= 0.5))) if classes else r_squared(outputs, targets)
 
     @_on_backend_device
     def accuracy(self, x: Array, labels: Array) -> float:
@@ -622,7 +697,7 @@ class Network:
         True
         """
         self._parameters()
-        models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng))
+        models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng, self._preparation))
 
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
@@ -659,6 +734,14 @@ class Network:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_kept_batches"}
 
+    def _host_outputs(self, x: Array) -> npt.NDArray[Any]:
+        outputs: npt.NDArray[Any] = np.asarray(self._plan.backend.to_host(self.feedforward(x)))
+        return outputs
+
+    def _has_two_classes(self) -> bool:
+        """Return whether the network has one output, which is between 0 and 1."""
+        return self.sizes[-1] == 1 and self.activations[-1].outputs == (0.0, 1.0)
+
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
         return as_columns("x", x, self.sizes[0], self._plan, finite=finite)
 
@@ -681,7 +764,7 @@ class Network:
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:
             raise InputError(
-                f"{what} needs a network with two or more outputs, one per class; this one has 1: use feedforward"
+                f"{what} needs a network with two or more outputs, one per class; this one has 1: use score"
             )
 
 
@@ -729,7 +812,8 @@ def load(
     <Network 2-3: tanh; quadratic cost; float64 on numpy-plain>
     """
     net = Network.__new__(Network)  # without drawing parameters
-    net._plan, weights, biases, net._rng = models.read_model(path, backend=backend, activations=activations, cost=cost)
+    model = models.read_model(path, backend=backend, activations=activations, cost=cost)
+    net._plan, weights, biases, net._rng, net._preparation = model
     net._weights, net._biases = ParameterList("weights", weights), ParameterList("biases", biases)
     return net
 

@@ -53,7 +53,7 @@ def compare(cuda, pair, dtype, arguments, geometry=None, by=None):
     if "total" in arguments:
         on_gpu["total"] = np.zeros((max(m, cuda.n_partial_sums(m) * n), 2), dtype)
     _call(pair.make(cpu, dtype), tuple(on_cpu.values()))
-    (by or execute)(pair.make(cuda, dtype), *on_gpu.values(), m, n, geometry=geometry)
+    (by or execute)(pair.make(cuda, dtype), *flat(on_gpu), m, n, geometry=geometry)
     for name, expected in on_cpu.items():
         if isinstance(expected, np.ndarray):
             _assert_close(name, on_gpu[name], expected, TOLERANCE[dtype])
@@ -71,6 +71,11 @@ def execute(kernel, *arguments, geometry=None):
     """Interpret the PTX of a kernel, with the launch that CuPy would get."""
     grid, block, shared_bytes = geometry or kernel.geometry(*arguments[-2:])
     return run(kernel.ptx, grid, block, *kernel.packed(*arguments), shared_bytes=shared_bytes)
+
+
+def flat(arguments):
+    """Return the arguments of a CUDA kernel: it takes an optimizer's constants one by one."""
+    return [part for name, value in arguments.items() for part in (value if name == "constants" else [value])]
 
 
 def copies(arguments):

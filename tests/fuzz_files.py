@@ -21,6 +21,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas  # noqa: F401  (imported before memory is measured)
 from safetensors.numpy import load, save
 from test_idx import idx
 

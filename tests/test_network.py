@@ -101,8 +101,9 @@ def test_a_network_with_one_output_takes_one_target_per_example():
     x, y = np.random.default_rng(0).random((2, 5)), np.arange(5)
     assert net.cost(x, y) == net.cost(x, y[None, :].astype(float))
     assert net.cost(x[:, 0], [0.5]) == net.cost(x[:, :1], [[0.5]])
-    with pytest.raises(fastbp.InputError, match="predict needs a network with two or more outputs"):
-        net.predict(x)
+    with pytest.raises(fastbp.InputError, match="accuracy needs a network with two or more outputs"):
+        net.accuracy(x, y)
+    np.testing.assert_array_equal(net.predict(x), net.feedforward(x)[0])
 
 
 @pytest.mark.parametrize("sizes", [[1, 1], [1, 1, 1], [3, 1, 2], [2, 3, 1]])

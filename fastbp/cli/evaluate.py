@@ -8,35 +8,62 @@ import numpy as np
 
 from fastbp import datasets
 from fastbp.cli import options
-from fastbp.files.outputs import print_line
-from fastbp.network import load
+from fastbp.cli.metrics import confusion_matrix, errors_line
+from fastbp.datasets.sources import read_source
+from fastbp.datasets.table_files import STDIN, Table
+from fastbp.datasets.tables import table_examples
+from fastbp.datasets.targets import find_column
+from fastbp.errors import InputError
+from fastbp.files.outputs import print_text, warn
+from fastbp.network import Network, load
+from fastbp.training.progress import reading
 
 
 @click.command(
-    help="Test a saved network: accuracy, cost and confusion matrix.\n\n"
-    "With --data digits, mnist or a folder, only the test examples are used; with a file, all of its examples."
+    help="Test a saved network: accuracy, cost and confusion matrix, or the errors of predicted numbers.\n\n"
+    "With --data digits, mnist or a folder of IDX files, only the test examples are used; with a file, all of its "
+    "examples. The columns of a table are found by name, in any order."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
 @options.label
+@options.header
 @options.backend
 @options.threads_option
-def evaluate(model: Path, data: str, label: str | None, backend: Any) -> None:
-    """Print accuracy, cost and confusion matrix."""
+def evaluate(model: Path, data: str, label: str | None, header: bool | None, backend: Any) -> None:
+    """Print accuracy, cost and confusion matrix, or RMSE, MAE and R²."""
     net = load(model, backend=backend)
-    is_file = Path(data).is_file()
-    x, labels = datasets.read_examples(data, label) if is_file else datasets.load(data, label)[2]
+    data = options.dataset_name(data)
+    x, y, said = _examples(net, data, label, header)
     options.check_inputs(net, x, data)
-    print_line(f"{net!r}\n{len(labels):,} examples of {data}")
-    print_line(f"accuracy {net.accuracy(x, labels):.2%}, cost {net.cost(x, labels):.4f}")
-    print_line(_confusion_matrix(labels, net.predict(x), net.sizes[-1]))
+    print_text("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
+    if net.sizes[-1] == 1:
+        print_text(f"{errors_line(net, x, y)}, cost {net.cost(x, y):.4f}")
+        return
+    print_text(f"accuracy {net.accuracy(x, y):.2%}, cost {net.cost(x, y):.4f}")
+    names = net.preparation.target.classes if net.preparation else tuple(map(str, range(net.sizes[-1])))
+    print_text(confusion_matrix(y, np.asarray(net.predict(x)), list(names)))
 
 
-def _confusion_matrix(labels: Any, predicted: Any, classes: int) -> str:
-    """Return the confusion matrix as text: one row per label, one column per predicted class."""
-    table = np.zeros((classes, classes), int)
-    np.add.at(table, (labels, predicted), 1)
-    width = max(5, len(str(table.max())) + 1)
-    head = "label" + "".join(f"{j:>{width}}" for j in range(classes)) + "  predicted"
-    rows = [f"{i:>5}" + "".join(f"{n or '·':>{width}}" for n in row) for i, row in enumerate(table)]
-    return "\n".join([head, *rows])
+def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
+    """Return inputs and labels for a network, and lines about the label column."""
+    if options.is_images(data) or (data != STDIN and not Path(data).exists()):
+        if label is not None:
+            raise InputError(f"--label is for tables and other files with a label, not for {data}")
+        x, y = datasets.load(data)[2]
+        return x, y, []
+    preparation = net.preparation
+    with reading(data) as advance:
+        texts = preparation.texts if preparation else frozenset()
+        source = read_source(data, label=label, header=header, text_columns=texts, advance=advance)
+    table = source.table
+    if preparation is None:
+        examples, name = table_examples(table, source.label or label)
+        return *examples, [f"label: {table.column(name)}; --label for another one"]
+    rows = np.arange(len(table.frame)) if source.parts is None else source.parts[2]
+    name = preparation.label_of(table) if label is None or source.label else find_column(table, label)
+    named = Table(table.frame.rename(columns={name: preparation.target.name}), table.header, table.where, table.place)
+    said = [f"label: {table.column(name)}"] + ([] if source.parts is None else ["the test examples of the file"])
+    if ignored := preparation.ignored(table):
+        warn(f"columns that are not used: {', '.join(ignored[:8])}{', ...' if len(ignored) > 8 else ''}")
+    return preparation.transform(named, rows), preparation.labels(named, rows), said

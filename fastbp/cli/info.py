@@ -1,17 +1,30 @@
 """`fastbp info`."""
 
+from pathlib import Path
+
 import click
 
-from fastbp.files.outputs import print_line
+from fastbp.files.outputs import print_text
+from fastbp.network import load
 
 
 @click.command(
-    short_help="Show versions, BLAS and available backends.",
-    help="Show versions, BLAS, threads, the cache of compiled code, and the available backends.",
+    short_help="Show versions and available backends, or what a model file contains.",
+    help="Show versions, BLAS, threads, the cache of compiled code, and the available backends. With MODEL, show what "
+    "the file of a saved network contains: its layers, and the columns and classes of the table it was trained on.",
 )
-def info() -> None:
-    """Print facts about the installation, one per line."""
-    from fastbp.backends.environment import information
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+def info(model: Path | None) -> None:
+    """Print facts about the installation or about a model, one per line."""
+    if model is None:
+        from fastbp.backends.environment import information
 
-    for name, value in information().items():
-        print_line(f"{name:<26} {value}")
+        for name, value in information().items():
+            print_text(f"{name:<26} {value}")
+        return
+    net = load(model, backend="numpy")
+    print_text(f"{net!r}")
+    count = sum(w.size for w in net.weights) + sum(b.size for b in net.biases)
+    print_text(f"{count:,} parameters; inputs are multiplied by {net.input_scale:g}")
+    for line in net.preparation.summary() if net.preparation else ["it was not trained on a table"]:
+        print_text(line)

@@ -10,25 +10,82 @@ import numpy as np
 
 from fastbp import datasets
 from fastbp.cli import options
-from fastbp.files.atomic import write_atomically
-from fastbp.files.outputs import print_line
-from fastbp.network import load
+from fastbp.datasets.preparation import Preparation
+from fastbp.datasets.sources import read_inputs_of
+from fastbp.errors import InputError
+from fastbp.files.atomic import check_target, write_atomically
+from fastbp.files.outputs import print_line, warn
+from fastbp.network import Network, load
+from fastbp.training.progress import reading
 
 
 @click.command(
     short_help="Apply a saved network to the inputs in a file.",
-    help="Apply a saved network to the inputs in a file (IDX, .npz or .csv); print the predicted classes and the "
-    "outputs as CSV.",
+    help="Apply a saved network to the inputs in a file, and print the predictions as CSV. The file is a table, .npz, "
+    ".npy, IDX or a folder of images; - is standard input.\n\n"
+    "A network that was trained on a table finds the columns by name, in any order, and prints classes or numbers. "
+    "Other networks print the number of the class and all outputs.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--label", default=None, help="Name of the .csv column with the labels; it is not used as an input.")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--probabilities", is_flag=True, help="Print the probability of each class too.")
+@click.option(
+    "--label", default=None, help="Name of a column that is not an input, for networks not trained on a table."
+)
+@options.header
 @click.option("--output", type=click.Path(path_type=Path), help="Output file.  [default: standard output]")
 @options.backend
 @options.threads_option
-def predict(model: Path, file: Path, label: str | None, output: Path | None, backend: Any) -> None:
-    """Print the predicted class and the outputs for each example, one example per line."""
+def predict(
+    model: Path,
+    file: Path,
+    probabilities: bool,
+    label: str | None,
+    header: bool | None,
+    output: Path | None,
+    backend: Any,
+) -> None:
+    """Print the prediction for each example, one example per line."""
+    if output is not None:
+        check_target(output)
     net = load(model, backend=backend)
+    if net.preparation is None:
+        rows = _plain(net, file, label)
+    else:
+        if label is not None:
+            raise InputError(f"--label is not needed: the network knows its columns, see fastbp info {model}")
+        rows = _prepared(net, net.preparation, file, header, probabilities)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    if output is None:
+        print_line(text.getvalue(), end="")
+    else:
+        with write_atomically(output) as target:
+            target.write(text.getvalue().encode())
+
+
+def _prepared(
+    net: Network, preparation: Preparation, file: Path, header: bool | None, probabilities: bool
+) -> list[list[str]]:
+    target = preparation.target
+    if probabilities and not target.classes:
+        raise InputError("--probabilities is for classes; the network predicts numbers")
+    with reading(file) as advance:
+        table = read_inputs_of(str(file), header=header, text_columns=preparation.texts, advance=advance)
+    if ignored := preparation.ignored(table):
+        warn(f"columns that are not used: {', '.join(ignored[:8])}{', ...' if len(ignored) > 8 else ''}")
+    outputs = np.asarray(net.to("numpy").feedforward(preparation.transform(table)))
+    answers = target.answers(outputs)
+    if not target.classes:
+        return [[target.name], *([f"{value:.9g}"] for value in answers)]
+    if not probabilities:
+        return [[target.name], *([str(name)] for name in answers)]
+    head = [target.name, *target.classes]
+    return [head, *([str(a), *(f"{p:.6g}" for p in column)] for a, column in zip(answers, outputs.T, strict=True))]
+
+
+def _plain(net: Network, file: Path, label: str | None) -> list[list[str]]:
+    """Return the class and the outputs for each example, for a network without names of classes."""
     x = datasets.read_inputs(file, label)
     options.check_inputs(net, x, file)
     outputs = np.asarray(net.to("numpy").feedforward(x))
@@ -37,10 +94,4 @@ def predict(model: Path, file: Path, label: str | None, output: Path | None, bac
     if len(outputs) > 1:
         header = ["class", *header]
         rows = [[str(column.argmax()), *row] for column, row in zip(outputs.T, rows, strict=True)]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    if output is None:
-        print_line(text.getvalue(), end="")
-    else:
-        with write_atomically(output) as target:
-            target.write(text.getvalue().encode())
+    return [header, *rows]

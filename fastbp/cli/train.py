@@ -2,28 +2,29 @@
 
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
-from fastbp import datasets, schedules
+from fastbp import schedules
 from fastbp.activations import ACTIVATIONS
+from fastbp.cli import defaults
 from fastbp.cli import options as shared
+from fastbp.cli.loading import Loaded, check_table_options, load_data
+from fastbp.cli.metrics import chance_line, print_results
 from fastbp.costs import COSTS
-from fastbp.errors import InputError, choose, whole_number
+from fastbp.errors import InputError, choose, finite_number, whole_number
 from fastbp.files.atomic import check_target
-from fastbp.files.outputs import Outputs, print_line, warn
+from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
+from fastbp.parameters import dtype_name
 from fastbp.plots.learning_curves import check_picture, save_curves
 from fastbp.training import checkpoints
 from fastbp.training.history import History
 
-NEXT_STEPS = """\
-Try next:  fastbp train --sizes 64-100-10 --activations relu,softmax --cost log-likelihood --eta 0.3 --plot curves.png
-           fastbp train --save digits.safetensors && fastbp evaluate digits.safetensors
-           fastbp --help"""
 SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
 
 
@@ -33,14 +34,28 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 )
 @shared.data
 @shared.label
-@click.option("--sizes", help="Neurons of each layer, input first, like 64-30-10.  [default: INPUTS-30-CLASSES]")
+@shared.table_options
+@click.option("--sizes", help="Neurons of each layer, input first, like 64-30-10.  [default: INPUTS-30-OUTPUTS]")
+@click.option("--hidden", help="Neurons of the hidden layers only, like 100 or 100-50.  [default: 30]")
 @click.option("--epochs", type=int, default=100, show_default=True, help="Number of epochs.")
-@click.option("--mini-batch-size", type=int, default=10, show_default=True, help="Mini-batch size.")
-@click.option("--eta", type=float, help="Learning rate.  [default: 3 * (1 - momentum), or 0.001 for adam]")
+@click.option("--mini-batch-size", type=int, help="Mini-batch size.  [default: 10, or all examples if there are fewer]")
 @click.option(
-    "--schedule", default="constant", show_default=True, help=f"Learning-rate schedule: {', '.join(SCHEDULES)}."
+    "--eta",
+    "--lr",
+    "--learning-rate",
+    "eta",
+    type=float,
+    help="Learning rate.  [default: 0.001 for adam; otherwise, times 1 - momentum, 3 for images with sigmoid layers, "
+    "0.1 to 0.3 for softmax, 0.03 for other outputs]",
 )
-@click.option("--optimizer", default="sgd", show_default=True, help=f"Optimizer: {', '.join(OPTIMIZERS)}.")
+@click.option(
+    "--schedule", default="constant", show_default=True, shell_complete=shared.complete(SCHEDULES),
+    help=f"Learning-rate schedule: {', '.join(SCHEDULES)}.",
+)  # fmt: skip
+@click.option(
+    "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete(OPTIMIZERS),
+    help=f"Optimizer: {', '.join(OPTIMIZERS)}.",
+)  # fmt: skip
 @click.option("--momentum", type=float, help="Momentum, below 1; not for adam.  [default: 0 for sgd, otherwise 0.9]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="Strength of L2 regularisation (lambda).")
 @click.option(
@@ -49,18 +64,23 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     show_default=True,
     help="Rate of dropout of the hidden layers, or rates of the input and of each hidden layer, like 0.2,0.5.",
 )
-@click.option("--cost", default="quadratic", show_default=True, help=f"Cost: {', '.join(COSTS)}.")
 @click.option(
-    "--activations",
-    default="sigmoid",
-    show_default=True,
-    help=f"Activation of all layers, or one per layer separated by commas: {', '.join(ACTIVATIONS)}.",
-)
+    "--cost", shell_complete=shared.complete(COSTS),
+    help=f"Cost: {', '.join(COSTS)}.  [default: quadratic; log-likelihood for softmax]",
+)  # fmt: skip
+@click.option(
+    "--activations", shell_complete=shared.complete(ACTIVATIONS),
+    help=f"Activation of the hidden layers, or one per layer separated by commas: {', '.join(ACTIVATIONS)}. One name "
+    "together with --cost is for all layers.  [default: sigmoid]",
+)  # fmt: skip
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Weight classes by their inverse frequency.")
 @click.option("--patience", type=int, help="Stop after this many epochs without improvement; restore the best weights.")
 @shared.backend
 @shared.threads_option
-@click.option("--dtype", default="float32", show_default=True, help="Data type of the parameters: float32 or float64.")
+@click.option(
+    "--dtype", default="float32", show_default=True, shell_complete=shared.complete(["float32", "float64"]),
+    help="Data type of the parameters: float32 or float64.",
+)  # fmt: skip
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the weights, the mini-batches and the data split."
 )
@@ -75,40 +95,36 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this file (safetensors).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves to this file (.png or .svg).")
 def train(
-    data: str, label: str | None, sizes: str | None, activations: str, cost: str, dtype: str, backend: Any,
-    seed: int, eta: float | None, schedule: str, dropout: str, save: Path | None, plot: Path | None, **options: Any,
+    data: str, label: str | None, sizes: str | None, hidden: str | None, dtype: str, backend: Any, seed: int,
+    save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train, save, test and plot, in this order.
 
     The network is saved before testing and plotting, because these may fail.
     """
     start = time.perf_counter()
-    whole_number("--seed", seed, least=0)
-    if save is not None:
-        check_target(save)
-    if plot is not None:
-        check_picture(plot)
-    eta_of_epoch = choose("schedule", schedule, SCHEDULES)(
-        optimizer_of(options["optimizer"], options["momentum"]).default_eta if eta is None else eta
-    )
-    options["dropout"] = shared.parse_dropout(dropout)
-    (x, labels), validation, test = datasets.load(data, label, seed if Path(data).is_file() else 0)
-    layers = shared.parse_sizes(sizes, x.shape[0], shared.count_classes(labels, validation[1], test[1]))
-    names = cast(Any, activations.split(",") if "," in activations else activations)
-    scale = shared.input_scale(x)
-    net = Network(layers, names, cast(Any, cost), dtype=cast(Any, dtype), backend=backend, rng=seed, input_scale=scale)
+    data = shared.dataset_name(data)
+    table = {name: options.pop(name) for name in ("task", "header", "scale", "missing", "drop")} | {"label": label}
+    check_table_options(data, table)
+    options["dropout"] = shared.parse_dropout(options["dropout"])
+    _check_options(sizes, hidden, dtype, seed, save, plot, options)
+    loaded = load_data(data, table, seed)
+    net, schedule = _network(loaded, sizes, hidden, dtype, backend, seed, options)
     outputs = Outputs()
-    outputs.print(
-        f"{net!r}\n{x.shape[1]:,} training, {len(validation[1]):,} validation and {len(test[1]):,} test examples"
-    )
+    (x, labels), validation, _ = loaded.splits
+    for line in loaded.said:
+        outputs.print(line)
+    counts = [part.shape[1] for part, _ in loaded.splits]
+    outputs.print(f"{net!r}\n{counts[0]:,} training, {counts[1]:,} validation and {counts[2]:,} test examples")
     if outputs.code and save is None and plot is None and options["checkpoint"] is None:
         sys.exit(outputs.code)  # no result of the training would remain
-    options["validation"] = validation if len(validation[1]) else None
-    history, saved = _train_and_save(net, x, labels, {"eta": eta_of_epoch, **options}, save, outputs)
+    options["validation"] = validation if counts[1] else None
+    _print_earlier_run(options, outputs)
+    history, saved = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
     seconds = time.perf_counter() - start
-    if len(test[1]):
-        outputs.attempt("test the network", _print_accuracy, net, test, outputs)
+    outputs.attempt("test the network", print_results, net, loaded.splits, outputs)
     outputs.print(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s ({seconds:.1f} s in total)")
+    outputs.attempt("test the network", _print_advice, net, loaded.splits, history, options["patience"], outputs)
     if saved:
         outputs.print(f"network saved to {save}")
     curves = (history, plot, f"{net!r}"[1:-1])
@@ -116,8 +132,83 @@ def train(
         outputs.print(f"learning curves saved to {plot}")
     if outputs.code:
         sys.exit(outputs.code)
-    if data == "digits":
-        print_line(NEXT_STEPS)
+    if data == "digits" and save is None and plot is None:
+        print_text(next_steps())
+
+
+def _network(
+    loaded: Loaded, sizes: str | None, hidden: str | None, dtype: str, backend: Any, seed: int, options: dict[str, Any]
+) -> tuple[Network, schedules.Schedule]:
+    """Return a new network and its learning-rate schedule, and remove their options from `options`."""
+    layers = shared.choose_sizes(sizes, hidden, loaded.inputs, loaded.outputs, exact=loaded.preparation is not None)
+    chosen = defaults.formulas(loaded.purpose, options.pop("activations"), options.pop("cost"), len(layers) - 1)
+    rate, schedule = options.pop("eta"), SCHEDULES[options.pop("schedule")]
+    if rate is None:
+        optimizer = optimizer_of(options["optimizer"], options["momentum"])
+        rate = defaults.eta(loaded.purpose, chosen, optimizer, pixels=loaded.input_scale != 1.0)
+    names, cost, kind = cast(Any, chosen.activations), cast(Any, chosen.cost), cast(Any, dtype)
+    net = Network(layers, names, cost, dtype=kind, backend=backend, rng=seed, input_scale=loaded.input_scale)
+    net.preparation = loaded.preparation
+    return net, schedule(rate)
+
+
+def _print_advice(net: Network, splits: Any, history: History, patience: int | None, outputs: Outputs) -> None:
+    """Print whether training stopped early, and what to try if the network is no better than a constant answer."""
+    if history.best_epoch is not None and patience is not None:
+        early = len(history.cost) - history.best_epoch >= patience
+        why = f"stopped early: no improvement in {patience} epochs; " if early else ""
+        outputs.print(f"{why}the parameters are those of the best epoch, {history.best_epoch}")
+    if history.cost and (advice := chance_line(net, splits)):
+        outputs.print(advice)
+
+
+def next_steps() -> str:
+    """Return commands to try next. The picture is left out if matplotlib is not installed."""
+    plot = " --plot curves.png" if find_spec("matplotlib") else ""
+    return f"""\
+Try next:  fastbp train --hidden 100 --activations tanh{plot}
+           fastbp train --save digits.safetensors
+           fastbp evaluate digits.safetensors
+           fastbp train --data YOUR-TABLE.csv
+           fastbp --help"""
+
+
+def _check_options(
+    sizes: str | None, hidden: str | None, dtype: str, seed: int, save: Path | None, plot: Path | None,
+    options: dict[str, Any],
+) -> None:  # fmt: skip
+    """Raise `InputError` for options that are wrong for any data, before data are loaded."""
+    whole_number("--seed", seed, least=0)
+    for name in ("epochs", "mini_batch_size", "patience"):
+        if options[name] is not None:
+            whole_number(name, options[name])
+    for name, positive in (("eta", True), ("lmbda", False)):
+        if options[name] is not None:
+            finite_number(name, options[name], positive=positive)
+    optimizer_of(options["optimizer"], options["momentum"])
+    choose("schedule", options["schedule"], SCHEDULES)
+    layers = shared.check_sizes(sizes, hidden)
+    count = 2 if layers is None else len(layers) - 1 if sizes is not None else len(layers) + 1
+    defaults.formulas(defaults.CLASSES, options["activations"], options["cost"], count)
+    dtype_name(cast(Any, dtype))
+    if save is not None:
+        check_target(save)
+    if plot is not None:
+        check_picture(plot)
+    if (options["resume"] or options["resume_anyway"]) and options["checkpoint"] is None:
+        raise InputError("--resume needs a checkpoint: --checkpoint FILE")
+
+
+def _print_earlier_run(options: dict[str, Any], outputs: Outputs) -> None:
+    """Say from which epoch a run continues, or that it was finished."""
+    path = options["checkpoint"]
+    if not (options["resume"] or options["resume_anyway"]) or not checkpoints.is_there(path):
+        return
+    done, epochs = len(checkpoints.read_history(path).cost), options["epochs"]
+    if done >= epochs:
+        outputs.print(f"the run of {path} was finished: it has {done} epochs; --epochs {2 * done} would continue it")
+    else:
+        outputs.print(f"continuing the run of {path} with epoch {done + 1} of {epochs}")
 
 
 def _train_and_save(
@@ -149,7 +240,3 @@ def _train_and_save(
         where = "after training" if trained else f"in epoch {len(history.cost) + 1}"
         warn(f"stopped by Ctrl-C {where}")
         return history, saved()
-
-
-def _print_accuracy(net: Network, test: Any, outputs: Outputs) -> None:
-    outputs.print(f"accuracy {net.accuracy(*test):.2%} on the {len(test[1]):,} test examples")

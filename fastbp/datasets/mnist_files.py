@@ -1,6 +1,7 @@
 """The data set MNIST. Its four IDX files are downloaded if necessary, and split as in Nielsen's book."""
 
 import os
+import re
 import time
 import zlib
 from pathlib import Path
@@ -24,6 +25,7 @@ SUMS = {  # sha256 of the decompressed files, because some mirrors have compress
 }
 TIMEOUT = 10.0  # the most seconds to wait for a connection, and for the next packet
 DEADLINE = 300.0  # the most seconds for one file: 10 MB at 33 kB/s
+_TRAINING_IMAGES = re.compile(r"train-images[-.]idx3-ubyte")
 _LARGEST = 2**26  # the most bytes of a decompressed file; the largest file of MNIST has 47,040,016
 
 
@@ -74,15 +76,56 @@ def missing_files(folder: Path) -> list[str]:
     return [name for name in SUMS if _find(folder, name) is None]
 
 
-def split_folder(folder: Path) -> Splits:
-    """Return training, validation and test set from a folder with four files named like those of MNIST.
+def image_file_names(folder: Path) -> list[Path]:
+    """Return the IDX files of training images in a folder, or in the sub-folders that torchvision makes.
 
-    The last sixth of the training images is the validation set.
+    torchvision stores the files in FOLDER/raw or FOLDER/NAME/raw. The files of EMNIST begin with the name of a part,
+    such as "emnist-letters-".
+    """
+    for pattern in ("*", "raw/*", "*/raw/*"):
+        found = sorted(path for path in folder.glob(pattern) if _TRAINING_IMAGES.search(path.name) and path.is_file())
+        if found:
+            plain = {path.name.removesuffix(".gz"): path for path in reversed(found)}
+            return sorted(plain.values())
+    return []
+
+
+def split_folder(folder: Path) -> Splits:
+    """Return training, validation and test set from a folder with four IDX files named like those of MNIST.
+
+    Fashion-MNIST and KMNIST have the same names; see `image_file_names` for other names and for sub-folders. The last
+    sixth of the training images is the validation set.
     """
     missing = missing_files(folder)
+    found = image_file_names(folder) if missing else []
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:6])
+        raise bad_file(folder, f"has several sets of images ({names})", "one set, in a folder of its own")
+    if found and not (found[0].parent == folder and found[0].name.startswith("train-")):
+        return _split_files(*_set_of(found[0]))
     if missing:
         raise bad_file(folder, f"has no {' and no '.join(missing)}", f"{', '.join(SUMS)}, plain or .gz")
-    train_images, train_labels, test_images, test_labels = (_find(folder, name) or folder / name for name in SUMS)
+    return _split_files(*(_find(folder, name) or folder / name for name in SUMS))
+
+
+def _set_of(train_images: Path) -> list[Path]:
+    """Return the four files of the set to which a file of training images belongs."""
+    others = [_TRAINING_IMAGES.sub(name, train_images.name) for name in
+              ("train-labels-idx1-ubyte", "{test}-images-idx3-ubyte", "{test}-labels-idx1-ubyte")]  # fmt: skip
+    files = [train_images]
+    for other in others:
+        found = (
+            _find(train_images.parent, other.removesuffix(".gz").replace("{test}", test)) for test in ("t10k", "test")
+        )
+        path = next((path for path in found if path is not None), None)
+        if path is None:
+            name = other.removesuffix(".gz").replace("{test}", "test")
+            raise bad_file(train_images.parent, f"has no {name}", f"it beside {train_images.name}, plain or .gz")
+        files.append(path)
+    return files
+
+
+def _split_files(train_images: Path, train_labels: Path, test_images: Path, test_labels: Path) -> Splits:
     rows, rows_test = read_images(train_images), read_images(test_images)
     labels, labels_test = read_labels(train_labels, len(rows)), read_labels(test_labels, len(rows_test))
     if rows.shape[1] != rows_test.shape[1]:

@@ -23,8 +23,22 @@ from fastbp.datasets.rows_and_labels import MOST_DIMENSIONS
 from fastbp.errors import brief, one_line, truncate
 from fastbp.files.reading import DEFLATE_LIMIT, bad_file, read_exact, translate_errors
 
-PAIRS = (("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"))
+PAIRS = (
+    ("x", "y"), ("x", "labels"), ("images", "labels"), ("X", "y"), ("data", "target"), ("data", "labels"),
+    ("arr_0", "arr_1"),
+)  # fmt: skip
 """Names of the inputs and the labels in an archive. The pairs of names are tried in this order."""
+
+SPLIT_PAIRS = (
+    ("x_{}", "y_{}"),
+    ("X_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("{}_x", "{}_y"),
+    ("{}_data", "{}_labels"),
+)
+"""Names of the inputs and the labels in an archive that is split. "{}" is the name of the part."""
+
+_PART_NAMES = (("train", "training"), ("val", "valid", "validation"), ("test",))
 
 ZIP_MAGIC = (b"PK\3\4", b"PK\5\6")  # an empty archive begins with the second one
 _EXPECTED = "a complete .npz file, as written by numpy.savez"
@@ -54,7 +68,25 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
             if {x, y} <= names.keys():
                 return _read(path, archive, names[x]), _read(path, archive, names[y])
     expected = ", ".join(f"({x}, {y})" for x, y in pairs)
-    raise bad_file(path, f"contains {_listed(names)}", f"inputs and labels, named by one of these pairs: {expected}")
+    split = "" if label else ", or split: x_train, y_train, x_test, y_test"
+    found = f"contains {_listed(names)}"
+    raise bad_file(path, found, f"inputs and labels, named by one of these pairs: {expected}{split}")
+
+
+def npz_parts(path: Path) -> list[tuple[Array, Array] | None] | None:
+    """Return the inputs and labels of the training, validation and test set in an archive, or None if it is not split.
+
+    An archive is split if it has training and test data. Its validation data are None if it has none.
+    """
+    with _opened(path) as archive:
+        names = _names(archive)
+        for pair in SPLIT_PAIRS:
+            named = [[tuple(name.format(part) for name in pair) for part in parts] for parts in _PART_NAMES]
+            found = [next((both for both in several if {*both} <= names.keys()), None) for several in named]
+            if found[0] is not None and found[2] is not None:
+                arrays = [both and [_read(path, archive, names[name]) for name in both] for both in found]
+                return [(part[0], part[1]) if part else None for part in arrays]
+    return None
 
 
 def npz_inputs(path: Path) -> Array:

@@ -1,5 +1,6 @@
 """Checks of arrays that were read from files, and their conversion to rows of inputs and labels for training."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ Examples = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 
 Splits = tuple[Examples, Examples, Examples]
 """Training, validation and test set."""
+
+Advance = Callable[[int], Any]
+"""A function that receives the number of bytes of a file that were read since its last call."""
 
 MOST_DIMENSIONS = 64  # NumPy's own limit
 LARGEST_LABEL = 2**31 - 1  # far beyond any number of outputs, and exact in float64, in which csv files are parsed
@@ -41,8 +45,21 @@ def as_rows(path: StrPath, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows
 
 
+def as_label_vector(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels of shape (n, 1) and one-hot labels as a vector; other arrays are returned unchanged."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.ndim == 2 and ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all():
+        return np.asarray(labels.argmax(axis=1))
+    return labels
+
+
 def as_labels(path: StrPath, labels: npt.NDArray[Any], examples: int) -> npt.NDArray[np.int64]:
-    """Return labels as int64; raise `InputError` unless there is one integer >= 0 per example."""
+    """Return labels as int64; raise `InputError` unless there is one integer >= 0 per example.
+
+    Labels may also have the shape (n, 1), or be one-hot.
+    """
+    labels = as_label_vector(labels)
     if labels.ndim != 1:
         raise bad_file(path, f"has labels of shape {brief(labels.shape)}", "a vector with one label per example")
     if len(labels) != examples:

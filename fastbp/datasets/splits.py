@@ -69,7 +69,7 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
         raise InputError(f"label must be None unless data are an .npz or .csv file, {given}")
     if where == "digits":
         train, test = digits(seed=seed)
-        kept, validation = _stratified(train[1], (1 / 8,), seed)
+        kept, validation = stratified(train[1], (1 / 8,), seed)
         return _take(train, kept), _take(train, validation), test
     if where == "mnist":
         return mnist()
@@ -82,7 +82,7 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
         name = str(path)
         raise InputError(f"data {name!r} does not exist; {hint}valid: {', '.join(_NAMES)}, a file, a folder")
     examples = read_examples(path, label)
-    kept, validation, test_ = _stratified(examples[1], (1 / 10, 1 / 10), seed)
+    kept, validation, test_ = stratified(examples[1], (1 / 10, 1 / 10), seed)
     return _take(examples, kept), _take(examples, validation), _take(examples, test_)
 
 
@@ -91,7 +91,7 @@ def _take(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
     return x.T[indices].T, labels[indices]
 
 
-def _stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
+def stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: int) -> list[npt.NDArray[np.int64]]:
     """Split the examples at random, and divide every class in the same proportions. Return the indices of each part.
 
     `shares` contains the fraction of each part except the first. The first part in the returned list has all remaining

@@ -1,15 +1,18 @@
 """Reading of a single file of examples: inputs with their labels, or inputs alone."""
 
+import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.datasets.csv_files import csv_rows
 from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
-from fastbp.datasets.rows_and_labels import Examples, as_labels, as_rows
+from fastbp.datasets.rows_and_labels import LARGEST_LABEL, Examples, as_labels, as_rows
+from fastbp.datasets.table_files import Table, read_table
+from fastbp.datasets.targets import find_column, label_column, numbers
 from fastbp.errors import InputError, brief
 from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
@@ -61,16 +64,23 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     """
     _check_label(label)
     path = regular_file(path, _EXPECTED)
-    kind = _kind(path)
+    kind = file_kind(path)
     if kind == "idx":
         raise bad_file(path, "is neither .npz nor .csv", "one file of inputs and labels, or a folder of IDX files")
     if kind == "npz":
         inputs, given = npz_examples(path, label)
         rows = as_rows(path, inputs)
         return rows.T, as_labels(path, given, len(rows))
-    rows, labels = csv_rows(path, label, last_is_label=True)
-    assert labels is not None
-    return rows.T, labels
+    if kind == "npy":
+        raise bad_file(path, "has inputs without labels", "an .npz file with inputs and labels, or a table")
+    return table_examples(read_table(path), label)[0]
+
+
+def table_examples(table: Table, label: str | int | None) -> tuple[Examples, str]:
+    """Return the inputs and the integer labels in a table, and the name of the label column."""
+    name, _ = label_column(table, label)
+    rows = _numeric_rows(table, [column for column in table.frame.columns if column != name])
+    return (rows.T, _integer_labels(table, name)), name
 
 
 def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
@@ -109,10 +119,12 @@ def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
     """
     _check_label(label)
     path = regular_file(path, "an IDX, .npz or .csv file")
-    kind = _kind(path)
-    if kind == "csv":
-        return csv_rows(path, label, last_is_label=False)[0].T
-    return as_rows(path, npz_inputs(path) if kind == "npz" else read_idx(path)).T
+    kind = file_kind(path)
+    if kind != "table":
+        return as_rows(path, {"npz": npz_inputs, "npy": read_npy, "idx": read_idx}[kind](path)).T
+    table = read_table(path)
+    left_out = None if label is None else find_column(table, label)
+    return _numeric_rows(table, [column for column in table.frame.columns if column != left_out]).T
 
 
 def read_images(path: StrPath) -> npt.NDArray[Any]:
@@ -136,16 +148,60 @@ def _check_label(label: str | None) -> None:
         raise InputError(f"label must be the name of an array or a column, got {brief(label)}")
 
 
-def _kind(path: Path) -> str:
-    """Return the format of a file: "idx", "npz" or "csv".
+def file_kind(path: Path) -> str:
+    """Return the format of a file: "idx", "npz", "npy" or "table".
 
-    If the name ends in .npz or .csv, the name decides, so that error messages are about the format that the user
+    If the name ends in .npz or .npy, the name decides, so that error messages are about the format that the user
     expects. Otherwise the format is found from the first bytes of the file, or from "idx" anywhere in its name.
     """
-    if path.suffix.lower() in (".npz", ".csv"):
+    if path.suffix.lower() in (".npz", ".npy"):
         return path.suffix.lower()[1:]
     with translate_errors(path, _EXPECTED), path.open("rb") as file:
-        magic = file.read(4)
-    if magic in ZIP_MAGIC:
+        magic = file.read(6)
+    if magic == b"\x93NUMPY":
+        return "npy"
+    if magic[:4] in ZIP_MAGIC:
         return "npz"
-    return "idx" if magic[:2] in (b"\0\0", GZIP_MAGIC, b"") or "idx" in path.name else "csv"
+    if magic[:2] == GZIP_MAGIC:
+        with translate_errors(path, _EXPECTED, EOFError, zlib.error), gzip.open(path) as content:
+            magic = content.read(2)
+    return "idx" if magic[:2] == b"\0\0" or ("idx" in path.name and ".csv" not in path.name) else "table"
+
+
+def read_npy(path: Path) -> npt.NDArray[Any]:
+    """Return the array in an .npy file, memory-mapped; raise `InputError` unless it has real numbers."""
+    with translate_errors(path, "a complete .npy file of numbers", ValueError, EOFError):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise bad_file(path, f"has dtype {array.dtype}", "real numbers")
+    return np.asarray(array)
+
+
+def _numeric_rows(table: Table, names: list[str]) -> npt.NDArray[Any]:
+    """Return columns of numbers as rows of uint8 if all are integers from 0 to 255, and of float32 otherwise."""
+    frame, every = table.frame[names], np.arange(len(table.frame))
+    if not names:
+        raise bad_file(table.where, "has no columns beside the label", "at least one column of inputs")
+    if all(dtype == np.uint8 for dtype in frame.dtypes):
+        return np.ascontiguousarray(frame.to_numpy(np.uint8))
+    limit = np.finfo(np.float32).max
+    if all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in frame.dtypes):
+        values = frame.to_numpy(np.float64)
+        if (np.abs(values) <= limit).all():
+            return np.ascontiguousarray(values, np.float32)
+    rows = np.empty(frame.shape, np.float32)
+    for j, name in enumerate(names):
+        values = numbers(table, name, every)
+        if (bad := np.flatnonzero(~(np.abs(values) <= limit))).size:
+            raise table.bad_value(int(bad[0]), name, "a finite number in the range of float32")
+        rows[:, j] = values
+    return rows
+
+
+def _integer_labels(table: Table, name: str) -> npt.NDArray[np.int64]:
+    values = numbers(table, name, np.arange(len(table.frame)))
+    valid = (values >= 0) & (values <= LARGEST_LABEL) & (values == np.trunc(values))
+    if (bad := np.flatnonzero(~valid)).size:
+        expected = f"an integer label from 0 to {LARGEST_LABEL}; for other labels, see fastbp.datasets.prepare"
+        raise table.bad_value(int(bad[0]), name, expected)
+    return values.astype(np.int64)

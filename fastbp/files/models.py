@@ -13,6 +13,7 @@ import numpy as np
 from fastbp import __version__, backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.costs import COSTS, Cost
+from fastbp.datasets.preparation import Preparation, from_description
 from fastbp.errors import InputError, brief, choose, one_line, truncate, whole_number
 from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tensors
 from fastbp.files.reading import StrPath, field, reading
@@ -21,8 +22,11 @@ from fastbp.operations import Backend, Plan
 from fastbp.parameters import as_parameters, check_dtype_name, empty_parameters, plan_of
 
 Array = Any
-VERSION = 1
-"""The version of the format of model files. Files of a later version are refused."""
+VERSION = 2
+"""The version of the format of model files. Files of a later version are refused.
+
+Version 2 has a preparation of tables. Networks without one are still written in version 1, which older versions read.
+"""
 
 _WIDEST = 2**31 - 1
 """The maximum number of neurons in a layer, because BLAS uses 32-bit sizes."""
@@ -40,20 +44,24 @@ class Model(NamedTuple):
     """A network's plan, its weights and biases on the plan's backend, and the generator that orders its mini-batches.
 
     The plan says what is computed and where. The arrays are those of `Network.weights`, with shapes (n_l, n_{l−1}), and
-    of `Network.biases`, with shapes (n_l, 1).
+    of `Network.biases`, with shapes (n_l, 1). The preparation is None for networks that are not for tables.
     """
 
     plan: Plan
     weights: list[Array]
     biases: list[Array]
     rng: np.random.Generator
+    preparation: Preparation | None = None
 
 
 def write_model(path: StrPath, model: Model) -> None:
     """Write a model file atomically; raise `InputError` if the file cannot be written or could not be loaded again."""
-    plan, weights, biases, rng = model
-    description = {"kind": "model", "version": VERSION, "fastbp": __version__, **describe(plan)}
+    plan, weights, biases, rng, preparation = model
+    version = 1 if preparation is None else VERSION
+    description = {"kind": "model", "version": version, "fastbp": __version__, **describe(plan)}
     description["generator"] = generator_state(rng)
+    if preparation is not None:
+        description["preparation"] = preparation.description()
     tensors = host_tensors("", as_parameters(weights, biases, plan), plan, bias_columns=True)
     _check_finite(tensors)
     write_tensors(path, tensors, description)
@@ -74,7 +82,8 @@ def read_model(
         check_tensors("", tensors, plan, bias_columns=True)
         weights, biases = empty_parameters(plan)
         put_tensors("", tensors, as_parameters(weights, biases, plan), plan, bias_columns=True)
-        return Model(plan, weights, biases, generator_from(field(description, "generator", dict)))
+        rng = generator_from(field(description, "generator", dict))
+        return Model(plan, weights, biases, rng, _preparation(description, plan))
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -182,6 +191,14 @@ def _has_same_form(valid: Any, given: Any) -> bool:
             for name, value in valid.items()
         )
     return not isinstance(valid, list) or (len(given) == len(valid) and all(map(_has_same_form, valid, given)))
+
+
+def _preparation(description: Mapping[str, Any], plan: Plan) -> Preparation | None:
+    if "preparation" not in description:
+        return None
+    preparation = from_description(field(description, "preparation", dict))
+    preparation.check_sizes(plan.sizes)
+    return preparation
 
 
 def _own_activations(activations: Iterable[Activation]) -> dict[str, Activation]:

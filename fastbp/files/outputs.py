@@ -1,7 +1,9 @@
 """The outputs of a command. Writing any of them may fail, for example if a disk is full or a reader has exited."""
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -40,9 +42,32 @@ def print_line(text: str, end: str = "\n") -> None:
         raise OutputError(f"cannot write to standard output: {_reason(error)}", FAILED) from error
 
 
+def print_text(text: str) -> None:
+    """Print text for people on standard output: like `print_line`, but with lines that fit the terminal.
+
+    >>> print_text("hello")
+    hello
+    """
+    print_line(wrapped(text, sys.stdout))
+
+
 def warn(text: str) -> None:
     """Print a line on standard error; ignore failures."""
-    BestEffortStream(sys.stderr).write(f"{text}\n")
+    BestEffortStream(sys.stderr).write(f"{wrapped(text, sys.stderr)}\n")
+
+
+def wrapped(text: str, stream: Any) -> str:
+    """Return a text whose lines are broken between words if the stream is a terminal that is narrower than they are.
+
+    >>> wrapped("one line", None)
+    'one line'
+    """
+    if stream is None or getattr(stream, "closed", False) or not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    options: dict[str, Any] = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+    lines = (textwrap.fill(line, width, **options) if len(line) > width else line for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 class BestEffortStream:
@@ -99,7 +124,7 @@ class Outputs:
     def print(self, text: str) -> None:
         """Print text on standard output, unless printing has failed before."""
         if self._printing:
-            self._printing = self.attempt("print", print_line, text)
+            self._printing = self.attempt("print", print_text, text)
 
     def failed(self, error: Exception) -> None:
         """Report an error in one line.

@@ -1,7 +1,10 @@
 """The results that training records after each epoch."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 
 class Epoch(NamedTuple):
@@ -80,3 +83,18 @@ class History:
             self.validation_cost.append(epoch.validation_cost)
         if epoch.validation_accuracy is not None:
             self.validation_accuracy.append(epoch.validation_accuracy)
+
+
+def r_squared(predicted: npt.NDArray[Any], values: npt.NDArray[Any]) -> float:
+    """Return R² = 1 − Σ (y − a)² / Σ (y − ȳ)² of predictions of shape (n_L, m), averaged over the n_L outputs.
+
+    Without any spread in the values, it is 1 for exact predictions, and otherwise 0.
+
+    >>> r_squared(np.array([[2.0, 4.0, 6.0]]), np.array([[2.0, 4.0, 6.0]]))
+    1.0
+    """
+    values = np.asarray(values, np.float64).reshape(predicted.shape)
+    residual = ((values - predicted) ** 2).sum(axis=-1)
+    spread = ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    exact = np.where(residual == 0.0, 1.0, 0.0)
+    return float(np.mean(np.where(spread > 0.0, 1.0 - residual / np.where(spread > 0.0, spread, 1.0), exact)))

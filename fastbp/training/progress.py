@@ -4,12 +4,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from fastbp.files.outputs import BestEffortStream
+from fastbp.files.outputs import BestEffortStream, wrapped
+from fastbp.files.reading import StrPath
 from fastbp.training.history import Epoch
 from fastbp.training.loop import Watcher
 from fastbp_kernels.compile_events import on_compile
+
+_LARGE = 2**26  # bytes that take about a second to read
 
 
 @contextmanager
@@ -27,6 +31,52 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
             yield lines
     finally:
         lines.close()
+
+
+@contextmanager
+def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
+    """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
+
+    The total is the size of the file, or of all files in the folder. Progress is reported at once for large files,
+    after half a second for others, and not at all for small ones.
+    """
+    total = _size(Path(path))
+    stream, begun, done, shown = BestEffortStream(sys.stderr), time.perf_counter(), 0, 0.0
+    quiet = 0.0 if total is not None and total > _LARGE else 0.5
+    bar: Any = None
+
+    small = total is not None and total < _LARGE / 16
+
+    def advance(count: int) -> None:
+        nonlocal bar, done, shown
+        if small:
+            return
+        done += count
+        seconds = time.perf_counter() - begun
+        if bar is not None:
+            bar.update(count)
+        elif seconds > quiet and _on_terminal():
+            bar = _bar(total, stream, unit="B", unit_scale=True, desc="reading")
+            bar.update(done)
+        elif seconds > quiet and (not shown or seconds > shown + 2.0):
+            shown = seconds
+            of = f" of {total / 1e6:,.0f}" if total else ""
+            stream.write(f"reading: {done / 1e6:,.0f}{of} MB\n")
+
+    if not quiet:
+        advance(0)  # before pandas is imported
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _size(path: Path) -> int | None:
+    """Return the bytes of a file or of the files in a folder, or None for standard input."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else None
 
 
 @contextmanager
@@ -60,6 +110,8 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 class Lines(Watcher):
     """Prints a line after each epoch, but at most two lines per second; the line of the last epoch is always printed.
 
+    Examples per second and the time left count the whole epoch, with validation and checkpoints.
+
     Lines that cannot be written are dropped, and training continues.
     """
 
@@ -73,7 +125,8 @@ class Lines(Watcher):
         seconds, self._since = now - self._since, now
         if now >= self._silent_until or epoch.number == epoch.epochs:
             self._silent_until = now + 0.5
-            self.print(str(epoch._replace(seconds=seconds)))
+            rate = epoch.examples_per_second * epoch.seconds / max(seconds, epoch.seconds)
+            self.print(str(epoch._replace(seconds=seconds, examples_per_second=rate)))
 
     def warned(self, message: str) -> None:
         """Print a warning."""
@@ -90,7 +143,7 @@ class Lines(Watcher):
 
     def print(self, line: str) -> None:
         """Print a line."""
-        self.stream.write(f"{line}\n")
+        self.stream.write(f"{wrapped(line, sys.stderr)}\n")
 
 
 class Bar(Lines):
@@ -98,7 +151,8 @@ class Bar(Lines):
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True)
+        style = "{percentage:3.0f}% {bar} {rate_fmt}  {remaining_s:,.0f} s left"  # like the line of an epoch
+        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True, bar_format=style)
 
     def advanced(self, examples: int) -> None:
         """Advance the bar."""
@@ -106,7 +160,7 @@ class Bar(Lines):
 
     def print(self, line: str) -> None:
         """Print a line above the bar."""
-        self._bar.write(line, file=self.stream)
+        self._bar.write(wrapped(line, sys.stderr), file=self.stream)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -117,7 +171,7 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _bar(total: int, stream: BestEffortStream, **options: Any) -> Any:
+def _bar(total: int | None, stream: BestEffortStream, **options: Any) -> Any:
     from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]

@@ -45,7 +45,7 @@ class Options:
     """The arguments of `Network.train` other than the examples, and whether the network was created with a seed."""
 
     epochs: int
-    mini_batch_size: int
+    mini_batch_size: int | None
     eta: float | Schedule | None
     lmbda: float
     dropout: float | Sequence[float]
@@ -229,7 +229,9 @@ def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
     eta_of(schedule, 1, epochs)
     return loop.Settings(
         epochs,
-        whole_number("mini_batch_size", options.mini_batch_size, most=examples),
+        min(10, examples)
+        if options.mini_batch_size is None
+        else whole_number("mini_batch_size", options.mini_batch_size, most=examples),
         schedule,
         finite_number("lmbda", options.lmbda, positive=False),
         optimizer,

@@ -34,9 +34,9 @@ def test_train_without_options_ends_with_accuracy_time_and_next_steps():
 
 
 def test_the_first_of_the_next_steps_works(tmp_path):
-    from fastbp.cli.train import NEXT_STEPS
+    from fastbp.cli.train import next_steps
 
-    arguments = NEXT_STEPS.splitlines()[0].partition("fastbp ")[2].split()
+    arguments = next_steps().splitlines()[0].partition("fastbp ")[2].split()
     done = run(*[str(tmp_path / word) if word == "curves.png" else word for word in arguments])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -90,6 +90,10 @@ def test_the_seed_determines_the_result():
         (["train", "--mini-batch-size", "2000"], "mini_batch_size must be an integer from 1 to 1259, got 2000"),
         (["train", "--sizes", "64,10"], "--sizes must be integers separated by '-', like 64-30-10, got '64,10'"),
         (["train", "--sizes", "784-30-10"], "--sizes must be 64-…-10, got '784-30-10'; the data have 64 inputs"),
+        (["train", "--sizes", "64-30-10", "--hidden", "30"], "--sizes and --hidden cannot be combined"),
+        (["train", "--hidden", "x"], "--hidden must be integers separated by '-', like 100 or 100-50, got 'x'"),
+        (["train", "--task", "clustering"], "unknown task 'clustering'"),
+        (["train", "--scale", "standard"], "--scale is for tables and other files with a label, not for digits"),
         (["train", "--sizes", "64-0-10"], "sizes[1] must be an integer >= 1, got 0"),
         (["train", "--cost", "quadratc"], "unknown cost 'quadratc'; did you mean 'quadratic'?"),
         (["train", "--cost", "cross-entropy", "--activations", "relu"], "'cross-entropy' cannot be used with 'relu'"),
@@ -196,8 +200,11 @@ def test_inputs_of_a_csv_file_are_scaled_and_the_scale_is_saved(tmp_path):
     done = run("train", "--data", str(data), "--label", "kind", "--epochs", "30", "--save", str(model))
     assert done.returncode == 0, done.stderr
     assert "240 training, 30 validation and 30 test examples" in done.stdout
-    assert fastbp.load(model).input_scale == pytest.approx(1 / 1300, rel=0.2)
-    evaluated = run("evaluate", str(model), "--data", str(data), "--label", "kind").stdout
+    features = fastbp.load(model).preparation.features
+    assert [feature.name for feature in features] == ["size", "weight", "age"]
+    np.testing.assert_allclose([f.offset for f in features], rows.mean(axis=0), rtol=0.05)  # of the training part
+    np.testing.assert_allclose([1 / f.factor for f in features], rows.std(axis=0), rtol=0.05)
+    evaluated = run("evaluate", str(model), "--data", str(data)).stdout
     assert float(re.search(r"accuracy ([\d.]+)%", evaluated)[1]) > 95
 
 

@@ -203,8 +203,8 @@ def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
         lines.finished(fastbp.Epoch(number, 5, 0.5, None, None, 2.0, 1000.0))
     said = capsys.readouterr().err.splitlines()
     assert ["left" in line for line in said] == [False, True, True]
-    assert said[1].endswith("1,000 examples/s  30 s left")  # three epochs of 10 s, of which training takes 2
-    assert said[2].endswith("1,000 examples/s  24 s left")
+    assert said[1].endswith("200 examples/s  30 s left")  # three epochs of 10 s, of which training takes 2
+    assert said[2].endswith("167 examples/s  24 s left")
 
 
 # ---- files

@@ -196,3 +196,24 @@ def test_a_mapped_file_of_2_gb_takes_no_memory(folder, tmp_path, run_python):
     grown, total, read = map(int, done.stdout.split())
     assert (total, read) == (1, examples), done.stderr
     assert grown < 50e6  # 22 MB of it are labels, as int64
+
+
+@pytest.mark.parametrize(
+    ("inside", "spell"),
+    [
+        (".", lambda name: "emnist-letters-" + name.replace("t10k", "test")),
+        ("raw", str),
+        ("FashionMNIST/raw", lambda name: f"{name}.gz"),
+        ("EMNIST/raw", lambda name: "emnist-digits-" + name.replace("t10k", "test")),
+    ],
+)
+def test_other_names_and_folders_of_idx_files(tmp_path, inside, spell):
+    files, images, labels = four_files()
+    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        path = tmp_path / inside / spell(name)
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    (x, given), _, (x_test, labels_test) = load(tmp_path)
+    np.testing.assert_array_equal(x, images[:10].reshape(10, 6).T)
+    np.testing.assert_array_equal(x_test, images[12:].reshape(4, 6).T)
+    np.testing.assert_array_equal(np.append(given, labels_test), np.append(labels[:10], labels[12:]))

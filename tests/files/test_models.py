@@ -269,8 +269,8 @@ MISSING = object()
         ("kind", "checkpoint", "it must be a file of kind 'model', got kind 'checkpoint'"),
         (
             "version",
-            2,
-            "written by a later fastbp, in version 2 of the format, .* up to 1; upgrade with pip install -U fastbp",
+            3,
+            "written by a later fastbp, in version 3 of the format, .* up to 2; upgrade with pip install -U fastbp",
         ),
         ("sizes", MISSING, "'sizes' is missing from its description"),
         ("sizes", "3-4-2", "'sizes' in its description must be of type list, got '3-4-2'"),

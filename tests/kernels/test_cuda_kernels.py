@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'fastbp[cuda13]'")
 
-from cuda_against_cpu import PAIRS, SHAPES, compare, execute, few_threads
+from cuda_against_cpu import PAIRS, SHAPES, compare, execute, flat, few_threads
 
 from fastbp.activations import sigmoid
 from fastbp.costs import output_rule, quadratic
@@ -44,7 +44,7 @@ def test_a_kernel_on_empty_arrays_accesses_nothing(name, rng):
     pair = PAIRS[name]
     m, n = (5, 0) if name == "add_column_sums" else (0, 5)  # without sums, b becomes beta b
     arguments = pair.arguments(rng, 1, 1, "float32")
-    report = execute(pair.make(cuda, "float32"), *arguments.values(), m, n)
+    report = execute(pair.make(cuda, "float32"), *flat(arguments), m, n)
     assert all(traffic.read == traffic.written == 0 for traffic in report.arrays)
 
 

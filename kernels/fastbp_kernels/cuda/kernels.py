@@ -348,8 +348,8 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
     nor writes the others. `constants` is the number of constants that the formula takes. Each thread updates only one
     element. If a thread went on to other elements, Adam in float64 would need 46 registers per thread.
     """
-    scalar_formula, real = lowered(formula, dtype), real_type(dtype)
-    read, write = _READ_STATE[state], _WRITE_STATE[state]
+    real, write = real_type(dtype), _WRITE_STATE[state]
+    call = inlined(_with_all_arguments(lowered(formula, dtype), state, constants))
 
     def body(
         eta: Any, decay: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any,
@@ -357,32 +357,27 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
     ) -> None:  # fmt: skip
         k = _x()
         if k < m * n:
-            numbers = (k_1, k_2, k_3, k_4, k_5, k_6)[:constants]
-            found = scalar_formula(w[k], nabla[k], *read(first, second, third, k), eta, decay, t, *numbers)
-            write(found, w, first, second, third, k)
+            a = first[k] if state > 0 else real(0)
+            b = second[k] if state > 1 else real(0)
+            c = third[k] if state > 2 else real(0)
+            write(
+                call(w[k], nabla[k], a, b, c, eta, decay, t, k_1, k_2, k_3, k_4, k_5, k_6), w, first, second, third, k
+            )
 
     kernel = Kernel("optimizer_step", body, (*[real] * 9, *pointers(dtype, 5)), flat_thread_per_element)
     return checked(kernel, dtype, {formula: 5 + state + constants}, results=1 + state)
 
 
-@inlined
-def _read_none(first: Any, second: Any, third: Any, k: Any) -> Any:
-    return ()
+def _with_all_arguments(formula: Formula, state: int, constants: int) -> Formula:
+    """Return a function with the arguments of every optimizer. It calls the formula with those that the formula takes.
 
-
-@inlined
-def _read_one(first: Any, second: Any, third: Any, k: Any) -> Any:
-    return (first[k],)
-
-
-@inlined
-def _read_two(first: Any, second: Any, third: Any, k: Any) -> Any:
-    return first[k], second[k]
-
-
-@inlined
-def _read_three(first: Any, second: Any, third: Any, k: Any) -> Any:
-    return first[k], second[k], third[k]
+    Numba inlines only calls in which every argument is written out. So the call is written here, for the formula's
+    number of arguments.
+    """
+    names, numbers = ("a", "b", "c"), ("k_1", "k_2", "k_3", "k_4", "k_5", "k_6")
+    taken = ", ".join(("w", "g", *names[:state], "eta", "decay", "t", *numbers[:constants]))
+    everything = ", ".join(("w", "g", *names, "eta", "decay", "t", *numbers))
+    return eval(f"lambda {everything}: formula({taken})", {"formula": formula})  # type: ignore[no-any-return]
 
 
 @inlined
@@ -405,7 +400,6 @@ def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any
     w[k], first[k], second[k], third[k] = found[0], found[1], found[2], found[3]
 
 
-_READ_STATE = (_read_none, _read_one, _read_two, _read_three)
 _WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
 
 

@@ -1,0 +1,185 @@
+"""Fitting a `Preparation`: what each column of a table is, how it is scaled, and what replaces missing values."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.datasets.preparation import BOOLEAN, CATEGORIES, NUMBER, Feature, Preparation, Rows, booleans, is_plain
+from fastbp.datasets.table_files import Table, as_table
+from fastbp.datasets.table_layout import is_date, is_number
+from fastbp.datasets.targets import REGRESSION, Target, as_texts, find_column, fit_target, label_column, numbers
+from fastbp.errors import InputError, brief, choose
+
+SCALES = ("standard", "minmax", "max", "none")
+FILLS = ("mean", "median", "drop")
+MOST_CATEGORIES = 100
+PIXEL_COLUMNS = 64
+"""From this number of columns on, whole numbers from 0 to 255 count as pixels."""
+
+
+def fit(
+    frame: Any,
+    label: str | int | None = None,
+    *,
+    task: str | None = None,
+    scale: str | None = None,
+    missing: str | None = None,
+    drop: Sequence[str | int] = (),
+) -> Preparation:
+    """Return the preparation of a table, fitted on all of its rows.
+
+    Parameters
+    ----------
+    frame : object with named columns, or Table
+        One example per row: a DataFrame of pandas or polars, a table of pyarrow, or a mapping from names to columns.
+    label : str or int, optional
+        The name or the position of the label column. By default the column called label, target, class or y, and
+        otherwise the last one.
+    task : "classification" or "regression", optional
+        By default, text and a few different integers are classes, and other numbers are values.
+    scale : "standard", "minmax", "max" or "none", optional
+        How numbers are scaled, column by column: to mean 0 and standard deviation 1, to 0 … 1, by the largest absolute
+        value, or not at all. By default "standard", but whole numbers from 0 to 255 in 64 columns or more count as
+        pixels and are divided by 255 (by the largest of them if it is at most 127).
+    missing : "mean", "median" or "drop", optional
+        What is done with missing values. "mean" and "median" are for numbers; other columns get their most frequent
+        value. "drop" leaves out the examples. By default a missing value is an error.
+    drop : sequence of str or int
+        Names or positions of columns that are left out.
+
+    Returns
+    -------
+    Preparation
+        The preparation.
+
+    Raises
+    ------
+    InputError
+        If a column cannot be used: it has dates, more than 100 different texts, no value, or a missing value.
+    """
+    table = without_columns(frame if isinstance(frame, Table) else as_table(frame, "frame"), drop)
+    name, _ = label_column(table, label)
+    rows = complete_rows(table, missing)
+    return fit_on_rows(table, fit_target(table, name, task, rows), rows, rows, scale, missing)
+
+
+def without_columns(table: Table, drop: Iterable[str | int]) -> Table:
+    """Return the table without some columns, which are given by name or position."""
+    names = [find_column(table, column) for column in drop]
+    return replace(table, frame=table.frame.drop(columns=names)) if names else table
+
+
+def complete_rows(table: Table, missing: str | None) -> Rows:
+    """Return the numbers of the rows that are used: all, or with "drop" those without a missing value."""
+    if missing is not None:
+        choose("missing", missing, dict.fromkeys(FILLS))
+    rows = np.arange(len(table.frame))
+    if missing != "drop":
+        return rows
+    rows = np.flatnonzero(~table.frame.isna().any(axis=1).to_numpy())
+    if not rows.size:
+        raise InputError(f"{table.where} has no row without a missing value; choose --missing mean or median")
+    return rows
+
+
+def fit_on_rows(
+    table: Table, target: Target, training: Rows, everything: Rows, scale: str | None, missing: str | None
+) -> Preparation:
+    """Return the preparation that is fitted on the rows `training`. All rows in `everything` are checked."""
+    if scale is not None:
+        choose("scale", scale, dict.fromkeys(SCALES))
+    columns = list(table.frame.columns)
+    names = [name for name in columns if name != target.name]
+    place = {name: position for position, name in enumerate(columns)}
+    pixel_scale = _pixel_scale(table.frame[names], training) if scale is None else None
+    if pixel_scale is not None:
+        features = [Feature(name, place[name], NUMBER) for name in names]
+    else:
+        scale = scale or "standard"
+        features = [_fit_feature(table, name, place[name], training, everything, scale, missing) for name in names]
+    if target.task == REGRESSION:
+        values = target.labels(table, training)
+        spread = float(values.std())
+        target = replace(target, offset=float(values.mean()), factor=1 / spread if spread > 0 else 1.0)
+    return Preparation(tuple(features), target, len(columns), place[target.name], table.header, pixel_scale or 1.0)
+
+
+def _pixel_scale(frame: Any, training: Rows) -> float | None:
+    """Return 1/255 if the columns count as pixels, or 1 over the largest value if this is at most 127; else None."""
+    if frame.shape[1] < PIXEL_COLUMNS or not all(dtype.kind in "iu" and is_plain(dtype) for dtype in frame.dtypes):
+        return None
+    largest = frame.to_numpy().max()
+    if frame.to_numpy().min() < 0 or largest > 255:
+        return None
+    seen = int(frame.iloc[training].to_numpy().max())
+    return 1.0 / (255 if largest > 127 or seen == 0 else seen)
+
+
+def _fit_feature(
+    table: Table, name: str, position: int, training: Rows, everything: Rows, scale: str, missing: str | None
+) -> Feature:
+    column = table.frame[name]
+    kind = _kind(table, name, everything)
+    gone = np.flatnonzero(column.iloc[everything].isna().to_numpy())
+    if gone.size and missing is None:
+        expected = "a value; for tables with missing values: --missing mean, median or drop"
+        raise table.bad_value(int(everything[gone[0]]), name, expected)
+    if column.iloc[training].isna().all():
+        raise InputError(f"{table.where}: {table.column(name)} has no values; leave it out: --drop {brief(name)}")
+    if kind == NUMBER:
+        values = numbers(table, name, training)
+        values = values[~np.isnan(values)]
+        numbers(table, name, everything)  # refuses infinity in the other rows
+        fill = float(np.median(values) if missing == "median" else values.mean()) if gone.size else None
+        return Feature(name, position, kind, *_offset_and_factor(values, scale), (), fill)
+    if kind == BOOLEAN:
+        values = booleans(table, name, training)
+        return Feature(name, position, kind, fill=float(np.nanmean(values) >= 0.5) if gone.size else None)
+    texts = as_texts(column.iloc[training].dropna())
+    categories, counts = np.unique(texts.astype(str), return_counts=True)
+    most = str(categories[counts.argmax()]) if gone.size else None
+    return Feature(name, position, kind, categories=tuple(map(str, categories)), fill=most)
+
+
+def _offset_and_factor(values: npt.NDArray[np.float64], scale: str) -> tuple[float, float]:
+    """Return what is subtracted from the values of a column, and what the difference is multiplied by."""
+    low, high = float(values.min()), float(values.max())
+    offset, spread = {
+        "standard": (float(values.mean()), float(values.std())),
+        "minmax": (low, high - low),
+        "max": (0.0, max(high, -low)),
+        "none": (0.0, 1.0),
+    }[scale]
+    constant = low == high and scale in ("standard", "minmax")  # rounding may give such a column a spread
+    return offset, 1.0 if constant or spread == 0.0 else 1.0 / spread
+
+
+def _kind(table: Table, name: str, rows: Rows) -> str:
+    """Return the kind of a column; raise `InputError` if it cannot be an input."""
+    column = table.frame[name]
+    where = f"{table.where}: {table.column(name)}"
+    if column.dtype.kind in "biuf":
+        return BOOLEAN if column.dtype.kind == "b" else NUMBER
+    values = column.iloc[rows].dropna()
+    if column.dtype.kind == "O" and len(values) and all(isinstance(value, (bool, np.bool_)) for value in values):
+        return BOOLEAN
+    texts = list(dict.fromkeys(as_texts(values.drop_duplicates())))
+    if column.dtype.kind in "mM" or (texts and all(map(is_date, texts))):
+        advice = "replace them by numbers, such as year and month, or the days since a first day"
+        raise InputError(
+            f"{where} has dates, such as {brief(texts[0])}; {advice}, or leave it out: --drop {brief(name)}"
+        )
+    if column.dtype.kind == "c":
+        raise InputError(f"{where} has complex numbers; expected real numbers, text or booleans")
+    like_numbers = sum(map(is_number, texts))
+    if len(texts) > 10 and like_numbers > 0.8 * len(texts):
+        wrong = next(text for text in texts if not is_number(text))
+        row = int(rows[np.flatnonzero(as_texts(column.iloc[rows]) == wrong)[0]])
+        raise table.bad_value(row, name, "a number, as in most rows")
+    if len(texts) > MOST_CATEGORIES:
+        found = f"has {len(texts):,} different texts, such as {brief(texts[0])}, more than {MOST_CATEGORIES}"
+        raise InputError(f"{where} {found}; leave it out: --drop {brief(name)}")
+    return CATEGORIES

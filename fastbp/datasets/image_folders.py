@@ -1,0 +1,69 @@
+"""Folders of images, one sub-folder for each class. Pillow reads the images."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.datasets.rows_and_labels import Advance
+from fastbp.errors import InputError, one_line
+from fastbp.files.reading import bad_file, display_path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_MOST_PIXELS = 2**22  # of one image: more inputs than a fully connected network can use
+
+
+def image_files(folder: Path) -> list[tuple[Path, str]]:
+    """Return the images in the sub-folders of a folder, with the name of the sub-folder as class, in sorted order."""
+    classes = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    found = ((path, sub.name) for sub in classes for path in sorted(sub.iterdir()))
+    return [(path, name) for path, name in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+
+
+def read_images_of_classes(
+    folder: Path, files: list[tuple[Path, str]], advance: Advance | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Return the images as rows of bytes, and the class of each image.
+
+    Grey images give one input per pixel. If one of the images has colours, all give three inputs per pixel: red, green
+    and blue. Raises `InputError` if an image is damaged, or not as large as the first one.
+    """
+    if find_spec("PIL") is None:
+        raise InputError(
+            f"{display_path(folder)}: images need Pillow, which is not installed: pip install 'fastbp[images]'"
+        )
+    modes, size = set(), None
+    for path, image in _opened(files):
+        size = size or image.size
+        if image.size != size:
+            found = f"has {image.size[0]} × {image.size[1]} pixels"
+            raise bad_file(path, found, f"{size[0]} × {size[1]}, as in {files[0][0].name}: resize the images")
+        modes.add(image.mode)
+    assert size is not None
+    if size[0] * size[1] > _MOST_PIXELS:
+        found = f"has {size[0]} × {size[1]} pixels"
+        raise bad_file(files[0][0], found, f"at most {_MOST_PIXELS:,} pixels: resize the images")
+    mode = "L" if modes <= {"1", "L", "LA", "I", "I;16"} else "RGB"
+    rows = np.empty((len(files), size[0] * size[1] * len(mode)), np.uint8)
+    for row, (path, image) in zip(rows, _opened(files), strict=True):
+        row[:] = np.asarray(image.convert(mode)).reshape(-1)
+        if advance is not None:
+            advance(path.stat().st_size)
+    return rows, np.array([name for _, name in files], object)
+
+
+def _opened(files: list[tuple[Path, str]]) -> Iterator[tuple[Path, Any]]:
+    """Yield each image, opened but not yet decoded; errors of Pillow, also those of decoding, become `InputError`."""
+    from PIL import Image
+
+    for path, _ in files:
+        try:
+            with Image.open(path) as image:
+                yield path, image
+        except InputError:
+            raise
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise bad_file(path, f"cannot be read ({one_line(error)})", "an image") from error

@@ -1,0 +1,120 @@
+"""Files and folders of one's own as tables: text tables, Parquet, Feather, .npz, .npy, and folders of images."""
+
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.datasets.idx import read_idx
+from fastbp.datasets.image_folders import image_files, read_images_of_classes
+from fastbp.datasets.npz import npz_examples, npz_inputs, npz_parts
+from fastbp.datasets.rows_and_labels import Advance, as_label_vector, as_rows
+from fastbp.datasets.table_files import STDIN, Table, read_table
+from fastbp.datasets.table_layout import default_names
+from fastbp.datasets.tables import file_kind, read_npy
+from fastbp.errors import InputError, plural
+from fastbp.files.reading import StrPath, bad_file, display_path
+
+ARRAY_LABEL = "label"
+"""The name of the label column of a table that was made from arrays of inputs and labels."""
+
+Rows = npt.NDArray[np.int64]
+
+
+class Source(NamedTuple):
+    """A table with its label column.
+
+    `label` is the name of this column, or None if it has yet to be chosen. `parts` are the numbers of the rows for
+    training, validation and test, if the file itself is split; there may be none for validation.
+    """
+
+    table: Table
+    label: str | None = None
+    parts: tuple[Rows, Rows, Rows] | None = None
+
+
+def read_source(
+    path: StrPath, *, label: str | int | None = None, header: bool | None = None, text_columns: Any = (),
+    advance: Advance | None = None,
+) -> Source:  # fmt: skip
+    """Read a file or a folder of images as a table; raise `InputError` if it is neither.
+
+    `label` is only used for the name of the labels in an .npz archive. The other arguments are those of `read_table`.
+    """
+    if path == STDIN:
+        return Source(read_table(path, header=header, text_columns=text_columns, advance=advance))
+    file = Path(path)
+    if file.is_dir():
+        files = image_files(file)
+        if not files:
+            raise bad_file(file, "has no images in sub-folders", "a sub-folder of images for each class")
+        return _of_arrays(file, *read_images_of_classes(file, files, advance))
+    kind = file_kind(file)
+    if kind == "table":
+        return Source(read_table(file, header=header, text_columns=text_columns, advance=advance))
+    if header is not None:
+        raise InputError(f"{'--header' if header else '--no-header'} is for tables in text form, not for {file.name}")
+    if kind == "npy":
+        return Source(_table(file, as_rows(file, read_npy(file))))
+    if kind == "idx":
+        raise bad_file(file, "is neither .npz nor .csv", "one file of inputs and labels, or a folder of IDX files")
+    name = None if label is None or isinstance(label, int) else label
+    parts = npz_parts(file) if name is None else None
+    if parts is None:
+        return _of_arrays(file, *npz_examples(file, name))
+    given = [(part[0], as_label_vector(part[1])) for part in parts if part is not None]
+    inputs, labels = (
+        [np.concatenate(arrays) for arrays in zip(*given, strict=True)] if _fit_together(file, given) else []
+    )
+    ends = np.cumsum([0] + [len(part[0]) if part else 0 for part in parts])
+    rows = [np.arange(start, end) for start, end in itertools.pairwise(ends)]
+    return _of_arrays(file, inputs, labels)._replace(parts=(rows[0], rows[1], rows[2]))
+
+
+def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, advance: Advance | None = None) -> Table:
+    """Read inputs, with or without a label column, as a table; raise `InputError` if the file has none."""
+    if path != STDIN and Path(path).is_file() and (kind := file_kind(Path(path))) != "table":
+        file = Path(path)
+        arrays = {"npy": read_npy, "npz": npz_inputs, "idx": read_idx}
+        return _table(file, as_rows(file, arrays[kind](file)))
+    return read_source(path, header=header, text_columns=text_columns, advance=advance).table
+
+
+def _fit_together(path: Path, parts: list[tuple[Any, Any]]) -> bool:
+    """Return True; raise `InputError` unless all parts have inputs of one shape and one label per example."""
+    shapes = {part[0].shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise bad_file(
+            path, f"has inputs of the shapes {', '.join(map(str, sorted(shapes)))}", "one shape for all parts"
+        )
+    for inputs, labels in parts:
+        if len(inputs) != len(labels):
+            found = f"has {plural(len(inputs), 'example')} and {plural(len(labels), 'label')} in one part"
+            raise bad_file(path, found, "one label per example")
+    return True
+
+
+def _of_arrays(path: Path, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Source:
+    labels = as_label_vector(labels)
+    if labels.ndim != 1:
+        raise bad_file(path, f"has labels of shape {labels.shape}", "a vector with one label per example")
+    rows = as_rows(path, inputs)
+    if len(labels) != len(rows):
+        found = f"has {plural(len(rows), 'example')} and {plural(len(labels), 'label')}"
+        raise bad_file(path, found, "one label per example")
+    return Source(_table(path, rows, labels), ARRAY_LABEL)
+
+
+def _table(path: Path, rows: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None) -> Table:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(default_names(rows.shape[1])), copy=False)
+    if labels is not None:
+        frame.insert(rows.shape[1], ARRAY_LABEL, labels)
+
+    def place(row: int, column: str) -> tuple[str, str]:
+        return f"example {row}, {column.replace('column', 'input')}", str(frame[column].iloc[row])
+
+    return Table(frame, False, display_path(path), place)

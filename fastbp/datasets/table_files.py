@@ -1,0 +1,223 @@
+"""Reading of tables: text (.csv, .tsv, also compressed by gzip), Parquet, Feather, and standard input."""
+
+import atexit
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp.datasets.rows_and_labels import Advance
+from fastbp.datasets.table_text import text_table
+from fastbp.errors import InputError, brief, one_line
+from fastbp.files.reading import DEFLATE_LIMIT, StrPath, bad_file, display_path, regular_file, translate_errors
+
+STDIN = "-"
+_EXPECTED = "a table: .csv, .tsv (plain or .gz), .parquet or .feather"
+_ARROW = {b"PAR1": "parquet", b"ARRO": "feather"}
+_REMEDIES = {
+    b"PK": ("is a zip archive, such as an Excel file", "a .csv file; export the sheet as CSV, or unpack the archive"),
+    b"\x80": ("is a pickle, which is never loaded", "a table in another format, written by frame.to_csv or to_parquet"),
+    b"\x89HDF": ("is an HDF5 file", "a table in another format, written by frame.to_csv or to_parquet"),
+    b"SQLi": ("is a database of SQLite", "a .csv file; export the table with sqlite3 -header -csv"),
+    b"BZh": ("is compressed by bzip2", "a file that is plain or compressed by gzip"),
+    b"\xfd7zX": ("is compressed by xz", "a file that is plain or compressed by gzip"),
+    b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "a file that is plain or compressed by gzip"),
+    b"FEA1": ("is a Feather file of version 1", "version 2, as pandas and pyarrow write it"),
+    b"\xd0\xcf\x11\xe0": ("is an old Excel file", "a .csv file; export the sheet as CSV"),
+}
+_FEWEST_BYTES = 2**28  # a table of this size is accepted however well it is compressed
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, one example per row.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        The columns.
+    header : bool
+        Whether the columns have names. If not, they are called "column 0", "column 1" and so on.
+    where : str
+        What messages call the table: the name of the file.
+    place : callable
+        A function of the number of a row, counted from 0, and the name of a column. It returns where the value is, such
+        as "line 7, column 'age'", and how it is written.
+    notes : tuple of str
+        What was left out, such as an index column.
+    """
+
+    frame: Any
+    header: bool
+    where: str
+    place: Callable[[int, str], tuple[str, str]]
+    notes: tuple[str, ...] = ()
+
+    def bad_value(self, row: int, column: str, expected: str, found: str | None = None) -> InputError:
+        """Return the error for a value; `found` says what it is, by default how it is written."""
+        place, written = self.place(row, column)
+        given = found or (f"is {brief(written)}" if written else "is empty")
+        return InputError(f"{self.where}: {place} {given}; expected {expected}")
+
+    def column(self, name: str) -> str:
+        """Return how messages refer to a column."""
+        return f"column {brief(name)}" if self.header else name
+
+
+def read_table(
+    path: StrPath,
+    *,
+    header: bool | None = None,
+    text_columns: Any = (),
+    advance: Advance | None = None,
+) -> Table:
+    r"""Read a table from a file, or from standard input.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file in text form, such as .csv and .tsv, plain or compressed by gzip; a Parquet file; or a Feather file. "-"
+        is standard input. In text, fields are separated by commas, semicolons, tabs, vertical bars or spaces, and the
+        decimal mark is a point or a comma. Both are found out from the first lines. The encoding is UTF-8, or UTF-16
+        with a byte-order mark. Parquet and Feather need the package pyarrow.
+    header : bool, optional
+        Whether the first row of a text has the names of the columns. By default this is found out.
+    text_columns : iterable of str
+        Names of columns that are kept as text, even if they look like numbers.
+    advance : callable, optional
+        Called with the number of bytes read since the last call.
+
+    Returns
+    -------
+    Table
+        The table. A first column that counts the rows, as pandas writes it, and empty columns are left out.
+
+    Raises
+    ------
+    InputError
+        If the file is not a table, is damaged, or declares more values than it can hold.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "flowers.csv")
+    ...     _ = path.write_text("length;species\n5,1;setosa\n6,3;virginica\n")
+    ...     table = read_table(path)
+    ...     table.frame["length"].tolist(), table.place(1, "species")
+    ([5.1, 6.3], ("line 3, column 'species'", 'virginica'))
+    """
+    if path == STDIN:
+        return _read(_standard_input(), "standard input", header, text_columns, advance)
+    file = regular_file(path, _EXPECTED)
+    return _read(file, display_path(path), header, text_columns, advance)
+
+
+def as_table(frame: Any, name: str = "x") -> Table:
+    """Return an object with named columns as a `Table`.
+
+    The object may be a DataFrame of pandas or polars, a table of pyarrow, or a mapping from names to columns. `name` is
+    the name of the argument in messages. Raises `InputError` if the columns do not make a table.
+    """
+    import pandas as pd
+
+    if isinstance(frame, pd.DataFrame):
+        names, columns = [str(column) for column in frame.columns], frame.reset_index(drop=True)
+        columns = columns.set_axis(names, axis=1) if names != list(frame.columns) else columns
+    else:
+        listed = frame if isinstance(frame, Mapping) else getattr(frame, "column_names", frame.columns)
+        try:
+            columns = pd.DataFrame({str(column): np.asarray(frame[column]) for column in listed})
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{name} must have columns of equal length ({one_line(error)})") from error
+        names = list(columns.columns)
+    twice, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count != 1:
+        given = f"{count} columns {brief(twice)}" if names else "no columns"
+        raise InputError(f"{name} must have columns with different names, got {given}")
+
+    def place(row: int, column: str) -> tuple[str, str]:
+        return f"row {row}, column {brief(column)}", str(columns[column].iloc[row])
+
+    return Table(columns, True, name, place)
+
+
+def has_named_columns(values: Any) -> bool:
+    """Return whether an object has named columns: a DataFrame, a table of pyarrow, or a mapping."""
+    if isinstance(values, np.ndarray):
+        return False
+    return isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns")
+
+
+def _read(path: Path, where: str, header: bool | None, text_columns: Any, advance: Advance | None) -> Table:
+    with translate_errors(where, _EXPECTED), path.open("rb") as file:
+        start = file.read(8)
+    for magic, (found, expected) in _REMEDIES.items():
+        if start.startswith(magic):
+            raise bad_file(where, found, expected)
+    if start[:4] in _ARROW:
+        if header is not None:
+            given = "--header" if header else "--no-header"
+            raise InputError(f"{given} is for tables in text form; {where} always has column names")
+        return _without_index(_read_arrow(path, where, _ARROW[start[:4]]))
+    text = text_table(path, where, header)
+    frame = text.frame(frozenset(text_columns), advance)
+    layout = text.layout
+    return _without_index(Table(frame, layout.header, where, text.place))
+
+
+def _read_arrow(path: Path, where: str, kind: str) -> Table:
+    if find_spec("pyarrow") is None:
+        raise InputError(f"{where} needs pyarrow, which is not installed: pip install 'fastbp[parquet]'")
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    expected = f"a complete {kind.capitalize()} file"
+    with translate_errors(where, expected, pa.ArrowException, ValueError, TypeError):
+        source = ds.dataset(path, format=kind)
+        rows, columns = source.count_rows(), len(source.schema.names)
+        if rows * columns * 8 > max(_FEWEST_BYTES, DEFLATE_LIMIT * path.stat().st_size):
+            found = f"declares {rows:,} rows of {columns:,} columns, more than {path.stat().st_size:,} bytes can hold"
+            raise bad_file(where, found, expected)
+        frame = pd.read_parquet(path) if kind == "parquet" else pd.read_feather(path)
+    table = as_table(frame, where)
+    if not rows:
+        raise bad_file(where, "has no rows", "at least one example")
+    return table
+
+
+def _without_index(table: Table) -> Table:
+    """Return the table without a first column that counts the rows, and without nameless columns that are empty."""
+    frame, notes = table.frame, []
+    first = frame.columns[0]
+    if table.header and first.startswith(("Unnamed: ", "__index_level_")) and frame.shape[1] > 1:
+        column = frame[first]
+        numbers = column.to_numpy() if column.dtype.kind in "iu" else np.array([])
+        if len(numbers) and any(np.array_equal(numbers, np.arange(len(frame)) + start) for start in (0, 1)):
+            frame = frame.drop(columns=first)
+            notes.append("column 0 has no name and counts the rows: left out")
+    empty = [name for name in frame.columns if name.startswith("Unnamed: ") and frame[name].isna().all()]
+    if empty:
+        frame = frame.drop(columns=empty)
+        notes.append(f"{len(empty)} column{'s' * (len(empty) > 1)} without name and values: left out")
+    return Table(frame, table.header, table.where, table.place, tuple(notes))
+
+
+def _standard_input() -> Path:
+    """Copy standard input to a temporary file, because a table is read several times, and return its path."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("data '-' is standard input, which must be a file or a pipe: fastbp train --data - < FILE")
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "table")
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return path

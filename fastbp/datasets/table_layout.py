@@ -1,0 +1,132 @@
+"""How a table in text form is written: its separator, its decimal mark, and whether it begins with column names."""
+
+import csv
+import re
+from typing import NamedTuple
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
+"""The separators that are recognised, and how messages call them."""
+
+MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-nan", "<NA>"])
+"""Fields that hold no value. These are the usual ones of pandas, and "?"."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}( .*)?")
+
+
+class Layout(NamedTuple):
+    """The separator and the decimal mark of a table, whether its first row has names, and the names of the columns.
+
+    Without a row of names, the columns are called "column 0", "column 1" and so on.
+    """
+
+    separator: str
+    decimal: str
+    header: bool
+    names: tuple[str, ...]
+
+
+def is_number(text: str) -> bool:
+    """Return whether a field is a number, written with a decimal point.
+
+    >>> is_number("-1.5e3"), is_number("1,5"), is_number("1_000")
+    (True, False, False)
+    """
+    return _NUMBER.fullmatch(text) is not None
+
+
+def is_date(text: str) -> bool:
+    """Return whether a field is a date, such as 2024-01-31, 31.01.2024 or 1/31/2024.
+
+    >>> is_date("2024-01-31 12:30"), is_date("1.5")
+    (True, False)
+    """
+    return _DATE.fullmatch(text) is not None
+
+
+def find_layout(lines: list[str], header: bool | None = None) -> Layout:
+    r"""Return the layout of a table that begins with the given lines, none of which is empty.
+
+    `header` says whether the first line has the names of the columns. By default this is found out, see `has_header`.
+
+    >>> find_layout(["size;kind\n", "1,5;a\n", "2,5;b\n"])
+    Layout(separator=';', decimal=',', header=True, names=('size', 'kind'))
+    """
+    separator = _separator(lines)
+    rows = split(lines, separator)
+    decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
+    if decimal == ",":
+        rows = [[f.replace(",", ".") if _DECIMAL_COMMA.fullmatch(f) else f for f in row] for row in rows]
+    named = has_header(rows) if header is None else header
+    return Layout(separator, decimal, named, tuple(rows[0]) if named else default_names(len(rows[0])))
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Return the names of the columns of a table without names."""
+    return tuple(f"column {j}" for j in range(count))
+
+
+def split(lines: list[str], separator: str) -> list[list[str]]:
+    """Return the fields of each line, without the spaces around them."""
+    if separator == " ":
+        return [line.split() for line in lines]
+    return [[field.strip() for field in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+
+
+def has_header(rows: list[list[str]]) -> bool:
+    """Return whether the first of some rows has the names of the columns.
+
+    It has names if a column has only numbers below, but not in the first row, or if the first row counts 0, 1, 2, … or
+    1, 2, 3, … as pandas does by default and the next row does not. It has none if it has a number or an empty field
+    where the column below has numbers. If no column has numbers, it has names if they all differ and none of them
+    occurs again in its column.
+
+    >>> has_header([["length", "species"], ["5.1", "setosa"]]), has_header([["5.1", "setosa"], ["4.9", "setosa"]])
+    (True, False)
+    """
+    first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    if not below:
+        return any(field not in MISSING and not is_number(field) for field in first)
+    if _counts(first) and not _counts(below[0]):
+        return True
+    columns = [[field for field in column if field not in MISSING] for column in zip(*below, strict=True)]
+    numeric = [bool(column) and all(map(is_number, column)) for column in columns]
+    if any(numeric):
+        return any(number and field and not is_number(field) and field not in MISSING
+                   for field, number in zip(first, numeric, strict=True))  # fmt: skip
+    if any(map(is_number, first)) or "" in first[1:]:
+        return False
+    return len(set(first)) == len(first) and not any(f in column for f, column in zip(first, columns, strict=True))
+
+
+def _counts(row: list[str]) -> bool:
+    return len(row) > 2 and row in ([str(j + start) for j in range(len(row))] for start in (0, 1))
+
+
+def _separator(lines: list[str]) -> str:
+    """Return the separator that divides all lines into the same number of fields, at least two; otherwise a comma.
+
+    If there are several such separators, it is the first one in the order of `SEPARATORS`, except that a comma which is
+    a decimal mark does not count. If no separator fits all lines, most lines decide, so that an error can name the
+    others.
+    """
+    best, most = ",", 0.0
+    for separator in SEPARATORS:
+        try:
+            counts = [len(row) for row in split(lines, separator)]
+        except csv.Error:
+            continue
+        width = max(set(counts), key=counts.count) if counts else 0
+        share = counts.count(width) / len(counts) if width > 1 else 0.0
+        if separator == "," and share and any(len(split(lines[:1], s)[0]) > 1 for s in ";\t|"):
+            share *= 0.5  # "1,5;2,5" has two commas in each row
+        if share > most:
+            best, most = separator, share
+    return best
+
+
+def _has_decimal_commas(rows: list[list[str]]) -> bool:
+    fields = [field for row in rows for field in row]
+    with_comma = sum(_DECIMAL_COMMA.fullmatch(field) is not None for field in fields)
+    return with_comma > sum("." in field and is_number(field) for field in fields)

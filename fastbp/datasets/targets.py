@@ -1,0 +1,221 @@
+"""The label column of a table: which column it is, and whether its values are classes or numbers."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.datasets.table_files import Table
+from fastbp.errors import InputError, brief, choose, truncate
+from fastbp.files.reading import bad_file
+
+CLASSIFICATION, REGRESSION = "classification", "regression"
+TASKS = (CLASSIFICATION, REGRESSION)
+LABEL_NAMES = ("label", "target", "class", "y")
+"""Names of columns that are taken as the label if the user gives none, in upper or lower case."""
+
+MOST_CLASSES = 1000
+_FEW_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a network predicts: the classes or the numbers in one column.
+
+    Attributes
+    ----------
+    name : str
+        The name of the label column.
+    task : "classification" or "regression"
+        What the column has.
+    classes : tuple of str
+        The names of the classes, in the order of the outputs. Empty for regression.
+    offset, factor : float
+        For regression, the target of the network is (value − offset) · factor. Both are fitted on training examples.
+    """
+
+    name: str
+    task: str
+    classes: tuple[str, ...] = ()
+    offset: float = 0.0
+    factor: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a network: one for each class, or one."""
+        return len(self.classes) or 1
+
+    def labels(self, table: Table, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return the class numbers (int64) or the values (float64) of some rows; raise `InputError` for other values.
+
+        Values are those of the column, without offset and factor.
+        """
+        if self.task == REGRESSION:
+            return numbers(table, self.name, rows)
+        texts = as_texts(table.frame[self.name].iloc[rows])
+        labels = _index(self.classes).get_indexer(texts)
+        if (labels < 0).any():
+            row = int(rows[np.flatnonzero(labels < 0)[0]])
+            raise table.bad_value(row, self.name, f"one of the classes {_listed(self.classes)}")
+        return np.asarray(labels, np.int64)
+
+    def answers(self, outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what outputs of shape (n_L, m) mean: names of classes, or numbers in the unit of the column.
+
+        Names that are integers are returned as int64.
+        """
+        if self.task == REGRESSION:
+            return np.asarray(outputs[0], np.float64) / self.factor + self.offset
+        names = np.array(self.classes, object)
+        if all(name.removeprefix("-").isdecimal() for name in self.classes):
+            names = names.astype(np.int64)
+        answers: npt.NDArray[Any] = names[np.asarray(outputs).argmax(axis=0)]
+        return answers
+
+
+def label_column(table: Table, label: str | int | None) -> tuple[str, str]:
+    """Return the name of the label column, and why it is this one, for a message.
+
+    `label` is the name of a column, or its position, which may be negative. By default it is the only column called
+    label, target, class or y, and otherwise the last one.
+    """
+    names = list(table.frame.columns)
+    if len(names) < 2:
+        raise InputError(f"{table.where} has 1 column; expected inputs and a label column, separated by commas or tabs")
+    if label is not None:
+        return find_column(table, label), "as given"
+    known = [name for name in names if name.strip().lower() in LABEL_NAMES] if table.header else []
+    if len(known) > 1:
+        raise InputError(f"{table.where} has the columns {_listed(known)}; choose the label with --label {known[0]}")
+    return (known[0], "by its name") if known else (names[-1], "the last column")
+
+
+def find_column(table: Table, column: str | int) -> str:
+    """Return the name of the column that is given by its name or its position; raise `InputError` if there is none."""
+    names = list(table.frame.columns)
+    if column in names:
+        return str(column)
+    text = str(column)
+    if text.removeprefix("-").isdecimal() and -len(names) <= int(text) < len(names):
+        return str(names[int(text)])
+    positions = f"a position from {-len(names)} to {len(names) - 1}"
+    if not table.header:
+        raise bad_file(table.where, f"has no column names, and so no column {brief(text)}", positions)
+    near = difflib.get_close_matches(text[:60], [name[:60] for name in names[:1000]], n=1)
+    hint = f"did you mean {brief(near[0])}? " if near else ""
+    raise InputError(f"{table.where} has no column {brief(text)}; {hint}valid: {_listed(names)}, or {positions}")
+
+
+def fit_target(table: Table, label: str, task: str | None, rows: npt.NDArray[np.int64]) -> Target:
+    """Return the target in a column, with all of its classes; offset and factor are not fitted yet.
+
+    Without a `task`, text, booleans and a few different integers are classes; other numbers are values. Raises
+    `InputError` if a value is missing, or if the values cannot be meant as classes or as numbers.
+    """
+    if task is not None:
+        choose("task", task, dict.fromkeys(TASKS))
+    column = table.frame[label].iloc[rows]
+    if (missing := np.flatnonzero(column.isna().to_numpy())).size:
+        expected = "a label; leave out such rows with --missing drop"
+        raise table.bad_value(int(rows[missing[0]]), label, expected, "is empty")
+    chosen = task or _guess(column)
+    if chosen == REGRESSION:
+        numbers(table, label, rows)
+        return Target(label, chosen)
+    classes = _classes(column)
+    where = f"{table.where}: the label {table.column(label)}"
+    if len(classes) < 2:
+        expected = "at least 2; choose another column with --label"
+        raise InputError(f"{where} has only the value {brief(classes[0])}; expected {expected}")
+    if len(classes) > MOST_CLASSES or (len(classes) > 2 and len(classes) > len(rows) / 2):
+        numeric = column.dtype.kind in "iuf"
+        remedy = (
+            "choose --task regression, or another column with --label" if numeric else "choose another with --label"
+        )
+        raise InputError(
+            f"{where} has {len(classes):,} different values in {len(rows):,} rows, too many for classes; {remedy}"
+        )
+    return Target(label, chosen, classes)
+
+
+def describe(target: Target, table: Table, rows: npt.NDArray[np.int64], why: str) -> str:
+    """Return one line about the label column, such as "label: column 'species' (text), 3 classes: setosa 50, …"."""
+    column = table.frame[target.name]
+    name = table.column(target.name)
+    if target.task == REGRESSION:
+        values = numbers(table, target.name, rows)
+        spread = f"from {values.min():g} to {values.max():g}"
+        return f"label: {name} ({why}), numbers {spread}: regression; --task classification for classes"
+    kind = "integers" if column.dtype.kind in "iuf" else "booleans" if column.dtype.kind == "b" else "text"
+    counts = np.bincount(target.labels(table, rows), minlength=target.outputs)
+    shown = [f"{truncate(c, 30)} {n:,}" for c, n in zip(target.classes[:10], counts, strict=False)]
+    rest = ", …" if target.outputs > 10 else ""
+    return f"label: {name} ({why}; {kind}), {target.outputs:,} classes: {', '.join(shown)}{rest}"
+
+
+def numbers(table: Table, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return a column as float64, NaN where a value is missing; raise `InputError` for anything but a finite number."""
+    import pandas as pd
+
+    column = table.frame[name].iloc[rows]
+    if column.dtype.kind in "buif" and isinstance(column.dtype, np.dtype):
+        values = column.to_numpy(np.float64)
+    else:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if (wrong := np.flatnonzero(np.isnan(values) & ~column.isna().to_numpy())).size:
+            raise table.bad_value(int(rows[wrong[0]]), name, "a number")
+    if (wrong := np.flatnonzero(np.isinf(values))).size:
+        raise table.bad_value(int(rows[wrong[0]]), name, "a finite number")
+    return np.asarray(values, np.float64)
+
+
+def as_texts(column: Any) -> npt.NDArray[Any]:
+    """Return a column as texts: integers without a decimal point, booleans as True and False; None if missing."""
+    values = column.to_numpy(object)
+    missing = column.isna().to_numpy()
+    if column.dtype.kind in "f":
+        values = [int(value) if value == value and float(value).is_integer() else value for value in values]
+    return np.array([None if gone else str(value) for value, gone in zip(values, missing, strict=True)], object)
+
+
+def _guess(column: Any) -> str:
+    """Return the task that fits the values of a column."""
+    return REGRESSION if column.dtype.kind in "iuf" and not _are_few(column) else CLASSIFICATION
+
+
+def _are_few(column: Any) -> bool:
+    """Return whether numbers are few enough different integers to be classes.
+
+    They are if there are at most 20, and three examples of each on average (or two classes); or if they are 0 to k − 1
+    or 1 to k, with ten examples of each on average.
+    """
+    different = np.sort(np.asarray(column.unique(), np.float64))
+    if (different != np.trunc(different)).any():
+        return False
+    count, n = len(different), len(column)
+    if count <= min(_FEW_CLASSES, max(2, n // 3)):
+        return True
+    consecutive = different[-1] - different[0] == count - 1 and different[0] in (0, 1)
+    return bool(consecutive and count <= MOST_CLASSES and n >= 10 * count)
+
+
+def _classes(column: Any) -> tuple[str, ...]:
+    """Return the names of the classes in a column, in numerical or alphabetical order."""
+    different = column.drop_duplicates()
+    if column.dtype.kind in "iuf":
+        different = different.sort_values()
+        return tuple(as_texts(different))
+    return tuple(sorted(as_texts(different)))
+
+
+def _index(names: tuple[str, ...]) -> Any:
+    import pandas as pd
+
+    return pd.Index(np.array(names, object))
+
+
+def _listed(names: Any) -> str:
+    shown = ", ".join(truncate(str(name), 30) for name in names[:8]) + (", …" if len(names) > 8 else "")
+    return shown if shown.isprintable() else repr(shown)
