@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install 'fastbp[cuda13]'")
 
-from cuda_against_cpu import PAIRS, SHAPES, compare, execute, flat, few_threads
+from cuda_against_cpu import PAIRS, SHAPES, compare, execute, few_threads, flat
 
 from fastbp.activations import sigmoid
 from fastbp.costs import output_rule, quadratic
