@@ -8,25 +8,32 @@ from fastbp.errors import choose
 from fastbp.optimizers import SGD, Optimizer
 
 IMAGES, CLASSES, NUMBERS = "images", "classes", "numbers"
-"""What a network is for: the images of digits, mnist and folders of IDX files; classes or numbers in one's own data."""
+"""Purposes of a network. Images are digits, mnist and folders of IDX files. Classes or numbers are in your own data."""
 
 _COST_OF_OUTPUT = {"softmax": "log-likelihood", "sigmoid": "cross-entropy"}
 _OUTPUT_OF_COST = {cost: output for output, cost in _COST_OF_OUTPUT.items()}
 
 
 class Formulas(NamedTuple):
-    """The names of the activations, one per layer or one for all, and of the cost."""
+    """The names of the activations, one per layer, and the name of the cost."""
 
     activations: list[str]
     cost: str
 
 
 def formulas(purpose: str, activations: str | None, cost: str | None, layers: int) -> Formulas:
-    """Return activations and cost for a network with this many layers with weights.
+    """Return the activations and the cost of a network with the given number of `layers` with weights.
 
-    Without a cost, a single name is the activation of the hidden layers. The output layer then has softmax with the
-    log-likelihood cost for classes, and identity with the quadratic cost for numbers. Sigmoid with the quadratic cost
-    in all layers, as in the book, is the default for images. Raises `InputError` for unknown names.
+    For images, the default is sigmoid in all layers with the quadratic cost, as in the book. In other cases, `cost` and
+    the number of names in `activations` decide:
+
+    - One name without a cost is the activation of the hidden layers. The output layer then has softmax with the
+      log-likelihood cost for images and classes, and identity with the quadratic cost for numbers.
+    - One name with a cost is the activation of all layers.
+    - A cost without names determines the activation of the output layer. The hidden layers are sigmoid layers.
+    - Several names are the activations of the layers. The cost, unless it is given, depends on the last name.
+
+    Raises `InputError` for unknown names.
 
     >>> formulas("classes", "relu", None, 2)
     Formulas(activations=['relu', 'softmax'], cost='log-likelihood')
@@ -53,8 +60,9 @@ def formulas(purpose: str, activations: str | None, cost: str | None, layers: in
 def eta(purpose: str, chosen: Formulas, optimizer: Optimizer, *, pixels: bool) -> float:
     """Return a learning rate at which a network with these formulas trains.
 
-    Adam has its own. Otherwise it is (1 − μ) times 3 for sigmoid layers, as in the book; 0.3 for a softmax output and
-    inputs from 0 to 1; 0.1 for a softmax output and standardised inputs; and 0.03 for all others.
+    Optimizers other than SGD, such as Adam, have their own default. For SGD with momentum μ, the rate is (1 − μ) times
+    one of these factors: 3 for images and sigmoid layers, as in the book; 0.3 for a softmax or sigmoid output and
+    inputs from 0 to 1; 0.1 for such an output and other inputs; and 0.03 for other outputs.
 
     >>> eta("classes", Formulas(["relu", "softmax"], "log-likelihood"), SGD(), pixels=False)
     0.1

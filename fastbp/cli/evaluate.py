@@ -21,8 +21,9 @@ from fastbp.training.progress import reading
 
 @click.command(
     help="Test a saved network: accuracy, cost and confusion matrix, or the errors of predicted numbers.\n\n"
-    "With --data digits, mnist or a folder of IDX files, only the test examples are used; with a file, all of its "
-    "examples. The columns of a table are found by name, in any order."
+    "With --data digits, mnist or a folder of IDX files, only the test examples are used. With another file or folder, "
+    "all examples are used, except that an .npz file may have test examples of its own. The columns of a table are "
+    "found by name, in any order."
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
@@ -46,7 +47,7 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
 
 
 def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
-    """Return inputs and labels for a network, and lines about the label column."""
+    """Return the inputs and labels for a network, and lines of text about them for the user."""
     if options.is_images(data) or (data != STDIN and not Path(data).exists()):
         if label is not None:
             raise InputError(f"--label is for tables and other files with a label, not for {data}")

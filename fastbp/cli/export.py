@@ -18,13 +18,13 @@ FORMATS = ("onnx", "json", "c")
 @click.command(
     short_help="Convert a saved network to ONNX, JSON or C.",
     help="Convert a saved network to ONNX, JSON or C.\n\n"
-    "An ONNX model and the function predict in C apply the network's input scale, and give its outputs and the class. "
-    "JSON contains the sizes, activations and parameters.",
+    "The ONNX model and the C function predict apply the network's input scale, and return its outputs and the class. "
+    "The JSON file contains the sizes, activations and parameters.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "form", help=f"Format: {', '.join(FORMATS)}.  [default: by the name of FILE: .onnx, .json or .c]"
+    "--format", "form", help=f"Format: {', '.join(FORMATS)}.  [default: from the suffix of FILE: .onnx, .json or .c]"
 )
 @click.option("--dtype", help="Data type in ONNX or C: float32 or float64.  [default: that of the network]")
 def export(model: Path, file: Path, form: str | None, dtype: str | None) -> None:

@@ -10,8 +10,8 @@ from fastbp.network import load
 
 @click.command(
     short_help="Show versions and available backends, or what a model file contains.",
-    help="Show versions, BLAS, threads, the cache of compiled code, and the available backends. With MODEL, show what "
-    "the file of a saved network contains: its layers, and the columns and classes of the table it was trained on.",
+    help="Show versions, BLAS, threads, the cache of compiled code, and the available backends. With MODEL, show "
+    "the contents of a saved network: its layers, and the columns and classes of the table that it was trained on.",
 )
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 def info(model: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Data for `fastbp train`: ready images, or a file of one's own that is prepared."""
+"""Loading of data for `fastbp train`: images that come with labels, or your own file or folder, which is prepared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from fastbp.training.progress import reading
 
 @dataclass(frozen=True)
 class Loaded:
-    """Training, validation and test set, and what the command says about them.
+    """Training, validation and test set, and the lines of text that the command prints about them.
 
-    `purpose` is one of those in `defaults`. `inputs` and `outputs` are the sizes of the first and the last layer. The
-    preparation is None for images.
+    `purpose` is `IMAGES`, `CLASSES` or `NUMBERS`, as in `fastbp.cli.defaults`. `inputs` and `outputs` are the sizes of
+    the first and the last layer. `preparation` is None if the purpose is `IMAGES`. `said` has the lines of text.
     """
 
     splits: tuple[tuple[Any, Any], ...]
@@ -33,7 +33,7 @@ class Loaded:
 
 
 def check_table_options(data: str, options: dict[str, Any]) -> None:
-    """Raise `InputError` for wrong names in the options of tables, and for such options with images."""
+    """Raise `InputError` for an invalid value of an option for tables, and if such an option is used with images."""
     for name, names in (("task", TASKS), ("scale", SCALES), ("missing", FILLS)):
         if options[name] is not None:
             choose(name, options[name], dict.fromkeys(names))
@@ -46,7 +46,7 @@ def check_table_options(data: str, options: dict[str, Any]) -> None:
 
 
 def load_data(data: str, options: dict[str, Any], seed: int) -> Loaded:
-    """Load and split the data; `options` are the arguments of `fastbp.datasets.prepare`."""
+    """Load and split the data; `options` are keyword arguments of `fastbp.datasets.prepare`."""
     if is_images(data) or (data != STDIN and not Path(data).exists()):
         splits = datasets.load(data)
         x, labels = splits[0]

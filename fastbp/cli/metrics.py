@@ -1,4 +1,4 @@
-"""What the commands print about a trained network: accuracy or errors, and whether it is better than a constant."""
+"""Results that the commands print: accuracy, errors, confusion matrix, and a comparison with a constant answer."""
 
 import shutil
 from typing import Any
@@ -11,13 +11,14 @@ from fastbp.network import Network
 from fastbp.training.history import r_squared
 
 WIDEST_MATRIX = 20
-"""The most classes for which a confusion matrix is printed."""
+"""The maximum number of classes for which a confusion matrix is printed."""
 
 
 def print_results(net: Network, splits: Any, outputs: Outputs) -> None:
-    """Print how good a network is on the test examples; for numbers, also on the validation examples.
+    """Print the accuracy of a network on the test examples, or its errors on the validation and the test examples.
 
-    Without test examples, the training examples are used.
+    Errors are printed for networks that predict numbers. If there are no test examples, the training examples are used
+    instead.
     """
     training, validation, test = splits
     parts = [("validation", validation)] if net.sizes[-1] == 1 else []
@@ -40,10 +41,10 @@ def errors_line(net: Network, x: Any, y: Any) -> str:
 
 
 def chance_line(net: Network, splits: Any) -> str | None:
-    """Return a warning if the network is no better than a constant answer, with what to try; otherwise None.
+    """Return a warning with advice if the network is no better than a constant answer, and None otherwise.
 
-    The constant is the most frequent class, or the mean. It is compared on the test examples, or without any on the
-    training examples.
+    The constant answer is the most frequent class, or the mean of the label column. The comparison uses the test
+    examples, or the training examples if there are no test examples.
     """
     x, y = splits[2] if splits[2][0].shape[1] else splits[0]
     examples = "test examples" if splits[2][0].shape[1] else "training examples"

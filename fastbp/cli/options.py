@@ -19,13 +19,13 @@ from fastbp.network import Network
 
 NAMED_DATA = ("digits", "mnist")
 DATA = (
-    "digits, mnist, a table (.csv, .tsv, .parquet, .feather; - is standard input), .npz, .npy, or a folder of IDX "
-    "files or of images"
+    "digits, mnist, a table (.csv, .tsv, .parquet, .feather; - is standard input), an .npz or .npy file, or a folder "
+    "of IDX files or images"
 )
 
 
 def complete(names: Iterable[str]) -> Callable[..., list[str]]:
-    """Return a function with which the shell completes the names of an option, also in lists with commas."""
+    """Return a function that completes the given names for the shell, also in a list separated by commas."""
 
     def completed(context: Any, parameter: Any, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
@@ -68,38 +68,38 @@ label = click.option(
     "--label",
     default=None,
     metavar="NAME|INDEX",
-    help="Label column of a table, or array in an .npz file.  [default: the column label, target, class or y, or the "
-    "last one]",
+    help="Label column of a table, or array of labels in an .npz file.  [default: the column called label, target, "
+    "class or y, otherwise the last column]",
 )
 header = click.option(
     "--header/--no-header",
     default=None,
-    help="Whether the first line of a table has column names.  [default: found out from the first lines]",
+    help="Whether the first line of a table has column names.  [default: detected from the first lines]",
 )
 table_options = _together(
     click.option(
         "--task",
         shell_complete=complete(TASKS),
-        help="What the label column has: classification or regression.  [default: found out from the column]",
+        help="Task: classification or regression.  [default: detected from the label column]",
     ),
     header,
     click.option(
         "--scale",
         shell_complete=complete(SCALES),
-        help="Scaling of each column: standard (mean 0, standard deviation 1), minmax, max or none.  [default: "
-        "standard; pixels are divided by 255]",
+        help="Scaling of each column: standard (mean 0, standard deviation 1), minmax (from 0 to 1), max (divide by "
+        "the largest absolute value) or none.  [default: standard; pixels are divided by 255]",
     ),
     click.option(
         "--missing",
         shell_complete=complete(FILLS),
-        help="What to do with missing values: fill in the mean or median, or drop the rows.  [default: error]",
+        help="What to do with missing values: replace them by the mean or median, or drop the rows.  [default: error]",
     ),
-    click.option("--drop", multiple=True, metavar="NAME|INDEX", help="Leave out this column; can be repeated."),
+    click.option("--drop", multiple=True, metavar="NAME|INDEX", help="Leave out this column; may be repeated."),
 )
 
 
 def is_images(data: str) -> bool:
-    """Return whether data are ready images with labels: digits, mnist, or a folder of IDX files."""
+    """Return whether the data are images that come with labels: digits, mnist, or a folder of IDX files."""
     return data in NAMED_DATA or (Path(data).is_dir() and bool(image_file_names(Path(data))))
 
 
@@ -113,7 +113,7 @@ def dataset_name(data: str) -> str:
 
 
 def check_sizes(sizes: str | None, hidden: str | None) -> list[int] | None:
-    """Return the numbers in `--sizes` or `--hidden`, or None without them; raise `InputError` for other texts."""
+    """Return the numbers in `--sizes` or `--hidden`, or None if there are none; raise `InputError` for invalid text."""
     if sizes is not None and hidden is not None:
         raise InputError(
             "--sizes and --hidden cannot be combined; --hidden has only the layers between input and output"
@@ -132,7 +132,7 @@ def check_sizes(sizes: str | None, hidden: str | None) -> list[int] | None:
 def choose_sizes(sizes: str | None, hidden: str | None, inputs: int, outputs: int, *, exact: bool) -> list[int]:
     """Return the sizes of the layers, by default with 30 hidden neurons.
 
-    Raises `InputError` unless the sizes fit the data. Without `exact`, there may be more outputs than needed.
+    Raises `InputError` unless the sizes fit the data. With `exact=False`, there may be more outputs than needed.
     """
     given = check_sizes(sizes, hidden)
     if sizes is None:
@@ -152,7 +152,7 @@ def count_classes(*labels: Any) -> int:
 
 
 def parse_dropout(text: str) -> float | list[float]:
-    """Return the number in a text, or the list of numbers if there are commas.
+    """Return the dropout rate in a text, or the list of rates if the text has commas.
 
     >>> parse_dropout("0.5"), parse_dropout("0.2,0.5")
     (0.5, [0.2, 0.5])

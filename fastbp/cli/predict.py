@@ -21,16 +21,17 @@ from fastbp.training.progress import reading
 
 @click.command(
     short_help="Apply a saved network to the inputs in a file.",
-    help="Apply a saved network to the inputs in a file, and print the predictions as CSV. The file is a table, .npz, "
-    ".npy, IDX or a folder of images; - is standard input.\n\n"
-    "A network that was trained on a table finds the columns by name, in any order, and prints classes or numbers. "
-    "Other networks print the number of the class and all outputs.",
+    help="Apply a saved network to the inputs in a file, and print the predictions as CSV. The file is a table, an "
+    ".npz, .npy or IDX file, a folder of images, or - for standard input.\n\n"
+    "If the network was trained on a table, its columns are found by name, in any order, and the predictions are "
+    "classes or numbers. For other networks, the class number and all outputs are printed. Standard input and folders "
+    "of images need a network that was trained on a table or on a folder of images.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--probabilities", is_flag=True, help="Print the probability of each class too.")
+@click.option("--probabilities", is_flag=True, help="Also print the probability of each class.")
 @click.option(
-    "--label", default=None, help="Name of a column that is not an input, for networks not trained on a table."
+    "--label", default=None, help="Column that is not an input; only for networks that were not trained on a table."
 )
 @options.header
 @click.option("--output", type=click.Path(path_type=Path), help="Output file.  [default: standard output]")
@@ -67,6 +68,7 @@ def predict(
 def _prepared(
     net: Network, preparation: Preparation, file: Path, header: bool | None, probabilities: bool
 ) -> list[list[str]]:
+    """Return a row of names and one row per example, with the prediction of a network that has a preparation."""
     target = preparation.target
     if probabilities and not target.classes:
         raise InputError("--probabilities is for classes; the network predicts numbers")
@@ -85,7 +87,7 @@ def _prepared(
 
 
 def _plain(net: Network, file: Path, label: str | None) -> list[list[str]]:
-    """Return the class and the outputs for each example, for a network without names of classes."""
+    """Return a row of names and one row per example, with the class and the outputs, without a preparation."""
     x = datasets.read_inputs(file, label)
     options.check_inputs(net, x, file)
     outputs = np.asarray(net.to("numpy").feedforward(x))

@@ -45,8 +45,8 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     "--learning-rate",
     "eta",
     type=float,
-    help="Learning rate.  [default: 0.001 for adam; otherwise, times 1 - momentum, 3 for images with sigmoid layers, "
-    "0.1 to 0.3 for softmax, 0.03 for other outputs]",
+    help="Learning rate.  [default: 0.001 for adam and adamw; 0.01 for rmsprop and adagrad; otherwise (1 - momentum) "
+    "times 3 for images with sigmoid layers, 0.1 or 0.3 for softmax or sigmoid outputs, 0.03 for other outputs]",
 )
 @click.option(
     "--schedule", default="constant", show_default=True, shell_complete=shared.complete(SCHEDULES),
@@ -56,22 +56,22 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete(OPTIMIZERS),
     help=f"Optimizer: {', '.join(OPTIMIZERS)}.",
 )  # fmt: skip
-@click.option("--momentum", type=float, help="Momentum, below 1; not for adam.  [default: 0 for sgd, otherwise 0.9]")
+@click.option("--momentum", type=float, help="Momentum, below 1.  [default: 0 for sgd, 0.9 for momentum and nesterov]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="Strength of L2 regularisation (lambda).")
 @click.option(
     "--dropout",
     default="0",
     show_default=True,
-    help="Rate of dropout of the hidden layers, or rates of the input and of each hidden layer, like 0.2,0.5.",
+    help="Dropout rate of the hidden layers, or one rate for the input and for each hidden layer, like 0.2,0.5.",
 )
 @click.option(
     "--cost", shell_complete=shared.complete(COSTS),
-    help=f"Cost: {', '.join(COSTS)}.  [default: quadratic; log-likelihood for softmax]",
+    help=f"Cost: {', '.join(COSTS)}.  [default: fits the output layer, such as log-likelihood for softmax]",
 )  # fmt: skip
 @click.option(
     "--activations", shell_complete=shared.complete(ACTIVATIONS),
     help=f"Activation of the hidden layers, or one per layer separated by commas: {', '.join(ACTIVATIONS)}. One name "
-    "together with --cost is for all layers.  [default: sigmoid]",
+    "with --cost is the activation of all layers.  [default: sigmoid]",
 )  # fmt: skip
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Weight classes by their inverse frequency.")
 @click.option("--patience", type=int, help="Stop after this many epochs without improvement; restore the best weights.")
@@ -117,7 +117,7 @@ def train(
     counts = [part.shape[1] for part, _ in loaded.splits]
     outputs.print(f"{net!r}\n{counts[0]:,} training, {counts[1]:,} validation and {counts[2]:,} test examples")
     if outputs.code and save is None and plot is None and options["checkpoint"] is None:
-        sys.exit(outputs.code)  # no result of the training would remain
+        sys.exit(outputs.code)  # the result of the training would be lost
     options["validation"] = validation if counts[1] else None
     _print_earlier_run(options, outputs)
     history, saved = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
@@ -163,7 +163,7 @@ def _print_advice(net: Network, splits: Any, history: History, patience: int | N
 
 
 def next_steps() -> str:
-    """Return commands to try next. The picture is left out if matplotlib is not installed."""
+    """Return commands to try next. The option --plot is left out if matplotlib is not installed."""
     plot = " --plot curves.png" if find_spec("matplotlib") else ""
     return f"""\
 Try next:  fastbp train --hidden 100 --activations tanh{plot}
@@ -200,7 +200,7 @@ def _check_options(
 
 
 def _print_earlier_run(options: dict[str, Any], outputs: Outputs) -> None:
-    """Say from which epoch a run continues, or that it was finished."""
+    """Print from which epoch a run continues, or that it was finished."""
     path = options["checkpoint"]
     if not (options["resume"] or options["resume_anyway"]) or not checkpoints.is_there(path):
         return

@@ -1,11 +1,11 @@
-"""Data sets: the bundled digits, MNIST, and files: tables, arrays and images.
+"""Data sets: the bundled digits, MNIST, and your own tables, arrays and images.
 
-Examples are columns everywhere. The inputs of n examples form an array x of shape (n_0, n), and there are n labels.
-Each column is contiguous in memory. Inputs that are bytes stay uint8 until they are used. A file that can be
+Each example is a column. The inputs of n examples form an array x of shape (n_0, n), and there are n labels. Each
+column is contiguous in memory. Inputs that are bytes stay uint8 until they are used. A file that can be
 memory-mapped is mapped instead of read.
 
-Tables have one example per row. A `Preparation` makes columns of inputs from them: `prepare` reads, splits and prepares
-a file, and `fit` fits a preparation to a DataFrame.
+Tables have one example per row. A `Preparation` converts the rows of a table to columns of inputs. `prepare` reads a
+file, splits its examples and fits a preparation to the training examples. `fit` fits a preparation to a DataFrame.
 """
 
 from fastbp.datasets.bundled_digits import digits

@@ -1,4 +1,4 @@
-"""Fitting a `Preparation`: what each column of a table is, how it is scaled, and what replaces missing values."""
+"""Fitting of a `Preparation`: the kind and scaling of each column of a table, and the replacement of missing values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ SCALES = ("standard", "minmax", "max", "none")
 FILLS = ("mean", "median", "drop")
 MOST_CATEGORIES = 100
 PIXEL_COLUMNS = 64
-"""From this number of columns on, whole numbers from 0 to 255 count as pixels."""
+"""The fewest input columns that are taken as pixels, if all of their values are integers from 0 to 255."""
 
 
 def fit(
@@ -36,29 +36,34 @@ def fit(
     frame : object with named columns, or Table
         One example per row: a DataFrame of pandas or polars, a table of pyarrow, or a mapping from names to columns.
     label : str or int, optional
-        The name or the position of the label column. By default the column called label, target, class or y, and
-        otherwise the last one.
+        The name or the position of the label column. By default, it is the column called label, target, class or y. If
+        there is no such column, it is the last one.
     task : "classification" or "regression", optional
-        By default, text and a few different integers are classes, and other numbers are values.
+        Whether the label column has classes, or numbers that are to be predicted. By default, text, booleans and a few
+        different integers are classes, and other numbers are to be predicted.
     scale : "standard", "minmax", "max" or "none", optional
-        How numbers are scaled, column by column: to mean 0 and standard deviation 1, to 0 … 1, by the largest absolute
-        value, or not at all. By default "standard", but whole numbers from 0 to 255 in 64 columns or more count as
-        pixels and are divided by 255 (by the largest of them if it is at most 127).
+        The scaling of each column of numbers. "standard" gives mean 0 and standard deviation 1. "minmax" gives the
+        range from 0 to 1. "max" divides by the largest absolute value. "none" leaves the numbers unchanged. The default
+        is "standard", with one exception. If there are 64 input columns or more, and all of their values are integers
+        from 0 to 255, they are taken as pixels. Pixels are divided by 255, or by the largest of them if it is at most
+        127.
     missing : "mean", "median" or "drop", optional
-        What is done with missing values. "mean" and "median" are for numbers; other columns get their most frequent
-        value. "drop" leaves out the examples. By default a missing value is an error.
+        What to do with missing values. "mean" and "median" replace them in columns of numbers. In other columns, the
+        most frequent value replaces them. "drop" leaves out the examples that have missing values. By default, a
+        missing value is an error.
     drop : sequence of str or int
-        Names or positions of columns that are left out.
+        Names or positions of columns to leave out.
 
     Returns
     -------
     Preparation
-        The preparation.
+        The preparation, fitted on all rows.
 
     Raises
     ------
     InputError
-        If a column cannot be used: it has dates, more than 100 different texts, no value, or a missing value.
+        If an argument is invalid, or if a column cannot be used. An input column cannot be used if it has dates, more
+        than 100 different texts, or no values at all. A missing value is an error unless `missing` is given.
     """
     table = without_columns(frame if isinstance(frame, Table) else as_table(frame, "frame"), drop)
     name, _ = label_column(table, label)
@@ -67,13 +72,16 @@ def fit(
 
 
 def without_columns(table: Table, drop: Iterable[str | int]) -> Table:
-    """Return the table without some columns, which are given by name or position."""
+    """Return the table without the columns whose names or positions are in `drop`."""
     names = [find_column(table, column) for column in drop]
     return replace(table, frame=table.frame.drop(columns=names)) if names else table
 
 
 def complete_rows(table: Table, missing: str | None) -> Rows:
-    """Return the numbers of the rows that are used: all, or with "drop" those without a missing value."""
+    """Return the indices of the rows that are used.
+
+    These are all rows, or, if `missing` is "drop", the rows without missing values.
+    """
     if missing is not None:
         choose("missing", missing, dict.fromkeys(FILLS))
     rows = np.arange(len(table.frame))
@@ -88,7 +96,11 @@ def complete_rows(table: Table, missing: str | None) -> Rows:
 def fit_on_rows(
     table: Table, target: Target, training: Rows, everything: Rows, scale: str | None, missing: str | None
 ) -> Preparation:
-    """Return the preparation that is fitted on the rows `training`. All rows in `everything` are checked."""
+    """Return a preparation that is fitted on the training rows.
+
+    `training` has the indices of these rows. `everything` has the indices of all rows that are used, and includes the
+    training rows. All rows in `everything` are checked for missing and invalid values.
+    """
     if scale is not None:
         choose("scale", scale, dict.fromkeys(SCALES))
     columns = list(table.frame.columns)
@@ -108,7 +120,10 @@ def fit_on_rows(
 
 
 def _pixel_scale(frame: Any, training: Rows) -> float | None:
-    """Return 1/255 if the columns count as pixels, or 1 over the largest value if this is at most 127; else None."""
+    """Return the factor that scales the columns if they are pixels, and None otherwise.
+
+    The factor is 1/255. If no value is above 127, it is 1 over the largest value in the training rows.
+    """
     if frame.shape[1] < PIXEL_COLUMNS or not all(dtype.kind in "iu" and is_plain(dtype) for dtype in frame.dtypes):
         return None
     largest = frame.to_numpy().max()
@@ -121,6 +136,7 @@ def _pixel_scale(frame: Any, training: Rows) -> float | None:
 def _fit_feature(
     table: Table, name: str, position: int, training: Rows, everything: Rows, scale: str, missing: str | None
 ) -> Feature:
+    """Return the feature for one column; raise `InputError` if the column cannot be an input."""
     column = table.frame[name]
     kind = _kind(table, name, everything)
     gone = np.flatnonzero(column.iloc[everything].isna().to_numpy())
@@ -132,7 +148,7 @@ def _fit_feature(
     if kind == NUMBER:
         values = numbers(table, name, training)
         values = values[~np.isnan(values)]
-        numbers(table, name, everything)  # refuses infinity in the other rows
+        numbers(table, name, everything)  # raises an error for infinity in the rows not used for training
         fill = float(np.median(values) if missing == "median" else values.mean()) if gone.size else None
         return Feature(name, position, kind, *_offset_and_factor(values, scale), (), fill)
     if kind == BOOLEAN:
@@ -145,7 +161,7 @@ def _fit_feature(
 
 
 def _offset_and_factor(values: npt.NDArray[np.float64], scale: str) -> tuple[float, float]:
-    """Return what is subtracted from the values of a column, and what the difference is multiplied by."""
+    """Return the offset to subtract from the values of a column, and the factor to multiply the difference by."""
     low, high = float(values.min()), float(values.max())
     offset, spread = {
         "standard": (float(values.mean()), float(values.std())),
@@ -153,7 +169,7 @@ def _offset_and_factor(values: npt.NDArray[np.float64], scale: str) -> tuple[flo
         "max": (0.0, max(high, -low)),
         "none": (0.0, 1.0),
     }[scale]
-    constant = low == high and scale in ("standard", "minmax")  # rounding may give such a column a spread
+    constant = low == high and scale in ("standard", "minmax")  # its standard deviation may be a rounding error
     return offset, 1.0 if constant or spread == 0.0 else 1.0 / spread
 
 

@@ -60,7 +60,7 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
         reason = truncate(str(error).strip().partition("\n")[0], 300)
         given = f"got {type(values).__name__}: {reason}"
         raise InputError(f"{name} must be an array that NumPy can read, {given}") from error
-    if array.dtype.name == "bfloat16":  # of the package ml_dtypes, from JAX
+    if array.dtype.name == "bfloat16":  # a dtype of the package ml_dtypes, which JAX uses
         array = array.astype(np.float32)
     if array.dtype == object and type(values).__module__.partition(".")[0] in _FRAMES:
         array = _numbers_in(name, array)
@@ -116,7 +116,7 @@ def _numbers_in(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _check_is_readable(name: str, values: Array) -> None:
     """Raise `InputError` for sparse arrays and for arrays on a GPU.
 
-    Some libraries would copy an array from the GPU without being asked.
+    Without this check, some libraries would silently copy an array from the GPU.
     """
     if backends.device_of(values) is not None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Folders of images, one sub-folder for each class. Pillow reads the images."""
+"""Reading of folders of images that have one sub-folder per class. The images are decoded by Pillow."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,11 +13,14 @@ from fastbp.errors import InputError, one_line
 from fastbp.files.reading import bad_file, display_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-_MOST_PIXELS = 2**22  # of one image: more inputs than a fully connected network can use
+_MOST_PIXELS = 2**22  # in one image; a fully connected network could not use as many inputs
 
 
 def image_files(folder: Path) -> list[tuple[Path, str]]:
-    """Return the images in the sub-folders of a folder, with the name of the sub-folder as class, in sorted order."""
+    """Return the path and the class of each image in the sub-folders of a folder, in sorted order.
+
+    The class is the name of the sub-folder.
+    """
     classes = [path for path in sorted(folder.iterdir()) if path.is_dir()]
     found = ((path, sub.name) for sub in classes for path in sorted(sub.iterdir()))
     return [(path, name) for path, name in found if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
@@ -29,7 +32,7 @@ def read_images_of_classes(
     """Return the images as rows of bytes, and the class of each image.
 
     Grey images give one input per pixel. If one of the images has colours, all give three inputs per pixel: red, green
-    and blue. Raises `InputError` if an image is damaged, or not as large as the first one.
+    and blue. Raises `InputError` if an image is damaged, or if its size differs from the size of the first image.
     """
     if find_spec("PIL") is None:
         raise InputError(
@@ -56,7 +59,10 @@ def read_images_of_classes(
 
 
 def _opened(files: list[tuple[Path, str]]) -> Iterator[tuple[Path, Any]]:
-    """Yield each image, opened but not yet decoded; errors of Pillow, also those of decoding, become `InputError`."""
+    """Yield the path of each image, and the image, which is opened but not yet decoded.
+
+    Errors of Pillow become `InputError`. This includes errors that occur while the caller decodes the image.
+    """
     from PIL import Image
 
     for path, _ in files:

@@ -19,19 +19,19 @@ from fastbp_kernels.words import namespace
 
 Array = Any
 _ROUNDING = 1e-3  # tolerance for the sum of a column of float32 targets that were normalised to sum to 1
-_PIXEL = 128  # bytes of this size are taken for pixels
+_PIXEL = 128  # if x has bytes of at least this value, its bytes are taken for pixels
 _CHUNK = 2**22  # elements checked at a time, so that mapped data need not be in memory all at once
 
 
 def as_columns(name: str, values: Array, rows: int, plan: Plan, *, finite: bool = True) -> Array:
     """Return `values` as a matrix with one example per column, on the CPU or on the backend's device.
 
-    A vector counts as one column. A sparse matrix of SciPy becomes `SparseColumns`. Raises `InputError` for values that
-    `as_backend_array` refuses, if the number of rows is not `rows`, if there are no columns, or if a number is not
-    finite in the plan's dtype. With `finite=False` the numbers of a dense matrix are not checked. The caller then reads
-    them batch by batch, and checks each batch with `check_finite`.
+    A vector counts as one column. A sparse matrix of SciPy becomes `SparseColumns`. Raises `InputError` if
+    `as_backend_array` refuses the values, if the number of rows is not `rows`, if there are no columns, or if a number
+    is not finite in the plan's dtype. With `finite=False`, the numbers of a dense matrix are not checked. The caller
+    then reads them batch by batch, and checks each batch with `check_finite`.
     """
-    if isinstance(values, SparseColumns):  # held out from checked examples
+    if isinstance(values, SparseColumns):  # a validation set, taken from examples that were checked
         return values
     if is_sparse(values):
         return as_sparse_columns(name, values, rows, plan)
@@ -54,9 +54,9 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     """Return targets as a matrix of shape (outputs, examples).
 
     Target columns are returned unchanged. A label becomes a unit column: 1 in the row of its class, 0 elsewhere. Labels
-    are integers, whole numbers as floats, or booleans, of shape (n,) or (n, 1). For a network with one output, they
-    hold one target per example. Raises `InputError` for other shapes, for labels out of range, and for targets outside
-    the bounds of the cost.
+    are integers, whole numbers as floats, or booleans, of shape (n,) or (n, 1). For a network with one output, a
+    vector holds one target per example instead of labels. Raises `InputError` for other shapes, for labels out of
+    range, and for targets outside the bounds of the cost.
     """
     outputs = plan.sizes[-1]
     y = _vector_of_column(_as_numbers("y", y, plan), examples)
@@ -95,7 +95,7 @@ def classes_of_units(targets: Array, plan: Plan) -> npt.NDArray[np.int64] | None
 
 
 def example_rows(matrix: Array, plan: Plan, *, keep_bytes: bool = False) -> tuple[Array, str]:
-    """Return the columns of a matrix as rows in the backend's memory, and their source: the name of their dtype.
+    """Return the columns of a matrix as rows in the backend's memory, and the name of the rows' dtype (their source).
 
     Normally, the rows have the plan's dtype. With `keep_bytes`, uint8 data stay uint8, which takes a quarter of the
     memory of float32. Such data are converted when mini-batches are gathered. Sparse columns have the source "sparse".
@@ -179,10 +179,10 @@ def _as_labels(name: str, y: Array, examples: int, plan: Plan) -> npt.NDArray[np
     outputs = plan.sizes[-1]
     labels = _on_host(y, plan.backend)
     if labels.ndim and labels.dtype.kind == "f" and labels.size:
-        check = labels.astype(np.float64)  # float16 has no number as large as some labels
+        check = labels.astype(np.float64)  # float16 cannot represent large labels
         whole = np.isfinite(check) & (check == np.trunc(check))
         if whole.all():
-            labels = np.clip(check, -1, outputs).astype(np.int64)  # beyond these bounds, it would not fit into int64
+            labels = np.clip(check, -1, outputs).astype(np.int64)  # other numbers might not fit into int64
     elif labels.ndim and labels.dtype.kind == "b":
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu":
@@ -261,10 +261,11 @@ def _check_within_bounds(columns: Array, plan: Plan) -> None:
 
 
 def are_within_bounds(plan: Plan, low: float, high: float, low_sum: float = 1.0, high_sum: float = 1.0) -> bool:
-    """Return whether the cost accepts targets.
+    """Return whether the cost accepts targets with the given bounds.
 
-    `low` and `high` are the least and the largest of all targets, and `low_sum` and `high_sum` those of the sums of the
-    columns. For the log-likelihood, the sums must be 1: δ = a − y is right only then; in general, δ = a Σy − y.
+    `low` and `high` are the smallest and the largest target. `low_sum` and `high_sum` are the smallest and the largest
+    sum of a column of targets. For the log-likelihood, the sums must be 1, because δ = a − y is right only then. In
+    general, δ = a Σy − y.
     """
     cost = plan.formulas.output.cost_function
     if cost == log_likelihood and not (low_sum > 1 - _ROUNDING and high_sum < 1 + _ROUNDING):

@@ -23,10 +23,10 @@ SUMS = {  # sha256 of the decompressed files, because some mirrors have compress
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-TIMEOUT = 10.0  # the most seconds to wait for a connection, and for the next packet
-DEADLINE = 300.0  # the most seconds for one file: 10 MB at 33 kB/s
+TIMEOUT = 10.0  # seconds to wait for a connection, and then for each packet
+DEADLINE = 300.0  # seconds for one file: enough for 10 MB at 33 kB/s
 _TRAINING_IMAGES = re.compile(r"train-images[-.]idx3-ubyte")
-_LARGEST = 2**26  # the most bytes of a decompressed file; the largest file of MNIST has 47,040,016
+_LARGEST = 2**26  # maximum size of a decompressed file in bytes; the largest file of MNIST has 47,040,016
 
 
 def mnist(folder: StrPath | None = None) -> Splits:
@@ -91,10 +91,10 @@ def image_file_names(folder: Path) -> list[Path]:
 
 
 def split_folder(folder: Path) -> Splits:
-    """Return training, validation and test set from a folder with four IDX files named like those of MNIST.
+    """Return the training, validation and test set in a folder with four IDX files named like those of MNIST.
 
-    Fashion-MNIST and KMNIST have the same names; see `image_file_names` for other names and for sub-folders. The last
-    sixth of the training images is the validation set.
+    The files of Fashion-MNIST and KMNIST have the same names as those of MNIST. `image_file_names` describes the other
+    names and the sub-folders that are recognised. The last sixth of the training images is the validation set.
     """
     missing = missing_files(folder)
     found = image_file_names(folder) if missing else []

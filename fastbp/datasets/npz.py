@@ -36,7 +36,7 @@ SPLIT_PAIRS = (
     ("{}_x", "{}_y"),
     ("{}_data", "{}_labels"),
 )
-"""Names of the inputs and the labels in an archive that is split. "{}" is the name of the part."""
+"""Names of the inputs and the labels in an archive that is split into parts. "{}" stands for the name of a part."""
 
 _PART_NAMES = (("train", "training"), ("val", "valid", "validation"), ("test",))
 
@@ -76,7 +76,8 @@ def npz_examples(path: Path, label: str | None) -> tuple[Array, Array]:
 def npz_parts(path: Path) -> list[tuple[Array, Array] | None] | None:
     """Return the inputs and labels of the training, validation and test set in an archive, or None if it is not split.
 
-    An archive is split if it has training and test data. Its validation data are None if it has none.
+    An archive is split if it has training and test data. The entry for the validation set is None if the archive has no
+    validation data.
     """
     with _opened(path) as archive:
         names = _names(archive)

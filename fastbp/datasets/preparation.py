@@ -1,7 +1,7 @@
-"""Preparation of tables: from named columns to the inputs of a network, and from its outputs to classes or numbers.
+"""Preparation of tables: conversion of their columns to the inputs of a network, and of their label column to targets.
 
-A `Preparation` is fitted on training examples. A network can carry it, and a model file contains it, so that a table is
-prepared for predictions exactly as it was for training.
+A `Preparation` is fitted on training examples. A network can have a preparation, which is saved in its model file.
+Tables are then prepared for predictions exactly as they were for training.
 """
 
 import logging
@@ -25,23 +25,24 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of a table, and how it becomes inputs of a network.
+    """A column of a table, and its conversion to inputs of a network.
 
     Attributes
     ----------
     name : str
         The name of the column.
     position : int
-        The position of the column in the table. It is used for tables without column names.
+        The position of the column in the table. Tables without column names are read by position.
     kind : "number", "boolean" or "categories"
-        A number gives one input, (value − offset) · factor. A boolean gives one input, 0 or 1. Categories give one
-        input each: 1 for the category of the example, and 0 for the others.
+        A column of numbers gives one input, (value − offset) · factor. A column of booleans gives one input, 0 or 1. A
+        column of categories gives one input per category, which is 1 for the examples of this category and 0 for the
+        others.
     offset, factor : float
-        For numbers.
+        The offset and the factor in this formula, for a column of numbers.
     categories : tuple of str
-        For categories.
+        The categories in the order of their inputs, for a column of categories. Empty for other columns.
     fill : float, str or None
-        What replaces a missing value. None means that a missing value is an error.
+        The value that replaces missing values. None means that a missing value is an error.
     """
 
     name: str
@@ -54,26 +55,27 @@ class Feature:
 
     @property
     def inputs(self) -> int:
-        """The number of inputs."""
+        """The number of inputs that the column gives."""
         return len(self.categories) or 1
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How the rows of a table become columns of inputs, and what the outputs of a network mean.
+    """The conversion of the rows of a table to the inputs and targets of a network.
 
     Attributes
     ----------
     features : tuple of Feature
-        The columns that are inputs, in the order of the inputs.
+        The input columns, in the order of the inputs.
     target : Target
-        The label column.
+        The label column, and the meaning of the network's outputs.
     columns, label_position : int
-        The number of columns of the table, and the position of the label column.
+        The number of columns of the table that the preparation was fitted on, and the position of its label column.
     header : bool
-        Whether the table had column names. If not, columns are matched by position.
+        Whether this table had column names. If not, columns are matched by position.
     input_scale : float
-        The factor for a network's `input_scale`: 1/255 for pixels, otherwise 1.
+        The value for a network's `input_scale`. For pixels, this is 1/255, or 1 over the largest of them if it is at
+        most 127. For other inputs, it is 1.
 
     Examples
     --------
@@ -97,12 +99,12 @@ class Preparation:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of the inputs: the name of the column, or "column=category"."""
+        """The names of the inputs. The inputs of a column of categories are called "column=category"."""
         names = ((f"{f.name}={c}" for c in f.categories) if f.categories else (f.name,) for f in self.features)
         return tuple(name for group in names for name in group)
 
     def check_sizes(self, sizes: Sequence[int]) -> None:
-        """Raise `InputError` unless a network with layers of these sizes has the inputs and outputs that it needs."""
+        """Raise `InputError` unless the first and the last of these layer sizes fit the preparation."""
         needed = (len(self.inputs), self.target.outputs)
         if (sizes[0], sizes[-1]) != needed:
             given = f"got {sizes[0]} and {sizes[-1]}"
@@ -114,19 +116,20 @@ class Preparation:
         Parameters
         ----------
         frame : object with named columns, or Table
-            One example per row. Columns are found by name, in any order. Other columns are ignored.
+            One example per row. Input columns are found by name, in any order. Other columns are ignored.
         rows : ndarray of int64, optional
-            The rows that are used, by default all.
+            The indices of the rows to convert. By default, all rows are converted.
 
         Returns
         -------
         ndarray of shape (n_0, n)
-            float32, or uint8 if all columns are bytes that need no scaling.
+            The inputs, in uint8 if all columns are bytes that need no scaling, and in float32 otherwise.
 
         Raises
         ------
         InputError
-            If a column or a value is missing, or a value is not of the kind of its column.
+            If an input column is missing, if a value is missing in a column without a `fill` value, or if a value has
+            the wrong kind, such as text in a column of numbers.
         """
         table = frame if isinstance(frame, Table) else as_table(frame)
         rows = np.arange(len(table.frame)) if rows is None else rows
@@ -142,7 +145,7 @@ class Preparation:
         return inputs.T
 
     def labels(self, frame: Any, rows: Rows | None = None) -> npt.NDArray[Any]:
-        """Return what a network is trained on: class numbers of shape (n,), or scaled targets of shape (1, n)."""
+        """Return the labels for training: class numbers of shape (n,), or scaled targets of shape (1, n)."""
         table = frame if isinstance(frame, Table) else as_table(frame)
         rows = np.arange(len(table.frame)) if rows is None else rows
         target = replace(self.target, name=self.label_of(table))
@@ -172,11 +175,11 @@ class Preparation:
 
     @property
     def texts(self) -> frozenset[str]:
-        """The names of columns whose values are texts; `read_table` should not read them as numbers."""
+        """The names of the columns of categories. `read_table` must not convert their values to numbers."""
         return frozenset(f.name for f in self.features if f.kind == CATEGORIES)
 
     def summary(self) -> list[str]:
-        """Return a description for people: one line per column, at most twenty, and one for the label."""
+        """Return a readable description: one line for the label, and one for each of the first twenty input columns."""
         target = self.target
         meaning = f"classes {', '.join(target.classes)}" if target.classes else "a number"
         lines = [f"label  {target.name}: {target.task}, {truncate(meaning, 200)}"]
@@ -186,14 +189,14 @@ class Preparation:
         return lines + shown + ([f"input  … and {rest} more columns"] if rest else []) + scale
 
     def description(self) -> dict[str, Any]:
-        """Return the preparation in a form that can be written as JSON; `from_description` is the inverse."""
+        """Return the preparation as a dictionary that can be written as JSON; `from_description` is the inverse."""
         return asdict(self)
 
     def _keeps_bytes(self) -> bool:
         return all(f.kind == NUMBER and (f.offset, f.factor) == (0.0, 1.0) for f in self.features)
 
     def _columns_of(self, table: Table) -> list[str]:
-        """Return the names of the table's columns that are inputs, in the order of the features."""
+        """Return the names that the input columns have in a table, in the order of the features."""
         columns = list(table.frame.columns)
         if self.header and table.header:
             there = set(columns)
@@ -203,7 +206,7 @@ class Preparation:
                 word = "column" if len(missing) == 1 else "columns"
                 raise InputError(f"{table.where} has no {word} {named}, which the network needs as input")
             return [f.name for f in self.features]
-        if len(columns) == self.columns - 1:  # without the label
+        if len(columns) == self.columns - 1:  # the table has no label column
             columns.insert(self.label_position, "")
         if len(columns) != self.columns:
             expected = f"{self.columns - 1}, or {self.columns} with the label, as in the table of the training"
@@ -211,7 +214,7 @@ class Preparation:
         return [columns[f.position] for f in self.features]
 
     def _fill_in(self, inputs: npt.NDArray[np.float32], table: Table, names: list[str], rows: Rows) -> None:
-        """Write the inputs of some rows into an array of shape (rows, n_0)."""
+        """Write the inputs for the given rows into the array `inputs`, one example per row."""
         frame = table.frame[names]
         if all(f.kind == NUMBER for f in self.features) and all(map(is_plain, frame.dtypes)):
             values = frame.iloc[rows].to_numpy(np.float64)
@@ -226,7 +229,7 @@ class Preparation:
 
 
 def from_description(description: Mapping[str, Any]) -> Preparation:
-    """Return the preparation with a description that was read from a file; raise `InputError` if it is not valid."""
+    """Return the preparation for a description from a file; raise `InputError` if the description is not valid."""
     target = field(description, "target", dict)
     features = field(description, "features", list)
     if not features or not all(isinstance(feature, dict) for feature in features):
@@ -270,7 +273,7 @@ def _names(description: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _inputs_of(feature: Feature, table: Table, name: str, rows: Rows) -> npt.NDArray[np.float64]:
-    """Return the inputs that a column gives for some rows, as an array of shape (rows, inputs)."""
+    """Return the inputs that a column gives for the given rows, as an array of shape (rows, inputs)."""
     if feature.kind == CATEGORIES:
         import pandas as pd
 
@@ -301,7 +304,7 @@ def _refuse_missing(feature: Feature, table: Table, name: str, rows: Rows, gone:
 
 
 def booleans(table: Table, name: str, rows: Rows) -> npt.NDArray[np.float64]:
-    """Return a column of booleans as 0 and 1, NaN where a value is missing."""
+    """Return a column of booleans as the numbers 0 and 1, with NaN for missing values."""
     texts = as_texts(table.frame[name].iloc[rows])
     meaning = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0, "none": np.nan}
     values = np.array([meaning.get(str(text).lower(), np.inf) for text in texts])
@@ -311,7 +314,7 @@ def booleans(table: Table, name: str, rows: Rows) -> npt.NDArray[np.float64]:
 
 
 def is_plain(dtype: Any) -> bool:
-    """Return whether a dtype is one of NumPy's numbers, without a value for missing ones."""
+    """Return whether a dtype is an integer or float type of NumPy, and not one of pandas with missing values."""
     return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 

@@ -1,7 +1,7 @@
-"""A data set of one's own, from a file or a folder to examples for a network.
+"""Conversion of your own file or folder to examples for a network.
 
-The label column is chosen, the examples are split, and the preparation is fitted on the training examples alone. All
-that decides what is learned is also said, in `Prepared.said`.
+`prepare` chooses the label column, splits the examples, and fits the scaling on the training examples alone.
+`Prepared.said` describes these choices, so that a user can check them.
 """
 
 from collections.abc import Sequence
@@ -26,16 +26,17 @@ Examples = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Examples for a network, and how they were made.
+    """Examples for a network, and the preparation that made them.
 
     Attributes
     ----------
     training, validation, test : tuple of ndarray
-        Inputs of shape (n_0, n), and labels of shape (n,) or scaled targets of shape (1, n). The last two may be empty.
+        Inputs of shape (n_0, n), and labels of shape (n,) or scaled targets of shape (1, n). The validation set and the
+        test set may be empty.
     preparation : Preparation
-        Fitted on the training examples.
+        The preparation, fitted on the training examples.
     said : tuple of str
-        Lines about the label column, the columns that were left out, and the scaling.
+        Lines of text about the label column, the columns that were left out, and the scaling.
     """
 
     training: Examples
@@ -60,7 +61,7 @@ def prepare(
     """Read examples from a file or a folder of images, split them, and prepare them for a network.
 
     A tenth of the examples is the validation set, and another tenth is the test set. Each class is split in the same
-    proportions. Archives (.npz) that have their own training and test sets keep them.
+    proportions. If an .npz archive has its own training and test sets, these are used instead.
 
     Parameters
     ----------
@@ -69,11 +70,11 @@ def prepare(
     label, task, scale, missing, drop
         See `fit`.
     header : bool, optional
-        Whether the first row of a text has column names, see `read_table`.
+        Whether the first row of a table in text form has column names; see `read_table`.
     seed : int
         Seed of the split.
     advance : callable, optional
-        Called with the number of bytes read since the last call.
+        A function that is called with the number of bytes read since its last call.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def prepare(
     Raises
     ------
     InputError
-        If the data cannot be read, the label column is not clear, or a column or a value cannot be used.
+        If the data cannot be read, if the label column is ambiguous, or if a column or a value cannot be used.
     """
     source = read_source(path, label=label, header=header, advance=advance)
     table = without_columns(source.table, drop)
@@ -101,7 +102,7 @@ def prepare(
 
 
 def _split(source: Source, target: Target, rows: Rows, seed: int) -> tuple[Rows, Rows, Rows]:
-    """Return the numbers of the rows for training, validation and test."""
+    """Return the indices of the rows for training, validation and test."""
     if source.parts is None:
         training, validation, test = (rows[part] for part in _deal(source.table, target, rows, (0.1, 0.1), seed))
     else:
@@ -115,7 +116,10 @@ def _split(source: Source, target: Target, rows: Rows, seed: int) -> tuple[Rows,
 
 
 def _deal(table: Table, target: Target, rows: Rows, shares: tuple[float, ...], seed: int) -> list[Rows]:
-    """Return the indices of the first part, which has the rest, and of one part per share."""
+    """Split rows at random into one part per share, after a first part that has all remaining rows.
+
+    The parts are arrays of indices into `rows`. For classification, each class is split in the same proportions.
+    """
     groups = np.zeros(len(rows), np.int64) if target.task == REGRESSION else target.labels(table, rows)
     return stratified(groups, shares, seed)
 

@@ -1,4 +1,4 @@
-"""Weights of examples: `sample_weight` and `class_weight`, checked and multiplied."""
+"""Weights of examples, from the arguments `sample_weight` and `class_weight`."""
 
 from collections.abc import Mapping
 from typing import Any

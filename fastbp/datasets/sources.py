@@ -1,4 +1,4 @@
-"""Files and folders of one's own as tables: text tables, Parquet, Feather, .npz, .npy, and folders of images."""
+"""Reading of your own files and folders as tables: text tables, Parquet, Feather, .npz, .npy, and folders of images."""
 
 import itertools
 from pathlib import Path
@@ -18,16 +18,17 @@ from fastbp.errors import InputError, plural
 from fastbp.files.reading import StrPath, bad_file, display_path
 
 ARRAY_LABEL = "label"
-"""The name of the label column of a table that was made from arrays of inputs and labels."""
+"""The name of the label column in a table made from an array of inputs and an array of labels."""
 
 Rows = npt.NDArray[np.int64]
 
 
 class Source(NamedTuple):
-    """A table with its label column.
+    """A table, with its label column and its split if the file determines them.
 
-    `label` is the name of this column, or None if it has yet to be chosen. `parts` are the numbers of the rows for
-    training, validation and test, if the file itself is split; there may be none for validation.
+    `label` is the name of the label column, or None if it is still to be chosen. `parts` is None unless the file itself
+    is split. Otherwise it has the indices of the rows for training, validation and test. There may be no rows for
+    validation.
     """
 
     table: Table
@@ -39,9 +40,10 @@ def read_source(
     path: StrPath, *, label: str | int | None = None, header: bool | None = None, text_columns: Any = (),
     advance: Advance | None = None,
 ) -> Source:  # fmt: skip
-    """Read a file or a folder of images as a table; raise `InputError` if it is neither.
+    """Read a file or a folder of images as a table; raise `InputError` if it cannot be read.
 
-    `label` is only used for the name of the labels in an .npz archive. The other arguments are those of `read_table`.
+    `label` is only used as the name of the array of labels in an .npz archive. The other arguments are passed to
+    `read_table`.
     """
     if path == STDIN:
         return Source(read_table(path, header=header, text_columns=text_columns, advance=advance))
@@ -74,7 +76,10 @@ def read_source(
 
 
 def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, advance: Advance | None = None) -> Table:
-    """Read inputs, with or without a label column, as a table; raise `InputError` if the file has none."""
+    """Read the inputs in a file or a folder of images as a table; raise `InputError` if there are no inputs.
+
+    The table may have a label column as well.
+    """
     if path != STDIN and Path(path).is_file() and (kind := file_kind(Path(path))) != "table":
         file = Path(path)
         arrays = {"npy": read_npy, "npz": npz_inputs, "idx": read_idx}
@@ -83,7 +88,7 @@ def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, adv
 
 
 def _fit_together(path: Path, parts: list[tuple[Any, Any]]) -> bool:
-    """Return True; raise `InputError` unless all parts have inputs of one shape and one label per example."""
+    """Return True; raise `InputError` unless all parts have inputs of the same shape and one label per example."""
     shapes = {part[0].shape[1:] for part in parts}
     if len(shapes) > 1:
         raise bad_file(

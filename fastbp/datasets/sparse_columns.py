@@ -16,7 +16,7 @@ Array = Any
 
 @dataclass(frozen=True)
 class SparseColumns:
-    """Checked inputs of shape (n_0, n). `rows` holds the entries, example by example, in the dtype of the network."""
+    """Checked sparse inputs of shape (n_0, n). `rows` has the entries of each example, in the dtype of the network."""
 
     rows: SparseRows
     shape: tuple[int, int]
@@ -51,7 +51,7 @@ def as_sparse_columns(name: str, values: Any, inputs: int, plan: Plan) -> Sparse
     """Return sparse inputs in the layout that compiled code reads, one example after another.
 
     A matrix in the CSC format has this layout already. Any other format is converted. Raises `InputError` if the
-    shape does not fit, an entry is not finite in the plan's dtype, or the backend has no products with sparse inputs.
+    shape does not fit, if an entry is not finite in the plan's dtype, or if the backend cannot use sparse inputs.
     """
     kind = type(values).__name__
     if not isinstance(plan.backend, PreparingBackend):

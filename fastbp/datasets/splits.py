@@ -1,4 +1,4 @@
-"""Loading of a data set, given by its name, folder or file. It is split into training, validation and test set."""
+"""Loading of a data set by its name, folder or file, and its split into a training, a validation and a test set."""
 
 import difflib
 import os
@@ -19,7 +19,7 @@ _NAMES = ("digits", "mnist")
 
 
 def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, seed: int = 0) -> Splits:
-    """Load a data set, split into training, validation and test set.
+    """Load a data set, split into a training, a validation and a test set.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
         - "mnist": see `mnist`.
         - A folder with four IDX files named like those of MNIST. The last sixth of the training images is the
           validation set.
-        - An .npz or .csv file, see `read_examples`. A tenth of the examples is the validation set, and another tenth is
-          the test set.
+        - An .npz file or a table, such as a .csv file; see `read_examples`. A tenth of the examples is the validation
+          set, and another tenth is the test set.
     label : str, optional
-        Name of the labels in an .npz or .csv file, see `read_examples`.
+        Name of the labels in an .npz file or a table; see `read_examples`.
     seed : int, default=0
         Seed for shuffling the examples of a file, or the digits.
 
@@ -53,7 +53,8 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
     -----
     Files and the digits are shuffled, and each class is split in the same proportions. Classes with fewer than 3
     examples are used for training only, so the validation and test sets may be empty. The images in a folder are not
-    shuffled. If the files in the folder are plain bytes, the three sets are views of the memory-mapped files.
+    shuffled. If the files in the folder are not compressed and contain bytes, the three sets are views of the
+    memory-mapped files.
 
     Examples
     --------
@@ -95,7 +96,7 @@ def stratified(labels: npt.NDArray[np.int64], shares: tuple[float, ...], seed: i
     """Split the examples at random, and divide every class in the same proportions. Return the indices of each part.
 
     `shares` contains the fraction of each part except the first. The first part in the returned list has all remaining
-    examples.
+    examples. A class with fewer examples than there are parts is not split: all of its examples are in the first part.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     part = np.zeros(len(labels), np.int8)

@@ -46,12 +46,12 @@ class Table:
     header : bool
         Whether the columns have names. If not, they are called "column 0", "column 1" and so on.
     where : str
-        What messages call the table: the name of the file.
+        The name of the table in messages, such as the name of the file.
     place : callable
-        A function of the number of a row, counted from 0, and the name of a column. It returns where the value is, such
-        as "line 7, column 'age'", and how it is written.
+        A function whose arguments are the index of a row and the name of a column. It returns two texts: the place of
+        the value, such as "line 7, column 'age'", and the value as it is written in the file.
     notes : tuple of str
-        What was left out, such as an index column.
+        Messages about columns that were left out, such as an index column.
     """
 
     frame: Any
@@ -61,13 +61,17 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def bad_value(self, row: int, column: str, expected: str, found: str | None = None) -> InputError:
-        """Return the error for a value; `found` says what it is, by default how it is written."""
+        """Return an `InputError` about the value in a row and a column.
+
+        `expected` is a noun phrase that says what the value should be. `found` is a clause that says what is wrong. By
+        default, the message quotes the value.
+        """
         place, written = self.place(row, column)
         given = found or (f"is {brief(written)}" if written else "is empty")
         return InputError(f"{self.where}: {place} {given}; expected {expected}")
 
     def column(self, name: str) -> str:
-        """Return how messages refer to a column."""
+        """Return the name of a column as it appears in messages, such as "column 'age'"."""
         return f"column {brief(name)}" if self.header else name
 
 
@@ -83,26 +87,27 @@ def read_table(
     Parameters
     ----------
     path : str or os.PathLike
-        A file in text form, such as .csv and .tsv, plain or compressed by gzip; a Parquet file; or a Feather file. "-"
-        is standard input. In text, fields are separated by commas, semicolons, tabs, vertical bars or spaces, and the
-        decimal mark is a point or a comma. Both are found out from the first lines. The encoding is UTF-8, or UTF-16
-        with a byte-order mark. Parquet and Feather need the package pyarrow.
+        A text file such as .csv or .tsv, plain or compressed by gzip; a Parquet file; or a Feather file. "-" is
+        standard input. In a text file, fields are separated by commas, semicolons, tabs, vertical bars or spaces, and
+        the decimal mark is a point or a comma. The separator and the decimal mark are detected from the first lines.
+        The encoding is UTF-8, or UTF-16 with a byte-order mark. Parquet and Feather need the package pyarrow.
     header : bool, optional
-        Whether the first row of a text has the names of the columns. By default this is found out.
+        Whether the first row of a text file has the names of the columns. By default, this is detected.
     text_columns : iterable of str
-        Names of columns that are kept as text, even if they look like numbers.
+        Names of columns that are kept as text, even if their values look like numbers.
     advance : callable, optional
-        Called with the number of bytes read since the last call.
+        A function that is called with the number of bytes read since its last call.
 
     Returns
     -------
     Table
-        The table. A first column that counts the rows, as pandas writes it, and empty columns are left out.
+        The table. If the first column has no name and counts the rows, as the index that pandas writes, it is left out.
+        Columns that have neither a name nor values are left out too.
 
     Raises
     ------
     InputError
-        If the file is not a table, is damaged, or declares more values than it can hold.
+        If the file is not a table, if it is damaged, or if it declares more values than a file of its size can hold.
 
     Examples
     --------
@@ -124,7 +129,8 @@ def as_table(frame: Any, name: str = "x") -> Table:
     """Return an object with named columns as a `Table`.
 
     The object may be a DataFrame of pandas or polars, a table of pyarrow, or a mapping from names to columns. `name` is
-    the name of the argument in messages. Raises `InputError` if the columns do not make a table.
+    the name of the argument in messages. Raises `InputError` if there are no columns, or if two columns have different
+    lengths or the same name.
     """
     import pandas as pd
 
@@ -212,7 +218,10 @@ def _without_index(table: Table) -> Table:
 
 
 def _standard_input() -> Path:
-    """Copy standard input to a temporary file, because a table is read several times, and return its path."""
+    """Copy standard input to a temporary file, and return the path of this file.
+
+    The copy is needed because a table is read several times.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         raise InputError("data '-' is standard input, which must be a file or a pipe: fastbp train --data - < FILE")
     folder = tempfile.mkdtemp()

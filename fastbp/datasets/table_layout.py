@@ -1,14 +1,14 @@
-"""How a table in text form is written: its separator, its decimal mark, and whether it begins with column names."""
+"""Detection of the layout of a table in text form: its separator, its decimal mark and its column names."""
 
 import csv
 import re
 from typing import NamedTuple
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
-"""The separators that are recognised, and how messages call them."""
+"""The separators that are recognised, and their names in messages."""
 
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-nan", "<NA>"])
-"""Fields that hold no value. These are the usual ones of pandas, and "?"."""
+"""Fields that stand for a missing value: the most common ones of those that pandas recognises, and "?"."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -16,7 +16,7 @@ _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}
 
 
 class Layout(NamedTuple):
-    """The separator and the decimal mark of a table, whether its first row has names, and the names of the columns.
+    """The separator and the decimal mark of a table, whether its first row has column names, and these names.
 
     Without a row of names, the columns are called "column 0", "column 1" and so on.
     """
@@ -48,7 +48,7 @@ def is_date(text: str) -> bool:
 def find_layout(lines: list[str], header: bool | None = None) -> Layout:
     r"""Return the layout of a table that begins with the given lines, none of which is empty.
 
-    `header` says whether the first line has the names of the columns. By default this is found out, see `has_header`.
+    `header` says whether the first line has the names of the columns. By default, `has_header` decides this.
 
     >>> find_layout(["size;kind\n", "1,5;a\n", "2,5;b\n"])
     Layout(separator=';', decimal=',', header=True, names=('size', 'kind'))
@@ -63,7 +63,7 @@ def find_layout(lines: list[str], header: bool | None = None) -> Layout:
 
 
 def default_names(count: int) -> tuple[str, ...]:
-    """Return the names of the columns of a table without names."""
+    """Return names for the columns of a table without column names."""
     return tuple(f"column {j}" for j in range(count))
 
 
@@ -75,12 +75,13 @@ def split(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def has_header(rows: list[list[str]]) -> bool:
-    """Return whether the first of some rows has the names of the columns.
+    """Return whether the first of the given rows has the names of the columns.
 
-    It has names if a column has only numbers below, but not in the first row, or if the first row counts 0, 1, 2, … or
-    1, 2, 3, … as pandas does by default and the next row does not. It has none if it has a number or an empty field
-    where the column below has numbers. If no column has numbers, it has names if they all differ and none of them
-    occurs again in its column.
+    It has names if it counts 0, 1, 2, … or 1, 2, 3, …, as pandas does by default, and the second row does not count.
+    Otherwise, the columns that have only numbers below the first row decide. The first row has names if it has text in
+    at least one of these columns. If there are no such columns, it has names if all of its fields differ, none of them
+    is a number or empty (except that the very first may be empty), and none of them occurs again in its column. If
+    there is only one row, it has names if at least one of its fields is text.
 
     >>> has_header([["length", "species"], ["5.1", "setosa"]]), has_header([["5.1", "setosa"], ["4.9", "setosa"]])
     (True, False)
@@ -105,11 +106,11 @@ def _counts(row: list[str]) -> bool:
 
 
 def _separator(lines: list[str]) -> str:
-    """Return the separator that divides all lines into the same number of fields, at least two; otherwise a comma.
+    """Return the separator that divides the most lines into the same number of fields, at least two; otherwise a comma.
 
-    If there are several such separators, it is the first one in the order of `SEPARATORS`, except that a comma which is
-    a decimal mark does not count. If no separator fits all lines, most lines decide, so that an error can name the
-    others.
+    If several separators fit equally many lines, the first of them in `SEPARATORS` is returned. A comma counts only
+    half if the first line also has semicolons, tabs or vertical bars, because it is then probably a decimal mark. The
+    separator need not fit all lines. Errors can then name the lines that it does not fit.
     """
     best, most = ",", 0.0
     for separator in SEPARATORS:

@@ -1,8 +1,8 @@
-"""Tables in text form: .csv, .tsv and their relatives, plain or compressed by gzip. pandas parses the rows.
+"""Tables in text form: .csv, .tsv and similar files, plain or compressed by gzip. pandas parses the rows.
 
-The text is read in chunks, so that besides the table itself little is in memory. Chunks of integers from 0 to 255 are
-kept as bytes. pandas does not say where a bad value is. `TextTable.place` therefore reads the text again with the csv
-module, which is slow but knows the number of the line.
+The text is read in chunks, so that little memory is needed in addition to the table itself. The integers in a chunk are
+kept as bytes if they are all from 0 to 255. pandas does not report the place of an invalid value. `TextTable.place`
+therefore reads the text again with the csv module, which is slower but counts lines.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from fastbp.files.reading import bad_file, translate_errors
 GZIP_MAGIC = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 2**20
-_LONGEST_ROW = 2**22  # bytes: enough for 200,000 numbers; parser and sample hold whole rows
+_LONGEST_ROW = 2**22  # bytes, enough for 200,000 numbers; the parser and the sample hold whole rows in memory
 _CELLS_PER_CHUNK = 2**21
 _EXPECTED = "a table in text form, one example per row"
 
@@ -51,12 +51,12 @@ class TextTable:
 
         chunks: list[Any] = []
         with self._translated_errors(), warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # all rows have more fields than there are names
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # all rows have too many fields
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             for chunk in self._chunks(text_columns, advance):
                 if changed := _mixed(
                     chunks[0] if chunks else chunk, chunk
-                ):  # numbers in one chunk and text in another: read all of it as text
+                ):  # with numbers in one chunk and text in another: read them as text
                     return self.frame(text_columns | changed, advance)
                 chunks.append(_in_bytes(chunk))
         if not sum(map(len, chunks)):
@@ -64,12 +64,12 @@ class TextTable:
         return chunks[0] if len(chunks) == 1 else pd.concat(chunks, ignore_index=True)
 
     def place(self, row: int, column: str) -> tuple[str, str]:
-        """Return where a value is, such as "line 7, column 'age'", and how it is written in the file.
+        """Return the place of a value, such as "line 7, column 'age'", and the value as it is written in the file.
 
-        `row` counts the rows below the column names, from 0. Raises `InputError` if the row is too short.
+        `row` is the index of the row, without the row of column names. Raises `InputError` if the row is too short.
         """
         separator, names = self.layout.separator, self.layout.names
-        if not self.path.is_file():  # removed after it was read
+        if not self.path.is_file():  # the file was removed after it was read
             return f"row {row + 1}, {self.called(column)}", ""
         with _opened(self.path, self.shown) as binary, io.TextIOWrapper(binary, self.encoding, newline="") as file:
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
@@ -85,7 +85,7 @@ class TextTable:
         raise AssertionError(f"no row {row}")
 
     def called(self, column: str) -> str:
-        """Return how messages refer to a column."""
+        """Return the name of a column as it appears in messages, such as "column 'age'"."""
         return f"column {brief(column)}" if self.layout.header else column
 
     def _chunks(self, text_columns: frozenset[str], advance: Advance | None) -> Iterator[Any]:
@@ -125,9 +125,10 @@ class TextTable:
 
 
 def text_table(path: Path, shown: str, header: bool | None) -> TextTable:
-    """Return the table in a file, after reading its first lines; raise `InputError` if there are none.
+    """Return the table in a file. Its layout is detected from the first lines.
 
-    `header` says whether the first row has the names of the columns; None means that this is found out.
+    `header` says whether the first row has the names of the columns. None means that this is detected. Raises
+    `InputError` if the file has no rows, or if several columns have the same name.
     """
     with _readable(path, shown), _opened(path, shown) as file:
         encoding = "utf-16" if file.peek(2)[:2] in _UTF_16 else "utf-8-sig"
@@ -164,14 +165,14 @@ def _readable(path: Path, shown: str) -> Iterator[None]:
 
 
 def _mixed(first: Any, chunk: Any) -> frozenset[str]:
-    """Return the columns that have numbers in one of two chunks, and text or booleans in the other."""
+    """Return the names of columns that have numbers in one of two chunks, and text or booleans in the other."""
     kinds = (["number" if dtype.kind in "iuf" else dtype.kind for dtype in frame.dtypes] for frame in (first, chunk))
     changed = [name for name, before, now in zip(chunk.columns, *kinds, strict=True) if before != now]
     return frozenset(name for name in changed if not chunk[name].isna().all())
 
 
 def _in_bytes(chunk: Any) -> Any:
-    """Return the chunk with bytes for its integers if all of them are from 0 to 255."""
+    """Return the chunk, with its columns of integers converted to bytes if all of these integers are from 0 to 255."""
     integers = [name for name, dtype in zip(chunk.columns, chunk.dtypes, strict=True) if dtype.kind in "iu"]
     all_integers = len(integers) == chunk.shape[1]
     values = (chunk if all_integers else chunk[integers]).to_numpy()
@@ -185,7 +186,7 @@ def _opened(path: Path, shown: str, advance: Advance | None = None) -> io.Buffer
 
 
 class _BoundedRows(io.RawIOBase):
-    """The content of a file, decompressed if necessary. Reading it raises `InputError` within a row that is too long.
+    """The content of a file, decompressed if necessary. Reading raises `InputError` if a row is too long.
 
     Without this bound, a small compressed file could fill the memory with a row that never ends.
     """

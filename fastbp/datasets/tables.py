@@ -20,25 +20,26 @@ _EXPECTED = "an .npz or .csv file"
 
 
 def read_examples(path: StrPath, label: str | None = None) -> Examples:
-    r"""Read inputs and labels from an .npz or a .csv file.
+    r"""Read inputs and labels from an .npz file, or from a table such as a .csv file.
 
     An .npz file holds inputs of shape (n, …) and labels of shape (n,). Their names are "x" and "y", "x" and "labels",
-    "images" and "labels", "X" and "y", or "data" and "target". A .csv file, in UTF-8, has one example per row. Its
-    first row holds column names if one of its fields is neither empty nor a number.
+    "images" and "labels", "X" and "y", "data" and "target", "data" and "labels", or "arr_0" and "arr_1". A table
+    has one example per row. Its inputs are numbers, and its labels are integers. `read_table` describes the formats of
+    tables.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.
     label : str, optional
-        Name of the labels: an array in an .npz file, or a column of a .csv file. By default, the labels of a .csv file
-        are in its last column.
+        Name of the labels: an array in an .npz file, or a column of a table. By default, the label column of a table is
+        the one called label, target, class or y. If there is no such column, it is the last one.
 
     Returns
     -------
     x : ndarray of shape (n_0, n)
         Inputs, one example per column. Each column is contiguous in memory. Images are flattened row by row. In an .npz
-        file, uint8 and float64 stay as they are, and other dtypes become float32. A .csv file gives uint8 if all of its
+        file, uint8 and float64 stay as they are, and other dtypes become float32. A table gives uint8 if all of its
         inputs are integers from 0 to 255, and float32 otherwise.
     labels : ndarray of shape (n,), int64
         The labels.
@@ -84,17 +85,17 @@ def table_examples(table: Table, label: str | int | None) -> tuple[Examples, str
 
 
 def read_inputs(path: StrPath, label: str | None = None) -> npt.NDArray[Any]:
-    r"""Read inputs without labels from an IDX, .npz or .csv file.
+    r"""Read inputs without labels from a table, such as a .csv file, or from an IDX, .npz or .npy file.
 
-    In an .npz file, the inputs are the only array, or the array named "x", "images", "X" or "data"; other arrays are
-    ignored. In a .csv file, all columns are inputs except the one named `label`.
+    In an .npz file, the inputs are the only array, or the array named "x", "images", "X", "data" or "arr_0". Other
+    arrays are ignored. In a table, all columns are inputs except the one named `label`.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.
     label : str, optional
-        Name of a column that is not an input. Only for .csv files.
+        Name of a column that is not an input. Only for tables.
 
     Returns
     -------
@@ -178,7 +179,7 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
 
 
 def _numeric_rows(table: Table, names: list[str]) -> npt.NDArray[Any]:
-    """Return columns of numbers as rows of uint8 if all are integers from 0 to 255, and of float32 otherwise."""
+    """Return columns of numbers as rows, in uint8 if all are integers from 0 to 255, and in float32 otherwise."""
     frame, every = table.frame[names], np.arange(len(table.frame))
     if not names:
         raise bad_file(table.where, "has no columns beside the label", "at least one column of inputs")

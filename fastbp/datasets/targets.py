@@ -14,7 +14,7 @@ from fastbp.files.reading import bad_file
 CLASSIFICATION, REGRESSION = "classification", "regression"
 TASKS = (CLASSIFICATION, REGRESSION)
 LABEL_NAMES = ("label", "target", "class", "y")
-"""Names of columns that are taken as the label if the user gives none, in upper or lower case."""
+"""If the user chooses no label column, it is the column with one of these names, in upper or lower case."""
 
 MOST_CLASSES = 1000
 _FEW_CLASSES = 20
@@ -29,7 +29,7 @@ class Target:
     name : str
         The name of the label column.
     task : "classification" or "regression"
-        What the column has.
+        Whether the column has classes or numbers.
     classes : tuple of str
         The names of the classes, in the order of the outputs. Empty for regression.
     offset, factor : float
@@ -44,13 +44,14 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """The number of outputs of a network: one for each class, or one."""
+        """The number of outputs that a network needs: one per class, or one for regression."""
         return len(self.classes) or 1
 
     def labels(self, table: Table, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the class numbers (int64) or the values (float64) of some rows; raise `InputError` for other values.
+        """Return the labels of the given rows: class numbers (int64), or the numbers in the column (float64).
 
-        Values are those of the column, without offset and factor.
+        Offset and factor are not applied. Raises `InputError` for a value that is not one of the classes, or not a
+        number.
         """
         if self.task == REGRESSION:
             return numbers(table, self.name, rows)
@@ -62,9 +63,9 @@ class Target:
         return np.asarray(labels, np.int64)
 
     def answers(self, outputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return what outputs of shape (n_L, m) mean: names of classes, or numbers in the unit of the column.
+        """Return the predictions for outputs of shape (n_L, m): names of classes, or numbers in the unit of the column.
 
-        Names that are integers are returned as int64.
+        If the names of all classes are integers, they are returned as int64.
         """
         if self.task == REGRESSION:
             return np.asarray(outputs[0], np.float64) / self.factor + self.offset
@@ -76,10 +77,11 @@ class Target:
 
 
 def label_column(table: Table, label: str | int | None) -> tuple[str, str]:
-    """Return the name of the label column, and why it is this one, for a message.
+    """Return the name of the label column, and the reason for this choice as a phrase for messages.
 
-    `label` is the name of a column, or its position, which may be negative. By default it is the only column called
-    label, target, class or y, and otherwise the last one.
+    `label` is the name of a column, or its position, which may be negative. By default, the label column is the one
+    called label, target, class or y. If there is no such column, it is the last one. Raises `InputError` if there are
+    several such columns, or if the table has only one column.
     """
     names = list(table.frame.columns)
     if len(names) < 2:
@@ -93,7 +95,7 @@ def label_column(table: Table, label: str | int | None) -> tuple[str, str]:
 
 
 def find_column(table: Table, column: str | int) -> str:
-    """Return the name of the column that is given by its name or its position; raise `InputError` if there is none."""
+    """Return the name of the column with this name or position; raise `InputError` if there is no such column."""
     names = list(table.frame.columns)
     if column in names:
         return str(column)
@@ -109,10 +111,11 @@ def find_column(table: Table, column: str | int) -> str:
 
 
 def fit_target(table: Table, label: str, task: str | None, rows: npt.NDArray[np.int64]) -> Target:
-    """Return the target in a column, with all of its classes; offset and factor are not fitted yet.
+    """Return the target for the column `label`, with its classes. Its offset and factor are not fitted yet.
 
-    Without a `task`, text, booleans and a few different integers are classes; other numbers are values. Raises
-    `InputError` if a value is missing, or if the values cannot be meant as classes or as numbers.
+    Without a `task`, text, booleans and a few different integers are classes, and other numbers are to be predicted.
+    Raises `InputError` if a value is missing, if there is only one class, if there are too many classes, or if a value
+    to be predicted is not a number.
     """
     if task is not None:
         choose("task", task, dict.fromkeys(TASKS))
@@ -156,7 +159,7 @@ def describe(target: Target, table: Table, rows: npt.NDArray[np.int64], why: str
 
 
 def numbers(table: Table, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return a column as float64, NaN where a value is missing; raise `InputError` for anything but a finite number."""
+    """Return a column as float64, with NaN for missing values; raise `InputError` for text and for infinity."""
     import pandas as pd
 
     column = table.frame[name].iloc[rows]
@@ -172,7 +175,10 @@ def numbers(table: Table, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray
 
 
 def as_texts(column: Any) -> npt.NDArray[Any]:
-    """Return a column as texts: integers without a decimal point, booleans as True and False; None if missing."""
+    """Return the values of a column as strings, with None for missing values.
+
+    Whole numbers have no decimal point. Booleans are "True" and "False".
+    """
     values = column.to_numpy(object)
     missing = column.isna().to_numpy()
     if column.dtype.kind in "f":
@@ -186,10 +192,11 @@ def _guess(column: Any) -> str:
 
 
 def _are_few(column: Any) -> bool:
-    """Return whether numbers are few enough different integers to be classes.
+    """Return whether a column of numbers has integers with so few different values that they are taken as classes.
 
-    They are if there are at most 20, and three examples of each on average (or two classes); or if they are 0 to k − 1
-    or 1 to k, with ten examples of each on average.
+    This is the case if there are at most 20 different values, with three examples or more of each on average. The
+    average does not matter if there are only two values. This is also the case if the values are the integers from 0 to
+    k − 1 or from 1 to k, with ten examples or more of each on average, and k is at most 1000.
     """
     different = np.sort(np.asarray(column.unique(), np.float64))
     if (different != np.trunc(different)).any():

@@ -1,4 +1,4 @@
-"""Model files: saving and loading a network's plan, parameters and random generator.
+"""Model files: saving and loading a network's plan, parameters, random generator and preparation of tables.
 
 The functions work on plans and parameters and do not depend on `Network`. `describe` and `plan_from` are inverses of
 each other, and so are `generator_state` and `generator_from`. If you add a property to networks, add it to both
@@ -25,7 +25,8 @@ Array = Any
 VERSION = 2
 """The version of the format of model files. Files of a later version are refused.
 
-Version 2 has a preparation of tables. Networks without one are still written in version 1, which older versions read.
+Version 2 adds the preparation of tables. A network without a preparation is still written in version 1, so that older
+versions of fastbp can read its file.
 """
 
 _WIDEST = 2**31 - 1
@@ -44,7 +45,7 @@ class Model(NamedTuple):
     """A network's plan, its weights and biases on the plan's backend, and the generator that orders its mini-batches.
 
     The plan says what is computed and where. The arrays are those of `Network.weights`, with shapes (n_l, n_{l−1}), and
-    of `Network.biases`, with shapes (n_l, 1). The preparation is None for networks that are not for tables.
+    of `Network.biases`, with shapes (n_l, 1). `preparation` is None if the network has no preparation of tables.
     """
 
     plan: Plan
