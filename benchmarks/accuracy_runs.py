@@ -2,9 +2,9 @@
 
     python -m benchmarks.accuracy_runs LIBRARY SEED FOLDER TARGET
 
-`benchmarks.time_to_accuracy` starts these processes and times them from outside. Each library is used as its
-documentation does it, with its default threads. This file imports only NumPy before the library, because imports are
-part of the time. FOLDER has the examples as `write_examples` writes them.
+`benchmarks.time_to_accuracy` starts these processes and times them from outside. Each library is used as in its
+documentation, with its default number of threads. This file imports only NumPy before the library, because imports are
+part of the time. FOLDER contains the examples that `write_examples` has written.
 
 After each epoch, all test images are classified. Training ends when the share of right answers is at least TARGET, or
 after `MAX_EPOCHS`. The process prints a line of JSON with the accuracies, and with the system time at the end of each
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 class Recipe(NamedTuple):
     """How a library trains a network with one hidden layer of ReLU, with softmax at the output.
 
-    `etas` has η of the first epochs. The last η is that of all later epochs.
+    `etas` has one η for each of the first epochs. Its last value is also used in all later epochs.
     """
 
     hidden: int
@@ -166,7 +166,7 @@ RECIPES = {
 
 
 def write_examples(folder: Path, training: Part, test: Part) -> None:
-    """Write the examples to a folder: images as bytes and labels, as files of `numpy.save`."""
+    """Save the images, as bytes, and the labels in a folder, with `numpy.save`."""
     for name, part in (("training", training), ("test", test)):
         for field, array in part._asdict().items():
             np.save(folder / f"{name}_{field}.npy", array)

@@ -1,8 +1,8 @@
-"""Save the ratios of a benchmark, and compare them with those of an earlier run, such as that of the commit before.
+"""Save the ratios of a benchmark, and compare them with those of an earlier run, for example of the previous commit.
 
 The speed of a machine changes: the same epoch took three times as long a few hours later. So seconds of two runs cannot
-be compared, but ratios can, if both sides of a ratio are timed in turn. Here, each ratio is fastbp's time over that of
-other code, which does not change with fastbp.
+be compared, but ratios can, if both sides of a ratio are timed in turn. Here, each ratio is fastbp's time divided by
+the time of other code, which does not change when fastbp changes.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from fastbp.bench.timing import Spread
 from fastbp.files.atomic import write_atomically
 
 Ratios = Mapping[str, Spread]
-"""Ratios by what was timed. A smaller ratio is better."""
+"""Ratios, by the name of what was timed. A smaller ratio is better."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def checked(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Ratios:
-    """Return the ratios in the baseline, or none; end the program with one line if a file cannot be used."""
+    """Return the ratios in the baseline file, or {} without one. If a file cannot be used, print a line and exit."""
     if options.json and not options.json.parent.is_dir():
         parser.error(f"--json must be in a folder that exists, got {options.json}")
     if options.baseline is None:

@@ -6,9 +6,9 @@ Networks with 2, 5 and 20 layers of weights are trained for one mini-batch, each
 each process has a new, empty cache folder, so it compiles all kernels. The system clock is read before the process
 starts and at its end. All processes are timed in turn, and times are medians with quartiles.
 
-Two bounds are checked. With a warm cache, the first mini-batch of the smallest network may end `MAX_OWN` seconds after
-a process that only imports NumPy, Numba and SciPy. With a cold cache, 20 layers may take 10 % longer than 2. The exit
-code is 1 if a bound is missed.
+Two bounds are checked. With a warm cache, the first mini-batch of the smallest network may end at most `MAX_OWN`
+seconds later than a process that only imports NumPy, Numba and SciPy. With a cold cache, 20 layers may take at most
+10 % longer than 2. The exit code is 1 if a bound is missed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ IMPORTS = "import numpy, numba, scipy"
 
 
 def first_mini_batch(depth: int) -> str:
-    """Return a program that trains a network with so many layers of weights for one mini-batch."""
+    """Return a program that trains a network with `depth` layers of weights for one mini-batch."""
     return f"""
 import numpy as np
 import fastbp
@@ -49,7 +49,7 @@ def run(source: str, cache: str | None = None) -> float:
     `cache` is the folder of Numba's cache.
     """
     environment = dict(os.environ) if cache is None else {**os.environ, "NUMBA_CACHE_DIR": cache}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have bytecode
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # use bytecode, as installed packages do
     command = [sys.executable, "-c", f"{source}\nimport time\nprint(time.time())"]
     start = time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

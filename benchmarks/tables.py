@@ -1,10 +1,11 @@
 """Scores of `fastbp train` on tables, beside those of scikit-learn, all with defaults: `python -m benchmarks.tables`.
 
 Each of six tables is split 20 times into three quarters for training and a quarter for testing. `fastbp train` gets the
-file with the training rows and no option but the seed; of these rows, it uses a fifth for validation and testing.
+file with the training rows and no option but the seed; it uses a fifth of these rows for validation and testing.
 scikit-learn's `MLPClassifier` or `MLPRegressor` gets all of the training rows, with `StandardScaler` and
-`OneHotEncoder`. The figure is the mean difference of accuracy or R² on the test rows, with its standard error. The
-command exits with 1 if a table is more than a point (0.02 of R²) plus one standard error below scikit-learn.
+`OneHotEncoder`. The result is the mean difference of accuracy or R² on the test rows, with its standard error. The exit
+code is 1 if, for any table, fastbp is worse than scikit-learn by more than one percentage point (0.02 for R²) plus one
+standard error.
 """
 
 import contextlib

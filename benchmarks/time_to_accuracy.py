@@ -12,7 +12,7 @@ Everything is measured twice: alone, and beside a process that keeps one process
 quartiles. A ratio is another library's time over fastbp's, computed within each round. The exit code is 1 if fastbp is
 less than three times as fast as the best other library.
 
-`--json FILE` saves all figures. `--picture FILE` draws them; `--from FILE` draws saved figures, and measures nothing.
+`--json FILE` saves all results. `--picture FILE` draws them. `--from FILE` reads saved results instead of measuring.
 """
 
 import argparse
@@ -47,14 +47,14 @@ TARGET, SEEDS, MIN_RATIO = 0.975, 5, 3.0
 PACKAGES = {"fastbp": "fastbp", "JAX": "jax", "PyTorch": "torch", "scikit-learn": "scikit-learn"}
 ALONE, BUSY = "alone", "beside a busy process"
 Run = dict[str, Any]
-"""One process: `seconds`, `epochs`, and the seconds of each stage in `stages`. `seconds` is infinite if it failed."""
+"""The results of one process. `stages` has the seconds of each stage. `seconds` is infinite if it missed the target."""
 
 
 def run(library: str, seed: int, folder: Path, target: float, caches: Path) -> Run:
     """Run a library in a new process; return its times. Raises RuntimeError if the process fails."""
     command = [sys.executable, "-m", "benchmarks.accuracy_runs", library, str(seed), str(folder), str(target)]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(caches / "numba"), **_jax_cache(caches / "jax")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have bytecode
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # use bytecode, as installed packages do
     start = time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -145,7 +145,7 @@ def ratio_of(theirs: list[Run], ours: list[Run]) -> Spread:
 
 
 def table(figures: dict[str, dict[str, list[Run]]]) -> str:
-    """Return the table, for 80 columns.
+    """Return a table of the times and ratios, for 80 columns.
 
     >>> runs = summary(0.0, {"accuracies": [0.98], "marks": {"imports": 0.5, "later epochs": 2.0}}, 0.97)
     >>> print(table({"alone": {"fastbp": [runs], "JAX": [runs | {"seconds": 8.0}]}}))
@@ -200,7 +200,7 @@ def description(seeds: int, target: float, libraries: list[str]) -> str:
 
 
 def draw(figures: dict[str, dict[str, list[Run]]], text: str) -> Any:
-    """Return the figure: one panel alone, one beside a busy process, one bar per library, and a text below."""
+    """Return a Matplotlib figure with a panel for each of the two situations, a bar per library, and a text below."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.0, 2.9), facecolor="white")

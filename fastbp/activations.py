@@ -242,7 +242,7 @@ elu = Activation("elu", _elu, _elu_prime, outputs=(-1.0, float("inf")))
 """a = z where z > 0, else e^z − 1; a′ is 1 or a + 1."""
 
 gelu = Activation("gelu", _gelu, _gelu_prime, needs_z=True)
-"""a = z Φ(z) = z (1 + erf(z/√2))/2; a′ = Φ(z) + z φ(z). Φ and φ are the distribution and the density of N(0, 1)."""
+"""a = z Φ(z) = z (1 + erf(z/√2))/2; a′ = Φ(z) + z φ(z). Φ and φ: distribution function and density of N(0, 1)."""
 
 gelu_tanh = Activation("gelu-tanh", _gelu_tanh, _gelu_tanh_prime, needs_z=True)
 """a = z (1 + tanh u)/2 with u = √(2/π) (z + 0.044715 z³). It differs from `gelu` by up to 0.0005."""
@@ -254,7 +254,7 @@ softplus = Activation("softplus", _softplus, _softplus_prime, outputs=(0.0, floa
 """a = ln(1 + e^z); a′ = 1 − e^(−a), which is the sigmoid of z."""
 
 exponential = Activation("exponential", _exponential, _exponential_prime, outputs=(0.0, float("inf")))
-"""a = e^z; a′ = a. For the last layer, with the Poisson cost."""
+"""a = e^z; a′ = a. Meant for the last layer, with the Poisson cost."""
 
 identity = Activation("identity", _identity, _identity_prime)
 """a = z; a′ = 1."""

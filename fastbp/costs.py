@@ -5,7 +5,7 @@ cost, δᴸ and C_x follow from the formulas of the activation and of the cost. 
 because the general ones lose precision. In float32, for example, the sigmoid reaches 1 at z = 17.
 Then (a − y)/(a(1 − a)) · a(1 − a) is NaN, and ln(1 − a) is infinite.
 
-A cost is written with the functions of `fastbp.math`, like an activation:
+You can write your own cost with the functions of `fastbp.math`, as for an activation:
 
 >>> from fastbp.math import log
 >>> def itakura_saito(a, y):
@@ -157,7 +157,7 @@ sum_squared = Cost("sum-squared", _sum_squared, _sum_squared_prime)
 """C_x = ‖y − a‖²: C₀ of the deeplizard course, with the derivative 2(a − y)."""
 
 absolute_error = Cost("absolute-error", _absolute_error, _absolute_error_prime)
-"""C_x = Σ |a − y|, the mean absolute error if there is one output. ∂C_x/∂a is −1, 0 or 1."""
+"""C_x = Σ |a − y|. With one output, C is the mean absolute error. ∂C_x/∂a is −1, 0 or 1."""
 
 huber = Cost("huber", _huber, _huber_prime)
 """C_x = Σ ½ (a − y)² where |a − y| ≤ 1, and |a − y| − ½ elsewhere. ∂C_x/∂a is a − y, limited to [−1, 1]."""
@@ -169,7 +169,7 @@ log_likelihood = Cost("log-likelihood", _log_likelihood, _log_likelihood_prime, 
 """C_x = −Σ y ln a. Only with softmax, for targets that sum to 1."""
 
 poisson = Cost("poisson", _poisson, _poisson_prime, within=(0.0, float("inf")))
-"""C_x = Σ a − y ln a, for counts y with expectation a. It is −ln of their Poisson distribution, without Σ ln y!."""
+"""C_x = Σ a − y ln a, for counts y with expectation a. It is −ln of the Poisson probability of y, without Σ ln y!."""
 
 COSTS = {
     cost.name: cost for cost in (quadratic, sum_squared, absolute_error, huber, cross_entropy, log_likelihood, poisson)
@@ -257,7 +257,7 @@ _COSTS_FROM_Z = {
     (sigmoid, cross_entropy): _sigmoid_cross_entropy,
     (exponential, poisson): _exponential_poisson,
 }
-"""The pairs with formulas of their own. For each of them, δᴸ = a − y, and the cost is computed from z."""
+"""The costs of the pairs that have their own formulas. These costs are computed from z. For these pairs, δᴸ = a − y."""
 
 
 def _check_pair(activation: Activation, cost: Cost) -> None:

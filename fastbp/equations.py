@@ -73,10 +73,11 @@ def activation_gradients(ops: Operations, p: Parameters, ws: Workspace, gradient
 def descend(
     ops: Operations, p: Parameters, state: OptimizerState, ws: Workspace, steps: StepConfig, k: int, m: int
 ) -> None:
-    """Take step k of the optimizer, counted from 0 within `steps`.
+    """Take one step of the optimizer. `k` is the position of this step in `steps`, counted from 0.
 
     For gradient descent, the step is W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ. Every other optimizer
-    applies its own formula to (1/m) Σ δ aᵀ, λ/n and W, and to (1/m) Σ δ, 0 and b.
+    applies its own formula twice: to W with the gradient (1/m) Σ δ aᵀ and the decay λ/n, and to b with the gradient
+    (1/m) Σ δ and the decay 0.
     """
     eta = float(steps.etas[k])
     if steps.plain_sgd:
@@ -99,7 +100,7 @@ def descend(
 def update_mini_batch(
     ops: Operations, p: Parameters, state: OptimizerState, ws: Workspace, steps: StepConfig, k: int, m: int
 ) -> None:
-    """Take step k of the optimizer on the mini-batch of m examples in `ws`."""
+    """Take step `k` of the optimizer on the mini-batch of m examples in `ws`."""
     feedforward(ops, p, ws)
     output_error(ops, ws)
     backpropagate(ops, p, ws)
@@ -133,7 +134,7 @@ def train_mini_batches(
 def feedforward_with_dropout(
     ops: Operations, p: Parameters, ws: Workspace, dropout: Dropout, mini_batch: Array
 ) -> None:
-    """Compute zˡ = Wˡ ãˡ⁻¹ + bˡ 1ᵀ and aˡ = σ(zˡ), where ã is `a` after dropout."""
+    """Compute zˡ = Wˡ ãˡ⁻¹ + bˡ 1ᵀ and aˡ = σ(zˡ). Here ãˡ is the activation aˡ after dropout."""
     for l in range(len(p.weights)):
         drop(dropout, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
         ops.layers[l].matmul(p.weights[l], dropout.inputs.activations[l], ws.zs[l])
@@ -141,7 +142,7 @@ def feedforward_with_dropout(
 
 
 def drop(dropout: Dropout, l: int, mini_batch: Array, a: Array, out: Array) -> None:
-    """Apply the dropout of the inputs of layer l to `a`, and write the result to `out`; nothing without dropout."""
+    """Apply the dropout of layer l's inputs to `a`, and write the result to `out`. Do nothing if the rate is 0."""
     if dropout.thresholds[l] > 0:
         threshold, scale = int(dropout.thresholds[l]), float(dropout.scales[l])
         dropout.drop(threshold, scale, int(dropout.keys[l, 0]), int(dropout.keys[l, 1]), mini_batch, a, out)
@@ -150,7 +151,7 @@ def drop(dropout: Dropout, l: int, mini_batch: Array, a: Array, out: Array) -> N
 def backpropagate_with_dropout(
     ops: Operations, p: Parameters, ws: Workspace, dropout: Dropout, mini_batch: Array
 ) -> None:
-    """Compute (BP2) with dropout: δˡ = drop((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ), with the mask and the scale of ãˡ."""
+    """Compute (BP2) with dropout: δˡ = drop((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ). Here drop uses the mask and the scale of ãˡ."""
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
         drop(dropout, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
@@ -169,7 +170,7 @@ def train_mini_batches_with_dropout(
     total: Array,
     dropout: Dropout,
 ) -> None:
-    """Do the same as `train_mini_batches`, with dropout. The costs are those with dropout."""
+    """Do the same as `train_mini_batches`, with dropout. The costs are computed from outputs with dropout."""
     for start in range(0, order.shape[0], m):
         mini_batch = order[start : start + m]
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])

@@ -72,8 +72,9 @@ class Workspace(NamedTuple):
 class OptimizerState(NamedTuple):
     """The memory of an optimizer: the gradient ∇C, and up to three numbers of state for each parameter.
 
-    The first number is the velocity in momentum, or Adam's m. The second number is Adam's v. Each field has the shapes
-    of the parameters. A field that the optimizer does not use consists of blocks without rows.
+    The fields `first`, `second` and `third` hold the state. Momentum has its velocity in `first`. Adam has m in `first`
+    and v in `second`. Each field has the shapes of the parameters. A field that the optimizer does not use consists of
+    blocks without rows.
     """
 
     nabla: Parameters
@@ -88,7 +89,7 @@ class StepConfig(NamedTuple):
     `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
     the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
     which has no optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on
-    the host. It has a row for each step, with the constants in the formula of any other optimizer.
+    the host. Its row k has the constants of the optimizer's formula for step k.
     """
 
     etas: npt.NDArray[np.float64]
@@ -100,13 +101,15 @@ class StepConfig(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """What dropout needs in the next mini-batches, with one entry per layer with weights, for the input of this layer.
+    """The rates, the random keys and the memory of dropout in the next mini-batches.
 
-    Where the random word of a unit and an example is below the threshold, the unit is set to 0. Otherwise it is
-    multiplied by the scale. The words have 32 bits, so a rate p has the threshold 2³² p and the scale 1/(1 − p). In a
-    layer without dropout, the threshold is 0. `keys` has two words per layer. All three are arrays on the host.
+    `thresholds`, `scales` and `keys` are arrays on the host. They have one entry per layer with weights, for the inputs
+    of this layer. A random word of 32 bits is computed for each input and example. If it is below the threshold, the
+    input is set to 0. Otherwise the input is multiplied by the scale. So a rate p has the threshold 2³² p and the scale
+    1/(1 − p). The threshold is 0 for inputs without dropout. A key consists of two words.
 
-    `inputs` is the workspace with the inputs after dropout in place of the activations. `drop` is `Backend.dropout`.
+    `inputs` is the workspace of the mini-batch, but with the inputs after dropout in place of the activations. `drop`
+    is the operation that `Backend.dropout` returns.
     """
 
     thresholds: npt.NDArray[np.int64]
@@ -126,7 +129,7 @@ def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmb
 
 
 class LayerOperations(NamedTuple):
-    """The operations that depend on the layer: on its activation, and on whether its inputs are sparse.
+    """The operations that differ between layers. They depend on the activation, and on whether the inputs are sparse.
 
     `matmul(w, a, z)`: z = w a.
     `add_outer(alpha, delta, a, beta, w)`: w = beta w + alpha delta aᵀ.
@@ -250,17 +253,18 @@ class Backend(ABC):
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return the operations that a network with these formulas needs.
 
-        `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8, or
-        "sparse" if they are `SparseRows`. With `keep_z`, every layer keeps its zˡ.
+        `dtype` is the dtype of the arrays. `source` is the dtype of the training examples, which may be uint8. It is
+        "sparse" if the examples are `SparseRows`. With `keep_z`, every layer keeps its zˡ.
         """
 
     @abstractmethod
     def dropout(self, dtype: str) -> Operation:
-        """Return the operation (threshold, scale, key_0, key_1, examples, a, out) of dropout.
+        """Return the operation of dropout. Its arguments are (threshold, scale, key_0, key_1, examples, a, out).
 
-        It writes `a` times `scale` to `out` where a word of Threefry is at least `threshold`, and 0 elsewhere. `out`
-        may be `a`. `examples` are the numbers of the examples in the columns of `a`. In a layer of n units, the words
-        of the units j and j + ⌈n/2⌉ are those for the counter (j, number of the example).
+        Each entry of `a` has a random word. The operation writes `a` times `scale` to `out` where the word is at least
+        `threshold`, and 0 elsewhere. `out` may be `a`. `examples` has the number of the example in each column of `a`.
+        In a layer of n units, the words of the units j and j + ⌈n/2⌉ are the two words of Threefry for the counter (j,
+        number of the example).
         """
 
     @abstractmethod
@@ -360,9 +364,10 @@ class PreparingBackend(Backend):
 
     @abstractmethod
     def matmul_of_sparse(self, dtype: str) -> Operation:
-        """Return an operation (w_t, x, start, z) that computes z = w times sparse inputs.
+        """Return the operation that computes z = w x for sparse inputs x. Its arguments are (w_t, x, start, z).
 
-        `w_t` is wᵀ in C order. The inputs are examples of the `SparseRows` x, from number `start`.
+        `w_t` is wᵀ in C order, and x are `SparseRows`. The first column of z is for the example with the number
+        `start`.
         """
 
 
@@ -411,9 +416,10 @@ class Plan:
 
 
 class WorkspacePool:
-    """Memory for a mini-batch of up to m of the examples x. Smaller mini-batches use a part of the same memory.
+    """The memory for mini-batches of up to m examples. Smaller mini-batches use a part of it.
 
-    With dropout, `rates` has one rate per layer with weights, and the memory includes the inputs after dropout.
+    `x` has all examples, and is needed only if they are sparse. With dropout, `rates` has one rate per layer with
+    weights, and the memory includes the inputs after dropout.
     """
 
     def __init__(
@@ -422,7 +428,7 @@ class WorkspacePool:
         self._columns, self._n_partial_sums = plan.backend.columns, plan.backend.n_partial_sums
         first = x.width if isinstance(x, SparseRows) else plan.sizes[0]
         self._activations = [plan.block(n, m) for n in (first, *plan.sizes[1:])]
-        # Activations without dropout are kept for σ′. The inputs of the network are not, because they have no σ′.
+        # σ′ needs the activations before dropout, so they are kept. The inputs of the network have no σ′.
         self._inputs = [
             plan.block(plan.sizes[l], m) if l > 0 and rate > 0.0 else self._activations[l]
             for l, rate in enumerate(rates)

@@ -1,8 +1,8 @@
-"""Optimizers. Each one is defined by a formula for a single parameter, with a state and constants.
+"""Optimizers. Each one is a formula that updates a single parameter, and may have a state and constants.
 
-The formula is a plain function, written with the functions of `fastbp.math`. From this formula, every backend makes a
-kernel. In one pass, the kernel reads a parameter, its gradient and the optimizer's state, and writes the new values.
-Your own optimizer is therefore as fast as the built-in ones:
+The formula is a plain function, written with the functions of `fastbp.math`. The backends for the CPU and for CUDA
+compile it to a kernel. In one pass over the arrays, the kernel reads each parameter, its gradient and its state, and
+writes the new values. Your own optimizer is therefore as fast as the built-in ones:
 
 >>> from fastbp.math import where
 >>> def sign_momentum(w, g, m, eta, decay, t, rho):
@@ -32,14 +32,17 @@ from fastbp_kernels.words import sqrt
 Array = Any
 Formula = Callable[..., Any]
 Constant = float | Callable[[float, int], float]
-"""A number, or a function (eta, t) that returns the number for step t. It is called once per step."""
+"""A number, or a function (eta, t) that returns the number for step t. The function is called once per step."""
 
 Constants = Mapping[str, Constant]
 MAX_STATE, MAX_CONSTANTS = 3, 6
 
 
 class UpdateRule(NamedTuple):
-    """What a kernel depends on: a formula, and how many numbers of state and constants it takes (see `Optimizer`)."""
+    """The part of an optimizer that kernels are compiled from.
+
+    `state` and `constants` say how many numbers of state and how many constants the formula takes (see `Optimizer`).
+    """
 
     name: str
     formula: Formula
@@ -59,14 +62,14 @@ class Optimizer:
     name : str
         The name used in messages and checkpoints.
     formula : callable
-        A function of numbers, or of arrays of one shape, with these arguments in this order:
+        A function with the following arguments, in this order. It must work on numbers, and on arrays of equal shape.
 
         * w, the parameter;
         * g, the entry of ∇C for w, without the L2 term;
-        * the numbers of the optimizer's state for w, which start at 0;
+        * the state of w, one argument for each name in `state`, which starts at 0;
         * eta, the learning rate η of the step;
         * decay, the factor λ/n of the L2 term, which is 0 for biases;
-        * t, the number of the step, from 1;
+        * t, the number of the step, counted from 1;
         * the constants.
 
         All arguments have the dtype of the parameters.
@@ -76,12 +79,12 @@ class Optimizer:
         Names and values of up to six constants. A value is a number, or a function (eta, t) that returns the number
         for step t. This function is called once per step, and computes in float64.
     default_eta : float
-        η if no learning rate is given.
+        The learning rate η that is used if none is given.
 
     Raises
     ------
     InputError
-        If an argument is not valid. The formula is tried once, on numbers.
+        If an argument is not valid, or if the formula fails when it is tried once on numbers.
 
     Notes
     -----
@@ -158,26 +161,28 @@ class Optimizer:
 
     @property
     def rule(self) -> UpdateRule | None:
-        """What kernels are made from, or None for plain gradient descent, which only adds −η g to a parameter."""
+        """The part that kernels are compiled from. It is None for plain gradient descent, which needs no kernel."""
         return UpdateRule(self.name, self.formula, len(self.state), len(self.constants), self._content)
 
     def constants_of_steps(self, eta: float, steps: int, count: int) -> npt.NDArray[np.float64]:
-        """Return the constants of `count` steps, after `steps` earlier steps: one row of six numbers per step.
+        """Return the constants of the next `count` steps, one row of six numbers per step.
+
+        `steps` is the number of steps taken so far. If the formula takes fewer than six constants, the rest are zeros.
 
         >>> Adam(beta_1=0.5, beta_2=0.75).constants_of_steps(1.0, steps=0, count=1).tolist()  # √(1 − 0.75)/(1 − 0.5)
         [[1.0, 0.5, 0.25, 1e-08, 0.0, 0.0]]
         """
         rows = np.zeros((count, MAX_CONSTANTS))
         for i, (name, value) in enumerate(self.constants.items()):
-            # Computed step by step: NumPy's power of an array may round differently if the array has another length. A
-            # run that continues from a checkpoint may call this for other numbers of steps, and must get equal values.
+            # Computed step by step, because the rounding of NumPy's powers may depend on the length of the array. A run
+            # that continues from a checkpoint may ask for other numbers of steps, and must get equal values.
             rows[:, i] = [value(eta, t) for t in range(steps + 1, steps + count + 1)] if callable(value) else value
             if not np.isfinite(rows[:, i]).all():
                 raise InputError(f"optimizer {brief(self.name)}: constant {name} must be finite in every step")
         return rows
 
     def describe(self) -> dict[str, Any]:
-        """Return what a checkpoint says of the optimizer: its name and its constants."""
+        """Return the name and the constants of the optimizer, as they are written to a checkpoint."""
         if dataclasses.is_dataclass(self):
             return {"optimizer": type(self).__name__, **dataclasses.asdict(self)}
         numbers = {key: value for key, value in self.constants.items() if not callable(value)}
@@ -289,7 +294,7 @@ class SGD(Optimizer):
 
     @property
     def rule(self) -> UpdateRule | None:
-        """What kernels are made from, or None without momentum. Then BLAS adds −η g to the parameters."""
+        """The part that kernels are compiled from. It is None without momentum, because BLAS then adds −η g."""
         return None if self.momentum == 0.0 else super().rule
 
 
@@ -362,8 +367,9 @@ def _adamw(
 class AdamW(Optimizer):
     """Adam with decoupled weight decay: θ ← θ − η (λ/n) θ − η m̂/(√v̂ + ε).
 
-    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) are the moving averages of `Adam`, corrected for their start at 0. They contain
-    no L2 term. Instead, each step shrinks the weights by the factor 1 − η λ/n. λ is the argument `lmbda` of training.
+    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) are the moving averages of `Adam`, corrected for their start at 0. The
+    gradient in them has no L2 term. Instead, each step multiplies the weights by 1 − η λ/n, where λ is the argument
+    `lmbda` of `Network.train`.
 
     Parameters
     ----------
@@ -490,7 +496,7 @@ class Adagrad(Optimizer):
 
 
 def _checked(optimizer: Any, rates: tuple[str, ...]) -> list[float]:
-    """Check decay rates and `epsilon` of an optimizer; set them to Python numbers, and return them."""
+    """Check the decay rates and `epsilon` of an optimizer, store them as Python numbers, and return them."""
     for name in rates:
         vars(optimizer)[name] = number_between(name, getattr(optimizer, name), 0.0, 1.0, low_included=True)
     vars(optimizer)["epsilon"] = finite_number("epsilon", optimizer.epsilon, positive=True)

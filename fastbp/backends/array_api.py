@@ -90,7 +90,7 @@ class ArrayAPI(Backend):
         )
 
     def dropout(self, dtype: str) -> Operation:
-        """Return dropout as an expression of int64 arrays, because some libraries have no arithmetic in uint32."""
+        """Return the operation of dropout. It uses int64, because some libraries have no arithmetic in uint32."""
         xp = self.xp
 
         def drop(threshold: int, scale: float, key_0: int, key_1: int, examples: Array, a: Array, out: Array) -> None:

@@ -1,4 +1,4 @@
-"""`check_formula`: find the mistakes in the formulas of an activation or a cost before training."""
+"""Find mistakes in the formulas of an activation or a cost before training (`check_formula`)."""
 
 import inspect
 import math
@@ -18,12 +18,12 @@ from fastbp_kernels.specialize import FormulaError
 Array = npt.NDArray[Any]
 Formula = Callable[..., Any]
 
-_STEP = 1e-4  # of a fourth-order difference, relative to the range: truncation and rounding errors are about 1e-12
+_STEP = 1e-4  # relative to the range; truncation and rounding errors of fourth-order differences are about 1e-12
 _TOLERANCE, _KINK = 1e-7, 1e-4
 _LIMIT = 8.0
-_POINTS = np.linspace(-_LIMIT, _LIMIT, 120) + math.pi / 300  # where no kink at a round number is within a few steps
+_POINTS = np.linspace(-_LIMIT, _LIMIT, 120) + math.pi / 300  # shifted: a kink at a round number is several steps away
 _LARGE = np.array([-1e4, -100.0, -0.0, 0.0, 100.0, 1e4])
-_WIDTH = 10.0  # of the range of outputs and targets that is tested, if they are unbounded
+_WIDTH = 10.0  # width of the range in which outputs and targets are tested, if they are unbounded
 
 
 class FormulaReport(NamedTuple):
@@ -52,12 +52,12 @@ def check_formula(f: Formula, prime: Formula, *, within: tuple[float, float] = (
 
     The following is checked, in this order:
 
-    1. `f` and `prime` are Python functions with one or two arguments, and compile for the CPU, in float32 and float64.
-       In float32, they compute in float32.
-    2. They take NumPy arrays, and return an array of the same shape, or a number.
-    3. f(NaN) is NaN. For numbers up to ±10⁴, neither `f` nor `prime` is NaN, in float32 and in float64.
-    4. `prime` is the derivative of `f`, by finite differences. Points near a kink of `f` are left out.
-    5. They compile for CUDA, if numba-cuda is installed. This needs no GPU.
+    1. `f` and `prime` are Python functions with one or two arguments. They compile for the CPU in float32 and float64.
+       The float32 version does not compute in float64.
+    2. `f` and `prime` take NumPy arrays, and return an array of the same shape, or a number.
+    3. f(NaN) is NaN. For other numbers (up to ±10⁴ for an activation), neither `f` nor `prime` is NaN.
+    4. `prime` agrees with finite differences of `f`. Points near a kink of `f` are left out.
+    5. If numba-cuda is installed, `f` and `prime` compile for CUDA. This needs no GPU.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def _compile_for_cuda(f: Formula, prime: Formula, is_cost: bool) -> bool | None:
 
 
 class _Activation:
-    """The formulas of an activation, at several z."""
+    """The checks of an activation's formulas, at several z."""
 
     def __init__(self, f: Formula, prime: Formula) -> None:
         self.f, self.prime = f, prime
@@ -175,7 +175,7 @@ class _Activation:
 
 
 class _Cost:
-    """The formulas of a cost, at all pairs of several outputs a and targets y within the bounds."""
+    """The checks of a cost's formulas, at pairs of outputs a and targets y within the bounds."""
 
     def __init__(self, f: Formula, prime: Formula, within: tuple[float, float]) -> None:
         self.f, self.prime = f, prime
@@ -183,7 +183,7 @@ class _Cost:
         if not math.isfinite(low):
             low = -_WIDTH / 2 if not math.isfinite(high) else high - _WIDTH
         high = high if math.isfinite(high) else low + _WIDTH
-        inner = np.linspace(low, high, 22)[1:-1] + (high - low) / 300  # kinks are mostly where a − y is a round number
+        inner = np.linspace(low, high, 22)[1:-1] + (high - low) / 300  # shifted: kinks are mostly at round a − y
         targets = np.linspace(low, high, 11)
         self.step = _STEP * (high - low)
         self.a, self.y = (grid.ravel() for grid in np.meshgrid(inner, targets))
@@ -200,9 +200,10 @@ class _Cost:
 
 
 def _values(role: str, function: Formula, *arguments: Array) -> Array:
-    """Return the values of a formula on arrays; raise `InputError` unless they are numbers in the shape of the arrays.
+    """Return the values of a formula on arrays; raise `InputError` unless they are real numbers in the arrays' shape.
 
-    They may be float64, since `where(condition, 1.0, 0.0)` is. Compiled formulas and backends convert them.
+    The values may be float64, because `where(condition, 1.0, 0.0)` is float64. Compiled formulas and backends convert
+    such values.
     """
     dtype, shape = arguments[0].dtype, arguments[0].shape
     try:
@@ -234,7 +235,7 @@ def _nan_stays(values: Array) -> None:
 
 
 def _check_derivative(f: Formula, prime: Any, step: float, **at: Array) -> float:
-    """Compare the derivative of f with respect to its first argument with finite differences of f."""
+    """Compare `prime` with finite differences of f in its first argument; return the largest relative error."""
     (name, x), *others = at.items()
     rest = [array for _, array in others]
     below, low, here, high, above = (f(x + k * step, *rest) for k in (-2, -1, 0, 1, 2))

@@ -1,9 +1,9 @@
 """Convert networks of other programs to a `Network` and back.
 
-A network can be converted from and to four formats: the files of `network2` in M. Nielsen's book *Neural Networks and
-Deep Learning*, the estimators of scikit-learn, the models and state dicts of PyTorch, and ONNX models. The converted
-network makes the same predictions up to rounding errors, and training can continue with the same cost. `to_json` and
-`to_c` write networks for programs that use no library. If a format cannot represent a network, `InputError` is raised.
+A network can be converted from and to five formats: the files of `network2` in M. Nielsen's book *Neural Networks and
+Deep Learning*, the estimators of scikit-learn, the models and state dicts of PyTorch, ONNX models, and JSON. The
+converted network makes the same predictions up to rounding errors, and training can continue with the same cost. `to_c`
+converts a network to C. If a format cannot represent a network, `InputError` is raised.
 
 `training_to_sklearn` and `training_from_sklearn` convert the options of training. The book's options need no
 conversion, because η, λ and n have the same meaning in the book and in `Network.train`.

@@ -8,9 +8,10 @@ from fastbp.errors import InputError, brief
 
 
 class Torch(NamedTuple):
-    """A class in `torch.nn`, functions or methods of tensors, and the options that they must have.
+    """An activation in PyTorch: a class in `torch.nn`, names of functions or tensor methods, and required options.
 
-    An option maps to its valid values, in the order of the function's arguments. The first one is used for new modules.
+    `options` maps the name of each option to its valid values. The options are in the order of the function's
+    arguments. The first valid value is used for new modules.
     """
 
     module: str | None
@@ -21,8 +22,8 @@ class Torch(NamedTuple):
 class ONNX(NamedTuple):
     """An operator of ONNX with its attributes.
 
-    `opset` is the version of the operator set in which it is first available. `double` says whether onnxruntime has it
-    for float64, with the precision of float64. With `times_z`, the activation is z times the result of the operator.
+    `opset` is the first version of the operator set that has the operator. `double` says whether onnxruntime can
+    compute it in float64 with full precision. With `times_z`, the activation is z times the result of the operator.
     """
 
     operator: str
@@ -40,7 +41,7 @@ class Row(NamedTuple):
     c: str | None
 
 
-# In C, REAL is the type, and EXP, TANH, … are the functions of this type.
+# In C, REAL is float or double, and EXP, TANH, … are the functions of this type.
 _ROWS = {
     "sigmoid": Row(Torch("Sigmoid", ("sigmoid", "expit")), ONNX("Sigmoid"), "1 / (1 + EXP(-z))"),
     "tanh": Row(Torch("Tanh", ("tanh",)), ONNX("Tanh"), "TANH(z)"),
@@ -64,7 +65,7 @@ _ROWS = {
     ),
     "gelu-tanh": Row(
         Torch("GELU", ("gelu",), {"approximate": ("tanh",)}),
-        ONNX("Gelu", {"approximate": "tanh"}, 20, double=False),  # its constants are float32: wrong by 1e-9
+        ONNX("Gelu", {"approximate": "tanh"}, 20, double=False),  # constants in float32: errors of 1e-9
         "z / (1 + EXP((REAL)-1.5957691216057308 * (z + (REAL)0.044715 * z * z * z)))",
     ),
     "silu": Row(Torch("SiLU", ("silu",)), ONNX("Sigmoid", times_z=True), "z / (1 + EXP(-z))"),

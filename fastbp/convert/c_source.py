@@ -14,8 +14,8 @@ from fastbp.errors import choose
 from fastbp.network import Network
 
 Array = npt.NDArray[Any]
-_FUNCTIONS = ("exp", "expm1", "log1p", "tanh", "fabs", "erfc")  # of <math.h>, in upper case in `activation_table`
-_LINE = 100  # most characters of a line of numbers
+_FUNCTIONS = ("exp", "expm1", "log1p", "tanh", "fabs", "erfc")  # in <math.h>; in upper case in `activation_table`
+_LINE = 100  # largest number of characters in a line of numbers
 
 
 def to_c(net: Network, *, dtype: Literal["float32", "float64"] | None = None) -> str:
@@ -31,10 +31,11 @@ def to_c(net: Network, *, dtype: Literal["float32", "float64"] | None = None) ->
     Returns
     -------
     str
-        C99. It has the weights as constant arrays, and `int predict(const REAL *x, REAL *a)`, where REAL is float or
-        double. `predict` reads the INPUTS inputs of one example, writes the OUTPUTS outputs, and returns the index of
-        the largest output. The input scale is applied inside. The file needs only the header <math.h>. `predict`
-        allocates no memory, has no state, and keeps the activations of at most two hidden layers on the stack.
+        The source code, in C99. It contains the weights as constant arrays, and one function:
+        `int predict(const REAL *x, REAL *a)`. REAL is float or double. `predict` reads the INPUTS inputs of one example
+        from `x`, writes the OUTPUTS outputs to `a`, and returns the index of the largest output. It multiplies the
+        inputs by the network's input scale. The file needs only the header <math.h>. `predict` allocates no memory, has
+        no state, and keeps the activations of at most two hidden layers on the stack.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def _predict(net: Network, ends_with_softmax: bool, dtype: Any) -> Iterator[str]
 
 
 def _array(name: str, values: Array) -> Iterator[str]:
-    """Return the definition of an array, in lines of bounded length."""
+    """Yield the definition of an array, in lines of bounded length."""
     yield f"static const REAL {name}[{values.size}] = {{"
     line = ""
     for value in values.ravel():

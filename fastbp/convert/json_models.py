@@ -18,7 +18,7 @@ from fastbp.files.reading import StrPath, field, json_object, open_regular, read
 from fastbp.network import Network
 
 FORMAT, VERSION = "fastbp-network", 1
-_LARGEST = 2**30  # bytes of a file that is read
+_LARGEST = 2**30  # bytes of the largest file that is accepted
 
 
 def to_json(net: Network) -> str:
@@ -27,7 +27,7 @@ def to_json(net: Network) -> str:
     Parameters
     ----------
     net : Network
-        Any network. Of your own activations and cost, the text contains only the names.
+        Any network. The text contains only the names of the activations and the cost, not their formulas.
 
     Returns
     -------
@@ -86,12 +86,12 @@ def from_json(
     Returns
     -------
     Network
-        The network, with equal parameters bit for bit.
+        The network. Its parameters are equal bit for bit to those of the network that was written.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or is not such a file.
+        If the file cannot be read, or does not contain a network in this format.
 
     Examples
     --------

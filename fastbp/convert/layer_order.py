@@ -1,7 +1,8 @@
 """Find the order of the layers in a state dict, which contains names and shapes, but not the order.
 
 A state dict read from a file is often sorted by name, so its own order means nothing. The order is taken from the names
-if they determine it, and otherwise from the shapes if the layers fit together in only one order. It is never guessed.
+if they determine it, and otherwise from the shapes if the layers fit together in only one order. The order is never
+guessed.
 """
 
 import re
@@ -17,7 +18,7 @@ _ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "sevent
 _NUMBER_OF = {word: n for words in (_NUMBERS, _ORDINALS) for n, word in enumerate(words) if word}
 _AT_THE_START = {"in", "inp", "input", "inputs", "stem", "encoder", "enc"}
 _AT_THE_END = {"out", "output", "outputs", "last", "final", "head", "classifier", "logits", "decoder", "dec"}
-_CODERS = {"encoder", "enc", "decoder", "dec"}  # these may have several layers; two layers "out" may be two heads
+_CODERS = {"encoder", "enc", "decoder", "dec"}  # may have several layers; two layers "out" may be two heads
 _WORD = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+")
 _MOST_PARTS = 50  # of a name like "encoder.0"
 _MOST_STEPS = 10_000  # of the search for a second order
@@ -41,7 +42,7 @@ def sorted_layers(names: Sequence[str], shapes: Sequence[Shape]) -> list[str]:
     if len(orders) == 1:
         return [names[i] for i in orders[0]]
     if by_names is not None:
-        return by_names  # the caller says which layers do not fit
+        return by_names  # the caller reports which layers do not fit
     found = "is not determined by their names and shapes" if orders else "is unknown: they do not fit in any order"
     layers = ", ".join(f"{brief(name)} ({n_in} to {n_out})" for name, (n_out, n_in) in shape_of.items())
     raise InputError(
@@ -57,8 +58,9 @@ def _fit(shapes: Sequence[Shape]) -> bool:
 def _order_by_names(names: Sequence[str]) -> list[str] | None:
     """Return the order that the names determine, or None.
 
-    A name is a path like "encoder.0". Paths are ordered by their first parts, and those with the same first part by the
-    rest. The parts must differ in a number only, apart from a first part such as "input" and a last one such as "out".
+    A name is a path like "encoder.0". Paths are ordered by their first parts. Paths with the same first part are
+    ordered by the rest. Parts may differ only in a number, except that the first layer may be called "input" and the
+    last layer "out", for example.
     """
     if len(names) == 1:
         return list(names)
@@ -84,7 +86,7 @@ def _order_by_names(names: Sequence[str]) -> list[str] | None:
 
 
 def _order_of_parts(parts: Sequence[str]) -> list[str] | None:
-    """Return parts of names, which are all different, in the order that they determine, or None."""
+    """Return different parts of names in the order that they determine, or None if they determine no order."""
     start = [part for part in parts if _AT_THE_START & _words(part)]
     end = [part for part in parts if _AT_THE_END & _words(part)]
     middle = [part for part in parts if part not in start and part not in end]
@@ -99,7 +101,7 @@ def _is_one_thing(parts: Sequence[str]) -> bool:
 
 
 def _order_by_number(parts: Sequence[str]) -> list[str] | None:
-    """Return parts that differ in their numbers only, sorted by them, or None."""
+    """Return parts that differ only in their numbers, sorted by these numbers. Return None for other parts."""
     if len(parts) < 2:
         return list(parts)
     stems = {re.sub(r"\d+", "#", _with_digits(part)) for part in parts}
@@ -121,7 +123,7 @@ def _with_digits(part: str) -> str:
 def _orders_by_shapes(shapes: Sequence[Shape]) -> list[list[int]]:
     """Return two orders in which layers of these shapes fit together, or all orders if there are fewer.
 
-    Two are returned as well if the search takes too long.
+    If the search takes too long, two lists are returned as well, so that the order counts as not determined.
     """
     after: dict[int, list[int]] = {}
     for i, (_, n_in) in enumerate(shapes):
@@ -149,8 +151,8 @@ def _orders_by_shapes(shapes: Sequence[Shape]) -> list[list[int]]:
 def _possible_starts(shapes: Sequence[Shape]) -> list[int]:
     """Return the layers that may be the first one.
 
-    Each layer but the first takes the outputs of another. So if there is a number of inputs that more layers take than
-    give, the first layer takes it.
+    Each layer except the first one takes the outputs of another layer. So if more layers have k inputs than k outputs,
+    the first layer has k inputs.
     """
     surplus: dict[int, int] = {}
     for n_out, n_in in shapes:

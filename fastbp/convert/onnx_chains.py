@@ -1,4 +1,4 @@
-"""Find the chain of layers in an ONNX model. Anything else is refused with the name of the node.
+"""Find the chain of layers in an ONNX model. Any other model is refused, and the error names the node.
 
 Constants are read only after their sizes have been compared with the data in the file.
 """
@@ -17,9 +17,9 @@ from fastbp.errors import InputError, brief, one_line
 Array = npt.NDArray[Any]
 
 OLDEST_OPSET = 7
-"""The oldest operator set that is read. Before it, Gemm and Add had an attribute for broadcasting."""
+"""The oldest operator set that is read. In older ones, Gemm and Add had an attribute for broadcasting."""
 
-_BYTES = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2}  # of one number, by the name of its type
+_BYTES = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2}  # bytes of one number, by the name of its type
 _AFTER = {
     "ArgMax", "ArrayFeatureExtractor", "Binarizer", "Cast", "Concat", "Gather", "Greater", "GreaterOrEqual", "Identity",
     "LabelEncoder", "Reshape", "Squeeze", "Sub", "TopK", "Where", "ZipMap",
@@ -38,7 +38,10 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass
 class FoundNetwork:
-    """Weights of shapes (n_l, n_{l−1}) and biases of shapes (n_l,) by the names of their constants, and activations."""
+    """A network found in an ONNX model.
+
+    `weights` and `biases` have the names of constants as keys. Their shapes are (n_l, n_{l−1}) and (n_l,).
+    """
 
     weights: dict[str, Array] = field(default_factory=dict)
     biases: dict[str, Array] = field(default_factory=dict)
@@ -47,7 +50,7 @@ class FoundNetwork:
 
 
 def network_in(onnx: Any, model: Any) -> FoundNetwork:
-    """Return the network in a model; `onnx` is the package. Raises `InputError` for a model that is no such chain."""
+    """Return the network in a model, or raise `InputError`. The argument `onnx` is the package."""
     newest = onnx.defs.onnx_opset_version()
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if not versions or not OLDEST_OPSET <= max(versions) <= newest:
@@ -65,7 +68,7 @@ def network_in(onnx: Any, model: Any) -> FoundNetwork:
 
 
 class _Walk:
-    """The state while a graph is followed from its input: the value that was computed last, and the network so far."""
+    """The state of a walk along a graph: the name of the value that was computed last, and the network so far."""
 
     def __init__(self, onnx: Any, graph: Any) -> None:
         self.found = FoundNetwork()
@@ -85,7 +88,7 @@ class _Walk:
         if len(inputs) != 1:
             raise InputError(f"it must have one input, the examples, got {len(inputs)}: {brief(inputs)}")
         self._value = inputs[0]
-        self._needs_bias = False  # whether the last layer is a product without a bias so far
+        self._needs_bias = False  # whether the last node was a product, so that a bias may follow
 
     def follow(self) -> None:
         """Follow the nodes to the outputs of the network."""
@@ -109,7 +112,7 @@ class _Walk:
             raise InputError("it has no layers: no Gemm or MatMul of the input")
 
     def _check_has_no_layers_after(self, nodes: list[Any]) -> None:
-        """Raise `InputError` if the outputs are used for more than classes."""
+        """Raise `InputError` if anything other than classes is computed from the outputs."""
         waiting, seen = list(nodes), set[str]()
         while waiting:
             node = waiting.pop()
@@ -192,11 +195,11 @@ class _Walk:
         return shape is not None and shape.shape == (2,) and int(shape[0]) in (-1, 0)
 
     def _is_off(self, node: Any) -> bool:
-        """Return whether a Dropout node does nothing, as at inference."""
+        """Return whether a Dropout node does nothing, as in inference."""
         return len(node.input) < 3 or not node.input[2]
 
     def _sigmoid_times_z(self, users: list[Any]) -> Any:
-        """Return the node that ends z · σ(z), the activation silu, or None if the users of z are others."""
+        """Add silu if z is only used for z · σ(z). Return the node of this product, or None for other uses of z."""
         names = [name for name, row in ROWS.items() if row.onnx.times_z]
         by_operator = {_operator(node): node for node in users}
         if not names or len(users) != 2 or by_operator.keys() != {"Sigmoid", "Mul"}:
@@ -225,7 +228,7 @@ class _Walk:
         return array.T if array.ndim == 2 and _attributes(node).get("perm", [1, 0]) == [1, 0] else None
 
     def _array(self, name: str, tensor: Any, *, integers: bool) -> Array:
-        """Return a tensor as an array, after a comparison of its size with its data."""
+        """Return a tensor as an array. Its declared size is first compared with the size of its data."""
         kind, shape = self._type_name(tensor.data_type), tuple(tensor.dims)
         if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
             raise InputError(
@@ -270,7 +273,7 @@ def _name(node: Any) -> str:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a node that are numbers or text, with ONNX's defaults for the others."""
+    """Return the attributes of a node that are numbers or text. Missing attributes have ONNX's default values."""
     kinds = {1: "f", 2: "i", 3: "s", 7: "ints"}
     found = {str(a.name): getattr(a, kinds[a.type]) for a in node.attribute if a.type in kinds}
     plain = {
@@ -282,7 +285,7 @@ def _attributes(node: Any) -> dict[str, Any]:
 
 
 def _match(expected: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Return whether a node has the expected attributes. In a model, numbers have float32, and axis −1 is axis 1."""
+    """Return whether a node has the expected attributes. Numbers are compared in float32, and axis −1 is axis 1."""
     return all(
         given.get(name) == value
         or (name == "axis" and given.get(name) == -1)

@@ -23,7 +23,7 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Nodes in order, constants by name, and the version of the operator set that the nodes need."""
+    """A graph: nodes in order, constants by name, and the version of the operator set that the nodes need."""
 
     nodes: list[Node]
     constants: dict[str, Array]
@@ -39,10 +39,10 @@ def graph_of(
     x: str = "x",
     a: str = "a",
 ) -> Graph:
-    """Return the graph that computes a network's outputs, named `a`, for rows of inputs, named `x`.
+    """Return the graph of a network. `x` and `a` are the names of the inputs and the outputs, one example per row.
 
-    Weights have shapes (n_l, n_{l−1}) and biases (n_l,), all of one dtype. Raises `InputError` for an activation that
-    has no operator for this dtype.
+    Weights have shapes (n_l, n_{l−1}) and biases have shapes (n_l,). All have the same dtype. Raises `InputError` if an
+    activation has no operator for this dtype.
     """
     dtype = weights[0].dtype
     constants: dict[str, Array] = {}

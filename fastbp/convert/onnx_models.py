@@ -18,10 +18,10 @@ from fastbp.files.reading import open_regular, read_bounded, reading
 from fastbp.network import Network
 
 LARGEST = 2**31 - 1
-"""The most bytes of a file in the format of protocol buffers, which ONNX uses."""
+"""The largest possible size of an ONNX file in bytes, which is the limit of its format, protocol buffers."""
 
-_IR_VERSION = {13: 7, 20: 9}  # of the file format that was new together with an operator set
-_KEY = "fastbp"  # of fastbp's description in the metadata of a model
+_IR_VERSION = {13: 7, 20: 9}  # versions of the file format, by operator set
+_KEY = "fastbp"  # key of fastbp's description in the metadata of a model
 
 
 def to_onnx(net: Network, *, dtype: Literal["float32", "float64"] | None = None) -> Any:
@@ -45,12 +45,12 @@ def to_onnx(net: Network, *, dtype: Literal["float32", "float64"] | None = None)
     Raises
     ------
     InputError
-        If the package `onnx` is not installed, if an activation is your own, or if onnxruntime has no operator for an
-        activation in float64.
+        If the package `onnx` is not installed, if an activation is not part of fastbp, or if onnxruntime has no
+        operator for an activation in float64.
 
     Notes
     -----
-    The model can be saved with `onnx.save(model, path)`. In onnxruntime:
+    `onnx.save(model, path)` saves the model. To run it in onnxruntime, call
     `onnxruntime.InferenceSession(path).run(["a"], {"x": rows})`.
 
     Examples
@@ -98,12 +98,13 @@ def from_onnx(
     Parameters
     ----------
     model : path-like, bytes or onnx.ModelProto
-        A chain of matrix products (Gemm, or MatMul and Add) and activations. Before the first product, the inputs may
-        be flattened, and multiplied or divided by a number. Outputs that are computed from the network's outputs, such
-        as classes, are left out.
+        The path of a file, its content, or the model itself. It must be a chain of matrix products (Gemm, or MatMul and
+        Add) and activations. Before the first product, the inputs may be flattened, and multiplied or divided by a
+        number. Outputs that are computed from the network's outputs, such as classes, are left out.
     cost : name or Cost, optional
-        As in `fastbp.Network`. By default the cost of the network that `to_onnx` converted. For other models, it is
-        "log-likelihood" for softmax outputs, "cross-entropy" for sigmoid outputs, and "quadratic" for others.
+        As in `fastbp.Network`. By default, for a model made by `to_onnx`, the cost of the network that was converted.
+        For other models, it is "log-likelihood" for softmax outputs, "cross-entropy" for sigmoid outputs, and
+        "quadratic" for others.
     backend, rng
         As in `fastbp.Network`.
 
@@ -173,7 +174,7 @@ def _network_of(onnx: Any, model: Any, cost: Any, backend: Any, rng: Any) -> Net
 
 
 def _saved_cost(model: Any) -> Cost | None:
-    """Return the cost in the metadata of a model, or None if there is none that is part of fastbp."""
+    """Return the cost in the metadata of a model, or None if they contain no built-in cost."""
     texts = {entry.key: entry.value for entry in model.metadata_props}
     try:
         description = json.loads(texts.get(_KEY, "{}"))

@@ -44,19 +44,20 @@ def from_torch(
         be of any library.
     activations : name, Activation, or a sequence with one per layer, optional
         As in `fastbp.Network`. Required for a state dict, which does not contain the activations. A model contains
-        them; only "softmax" or "sigmoid" for the last layer can be added, for a model that is trained with PyTorch's
+        them. Then you can only add "softmax" or "sigmoid" for the last layer, if the model is trained with PyTorch's
         `CrossEntropyLoss` or `BCEWithLogitsLoss`.
     cost : name or Cost, optional
-        As in `fastbp.Network`. Required for a state dict. For a model with `CrossEntropyLoss` or `NLLLoss`, pass
-        "log-likelihood", and for a model with `BCEWithLogitsLoss` or `BCELoss`, pass "cross-entropy". If the last layer
-        of the model is linear, it then gets the activation "softmax" or "sigmoid", which is a part of these losses in
-        PyTorch. By default, the outputs are those of the model, and the cost is "log-likelihood" for softmax outputs,
-        "cross-entropy" for sigmoid outputs, and "quadratic" for others.
+        As in `fastbp.Network`. Required for a state dict. For a model trained with `CrossEntropyLoss` or `NLLLoss`,
+        pass "log-likelihood". For a model trained with `BCEWithLogitsLoss` or `BCELoss`, pass "cross-entropy". If the
+        last layer of the model is linear, it then gets the activation "softmax" or "sigmoid", which is a part of these
+        losses in PyTorch. By default, the outputs are those of the model, and the cost is "log-likelihood" for softmax
+        outputs, "cross-entropy" for sigmoid outputs, and "quadratic" for others.
     order : sequence of str, optional
         The names of the layers in the order in which they are applied, like ["stem", "blocks.0", "head"]. Only needed
-        for a state dict whose names and shapes do not determine this order. Names determine it if they differ in
-        numbers only ("fc1" and "fc2", "layer_one" and "layer_two"), apart from a first one like "input" or "encoder"
-        and a last one like "out", "head" or "decoder". The order of the entries in the dict is not used.
+        for a state dict whose names and shapes do not determine this order. Names determine it if they differ only in
+        numbers ("fc1" and "fc2", "layer_one" and "layer_two"). The first layer may also have a name like "input" or
+        "encoder", and the last layer a name like "out", "head" or "decoder". The order of the entries in the dict is
+        not used.
     backend, rng
         As in `fastbp.Network`.
 
@@ -69,9 +70,9 @@ def from_torch(
     Raises
     ------
     InputError
-        If the model contains anything else than linear layers and activations, if an entry is not the weight or the
-        bias of a linear layer, if the order of the layers is not determined, if the layers do not fit together, or if
-        only some of the layers have biases.
+        If the model contains anything other than linear layers and activations, or an entry of the state dict is not
+        the weight or the bias of a linear layer. If the order of the layers is not determined, or the layers do not fit
+        together. If only some of the layers have biases.
 
     Examples
     --------
@@ -155,7 +156,7 @@ def to_torch_module(net: Network) -> Any:
     -------
     torch.nn.Sequential
         A model that maps rows of inputs, shape (m, n_0), to rows of outputs, shape (m, n_L), in the network's dtype.
-        Each layer is a `Linear`, followed by the module of its activation, also for the last layer. W¹ is multiplied by
+        Each layer, including the last one, is a `Linear` followed by the module of its activation. W¹ is multiplied by
         the network's input scale.
 
     Raises
@@ -165,8 +166,8 @@ def to_torch_module(net: Network) -> Any:
 
     Notes
     -----
-    `CrossEntropyLoss` and `BCEWithLogitsLoss` contain softmax and sigmoid. For training with them, leave out the last
-    module: `model[:-1]`.
+    `CrossEntropyLoss` and `BCEWithLogitsLoss` contain softmax and sigmoid. To train with one of these losses, leave out
+    the last module: `model[:-1]`.
 
     Examples
     --------
@@ -225,7 +226,7 @@ def _from_module(model: Any, activations: Activations | None, cost: CostName | C
 
 
 def _agreed(chain: FoundChain, found: list[str], activations: Activations) -> list[Any]:
-    """Return the user's activations after a comparison with those of the model. A last one may be added."""
+    """Check the user's activations against those of the model, and return them. They may add one for the last layer."""
     given = [activations] * len(found) if isinstance(activations, (str, Activation)) else list(activations)
     if len(given) != len(found):
         raise InputError(f"activations must be one per layer of the model (here {len(found)}), got {len(given)}")

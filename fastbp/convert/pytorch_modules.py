@@ -1,7 +1,7 @@
 """Find the chain of layers in a PyTorch module, by following the operations of its `forward` with `torch.fx`.
 
-Only chains of linear layers and activations are accepted. Everything else is refused with the name of the operation and
-the layer: a chain with another operation in between would be another network.
+Only chains of linear layers and activations are accepted. Everything else is refused, because it would change the
+outputs. The error names the operation and the layer.
 """
 
 import builtins
@@ -31,7 +31,7 @@ _HINTS = {
 
 @dataclass
 class FoundLayer:
-    """A linear layer of a module, its parameters as tensors (no bias: None), and the activation after it."""
+    """A linear layer of a module: its parameters, which are tensors (or None for no bias), and its activation."""
 
     name: str
     weight: Any
@@ -53,7 +53,7 @@ def is_module(value: Any) -> bool:
 
 
 def chain_of(model: Any) -> FoundChain:
-    """Return the chain of layers in a module; raise `InputError` for a module that is no such chain."""
+    """Return the chain of layers in a module; raise `InputError` if the module is not a chain of layers."""
     model = _unwrapped(model)
     for name, module in model.named_modules():
         if getattr(module, "_forward_hooks", None) or getattr(module, "_forward_pre_hooks", None):
@@ -73,7 +73,7 @@ def _unwrapped(model: Any) -> Any:
 
 @contextmanager
 def _eval_mode(model: Any) -> Iterator[None]:
-    """Put a module into eval mode for a while, in which dropout that is off at inference leaves no trace."""
+    """Put a module into eval mode within a `with` block, so that dropout is off while the module is traced."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in modes:
@@ -101,7 +101,7 @@ def _graph_of(model: Any) -> Any:
 
 
 class _Walk:
-    """The state while the nodes of a graph are followed: the layers so far, and the node with their output."""
+    """The state of a walk along the nodes of a graph: the layers so far, and the node with their output."""
 
     def __init__(self, model: Any) -> None:
         self.layers: list[FoundLayer] = []
@@ -109,7 +109,7 @@ class _Walk:
         self._model, self._current = model, None
         self._numbers: set[Any] = set()  # nodes that are sizes of tensors
         self._flat = False  # whether the outputs have lost their last axis
-        self._seen: dict[int, str] = {}  # layers by the ids of modules and parameters
+        self._seen: dict[int, str] = {}  # names of layers, by the ids of modules and parameters
 
     def follow(self, node: Any) -> None:
         if node.op == "get_attr" or self._is_number(node):
@@ -280,7 +280,7 @@ def _function_name(node: Any) -> str:
 
 
 def _options(node: Any, names: tuple[str, ...], defaults: Any) -> dict[str, Any]:
-    """Return the values of options that follow the input in the arguments of a function."""
+    """Return the values of a function's options, which are its arguments after the input."""
     given = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
     return {name: given.get(name, defaults.get(name)) for name in names}
 

@@ -1,4 +1,4 @@
-"""Converters that let skl2onnx convert pipelines of scikit-learn with fastbp's estimators to ONNX."""
+"""Let skl2onnx convert scikit-learn pipelines that contain fastbp's estimators to ONNX."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _FLOAT, _INT64, _STRING, _DOUBLE = 1, 7, 8, 11  # numbers of ONNX's types
 
 
 def register_skl2onnx() -> None:
-    """Register fastbp's estimators in skl2onnx, so that it converts pipelines which contain them.
+    """Register fastbp's estimators in skl2onnx, so that it can convert pipelines that contain them.
 
     Call this once, before `skl2onnx.to_onnx` or `skl2onnx.convert_sklearn`.
 
@@ -25,8 +25,8 @@ def register_skl2onnx() -> None:
 
     Notes
     -----
-    The options "zipmap", "nocl" and "output_class_labels" of skl2onnx are those of its own classifiers. A regressor
-    with several outputs gives an output of shape (n, outputs). In float64, the inputs of the pipeline must be float64.
+    The options "zipmap", "nocl" and "output_class_labels" of skl2onnx work as for its own classifiers. A regressor with
+    several outputs gives an output of shape (n, outputs). In float64, the inputs of the pipeline must be float64.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     label, probabilities = (output.full_name for output in operator.outputs[:2])
     one_output = model.n_outputs_ == 1
     a = nodes.add_network(scope.get_unique_variable_name("a") if one_output else probabilities)
-    if model.out_activation_ == "logistic" and not one_output:  # columns of 0 and 1
+    if model.out_activation_ == "logistic" and not one_output:  # multilabel
         half = nodes.constant("half", nodes.float, np.asarray(0.5))
         above = nodes.add("Greater", [a, half])
         nodes.add("Cast", [above], label, to=_INT64)

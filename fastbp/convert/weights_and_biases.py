@@ -39,7 +39,7 @@ def host_parameters(net: Network, *, scaled: bool = True, finite: bool = False) 
 
 
 def default_cost(last: Activation) -> Cost:
-    """Return the cost of a converted network whose source has none: the usual one for its last activation.
+    """Return the usual cost for the activation of the last layer. It is used if the source of a network has no cost.
 
     >>> default_cost(softmax).name
     'log-likelihood'
@@ -90,5 +90,5 @@ def network_from_arrays(
 
 
 def _printable(name: str) -> str:
-    """Return the name of an array for a message of one line."""
+    """Return the name of an array in a form that fits into a one-line message."""
     return name if str(name).isprintable() and len(name) <= 200 else brief(name)

@@ -25,8 +25,8 @@ Indices = npt.NDArray[np.int64]
 Rows = Any
 """Examples, one per row: an array of shape (n, n_0), or a matrix of this shape in SciPy's CSR format.
 
-The backend "numpy" multiplies the entries of a CSR matrix. For other backends, its rows are made dense, one mini-batch
-at a time.
+The backend "numpy" computes with the entries of a CSR matrix only. For other backends, its rows are made dense, one
+mini-batch at a time.
 """
 
 _BLOCK = 2**20  # for a prediction, sparse rows are made dense in blocks of at most this many elements
@@ -151,9 +151,9 @@ class EpochTrainer:
         return n * loop.epoch(indices, eta, Watcher())
 
     def _parts(self, order: Indices) -> Iterator[Indices]:
-        """Yield the indices in `order` part by part, to be trained on one part at a time.
+        """Split the indices in `order` into parts, and yield the parts that are trained on one after another.
 
-        The only part is the whole of `order`, unless the rows have to be made dense. Then each part is a mini-batch.
+        If the rows have to be made dense, each part is a mini-batch. Otherwise, `order` is the only part.
         """
         step = self._m if self._examples is None else len(order)
         yield from (order[start : start + step] for start in range(0, len(order), step))

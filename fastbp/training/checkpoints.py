@@ -159,7 +159,7 @@ class Checkpoint:
             raise InputError(f"cannot write {path!r}: {diverged[0]} is not finite and could not be resumed from")
 
     def _moments(self, state: State) -> dict[str, Parameters]:
-        """Return the moments that the optimizer uses. The keys are the prefixes of their names in a file."""
+        """Return the arrays of the optimizer's state. The keys are the prefixes of the tensors' names in a file."""
         moments = {"velocity.": state.moments.first, "second.": state.moments.second, "third.": state.moments.third}
         return dict(list(moments.items())[: 0 if self.rule is None else self.rule.state])
 

@@ -95,7 +95,7 @@ def of_formulas(plan: Plan) -> dict[str, str]:
 
 
 def of_optimizer(optimizer: Optimizer) -> dict[str, str]:
-    """Return the fingerprint of an optimizer's formula, by name, unless the optimizer is part of fastbp."""
+    """Return a dict with the fingerprint of your own optimizer's formula. It is empty for built-in optimizers."""
     if type(optimizer) in map(type, OPTIMIZERS.values()):
         return {}
     functions = optimizer.formula, *filter(callable, optimizer.constants.values())

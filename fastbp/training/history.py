@@ -88,7 +88,7 @@ class History:
 def r_squared(predicted: npt.NDArray[Any], values: npt.NDArray[Any]) -> float:
     """Return R² = 1 − Σ (y − a)² / Σ (y − ȳ)² of predictions of shape (n_L, m), averaged over the n_L outputs.
 
-    Without any spread in the values, it is 1 for exact predictions, and otherwise 0.
+    If all values of an output are equal, R² of this output is 1 for exact predictions, and otherwise 0.
 
     >>> r_squared(np.array([[2.0, 4.0, 6.0]]), np.array([[2.0, 4.0, 6.0]]))
     1.0

@@ -22,7 +22,7 @@ _ALL = 10**6  # more small batches than there can be threads
 def batches(
     plan: Plan, operations: Operations, x: Array, y: Array = None, size: int | None = None
 ) -> Iterator[tuple[Workspace, slice]]:
-    """Split columns into batches of up to `size` columns; yield a workspace and the slice of the columns for each.
+    """Split columns into batches of up to `size` columns; yield each batch's workspace and slice of columns.
 
     The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
     given. x and y must have been checked. If the inputs already have the layout that the equations need, they are not
@@ -65,9 +65,9 @@ def batch_size(sizes: Sequence[int], columns: int) -> int:
 def part_size(plan: Plan, columns: int, *, sparse: bool = False) -> int:
     """Return the number of columns that a thread processes at a time: as many as fit into the L2 cache of a core.
 
-    Sparse inputs take no room there. Unless the layers are very wide, it is at least 256, because BLAS packs W once per
-    product. All parts have the same size, if possible, so that one `SmallBatch` serves them all. The size does not
-    depend on the number of threads, so the results do not either.
+    Sparse inputs are not counted, because they take no room there. Unless the layers are very wide, the number is at
+    least 256, because BLAS packs W once per product. All parts have the same size, if possible, so that one
+    `SmallBatch` serves them all. The size does not depend on the number of threads, so the results do not either.
     """
     inputs = 0 if sparse else plan.sizes[0]
     bytes_per_column = (inputs + 2 * sum(plan.sizes[1:])) * np.dtype(plan.dtype).itemsize
@@ -85,7 +85,7 @@ def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatc
     columns, sparse = x.shape[1], x.rows if isinstance(x, SparseColumns) else None
     size = part_size(plan, columns, sparse=sparse is not None)
     batches, rows_in_place = SmallBatches(plan, p, kept=_ALL, x=sparse), _is_zero_copy(x, plan)
-    # Wᵀ is copied once if there are enough entries to read most of it anyway.
+    # Copy Wᵀ once, if there are so many entries that most of it is read anyway.
     w_t = None
     if sparse is not None and len(sparse.values) >= x.shape[0]:
         w_t = np.multiply(p.weights[0].T, plan.input_scale, order="C", dtype=plan.dtype)

@@ -234,7 +234,7 @@ class MiniBatches:
         self.full_workspace = memory.workspace(m)
         self.last_workspace = memory.workspace(self.last_size) if self.last_size else None
         self.total = plan.backend.new_cost_total(plan.sizes[-1], m, plan.dtype)
-        self.dropouts: list[Dropout] = []  # for full mini-batches, and for a smaller last one
+        self.dropouts: list[Dropout] = []  # one for full mini-batches, and one for a smaller last mini-batch
         if dropout:
             drop, sizes = plan.backend.dropout(plan.dtype), [m, self.last_size] if self.last_size else [m]
             self.dropouts = [_dropout(dropout, memory.inputs(size), drop) for size in sizes]
@@ -297,7 +297,7 @@ class MiniBatches:
 
 
 def _dropout(rates: tuple[float, ...], inputs: Workspace, drop: Operation) -> Dropout:
-    """Return dropout with the given rates, and with keys that have not been drawn yet."""
+    """Return the `Dropout` with the given rates. Its keys are zeros until they are drawn."""
     thresholds = np.array([int(rate * 2**32) for rate in rates], np.int64)
     scales = np.array([1.0 / (1.0 - rate) for rate in rates])
     return Dropout(thresholds, scales, np.zeros((len(rates), 2), np.int64), inputs, drop)

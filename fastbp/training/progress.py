@@ -35,7 +35,7 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
 
 @contextmanager
 def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
-    """Yield a function that reports progress of reading on standard error; call it with numbers of bytes.
+    """Yield a function that takes the number of bytes just read, and reports progress on standard error.
 
     The total is the size of the file, or of all files in the folder. Progress is reported at once for large files,
     after half a second for others, and not at all for small ones.
@@ -64,7 +64,7 @@ def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
             stream.write(f"reading: {done / 1e6:,.0f}{of} MB\n")
 
     if not quiet:
-        advance(0)  # before pandas is imported
+        advance(0)  # show progress at once, because pandas is imported next
     try:
         yield advance
     finally:
@@ -73,7 +73,7 @@ def reading(path: StrPath) -> Iterator[Callable[[int], None]]:
 
 
 def _size(path: Path) -> int | None:
-    """Return the bytes of a file or of the files in a folder, or None for standard input."""
+    """Return the size in bytes of a file or of all files in a folder, or None for standard input."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size if path.is_file() else None
@@ -110,7 +110,7 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
 class Lines(Watcher):
     """Prints a line after each epoch, but at most two lines per second; the line of the last epoch is always printed.
 
-    Examples per second and the time left count the whole epoch, with validation and checkpoints.
+    The examples per second and the time left include the time for validation and checkpoints.
 
     Lines that cannot be written are dropped, and training continues.
     """

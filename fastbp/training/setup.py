@@ -153,7 +153,7 @@ def _resumes(options: Options) -> bool:
 
 
 def _arrays(data: Array) -> tuple[Array, ...]:
-    """Return the arrays that data consist of: several if they are sparse, and otherwise one."""
+    """Return the arrays in which data are stored. Sparse data have three arrays, other data one."""
     rows = data.rows if isinstance(data, SparseColumns) else data
     return tuple(rows) if isinstance(rows, SparseRows) else (rows,)
 
@@ -243,7 +243,7 @@ def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
 def _dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
     """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
 
-    A number is the rate of every hidden layer.
+    If `dropout` is a number, it is the rate of every hidden layer.
     """
     count = len(sizes) - 1
     if isinstance(dropout, Real):

@@ -43,7 +43,7 @@ _READ = "fdB"  # the dtypes that a small batch accepts: float32, float64 and uin
 
 
 class SmallBatches:
-    """The small batches of a network, those used last. If x is given, all inputs are among these sparse examples.
+    """The small batches that a network used last. If `x` is given, all inputs are examples of these `SparseRows`.
 
     A thread takes a batch, and puts it back after the call. Meanwhile, other threads take others, or make their own.
     """
@@ -152,7 +152,7 @@ class SmallBatch:
         self._matmul_of_columns, self._sum_of_squares = self._backend.input_operations(plan.dtype)
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
         self._from_sparse: ReadyCall | None = None  # computes outputs from sparse examples that have not been copied
-        self._uncopied: ReadyCall | None = None  # the one of them for the present inputs; None if they were copied
+        self._uncopied: ReadyCall | None = None  # the call for the present inputs; None if they were copied
 
     def fill(self, x: Array) -> None:
         """Copy the columns of x into the memory."""
@@ -160,14 +160,15 @@ class SmallBatch:
         _copy(x, self._x, self._plan, self._plan.input_scale)
 
     def gather_sparse(self, start: int) -> None:
-        """Copy the entries of the sparse examples from number `start` into the memory."""
+        """Copy the entries of m sparse examples into the memory. `start` is the number of the first one."""
         self._numbers[:] = range(start, start + self.m)
         self._gather_sparse()
 
     def read_sparse(self, w_t: Array, start: int) -> None:
-        """Let `feedforward` read the sparse examples from number `start` where they are.
+        """Let `feedforward` read m sparse examples in place. `start` is the number of the first one.
 
-        `w_t` is the first W transposed, in C order. Reading it takes time, so this pays for many entries only.
+        `w_t` is the transpose of the first W, in C order. To make and read it takes time, so this pays only for many
+        entries.
         """
         if self._from_sparse is None:
             matmul_of_sparse = self._backend.matmul_of_sparse(self._plan.dtype)
@@ -350,7 +351,7 @@ def feedforward_from_sparse(
     start: int,
     found: Array,
 ) -> None:
-    """Compute the same as `feedforward_and_sum` for the sparse examples of x from number `start`."""
+    """Compute the same as `feedforward_and_sum` for sparse examples of x. `start` is the number of the first one."""
     matmul_of_sparse(w_t, x, start, ws.zs[0])
     feedforward_from_z(ops, p, ws)
     sum_of_squares(ws.zs[0], found)

@@ -101,8 +101,8 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
     def load_code(self, signature: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature, or None if there is none.
 
-        Numba's own method first imports all that Numba can compile, and with it `scipy.linalg`. This takes 0.4 s, and
-        machine code does not need it.
+        Numba's own method first imports everything that Numba can compile, including `scipy.linalg`. This takes 0.4 s,
+        and is not needed for code that is already compiled.
         """
         return self._load_overload(signature, target_context)
 
@@ -112,14 +112,14 @@ class DiskCache(FunctionCache):  # type: ignore[misc]
 
 
 class CFunctionCache(DiskCache):
-    """The cache of one C function. It holds the machine code alone.
+    """The cache of one C function. It holds only machine code.
 
-    Numba's own cache also holds LLVM's form of the code, for other functions that might include it. To read this form
-    takes three quarters of the time to load a kernel, and a C function is only called.
+    Numba's own cache also holds LLVM's form of the code, so that other functions can include it. A C function is only
+    called, never included. Reading LLVM's form would take three quarters of the time that loading a kernel takes.
     """
 
     def load_code(self, signature: Any, target_context: Any) -> Any:
-        """Return the attributes of a compilation's result that a C function reads, or None if there is no code."""
+        """Return an object with the results of a compilation that a C function reads, or None if there is no code."""
         saved = self._cache_file.load(self._index_key(signature, target_context.codegen()))
         if saved is None:
             return None
@@ -137,13 +137,13 @@ class CFunctionCache(DiskCache):
 class LoadedCode:
     """The machine code of one C function, loaded into memory from the bytes of an object file.
 
-    Like the code that Numba compiles, it is never unloaded. Each function has an execution engine to itself, because
+    Like the code that Numba compiles, it is never unloaded. Each function has an execution engine of its own, because
     functions from different processes can have the same name.
     """
 
     def __init__(self, code: bytes, name: str) -> None:
         machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
-        memory_manager = config.USE_LLVMLITE_MEMORY_MANAGER  # that of Numba's own code
+        memory_manager = config.USE_LLVMLITE_MEMORY_MANAGER  # the same as for Numba's own code
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine, use_lmm=memory_manager)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -430,7 +430,7 @@ def _load(context: Any, builder: Any, kind: Any, address: Any) -> Any:
 
 def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
     """Return a C-ordered array without an owner of its memory."""
-    from numba.np.arrayobj import populate_array  # 0.05 s, which code from the cache does not need
+    from numba.np.arrayobj import populate_array  # takes 0.05 s, and is not needed if the code is in the cache
 
     array = context.make_array(kind)(context, builder)
     itemsize = _INT64(context.get_abi_sizeof(context.get_data_type(kind.dtype)))

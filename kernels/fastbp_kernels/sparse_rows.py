@@ -6,7 +6,7 @@ Array = Any
 
 
 class SparseRows(NamedTuple):
-    """Examples of which only some inputs are stored, the entries. All other inputs are zero.
+    """Sparse examples. Only some of their inputs, called entries, are stored. All other inputs are zero.
 
     The entries of example i are those from `starts[i]` to `starts[i + 1]`, as in SciPy's CSR format. `inputs` holds the
     index of the input of each entry, and `values` its value. `starts` has the dtype int64, and `inputs` int32.
@@ -18,6 +18,6 @@ class SparseRows(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The length of a row in a block of these examples (`fastbp_kernels.cpu.sparse_products`)."""
+        """The length of a row in a block of these examples (see `fastbp_kernels.cpu.sparse_products`)."""
         most = int((self.starts[1:] - self.starts[:-1]).max(initial=0))
         return 1 + 2 * most

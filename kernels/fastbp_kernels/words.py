@@ -87,8 +87,8 @@ def tanh(x: Array) -> Array:
 def erf(x: Array) -> Array:
     """Return the error function of x, (2/√π) ∫₀ˣ e^(−t²) dt.
 
-    SciPy computes it for NumPy arrays. If the array's library has no erf, a formula is used. Its error is at most 4
-    units in the last place if the library's expm1 is accurate.
+    SciPy computes it for NumPy arrays. If an array's library has no erf, a formula with expm1 is used. The error of
+    this formula is at most 4 units in the last place, if the library's expm1 is accurate.
 
     >>> erf(0.0)
     0.0

@@ -163,7 +163,7 @@ class CuPy(Backend):
             )
 
     def dropout(self, dtype: str) -> Operation:
-        """Return dropout as an operation that launches a kernel."""
+        """Return the operation of dropout, which launches a kernel."""
         from fastbp_kernels.cuda import kernels as cuda
 
         with uninterrupted():

@@ -56,7 +56,7 @@ class CompiledNumPy(PreparingBackend):
         return _operations(formulas, dtype, source, keep_z)
 
     def dropout(self, dtype: str) -> Operation:
-        """Return dropout as a compiled kernel."""
+        """Return the operation of dropout, a compiled kernel."""
         from fastbp_kernels.cpu import dropout_loops
 
         with uninterrupted():
@@ -85,7 +85,7 @@ class CompiledNumPy(PreparingBackend):
             return InputOperations(cpu.matmul_of_columns(dtype), cpu.sum_of_squares(dtype))
 
     def matmul_of_sparse(self, dtype: str) -> Operation:
-        """Return the product with sparse inputs as a compiled kernel."""
+        """Return the product with sparse inputs, a compiled kernel."""
         from fastbp_kernels.cpu import sparse_products
 
         with uninterrupted():

@@ -2,9 +2,9 @@
 
 Numba's `@` has no factors α and β and no transposed operands. The products here therefore call SciPy's BLAS themselves.
 With `FASTBP_BLAS=mkl` in the environment, they call Intel's MKL instead. MKL is a library that does not come with
-SciPy. Compiled code refers to the function by its symbol, not by its address, so
-the code can be cached. Each of the two libraries has its own product functions, with their own names. By these names,
-Numba's cache distinguishes the kernels for SciPy's BLAS from the kernels for MKL.
+SciPy. Compiled code refers to the function by its symbol, not by its address, so that the code can be cached. Each of
+the two libraries has its own product functions, with their own names. By these names, Numba's cache distinguishes the
+kernels for SciPy's BLAS from the kernels for MKL.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def multiplies_few_columns() -> bool:
 
 
 def _scipy_product(name: str) -> Any:
-    """Return SciPy's matrix product for compiled code. Its 13 arguments are addresses (`product_address`)."""
+    """Return SciPy's matrix product for compiled code. Its 13 arguments are addresses (see `product_address`)."""
     symbol = f"fastbp_{name}"
     add_symbol(symbol, product_address(name))
     return types.ExternalFunction(symbol, types.void(*[types.voidptr] * 13))

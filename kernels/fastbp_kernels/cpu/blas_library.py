@@ -91,7 +91,7 @@ def library(choice: str) -> Library:
 
 @cache
 def cython_blas() -> Any:
-    """Return the module `scipy.linalg.cython_blas`, and leave the rest of `scipy.linalg` unimported.
+    """Return the module `scipy.linalg.cython_blas`, without importing the rest of `scipy.linalg`.
 
     The module needs 5 ms to load, and the package `scipy.linalg` 180 ms.
     """
@@ -104,7 +104,7 @@ def cython_blas() -> Any:
         return cython_blas
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    # Cython has put the module there. A later import of `scipy.linalg` must find its submodules by itself.
+    # Cython has added the module to `sys.modules`. A later import of `scipy.linalg` must find its submodules by itself.
     sys.modules.pop(_CYTHON_BLAS, None)
     return module
 

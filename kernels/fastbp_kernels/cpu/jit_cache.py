@@ -126,7 +126,7 @@ class ForgivingCache(DiskCache):
 
 
 class ForgivingCFunctionCache(ForgivingCache, CFunctionCache):
-    """The same for the machine code of a C function."""
+    """A `ForgivingCache` for the machine code of a C function."""
 
 
 class Kernel(CFunction, types.WrapperAddressProtocol):  # type: ignore[misc]

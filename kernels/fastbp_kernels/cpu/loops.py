@@ -221,8 +221,9 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
 
         w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, *constants)
 
-    in one pass. `state` is the number of arrays of state that the formula has, from 0 to 3. The kernel neither reads
-    nor writes the others. `constants` is the number of constants that the formula takes. The array has six.
+    in one pass. `state` is the number of state arrays that the formula uses, from 0 to 3. The kernel neither reads nor
+    writes the other state arrays. `constants` is the number of constants that the formula takes. The array `constants`
+    always has six.
     """
     real = np.dtype(dtype).type
     scalar_formula, read, write = _lowered(formula, dtype), _READ_STATE[state], _WRITE_STATE[state]
@@ -448,8 +449,8 @@ def _compiled(
 ) -> Kernel:
     """Compile a kernel. If it cannot be compiled because of a formula, raise an error that names this formula.
 
-    `formulas` maps each formula of the kernel to its number of arguments. `results` is the number of values that they
-    return.
+    `formulas` maps each formula of the kernel to its number of arguments. `results` is the number of values that each
+    of them returns.
     """
     try:
         return compiled_kernel(kernel, signature)

@@ -1,14 +1,14 @@
-"""The products W x and δ xᵀ for sparse inputs x, computed from the entries of x only.
+"""The products W x and δ xᵀ for sparse inputs x, computed only from the stored entries of x.
 
-A block of sparse inputs is a matrix with one example per row, like every block. A row does not hold the inputs, but the
-number of entries, and then the index and the value of each entry:
+Like every block, a block of sparse inputs is a matrix with one example per row. A row holds the number of the example's
+entries, and then the index and the value of each entry:
 
     count, index, value, index, value, …
 
 The rest of the row is not used. `count` and the indices are integers. They are stored in the bits of the floating-point
 numbers of the matrix.
 
-W is read row by row, four rows at a time, for all examples of a mini-batch. So the four rows stay in the cache.
+The kernels take four rows of W at a time, for all examples of a mini-batch. So the four rows stay in the cache.
 """
 
 from collections.abc import Callable
@@ -90,7 +90,7 @@ def matmul(dtype: str) -> Kernel:
 def matmul_of_rows(dtype: str) -> Kernel:
     """Compile a kernel with the arguments (w_t, x, start, z). It writes products W x into the rows of `z`.
 
-    `w_t` is Wᵀ in C order. The examples are as many as `z` has rows, from number `start` of the `SparseRows` x.
+    `w_t` is Wᵀ in C order, and x are `SparseRows`. Row i of `z` is for the example with the number `start` + i.
     """
     zero = np.dtype(dtype).type(0)
 
@@ -101,7 +101,7 @@ def matmul_of_rows(dtype: str) -> Kernel:
                 z[i, j] = zero
             first, end = x.starts[start + i], x.starts[start + i + 1]
             fours = first + (end - first) // 4 * 4
-            for k in range(first, fours, 4):  # four at a time, because z is read and written each time
+            for k in range(first, fours, 4):  # four at a time, so that z is read and written less often
                 v_0, v_1, v_2, v_3 = x.values[k], x.values[k + 1], x.values[k + 2], x.values[k + 3]
                 r_0, r_1 = np.uintp(x.inputs[k]), np.uintp(x.inputs[k + 1])
                 r_2, r_3 = np.uintp(x.inputs[k + 2]), np.uintp(x.inputs[k + 3])
@@ -121,7 +121,7 @@ def matmul_of_rows(dtype: str) -> Kernel:
 def add_outer(dtype: str) -> Kernel:
     """Compile a kernel with the arguments (alpha, delta, x, beta, w). It writes beta w + alpha delta xᵀ into w.
 
-    x are sparse inputs.
+    x is a block of sparse inputs.
     """
     real, integer = np.dtype(dtype).type, _INTEGERS[dtype]
 

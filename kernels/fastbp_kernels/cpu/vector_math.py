@@ -92,7 +92,7 @@ def words_on_cpu(dtype: str) -> dict[Function, Function]:
 
     limit = _FORMATS[dtype].real(_FORMATS[dtype].erf.limit)
     series = tuple(map(_FORMATS[dtype].real, _FORMATS[dtype].erf.coefficients))
-    even, odd = series[::2][::-1], series[1::2][::-1]  # LLVM unrolls no loop over 24 coefficients: 39 ns, not 6
+    even, odd = series[::2][::-1], series[1::2][::-1]  # LLVM unrolls two short loops, but not one of 24: 6 ns, not 39
     zero = _FORMATS[dtype].real(0)
 
     @jitable

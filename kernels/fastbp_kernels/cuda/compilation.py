@@ -147,7 +147,7 @@ def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int], results: i
     """Compile a kernel and return it. Raise `FormulaError` if the compilation fails, or a float32 kernel uses float64.
 
     If the compilation fails because of a formula, the error names this formula. `formulas` maps each formula of the
-    kernel to its number of arguments. `results` is the number of values that they return.
+    kernel to its number of arguments. `results` is the number of values that each of them returns.
     """
     try:
         widened = ".f64" in kernel.ptx and dtype == "float32"

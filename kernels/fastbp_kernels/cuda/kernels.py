@@ -344,9 +344,9 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
 
         w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, k_1, …, k_6)
 
-    in one pass. `state` is the number of arrays of state that the formula has, from 0 to 3. The kernel neither reads
-    nor writes the others. `constants` is the number of constants that the formula takes. Each thread updates only one
-    element. If a thread went on to other elements, Adam in float64 would need 46 registers per thread.
+    in one pass. `state` is the number of state arrays that the formula uses, from 0 to 3. The kernel neither reads nor
+    writes the other state arrays. `constants` is the number of constants that the formula takes. Each thread updates
+    only one element. If a thread went on to other elements, Adam in float64 would need 46 registers per thread.
     """
     real, write = real_type(dtype), _WRITE_STATE[state]
     call = inlined(_with_all_arguments(lowered(formula, dtype), state, constants))
@@ -369,10 +369,9 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
 
 
 def _with_all_arguments(formula: Formula, state: int, constants: int) -> Formula:
-    """Return a function with the arguments of every optimizer. It calls the formula with those that the formula takes.
+    """Return a function that takes the arguments of all optimizers, and calls the formula with those that it needs.
 
-    Numba inlines only calls in which every argument is written out. So the call is written here, for the formula's
-    number of arguments.
+    Numba inlines a call only if every argument is written out. So the source of the call is generated here.
     """
     names, numbers = ("a", "b", "c"), ("k_1", "k_2", "k_3", "k_4", "k_5", "k_6")
     taken = ", ".join(("w", "g", *names[:state], "eta", "decay", "t", *numbers[:constants]))
@@ -408,7 +407,7 @@ def dropout(dtype: str) -> Kernel:
     """Make a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out, m, n).
 
     It writes `a` times `scale` into `out` where the random word of an example and a unit is at least `threshold`, and 0
-    elsewhere. `out` may be `a`. The words of the units j and j + ⌈n/2⌉ are computed by one thread.
+    elsewhere. `out` may be `a`. One thread computes the words of the units j and j + ⌈n/2⌉.
     """
     real, integer, one = real_type(dtype), types.int64, np.uint64(1)
     words = inlined(lower(threefry_2x32, inlined))
