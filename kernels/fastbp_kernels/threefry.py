@@ -1,8 +1,9 @@
 """Threefry-2x32, a counter-based generator of random numbers: 20 rounds on two words of 32 bits.
 
 A word depends only on the key and the counter. So it can be computed anywhere, in any order, and computed again. The
-words are integers from 0 to 2³² − 1 in a type of 64 bits, because not every array library has arithmetic in uint32. The
-same functions work on Python's integers, on int64 arrays of any library, and in compiled code.
+words are integers from 0 to 2³² − 1. Here, their type has 64 bits, because not every array library has arithmetic in
+uint32: the functions work on Python's integers, and on int64 arrays of any library. In compiled code, `low_word` is
+replaced by a conversion to uint32, and all arithmetic has 32 bits.
 
 Reference: J. Salmon, M. Moraes, R. Dror, D. Shaw, Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 """
@@ -10,8 +11,16 @@ Reference: J. Salmon, M. Moraes, R. Dror, D. Shaw, Parallel random numbers: as e
 from typing import Any
 
 Words = Any
-_MASK = 0xFFFFFFFF
 _PARITY = 0x1BD11BDA
+
+
+def low_word(x: Words) -> Words:
+    """Return the low 32 bits of an integer.
+
+    >>> low_word(2**32 + 7)
+    7
+    """
+    return x & 0xFFFFFFFF
 
 
 def threefry_2x32(key_0: Words, key_1: Words, counter_0: Words, counter_1: Words) -> tuple[Words, Words]:
@@ -20,18 +29,19 @@ def threefry_2x32(key_0: Words, key_1: Words, counter_0: Words, counter_1: Words
     >>> [hex(word) for word in threefry_2x32(0, 0, 0, 0)]
     ['0x6b200159', '0x99ba4efe']
     """
-    key_2 = key_0 ^ key_1 ^ _PARITY
-    x, y = (counter_0 + key_0) & _MASK, (counter_1 + key_1) & _MASK
+    key_0, key_1 = low_word(key_0), low_word(key_1)
+    key_2 = low_word(key_0 ^ key_1 ^ _PARITY)
+    x, y = low_word(counter_0 + key_0), low_word(counter_1 + key_1)
     x, y = _four_rounds_a(x, y)
-    x, y = (x + key_1) & _MASK, (y + key_2 + 1) & _MASK
+    x, y = low_word(x + key_1), low_word(y + key_2 + 1)
     x, y = _four_rounds_b(x, y)
-    x, y = (x + key_2) & _MASK, (y + key_0 + 2) & _MASK
+    x, y = low_word(x + key_2), low_word(y + key_0 + 2)
     x, y = _four_rounds_a(x, y)
-    x, y = (x + key_0) & _MASK, (y + key_1 + 3) & _MASK
+    x, y = low_word(x + key_0), low_word(y + key_1 + 3)
     x, y = _four_rounds_b(x, y)
-    x, y = (x + key_1) & _MASK, (y + key_2 + 4) & _MASK
+    x, y = low_word(x + key_1), low_word(y + key_2 + 4)
     x, y = _four_rounds_a(x, y)
-    return (x + key_2) & _MASK, (y + key_0 + 5) & _MASK
+    return low_word(x + key_2), low_word(y + key_0 + 5)
 
 
 def _four_rounds_a(x: Words, y: Words) -> tuple[Words, Words]:
@@ -49,5 +59,5 @@ def _four_rounds_b(x: Words, y: Words) -> tuple[Words, Words]:
 
 
 def _round(x: Words, y: Words, rotation: int) -> tuple[Words, Words]:
-    x = (x + y) & _MASK
-    return x, x ^ (((y << rotation) & _MASK) | (y >> (32 - rotation)))
+    x = low_word(x + y)
+    return x, low_word(x ^ (low_word(y << rotation) | low_word(y >> (32 - rotation))))

@@ -290,3 +290,35 @@ def test_dropout_needs_units_that_can_be_dropped():
     sparse = scipy.sparse.csc_array(x)
     message = r"dropout of sparse inputs must be 0, got 0\.5; pass dropout=\[0\.0, \.\.\.\]"
     refused(message, fastbp.Network([6, 4, 3], rng=0).train, sparse, labels, dropout=[0.5, 0.1])
+
+
+@pytest.mark.slow
+def test_accuracy_with_dropout_is_that_of_a_pytorch_twin():
+    """Ten seeds, the same start, mini-batches and settings; only the masks differ."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    (x, labels), (x_test, labels_test) = fastbp.datasets.digits()
+    ours, theirs = [], []
+    for seed in range(10):
+        net = fastbp.Network([64, 100, 10], ["relu", "softmax"], "log-likelihood", rng=seed)
+        layers = [torch.nn.Linear(k, n) for k, n in ((64, 100), (100, 10))]
+        with torch.no_grad():
+            for layer, w, b in zip(layers, net.weights, net.biases, strict=True):
+                layer.weight.copy_(torch.from_numpy(w))
+                layer.bias.copy_(torch.from_numpy(b[:, 0]))
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Dropout(0.1), layers[0], torch.nn.ReLU(), torch.nn.Dropout(0.5), layers[1])
+        optimizer, rng = torch.optim.SGD(model.parameters(), lr=0.1), np.random.default_rng(seed)
+        columns, targets = torch.from_numpy(np.ascontiguousarray(x.T, "float32")), torch.from_numpy(labels.astype(int))
+        for _ in range(30):
+            for batch in torch.from_numpy(rng.permutation(len(labels))).split(10):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(model(columns[batch]), targets[batch]).backward()
+                optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            found = model(torch.from_numpy(np.ascontiguousarray(x_test.T, "float32"))).argmax(dim=1).numpy()
+        theirs.append(100 * np.mean(found == labels_test))
+        net.train(x, labels, epochs=30, mini_batch_size=10, eta=0.1, dropout=[0.1, 0.5], progress=False)
+        ours.append(100 * net.accuracy(x_test, labels_test))
+    print(f"mean accuracy over ten seeds: fastbp {np.mean(ours):.2f} %, PyTorch {np.mean(theirs):.2f} %")
+    assert np.mean(ours) >= np.mean(theirs) - 0.3

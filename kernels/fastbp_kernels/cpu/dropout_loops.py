@@ -11,9 +11,14 @@ from fastbp_kernels.cpu.vector_math import MATH, jitable
 from fastbp_kernels.cpu.work_sharing import parallel_for_two, range_body
 from fastbp_kernels.numba_private import make_task
 from fastbp_kernels.specialize import lower
-from fastbp_kernels.threefry import threefry_2x32
+from fastbp_kernels.threefry import low_word, threefry_2x32
 
 _MIN_UNITS = 2**10  # above this number, half of the loop is offered to the worker; a unit takes 3 ns
+
+
+@jitable
+def _low_word(x: Any) -> Any:
+    return np.uint32(x)
 
 
 @cache
@@ -25,13 +30,13 @@ def dropout(dtype: str) -> Kernel:
     for the counter (j, number of the example).
     """
     real = np.dtype(dtype).type
-    zero, words = real(0), jitable(lower(threefry_2x32, jitable))
+    zero, words = real(0), jitable(lower(threefry_2x32, jitable, {low_word: _low_word}))
 
     @range_body(MATH)
     def rows(args: Any, start: Any, end: Any) -> None:
         threshold, scale, key_0, key_1, examples, a, out = args
         half = (out.shape[1] + 1) // 2
-        rest = out.shape[1] - half
+        rest, limit = out.shape[1] - half, np.uint32(threshold)
         for i in range(start, end):
             for j in range(out.shape[1]):
                 out[i, j] = real(scale) * a[i, j]
@@ -42,11 +47,11 @@ def dropout(dtype: str) -> Kernel:
             for j in range(rest):
                 word_0, word_1 = words(key_0, key_1, j, example)
                 p_j, q_j = p[j], q[j]
-                p[j] = p_j if word_0 >= threshold else zero
-                q[j] = q_j if word_1 >= threshold else zero
+                p[j] = p_j if word_0 >= limit else zero
+                q[j] = q_j if word_1 >= limit else zero
             if rest < half:
                 word_0, _ = words(key_0, key_1, rest, example)
-                p[rest] = p[rest] if word_0 >= threshold else zero
+                p[rest] = p[rest] if word_0 >= limit else zero
 
     def kernel(threshold: Any, scale: Any, key_0: Any, key_1: Any, examples: Any, a: Any, out: Any) -> None:
         code, args = make_task(rows, (threshold, scale, key_0, key_1, examples, a, out))
