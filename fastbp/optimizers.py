@@ -134,11 +134,12 @@ class Optimizer:
 
     def _try_formula(self, owner: str) -> None:
         code = self.formula.__code__
-        needed = ("w", "g", *self.state, "eta", "decay", "t", *self.constants)
-        optional = len(self.formula.__defaults__ or ())
-        if not code.co_argcount - optional <= len(needed) <= code.co_argcount:
-            given = ", ".join(code.co_varnames[: code.co_argcount])
-            raise InputError(f"{owner}: formula must take ({', '.join(needed)}), got ({given})")
+        needed, given = (
+            ("w", "g", *self.state, "eta", "decay", "t", *self.constants),
+            code.co_varnames[: code.co_argcount],
+        )
+        if [name.removeprefix("_") for name in given] != [name.removeprefix("_") for name in needed]:
+            raise InputError(f"{owner}: formula must take ({', '.join(needed)}), got ({', '.join(given)})")
         numbers = [
             0.5,
             0.25,
@@ -186,7 +187,7 @@ class Optimizer:
         if dataclasses.is_dataclass(self):
             return {"optimizer": type(self).__name__, **dataclasses.asdict(self)}
         numbers = {key: value for key, value in self.constants.items() if not callable(value)}
-        return {"optimizer": self.name, **numbers}
+        return {"optimizer": self.name, "constants of the optimizer": numbers}
 
     def _arguments(self) -> dict[str, Any]:
         if dataclasses.is_dataclass(self):

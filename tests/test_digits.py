@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastbp import Network, datasets
+from fastbp.cli.defaults import IMAGES, formulas
 from fastbp.cli.train import train as command
 
 
@@ -31,7 +32,8 @@ def test_no_image_is_lost_or_in_both_parts():
 def test_the_commands_defaults_reach_96_percent_on_held_out_images(seed):
     defaults = command.make_context("train", []).params
     train, validation, test = datasets.load(defaults["data"])
-    net = Network([64, 30, 10], defaults["activations"], defaults["cost"], dtype=defaults["dtype"], rng=seed)
+    activations, cost = formulas(IMAGES, defaults["activations"], defaults["cost"], 2)
+    net = Network([64, 30, 10], activations, cost, dtype=defaults["dtype"], rng=seed)
     names = ("epochs", "mini_batch_size", "eta", "lmbda", "momentum", "patience", "class_weight")
     net.train(*train, **{name: defaults[name] for name in names}, validation=validation, progress=False)
     assert net.accuracy(*test) >= 0.96

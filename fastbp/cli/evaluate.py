@@ -59,10 +59,15 @@ def _examples(net: Network, data: str, label: str | None, header: bool | None) -
         source = read_source(data, label=label, header=header, text_columns=texts, advance=advance)
     table = source.table
     if preparation is None:
-        examples, name = table_examples(table, source.label or label)
-        return *examples, [f"label: {table.column(name)}; --label for another one"]
+        (x, y), name = table_examples(table, source.label or label)
+        said = [f"label: {table.column(name)}; --label for another one"]
+        if source.parts is None:
+            return x, y, said
+        return x[:, source.parts[2]], y[source.parts[2]], [*said, "the test examples of the file"]
     rows = np.arange(len(table.frame)) if source.parts is None else source.parts[2]
     name = preparation.label_of(table) if label is None or source.label else find_column(table, label)
+    if name in {feature.name for feature in preparation.features}:
+        raise InputError(f"--label must not be an input of the network, got {table.column(name)}")
     named = Table(table.frame.rename(columns={name: preparation.target.name}), table.header, table.where, table.place)
     said = [f"label: {table.column(name)}"] + ([] if source.parts is None else ["the test examples of the file"])
     if ignored := preparation.ignored(table):

@@ -8,7 +8,7 @@ import click
 
 from fastbp.errors import InputError, choose
 from fastbp.files.atomic import check_target, write_atomically
-from fastbp.files.outputs import print_line
+from fastbp.files.outputs import print_line, warn
 from fastbp.files.reading import display_path
 from fastbp.network import Network, load
 
@@ -38,6 +38,12 @@ def export(model: Path, file: Path, form: str | None, dtype: str | None) -> None
     with write_atomically(file) as target:
         target.write(content)
     print_line(f"network {'-'.join(map(str, net.sizes))} exported to {file}")
+    if net.preparation is not None:
+        warn(
+            f"{file} does not contain the preparation of the columns. Its inputs are those of "
+            f"fastbp.load({str(model)!r}).preparation.transform(table). Its outputs are neither names of classes "
+            "nor in the unit of the label column"
+        )
 
 
 def _format(file: Path, form: str | None) -> str:

@@ -237,6 +237,8 @@ def _train_and_save(
         return history, saved()
     except KeyboardInterrupt:
         outputs.stopped()
+        if path is not None and checkpoints.is_there(path):
+            history = checkpoints.read_history(path)  # the last epoch may have ended just before Ctrl-C
         where = "after training" if trained else f"in epoch {len(history.cost) + 1}"
         warn(f"stopped by Ctrl-C {where}")
         return history, saved()

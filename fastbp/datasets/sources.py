@@ -52,6 +52,9 @@ def read_source(
         files = image_files(file)
         if not files:
             raise bad_file(file, "has no images in sub-folders", "a sub-folder of images for each class")
+        if label is not None or header is not None:
+            option = "a label" if label is not None else "--header" if header else "--no-header"
+            raise InputError(f"{option} is for tables; the sub-folders of {display_path(file)} are the classes")
         return _of_arrays(file, *read_images_of_classes(file, files, advance))
     kind = file_kind(file)
     if kind == "table":

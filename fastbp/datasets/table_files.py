@@ -162,6 +162,12 @@ def has_named_columns(values: Any) -> bool:
     return isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns")
 
 
+def has_named_values(values: Any) -> bool:
+    """Return whether an object is one row of a table: a Series whose index has the names of columns."""
+    dtype = getattr(getattr(values, "index", None), "dtype", None)
+    return dtype is not None and dtype.kind == "O" and not hasattr(values, "columns")
+
+
 def _read(path: Path, where: str, header: bool | None, text_columns: Any, advance: Advance | None) -> Table:
     with translate_errors(where, _EXPECTED), path.open("rb") as file:
         start = file.read(8)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import run_command as run
+from refusals import refused
 from sklearn.datasets import load_diabetes, load_iris
 
 import fastbp
@@ -197,3 +198,24 @@ def test_a_resumed_and_a_finished_run_say_so(people):
     assert "the run of run was finished: it has 4 epochs" in run(*options, "--epochs", "4", "--resume").stdout
     early = run("train", "--data", "people.csv", "--patience", "2", "--backend", "numpy-plain").stdout
     assert "stopped early: no improvement in 2 epochs; the parameters are those of the best epoch, " in early
+
+
+def test_only_predict_and_score_take_tables_and_rows_are_refused(trained, people):
+    net = fastbp.load("net.safetensors")
+    for call in (net.feedforward, lambda x: net.accuracy(x, [0] * 200), lambda x: net.cost(x, [0] * 200)):
+        refused(r"use net.predict\(x\) or net.score\(x\), or pass net.preparation.transform\(x\)", call, people)
+    assert net.feedforward(net.preparation.transform(people)).shape == (2, 200)
+    for call in (net.predict, net.feedforward):
+        refused(r"got one row of a table; pass x.to_frame\(\).T", call, people.iloc[0])
+
+
+def test_export_says_that_the_preparation_is_not_exported(trained):
+    done = run("export", "net.safetensors", "net.json")
+    assert done.returncode == 0
+    assert "net.json does not contain the preparation of the columns" in done.stderr
+
+
+def test_evaluate_refuses_an_input_as_label(trained):
+    done = run("evaluate", "net.safetensors", "--data", "people.csv", "--label", "age")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastbp: --label must not be an input of the network, got column 'age'\n"
