@@ -18,7 +18,7 @@ from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_of_units
 from fastbp.datasets.preparation import Preparation
 from fastbp.datasets.sparse_columns import is_sparse
-from fastbp.datasets.table_files import as_table, has_named_columns, has_named_values
+from fastbp.datasets.table_files import as_table, has_named_columns, refuse_tables
 from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
@@ -227,7 +227,8 @@ class Network:
         """
         if (rows := self._outputs_of_small_batch(a)) is not None:
             return rows.T if a.ndim == 2 else rows[0]
-        self._refuse_unprepared(a)
+        if self._preparation is not None:
+            refuse_tables(a)
         a = a if is_sparse(a) else as_backend_array("x", a, self._plan.backend)
         outputs = inference.outputs(self._plan, self._parameters(), self._inputs(a, finite=False))
         return outputs[:, 0] if a.ndim == 1 else outputs
@@ -744,20 +745,9 @@ class Network:
         return self.sizes[-1] == 1 and self.activations[-1].outputs == (0.0, 1.0)
 
     def _inputs(self, x: Array, *, finite: bool = True) -> Array:
-        self._refuse_unprepared(x)
+        if self._preparation is not None:
+            refuse_tables(x)
         return as_columns("x", x, self.sizes[0], self._plan, finite=finite)
-
-    def _refuse_unprepared(self, x: Any) -> None:
-        """Raise `InputError` for an object with named values, unless the network has no preparation."""
-        if self._preparation is None or isinstance(x, np.ndarray):
-            return
-        if has_named_columns(x):
-            raise InputError(
-                "x must be an array with one example per column, got an object with named columns; use net.predict(x) "
-                "or net.score(x), or pass net.preparation.transform(x)"
-            )
-        if has_named_values(x):
-            raise InputError("x must be a table or an array, got one row of a table; pass x.to_frame().T")
 
     def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
         inputs = self._inputs(x)

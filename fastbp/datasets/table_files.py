@@ -162,10 +162,16 @@ def has_named_columns(values: Any) -> bool:
     return isinstance(values, Mapping) or hasattr(values, "column_names") or hasattr(values, "columns")
 
 
-def has_named_values(values: Any) -> bool:
-    """Return whether an object is one row of a table: a Series whose index has the names of columns."""
-    dtype = getattr(getattr(values, "index", None), "dtype", None)
-    return dtype is not None and dtype.kind == "O" and not hasattr(values, "columns")
+def refuse_tables(x: Any) -> None:
+    """Raise `InputError` if inputs are a table or one row of a table. They would have to be prepared first."""
+    if has_named_columns(x):
+        raise InputError(
+            "x must be an array with one example per column, got an object with named columns; use net.predict(x) "
+            "or net.score(x), or pass net.preparation.transform(x)"
+        )
+    index = getattr(getattr(x, "index", None), "dtype", None)  # that of a Series
+    if index is not None and index.kind == "O":
+        raise InputError("x must be a table or an array, got one row of a table; pass x.to_frame().T")
 
 
 def _read(path: Path, where: str, header: bool | None, text_columns: Any, advance: Advance | None) -> Table:
