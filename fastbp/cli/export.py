@@ -41,8 +41,8 @@ def export(model: Path, file: Path, form: str | None, dtype: str | None) -> None
     if net.preparation is not None:
         warn(
             f"{file} does not contain the preparation of the columns. Its inputs are those of "
-            f"fastbp.load({display_path(model)}).preparation.transform(table). Its outputs are neither names of classes "
-            "nor in the unit of the label column"
+            f"fastbp.load({display_path(model)}).preparation.transform(table). Its outputs are neither "
+            "names of classes nor in the unit of the label column"
         )
 
 

@@ -25,6 +25,7 @@ def info(model: Path | None) -> None:
     net = load(model, backend="numpy")
     print_text(f"{net!r}")
     count = sum(w.size for w in net.weights) + sum(b.size for b in net.biases)
-    print_text(f"{count:,} parameters; inputs are multiplied by {net.input_scale:g}")
+    scaled = f"; inputs are multiplied by {net.input_scale:g}" if net.input_scale != 1.0 else ""
+    print_text(f"{count:,} parameters{scaled}")
     for line in net.preparation.summary() if net.preparation else ["it was not trained on a table"]:
         print_text(line)

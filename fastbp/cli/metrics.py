@@ -26,7 +26,7 @@ def print_results(net: Network, splits: Any, outputs: Outputs) -> None:
     for name, (x, y) in parts:
         if x.shape[1]:
             result = errors_line(net, x, y) if net.sizes[-1] == 1 else f"accuracy {net.accuracy(x, y):.2%}"
-            outputs.print(f"{result} on the {x.shape[1]:,} {name} examples")
+            outputs.print(f"{result} on the {x.shape[1]:,} {name} example{'' if x.shape[1] == 1 else 's'}")
 
 
 def errors_line(net: Network, x: Any, y: Any) -> str:
@@ -37,7 +37,7 @@ def errors_line(net: Network, x: Any, y: Any) -> str:
     if net.preparation is not None:
         error = error / net.preparation.target.factor
     rmse, mae = float(np.sqrt(np.mean(error**2))), float(np.mean(np.abs(error)))
-    return f"RMSE {rmse:.4g}, MAE {mae:.4g}, R² {r_squared(outputs[None], values[None]):.4f}"
+    return f"RMSE {_four_digits(rmse)}, MAE {_four_digits(mae)}, R² {r_squared(outputs[None], values[None]):.4f}"
 
 
 def chance_line(net: Network, splits: Any) -> str | None:
@@ -84,3 +84,12 @@ def confusion_matrix(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], name
     wrong = [(n, i, j) for (i, j), n in np.ndenumerate(table) if i != j and n]
     lines = [f"{n:>6}  {names[i]} predicted as {names[j]}" for n, i, j in sorted(wrong, reverse=True)[:10]]
     return "\n".join(["most frequent errors:" if lines else "no errors", *lines])
+
+
+def _four_digits(value: float) -> str:
+    """Return a number with four digits, or with all digits before the decimal point.
+
+    >>> _four_digits(0.12345), _four_digits(76530.12)
+    ('0.1235', '76,530')
+    """
+    return f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"

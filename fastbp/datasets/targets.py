@@ -149,7 +149,7 @@ def describe(target: Target, table: Table, rows: npt.NDArray[np.int64], why: str
     name = table.column(target.name)
     if target.task == REGRESSION:
         values = numbers(table, target.name, rows)
-        spread = f"from {values.min():g} to {values.max():g}"
+        spread = f"from {values.min():,.7g} to {values.max():,.7g}"
         return f"label: {name} ({why}), numbers {spread}: regression; --task classification for classes"
     kind = "integers" if column.dtype.kind in "iuf" else "booleans" if column.dtype.kind == "b" else "text"
     counts = np.bincount(target.labels(table, rows), minlength=target.outputs)

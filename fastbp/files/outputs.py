@@ -64,10 +64,18 @@ def wrapped(text: str, stream: Any) -> str:
     """
     if stream is None or getattr(stream, "closed", False) or not stream.isatty():
         return text
-    width = shutil.get_terminal_size().columns
+    width = _width(stream)
     options: dict[str, Any] = {"subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
     lines = (textwrap.fill(line, width, **options) if len(line) > width else line for line in text.split("\n"))
     return "\n".join(lines)
+
+
+def _width(terminal: Any) -> int:
+    """Return the number of columns of the terminal that a stream writes to; COLUMNS in the environment has priority."""
+    with suppress(OSError, ValueError, AttributeError):
+        if not os.environ.get("COLUMNS"):
+            return os.get_terminal_size(terminal.fileno()).columns or shutil.get_terminal_size().columns
+    return shutil.get_terminal_size().columns
 
 
 class BestEffortStream:
