@@ -62,7 +62,8 @@ class Optimizer:
     name : str
         The name used in messages and checkpoints.
     formula : callable
-        A function with the following arguments, in this order. It must work on numbers, and on arrays of equal shape.
+        A function whose arguments have the following names, in this order. The name of an unused argument may begin
+        with an underscore. The function must work on numbers, and on arrays of equal shape.
 
         * w, the parameter;
         * g, the entry of ∇C for w, without the L2 term;

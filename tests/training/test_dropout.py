@@ -322,3 +322,16 @@ def test_accuracy_with_dropout_is_that_of_a_pytorch_twin():
         ours.append(100 * net.accuracy(x_test, labels_test))
     print(f"mean accuracy over ten seeds: fastbp {np.mean(ours):.2f} %, PyTorch {np.mean(theirs):.2f} %")
     assert np.mean(ours) >= np.mean(theirs) - 0.3
+
+
+def test_the_number_of_threads_does_not_change_the_masks():
+    """A unit with another mask would change the costs by far more than rounding errors do."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((300, 256)), rng.integers(0, 10, 256)
+    costs = []
+    for threads in (1, 2, 5):
+        net = fastbp.Network([300, 200, 10], ["relu", "softmax"], "log-likelihood", dtype="float64", rng=0)
+        with fastbp.use_threads(threads):
+            history = net.train(x, labels, epochs=2, mini_batch_size=64, eta=0.05, dropout=[0.2, 0.5], progress=False)
+        costs.append(history.cost)
+    np.testing.assert_allclose(costs, [costs[0]] * 3, rtol=1e-10)
