@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numba import njit
+from numba import njit, types
 
 import fastbp
 from fastbp import cli
@@ -16,7 +16,7 @@ from fastbp.backends.numpy import threads, worker_thread
 from fastbp.backends.numpy.threads import ThreadPool
 from fastbp_kernels.cpu import work_sharing
 from fastbp_kernels.cpu.vector_math import MATH
-from fastbp_kernels.numba_private import make_task
+from fastbp_kernels.numba_private import compare_and_swap_word, load_word, make_task, store_word
 
 pytestmark = pytest.mark.skipif(not work_sharing.AVAILABLE, reason="there is no worker on this platform")
 
@@ -35,6 +35,7 @@ def add_one(counts, times, large_enough):
         work_sharing.parallel_for_two(code, args, counts.size, large_enough)
 
 
+yield_processor = types.ExternalFunction("sched_yield", types.intc())
 worker_loop = njit(nogil=True)(work_sharing.worker_loop)
 
 
@@ -66,22 +67,37 @@ def test_each_element_once(running_worker, n, times, large_enough):
     assert (counts == times).all()
 
 
-def test_the_worker_claims_a_task(slot):
-    """Not necessarily the first one: the system may schedule the worker late."""
-    counts, seen, times = np.zeros(4_000_000), set(), 0
-    worker_loop.compile("void()")
-    thread = threading.Thread(target=worker_loop, daemon=True)
-    thread.start()
-    while work_sharing.CLAIMED not in seen and times < 1000:
-        kernel = threading.Thread(target=add_one, args=(counts, 1, True))
-        kernel.start()
-        while kernel.is_alive():
-            seen.add(int(slot[work_sharing.STATE]))
-        times += 1
-    slot[work_sharing.WORKER_PRESENT] = 0
-    thread.join(10)
-    assert work_sharing.CLAIMED in seen
-    assert (counts == times).all()
+@njit(nogil=True)
+def post_and_wait(counts, start, end, most_yields):
+    """Post a task that the kernel never reclaims; return whether the worker has run it."""
+    code, args = make_task(add_amount, (counts, 1.0))
+    store_word(work_sharing.CODE, code)
+    store_word(work_sharing.ARGS, args)
+    store_word(work_sharing.START, start)
+    store_word(work_sharing.END, end)
+    store_word(work_sharing.STATE, work_sharing.POSTED)
+    for _ in range(most_yields):
+        if load_word(work_sharing.STATE) == work_sharing.DONE:
+            return True
+        yield_processor()
+    # Take the task back, or wait for its end: its arguments do not outlive this function.
+    if compare_and_swap_word(work_sharing.STATE, work_sharing.POSTED, work_sharing.LOCKED):
+        return False
+    while load_word(work_sharing.STATE) != work_sharing.DONE:
+        yield_processor()
+    return True
+
+
+def test_the_worker_runs_a_posted_task(running_worker):
+    counts = np.zeros(100)
+    assert post_and_wait(counts, 30, 70, 10**7)
+    np.testing.assert_array_equal(counts, np.repeat([0.0, 1.0, 0.0], [30, 40, 30]))
+
+
+def test_without_a_worker_a_posted_task_is_not_run(slot):
+    counts = np.zeros(100)
+    assert not post_and_wait(counts, 30, 70, 1000)
+    assert not counts.any()
 
 
 @pytest.mark.parametrize("state", [work_sharing.FREE, work_sharing.LOCKED, work_sharing.CLAIMED])
