@@ -51,6 +51,8 @@ def predict(
         check_target(output)
     net = load(model, backend=backend)
     if net.preparation is None:
+        if header is not None:
+            raise InputError("--header and --no-header are for networks that were trained on a table")
         rows = _plain(net, file, label)
     else:
         if label is not None:

@@ -32,7 +32,8 @@ def read_images_of_classes(
     """Return the images as rows of bytes, and the class of each image.
 
     Grey images give one input per pixel. If one of the images has colours, all give three inputs per pixel: red, green
-    and blue. Raises `InputError` if an image is damaged, or if its size differs from the size of the first image.
+    and blue. Transparency is ignored. Raises `InputError` if an image is damaged or has more than 8 bits per colour, or
+    if its size differs from the size of the first image.
     """
     if find_spec("PIL") is None:
         raise InputError(
@@ -44,12 +45,14 @@ def read_images_of_classes(
         if image.size != size:
             found = f"has {image.size[0]} × {image.size[1]} pixels"
             raise bad_file(path, found, f"{size[0]} × {size[1]}, as in {files[0][0].name}: resize the images")
+        if image.mode.startswith(("I", "F")):
+            raise bad_file(path, "has more than 8 bits per pixel", "8 bits per pixel and colour: convert the images")
         modes.add(image.mode)
     assert size is not None
     if size[0] * size[1] > _MOST_PIXELS:
         found = f"has {size[0]} × {size[1]} pixels"
         raise bad_file(files[0][0], found, f"at most {_MOST_PIXELS:,} pixels: resize the images")
-    mode = "L" if modes <= {"1", "L", "LA", "I", "I;16"} else "RGB"
+    mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
     rows = np.empty((len(files), size[0] * size[1] * len(mode)), np.uint8)
     for row, (path, image) in zip(rows, _opened(files), strict=True):
         row[:] = np.asarray(image.convert(mode)).reshape(-1)

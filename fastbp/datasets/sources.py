@@ -64,18 +64,10 @@ def read_source(
     if kind == "npy":
         return Source(_table(file, as_rows(file, read_npy(file))))
     if kind == "idx":
-        raise bad_file(file, "is neither .npz nor .csv", "one file of inputs and labels, or a folder of IDX files")
-    name = None if label is None or isinstance(label, int) else label
-    parts = npz_parts(file) if name is None else None
-    if parts is None:
-        return _of_arrays(file, *npz_examples(file, name))
-    given = [(part[0], as_label_vector(part[1])) for part in parts if part is not None]
-    inputs, labels = (
-        [np.concatenate(arrays) for arrays in zip(*given, strict=True)] if _fit_together(file, given) else []
-    )
-    ends = np.cumsum([0] + [len(part[0]) if part else 0 for part in parts])
-    rows = [np.arange(start, end) for start, end in itertools.pairwise(ends)]
-    return _of_arrays(file, inputs, labels)._replace(parts=(rows[0], rows[1], rows[2]))
+        raise bad_file(
+            file, "has only inputs or labels", "one file of inputs and labels, or a folder of IDX files"
+        )
+    return _read_npz(file, label)
 
 
 def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, advance: Advance | None = None) -> Table:
@@ -90,8 +82,23 @@ def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, adv
     return read_source(path, header=header, text_columns=text_columns, advance=advance).table
 
 
-def _fit_together(path: Path, parts: list[tuple[Any, Any]]) -> bool:
-    """Return True; raise `InputError` unless all parts have inputs of the same shape and one label per example."""
+def _read_npz(file: Path, label: str | int | None) -> Source:
+    """Read the inputs and labels in an .npz archive, which may be split into training, validation and test examples."""
+    if isinstance(label, int):
+        raise InputError(f"the label in {file.name} must be the name of an array, got {label}")
+    parts = npz_parts(file) if label is None else None
+    if parts is None:
+        return _of_arrays(file, *npz_examples(file, label))
+    given = [(part[0], as_label_vector(part[1])) for part in parts if part is not None]
+    _check_parts(file, given)
+    inputs, labels = (np.concatenate(arrays) for arrays in zip(*given, strict=True))
+    ends = np.cumsum([0] + [len(part[0]) if part else 0 for part in parts])
+    rows = [np.arange(start, end) for start, end in itertools.pairwise(ends)]
+    return _of_arrays(file, inputs, labels)._replace(parts=(rows[0], rows[1], rows[2]))
+
+
+def _check_parts(path: Path, parts: list[tuple[Any, Any]]) -> None:
+    """Raise `InputError` unless all parts have inputs of the same shape and one label per example."""
     shapes = {part[0].shape[1:] for part in parts}
     if len(shapes) > 1:
         raise bad_file(
@@ -101,7 +108,6 @@ def _fit_together(path: Path, parts: list[tuple[Any, Any]]) -> bool:
         if len(inputs) != len(labels):
             found = f"has {plural(len(inputs), 'example')} and {plural(len(labels), 'label')} in one part"
             raise bad_file(path, found, "one label per example")
-    return True
 
 
 def _of_arrays(path: Path, inputs: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Source:

@@ -67,7 +67,7 @@ def load(where: Literal["digits", "mnist"] | StrPath, label: str | None = None, 
         raise InputError(f"data must be {', '.join(_NAMES)}, a file or a folder, got {brief(where)}")
     if label is not None and (where in _NAMES or Path(where).is_dir()):
         given = f"got label {brief(label)} with data {display_path(where)}"
-        raise InputError(f"label must be None unless data are an .npz or .csv file, {given}")
+        raise InputError(f"label must be None unless data are a file with a label, {given}")
     if where == "digits":
         train, test = digits(seed=seed)
         kept, validation = stratified(train[1], (1 / 8,), seed)

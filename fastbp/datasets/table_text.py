@@ -20,12 +20,12 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import Advance
 from fastbp.datasets.table_layout import MISSING, SEPARATORS, Layout, find_layout
 from fastbp.errors import InputError, brief, one_line, plural
 from fastbp.files.reading import bad_file, translate_errors
 
-GZIP_MAGIC = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 200, 2**20
 _LONGEST_ROW = 2**22  # bytes, enough for 200,000 numbers; the parser and the sample hold whole rows in memory

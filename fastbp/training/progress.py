@@ -151,7 +151,7 @@ class Bar(Lines):
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        style = "{percentage:3.0f}% {bar} {rate_fmt}  {remaining_s:,.0f} s left"  # like the line of an epoch
+        style = "{percentage:3.0f}% {bar} {rate_fmt}  {left} s left"  # like the line of an epoch
         self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True, bar_format=style)
 
     def advanced(self, examples: int) -> None:
@@ -176,5 +176,14 @@ def _bar(total: int | None, stream: BestEffortStream, **options: Any) -> Any:
 
     class Quiet(tqdm):  # type: ignore[misc]
         monitor_interval = 0  # do not start tqdm's thread: a fork would not copy it
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            """What the format of the bar may show. tqdm itself shows 0 seconds left as long as it knows no rate."""
+            shown: dict[str, Any] = super().format_dict
+            done, elapsed = shown["n"] - shown["initial"], shown["elapsed"]
+            rate = shown["rate"] or (done / elapsed if elapsed else 0.0)
+            known = rate and shown["total"]
+            return {**shown, "left": f"{(shown['total'] - shown['n']) / rate:,.0f}" if known else "?"}
 
     return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)

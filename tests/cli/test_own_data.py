@@ -219,3 +219,15 @@ def test_evaluate_refuses_an_input_as_label(trained):
     done = run("evaluate", "net.safetensors", "--data", "people.csv", "--label", "age")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fastbp: --label must not be an input of the network, got column 'age'\n"
+
+
+def test_options_that_the_data_cannot_use_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.savez("arrays.npz", x=rng.random((30, 3)), y=np.arange(30) % 2)
+    refused("the label in arrays.npz must be the name of an array, got 0", fastbp.datasets.prepare, "arrays.npz", 0)
+    fastbp.Network([3, 2], rng=0).save("plain.safetensors")
+    np.save("inputs.npy", rng.random((4, 3)))
+    done = run("predict", "plain.safetensors", "inputs.npy", "--header")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastbp: --header and --no-header are for networks that were trained on a table\n"

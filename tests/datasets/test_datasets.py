@@ -150,10 +150,10 @@ def test_other_data_are_refused(tmp_path):
     refused("seed must be an integer >= 0, got -1", load, "digits", seed=-1)
     for where in ("digits", "mnist", tmp_path):
         refused(
-            "label must be None unless data are an .npz or .csv file, got label 'a' with data", load, where, label="a"
+            "label must be None unless data are a file with a label, got label 'a' with data", load, where, label="a"
         )
     (tmp_path / NAMES[0]).write_bytes(idx(np.ones((2, 2))))
-    refused("is neither .npz nor .csv", load, tmp_path / NAMES[0])
+    refused("has only inputs or labels", load, tmp_path / NAMES[0])
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         refused("is not a regular file", load, tmp_path / "pipe")

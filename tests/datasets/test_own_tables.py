@@ -214,6 +214,8 @@ def test_a_folder_of_images(tmp_path):
     assert {row.tobytes() for row in x.astype(np.uint8)} == {picture.tobytes() for picture in pixels}
     image.fromarray(pixels[0, :5]).save(tmp_path / "cat" / "zz.png")
     refused("zz.png has 5 × 5 pixels; expected 5 × 6, as in 00.png: resize", prepare, tmp_path)
+    image.fromarray(1000 * np.ones((6, 5), np.uint16)).save(tmp_path / "cat" / "zz.png")
+    refused("zz.png has more than 8 bits per pixel; expected 8 bits per pixel and colour", prepare, tmp_path)
     (tmp_path / "cat" / "zz.png").write_bytes(b"no image")
     refused("zz.png cannot be read .*; expected an image", prepare, tmp_path)
 
