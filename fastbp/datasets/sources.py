@@ -64,9 +64,7 @@ def read_source(
     if kind == "npy":
         return Source(_table(file, as_rows(file, read_npy(file))))
     if kind == "idx":
-        raise bad_file(
-            file, "has only inputs or labels", "one file of inputs and labels, or a folder of IDX files"
-        )
+        raise bad_file(file, "has only inputs or labels", "one file of inputs and labels, or a folder of IDX files")
     return _read_npz(file, label)
 
 

@@ -67,9 +67,7 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     path = regular_file(path, _EXPECTED)
     kind = file_kind(path)
     if kind == "idx":
-        raise bad_file(
-            path, "has only inputs or labels", "one file of inputs and labels, or a folder of IDX files"
-        )
+        raise bad_file(path, "has only inputs or labels", "one file of inputs and labels, or a folder of IDX files")
     if kind == "npz":
         inputs, given = npz_examples(path, label)
         rows = as_rows(path, inputs)

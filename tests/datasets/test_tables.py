@@ -313,9 +313,7 @@ def test_csv_without_the_column_of_labels_is_refused(file):
 
 def test_files_of_another_format(file, tmp_path):
     images = file(idx(np.ones((2, 2))), "train-images-idx3-ubyte")
-    refused(
-        "has only inputs or labels; expected one file of inputs and labels, or a folder", read_examples, images
-    )
+    refused("has only inputs or labels; expected one file of inputs and labels, or a folder", read_examples, images)
     np.testing.assert_array_equal(read_inputs(images), np.ones((2, 2)))
     np.testing.assert_array_equal(read_inputs(file("1,2\n", "table.txt")), [[1], [2]])
     refused("has no rows", read_inputs, file(b"", "nothing"))
