@@ -1,8 +1,8 @@
 """Find the order of the layers in a state dict, which contains names and shapes, but not the order.
 
-A state dict read from a file is often sorted by name, so its own order means nothing. The order is taken from the names
-if they determine it, and otherwise from the shapes if the layers fit together in only one order. In all other cases, the
-caller has to pass the order.
+A state dict read from a file is often sorted by name, so its own order means nothing. The order is taken from the
+names if they determine it, and otherwise from the shapes if the layers fit together in only one order. In all other
+cases, the caller has to pass the order.
 """
 
 import re
