@@ -265,13 +265,13 @@ def _along_a_direction(
     """
     xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
-    v = xp.asarray(direction / np.linalg.norm(direction))
-    start = xp.asarray(theta, copy=True)
+    v = xp.asarray(direction / np.linalg.norm(direction), device=theta.device)
+    start, assign = xp.asarray(theta, copy=True), net._plan.backend.assign
     costs = []
     for step in (_STEP, -_STEP):
-        theta[...] = start + step * v
+        assign(theta, start + step * v)
         costs.append(net.cost(x, y))
-    theta[...] = start
+    assign(theta, start)
     scale = float(xp.sum(nabla * nabla)) ** 0.5 / direction.size**0.5
     rounding = 4 * np.finfo(float).eps * max(map(abs, costs)) / _STEP
     return float(xp.sum(nabla * v)), (costs[0] - costs[1]) / (2 * _STEP), scale, rounding

@@ -74,8 +74,11 @@ def execute(kernel, *arguments, geometry=None):
 
 
 def flat(arguments):
-    """Return the arguments of a CUDA kernel: it takes an optimizer's constants one by one."""
-    return [part for name, value in arguments.items() for part in (value if name == "constants" else [value])]
+    """Return the arguments of a CUDA kernel: it takes an optimizer's numbers, apart from the decay, as an array."""
+    if "constants" not in arguments:
+        return list(arguments.values())
+    eta, decay, t, constants, *arrays = arguments.values()
+    return [np.array([eta, t, *constants], arrays[0].dtype), decay, *arrays]
 
 
 def copies(arguments):

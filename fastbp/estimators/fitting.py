@@ -136,7 +136,7 @@ class TrainingLoop:
 
     def _sum_of_squares(self) -> float:
         """Return Σ ‖W‖² over all layers."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), self._plan.backend.device_context():
             return sum(float(self._plan.backend.xp.sum(w * w)) for w in self._p.weights)
 
     def _print(self, line: str) -> None:

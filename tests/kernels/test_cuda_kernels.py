@@ -30,7 +30,7 @@ def test_a_kernel_compiles_links_and_agrees_with_the_cpu(name, dtype, rng):
     kernel = pair.make(cuda, dtype)
     assert dtype == "float64" or ".f64" not in kernel.ptx
     for architecture in ARCHITECTURES:
-        code, log = kernel.linked(architecture)
+        code, log = kernel.link(architecture, "-v")
         assert code.startswith(b"\x7fELF")
         assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", log), (architecture, log)
         assert listing.registers_of(log) <= {"float32": 40, "float64": 48}[dtype], (architecture, log)

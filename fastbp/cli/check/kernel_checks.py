@@ -281,7 +281,7 @@ def _applied(f: Callable[[Array], Array], z: Array, dtype: str) -> Array:
 def put_matrix(backend: Backend, host: Array, dtype: str) -> Any:
     """Return a new array on the backend with the content of a host array."""
     array = backend.empty(host.shape, dtype)
-    array[...] = backend.upload(np.ascontiguousarray(host, dtype))
+    backend.assign(array, np.ascontiguousarray(host, dtype))
     return array
 
 

@@ -44,6 +44,9 @@ EXAMPLES_PER_SUM = 16
 """Number of examples that one thread adds up.
 
 A larger number gives fewer threads. A smaller number gives more partial sums."""
+STEP_NUMBERS = 8
+"""Number of an optimizer's numbers that may differ between steps: η, t, and the constants k_1 to k_6."""
+_ONE_BLOCK = 256  # number of threads of a kernel that has one block
 _SHARED_BYTES = 48 * 1024  # bytes of shared memory that every device offers to a block without special settings
 
 
@@ -128,7 +131,7 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
                 i += _stride_y()
             j += _stride_x()
 
-    return checked(Kernel("activate", body, pointers(dtype, 3), thread_per_element), dtype, {f: 1})
+    return checked(Kernel("activate", body, pointers(dtype, 3), thread_per_element, (f, bias, keep_z)), dtype, {f: 1})
 
 
 @cache
@@ -169,7 +172,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
                 j += start
             i += uint64(cuda.gridDim.x)
 
-    return Kernel("softmax", body, pointers(dtype, 3), warp_per_example(dtype))
+    return Kernel("softmax", body, pointers(dtype, 3), warp_per_example(dtype), (bias,))
 
 
 @cache_by_formula
@@ -195,7 +198,8 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
                 sums[t] = total
             t += _stride_x()
 
-    return checked(Kernel("hadamard", body, pointers(dtype, 4), _thread_per_partial_sum), dtype, {prime: 2})
+    kernel = Kernel("hadamard", body, pointers(dtype, 4), _thread_per_partial_sum, (prime, bias))
+    return checked(kernel, dtype, {prime: 2})
 
 
 @cache_by_formula
@@ -224,7 +228,8 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
                 sums[t] = total
             t += _stride_x()
 
-    return checked(Kernel("output_error", body, pointers(dtype, 6), _thread_per_partial_sum), dtype, {error: 3})
+    kernel = Kernel("output_error", body, pointers(dtype, 6), _thread_per_partial_sum, (error, weighted, bias))
+    return checked(kernel, dtype, {error: 3})
 
 
 @cache_by_formula
@@ -249,7 +254,8 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
                 k += threads
             _add_exactly(total, t, value)
 
-    return checked(Kernel("add_cost", body, pointers(dtype, 5), _thread_per_partial_sum), dtype, {cost: 3})
+    kernel = Kernel("add_cost", body, pointers(dtype, 5), _thread_per_partial_sum, (cost, weighted))
+    return checked(kernel, dtype, {cost: 3})
 
 
 @cache
@@ -289,7 +295,7 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
                 _add_exactly(total, i, s[i] * value if weighted else value)
             i += uint64(cuda.gridDim.x)
 
-    return Kernel("add_log_likelihood", body, pointers(dtype, 5), warp_per_example(dtype))
+    return Kernel("add_log_likelihood", body, pointers(dtype, 5), warp_per_example(dtype), (weighted,))
 
 
 @cache
@@ -312,7 +318,7 @@ def gather(source: str, dtype: str) -> Kernel:
             i += _stride_y()
 
     data, indices = types.CPointer(real_type(source)), types.CPointer(types.int64)
-    return Kernel("gather", body, (data, indices, real, types.CPointer(real)), thread_per_element)
+    return Kernel("gather", body, (data, indices, real, types.CPointer(real)), thread_per_element, ())
 
 
 @cache
@@ -332,17 +338,19 @@ def add_column_sums(dtype: str) -> Kernel:
             b[j] = beta * b[j] + alpha * total
             j += _stride_x()
 
-    return Kernel("add_column_sums", body, (real, types.CPointer(real), real, types.CPointer(real)), thread_per_neuron)
+    parameters = (real, types.CPointer(real), real, types.CPointer(real))
+    return Kernel("add_column_sums", body, parameters, thread_per_neuron, ())
 
 
 @cache_by_formula
 def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) -> Kernel:
     """Compile a kernel that updates a parameter w and its state by an optimizer's formula.
 
-    The arguments of the kernel are (eta, decay, t, k_1, …, k_6, nabla, first, second, third, w, m, n). For each element
-    it computes
+    The arguments of the kernel are (numbers, decay, nabla, first, second, third, w, m, n). `numbers` is an array of η,
+    t and k_1 to k_6, which may differ between steps. They are in memory, so that a step can be replayed (see
+    `next_mini_batch`). For each element the kernel computes
 
-        w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, k_1, …, k_6)
+        w, first, second, third ← formula(w, nabla, first, second, third, η, decay, t, k_1, …, k_6)
 
     in one pass. `state` is the number of state arrays that the formula uses, from 0 to 3. The kernel neither reads nor
     writes the other state arrays. `constants` is the number of constants that the formula takes. Each thread updates
@@ -351,20 +359,20 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
     real, write = real_type(dtype), _WRITE_STATE[state]
     call = inlined(_with_all_arguments(lowered(formula, dtype), state, constants))
 
-    def body(
-        eta: Any, decay: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any,
-        nabla: Any, first: Any, second: Any, third: Any, w: Any, m: Any, n: Any,
-    ) -> None:  # fmt: skip
+    def body(numbers: Any, decay: Any, nabla: Any, first: Any, second: Any, third: Any, w: Any, m: Any, n: Any) -> None:
         k = _x()
         if k < m * n:
             a = first[k] if state > 0 else real(0)
             b = second[k] if state > 1 else real(0)
             c = third[k] if state > 2 else real(0)
-            write(
-                call(w[k], nabla[k], a, b, c, eta, decay, t, k_1, k_2, k_3, k_4, k_5, k_6), w, first, second, third, k
-            )
+            found = call(
+                w[k], nabla[k], a, b, c, numbers[0], decay, numbers[1],
+                numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7],
+            )  # fmt: skip
+            write(found, w, first, second, third, k)
 
-    kernel = Kernel("optimizer_step", body, (*[real] * 9, *pointers(dtype, 5)), flat_thread_per_element)
+    parameters = (*pointers(dtype, 1), real, *pointers(dtype, 5))
+    kernel = Kernel("optimizer_step", body, parameters, flat_thread_per_element, (formula, state, constants))
     return checked(kernel, dtype, {formula: 5 + state + constants}, results=1 + state)
 
 
@@ -403,6 +411,50 @@ _WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
 
 
 @cache
+def set_numbers(dtype: str) -> Kernel:
+    """Make a kernel with the arguments (eta, t, k_1, …, k_6, numbers, m, n). It writes these numbers into `numbers`."""
+    real = real_type(dtype)
+
+    def body(
+        eta: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any, numbers: Any, m: Any, n: Any
+    ) -> None:
+        if _x() == uint64(0):
+            numbers[0], numbers[1], numbers[2], numbers[3] = eta, t, k_1, k_2
+            numbers[4], numbers[5], numbers[6], numbers[7] = k_3, k_4, k_5, k_6
+
+    parameters = (*[real] * STEP_NUMBERS, *pointers(dtype, 1))
+    return Kernel("set_numbers", body, parameters, lambda m, n: Geometry((1, 1), (WARP, 1)), ())
+
+
+@cache
+def next_mini_batch(dtype: str) -> Kernel:
+    """Make a kernel with the arguments (order, table, position, indices, numbers, m, n).
+
+    `position` is an array of one number, the number of a step. The kernel copies the m indices of this step from
+    `order` to `indices`, copies row `position` of `table`, which has n numbers, to `numbers`, and adds 1 to `position`.
+    So a recorded step, whose arguments are fixed, can be replayed for one mini-batch after another.
+    """
+
+    def body(order: Any, table: Any, position: Any, indices: Any, numbers: Any, m: Any, n: Any) -> None:
+        step, stride = uint64(position[0]), uint64(cuda.blockDim.x)
+        i = uint64(cuda.threadIdx.x)
+        while i < m:
+            indices[i] = order[step * m + i]
+            i += stride
+        i = uint64(cuda.threadIdx.x)
+        while i < n:
+            numbers[i] = table[step * n + i]
+            i += stride
+        cuda.syncthreads()  # there is one block, so all threads have read the position
+        if _x() == uint64(0):
+            position[0] = types.int64(step + uint64(1))
+
+    integers, reals = types.CPointer(types.int64), types.CPointer(real_type(dtype))
+    parameters = (integers, reals, integers, integers, reals)
+    return Kernel("next_mini_batch", body, parameters, lambda m, n: Geometry((1, 1), (_ONE_BLOCK, 1)), ())
+
+
+@cache
 def dropout(dtype: str) -> Kernel:
     """Make a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out, m, n).
 
@@ -433,7 +485,7 @@ def dropout(dtype: str) -> Kernel:
             i += _stride_y()
 
     parameters = (integer, real, integer, integer, types.CPointer(integer), *pointers(dtype, 2))
-    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 1) // 2))
+    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 1) // 2), ())
 
 
 # ---- Sums and maxima of a warp

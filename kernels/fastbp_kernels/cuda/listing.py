@@ -51,7 +51,7 @@ def main() -> None:
     for name, listed in KERNELS.items():
         for dtype in ("float32", "float64"):
             kernel = listed.make(dtype)
-            registers = max(registers_of(kernel.linked(architecture)[1]) for architecture in ARCHITECTURES)
+            registers = max(registers_of(kernel.link(architecture, "-v")[1]) for architecture in ARCHITECTURES)
             moved, ideal = traffic(listed, dtype)
             count = len(instructions(kernel.ptx))
             print(f"{name:24}{dtype:9}{registers:9}{count:14}{moved:13g}{ideal:7}{moved / ideal:7.2f}")
