@@ -37,6 +37,10 @@ class StandInDevice:
         self._log("upload")
         return host.copy()
 
+    def assign(self, target, value):
+        assert self.captured is None
+        target[...] = value
+
     def from_foreign(self, array):
         return array
 

@@ -47,12 +47,9 @@ def _in_fortran_order(matrix: Array, op: str) -> tuple[str, int]:
 
 
 class CuBLAS:
-    """The entry points of the cuBLAS library that CuPy uses."""
+    """The entry points of a cuBLAS library."""
 
-    def __init__(self) -> None:
-        from cuda.pathfinder import load_nvidia_dynamic_lib
-
-        library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)  # CuPy has loaded it, so it is the same
+    def __init__(self, library: Any) -> None:
         self._gemm = {"float32": library.cublasSgemm_v2, "float64": library.cublasDgemm_v2}
         self._set_stream, self._set_workspace = library.cublasSetStream_v2, library.cublasSetWorkspace_v2
         self._set_math, self._set_pointer_mode = library.cublasSetMathMode, library.cublasSetPointerMode_v2
@@ -98,8 +95,10 @@ class CuBLAS:
 
 @cache
 def cublas() -> CuBLAS:
-    """Return the entry points."""
-    return CuBLAS()
+    """Return the entry points of the library that CuPy has loaded."""
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    return CuBLAS(ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path))
 
 
 def _pointer(array: Array) -> ctypes.c_void_p:

@@ -98,6 +98,10 @@ class CuPyDevice:
             there[start : start + step] = self._cupy.asarray(here[start : start + step])
         return array
 
+    def assign(self, target: Array, value: Any) -> None:
+        """Copy a number, or an array on this device, into an array on this device."""
+        target[...] = value
+
     def from_foreign(self, array: Any) -> Array:
         """Return an array on this device as a CuPy array that shares its memory."""
         if isinstance(array, self._cupy.ndarray):
@@ -279,6 +283,12 @@ class CuPy(Backend):
         """Return a copy on the device, in C order."""
         with self.device_context(), translate_out_of_memory():
             return self.device.upload(np.ascontiguousarray(host))
+
+    def assign(self, target: Array, values: Any) -> None:
+        """Copy a number, a NumPy array, or an array on this device into an array on this device."""
+        value = self.upload(values) if isinstance(values, np.ndarray) else values
+        with self.device_context(), translate_out_of_memory():
+            self.device.assign(target, value)
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
         """Return a copy as a NumPy array."""

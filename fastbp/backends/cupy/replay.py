@@ -155,7 +155,7 @@ class Replay:
     def _replay(self, order: Array, steps: StepConfig, count: int) -> None:
         """Take `count` steps."""
         assign, device = self._backend.assign, self._backend.device
-        self._order[: len(order)] = order  # both are on the device
+        device.assign(self._order[: len(order)], order)
         assign(self._position, 0)
         if not steps.plain_sgd:
             t = np.arange(steps.t, steps.t + count, dtype=np.float64)
