@@ -29,14 +29,14 @@ from numba import types
 
 import fastbp
 from fastbp import backends, equations
-from fastbp.backends.cupy import cublas_entry
+from fastbp.backends.cupy import cublas_entry, memory
 from fastbp.backends.cupy import device as cupy_module
 from fastbp.backends.cupy.device import CuPy, CuPyDevice
 from fastbp.backends.cupy.replay import MODES, replay_at_most
 from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, step_config
 from fastbp.optimizers import SGD, Adam
 from fastbp.parameters import as_parameters, new_optimizer_state, plan_of
-from fastbp_kernels.cuda import compilation
+from fastbp_kernels.cuda import compilation, kernels
 from ptx import run
 
 pytestmark = pytest.mark.cuda
@@ -44,8 +44,8 @@ pytestmark = pytest.mark.cuda
 
 def cupy_view(host):
     """Return a CuPy array that shares the memory of a NumPy array. Views of it can be made without a GPU."""
-    memory = cupy.cuda.UnownedMemory(host.ctypes.data, max(host.nbytes, 1), host, 0)
-    return cupy.ndarray(host.shape, host.dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
+    owner = cupy.cuda.UnownedMemory(host.ctypes.data, max(host.nbytes, 1), host, 0)
+    return cupy.ndarray(host.shape, host.dtype, memptr=cupy.cuda.MemoryPointer(owner, 0))
 
 
 def numpy_view(array):
@@ -226,8 +226,8 @@ def test_arrays_of_another_device_are_refused(device):
 
 def _on_gpu_1(backend):
     host = np.ones(3)
-    memory = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, 1)
-    return cupy.ndarray(3, "float64", memptr=cupy.cuda.MemoryPointer(memory, 0))
+    owner = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, 1)
+    return cupy.ndarray(3, "float64", memptr=cupy.cuda.MemoryPointer(owner, 0))
 
 
 def test_cupy_arrays_are_used_without_a_copy(device):
@@ -239,6 +239,110 @@ def test_cupy_arrays_are_used_without_a_copy(device):
 def test_contiguous_rows_are_not_copied(device):
     rows = cupy_view(np.ones((3, 2), np.float32))
     assert CuPy("cupy", device).contiguous(rows.T.T).data.ptr == rows.data.ptr
+
+
+def test_arrays_of_other_libraries_are_taken_over_by_dlpack_or_by_the_cuda_interface(device, monkeypatch):
+    taken = []
+    monkeypatch.setattr(cupy, "from_dlpack", lambda array: taken.append(("dlpack", array)))
+    monkeypatch.setattr(cupy, "asarray", lambda array: taken.append(("interface", array)))
+    both = SimpleNamespace(__dlpack__=None, __cuda_array_interface__={})
+    only = SimpleNamespace(__cuda_array_interface__={})
+    for array in (both, only):
+        device.from_foreign(array)
+    assert taken == [("dlpack", both), ("interface", only)]
+
+
+@pytest.mark.parametrize("shape", [(7, 11), (3, 64), (1, 200)])
+def test_large_arrays_are_uploaded_in_pieces(device, shape, rng, monkeypatch):
+    sizes, asarray, asked = [], cupy.asarray, []
+    monkeypatch.setattr(cupy, "asarray", lambda host: sizes.append(host.nbytes) or asarray(host))
+    monkeypatch.setattr(CuPyDevice, "assign", lambda self, target, value: _fill(target, numpy_view(value)))
+    monkeypatch.setattr(cupy_module, "check_fits", lambda what, size: asked.append((what, size)))
+    monkeypatch.setattr(cupy_module, "_LARGE", 300)
+    monkeypatch.setattr(cupy_module, "_PIECE", 256)
+    host = rng.random(shape)
+    found = device.upload(host)
+    np.testing.assert_array_equal(numpy_view(found), host)
+    assert sum(sizes) == host.nbytes
+    assert max(sizes) == 256  # CuPy pins as much as the largest piece
+    assert asked == [(f"an array of shape {shape} in float64", host.nbytes)]
+    sizes.clear()
+    device.upload(host[:1, :5])
+    assert sizes == [40]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("status", "lacks"), [(1, True), (3, True), (13, False)])
+def test_errors_of_cublas_about_memory(monkeypatch, status, lacks):
+    """With CuPy's own class, and the status that a call by ctypes returns."""
+    monkeypatch.setattr(memory, "free_and_total", lambda: (2**30, 2**33))
+    expected = memory.DeviceMemoryError if lacks else cublas.CUBLASError
+    said = "cuBLAS could not allocate memory" if lacks else "CUBLAS_STATUS"
+    with pytest.raises(expected, match=said), memory.translate_out_of_memory():
+        cublas_entry._checked(status)
+
+
+# Loading: machine code from nvJitLink, or else the PTX.
+
+
+class Module:
+    """CuPy's module. It accepts machine code, or PTX, or neither."""
+
+    def __init__(self, accepts):
+        self.accepts, self.loaded = accepts, []
+
+    def load(self, code):
+        if not code.startswith(self.accepts):
+            raise driver_api.CUDADriverError(218)  # CUDA_ERROR_INVALID_PTX
+        self.loaded.append(code)
+
+
+def kernel_that_links(cubin):
+    def linked(architecture):
+        if cubin is None:
+            raise RuntimeError("nvJitLink error: ERROR_UNRECOGNIZED_OPTION\nERROR 3: -v")
+        return cubin
+
+    return SimpleNamespace(name="activate", linked=linked, ptx=".version 8.0")
+
+
+def test_a_kernel_that_cannot_be_linked_is_compiled_by_the_driver():
+    module = Module(accepts=b"\x7fELF")
+    compilation._load(module, kernel_that_links(b"\x7fELF..."), "sm_90")
+    assert module.loaded == [b"\x7fELF..."]
+    module = Module(accepts=b".version")
+    compilation._load(module, kernel_that_links(None), "sm_90")
+    assert module.loaded == [b".version 8.0"]
+
+
+def test_a_kernel_that_nothing_can_load_is_named_with_versions():
+    message = (
+        r"^kernel activate cannot be loaded for sm_90 with cuda-core \S+, numba-cuda \S+: linking failed with "
+        r"RuntimeError: nvJitLink error: ERROR_UNRECOGNIZED_OPTION, and the driver refused the PTX with CUDADriverError"
+    )
+    with pytest.raises(RuntimeError, match=message) as caught:
+        compilation._load(Module(accepts=b"nothing"), kernel_that_links(None), "sm_90")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_launch_links_without_options_of_the_assembler(monkeypatch):
+    given = []
+
+    class Linker:
+        def __init__(self, code, options):
+            given.append((options.arch, options.ptxas_options))
+
+        def link(self, target):
+            return SimpleNamespace(code=b"\x7fELF")
+
+        def get_info_log(self):
+            return ""
+
+    monkeypatch.setattr("cuda.core.Linker", Linker)
+    kernel = replace(kernels.gather("uint8", "float32"), made_from=None)  # which is not kept on disk
+    assert kernel.linked("sm_80") == b"\x7fELF"
+    kernel.link("sm_80", "-v")
+    assert given == [("sm_80", None), ("sm_80", ["-v"])]
 
 
 # Replay: calls that are made ready once, and captured in CUDA graphs.

@@ -95,7 +95,7 @@ class CuPyDevice:
         array = self._cupy.empty(host.shape, host.dtype)
         there, here, step = array.reshape(-1), host.reshape(-1), _PIECE // host.itemsize
         for start in range(0, host.size, step):
-            there[start : start + step] = self._cupy.asarray(here[start : start + step])
+            self.assign(there[start : start + step], self._cupy.asarray(here[start : start + step]))
         return array
 
     def assign(self, target: Array, value: Any) -> None:
