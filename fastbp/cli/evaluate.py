@@ -20,10 +20,11 @@ from fastbp.training.progress import reading
 
 
 @click.command(
+    short_help="Test a saved network.",
     help="Test a saved network: accuracy, cost and confusion matrix, or the errors of predicted numbers.\n\n"
     "With --data digits, mnist or a folder of IDX files, only the test examples are used. With another file or folder, "
     "all examples are used, except that an .npz file may have test examples of its own. The columns of a table are "
-    "found by name, in any order."
+    "found by name, in any order.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data

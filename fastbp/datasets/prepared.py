@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.fit_features import complete_rows, fit_on_rows, without_columns
-from fastbp.datasets.preparation import CATEGORIES, NUMBER, Preparation
+from fastbp.datasets.preparation import BOOLEAN, CATEGORIES, NUMBER, Preparation
 from fastbp.datasets.rows_and_labels import Advance
 from fastbp.datasets.sources import Rows, Source, read_source
 from fastbp.datasets.splits import stratified
@@ -96,7 +96,7 @@ def prepare(
     training, validation, test = (
         (preparation.transform(table, part), preparation.labels(table, part)) for part in parts
     )
-    said = [*table.notes, describe(target, table, rows, why), _inputs_line(preparation, scale)]
+    said = [*table.notes, describe(target, table, rows, why), *_inputs_lines(preparation, table, scale)]
     said += _missing_lines(table, rows, preparation, missing)
     return Prepared(training, validation, test, preparation, tuple(said))
 
@@ -124,11 +124,9 @@ def _deal(table: Table, target: Target, rows: Rows, shares: tuple[float, ...], s
     return stratified(groups, shares, seed)
 
 
-def _inputs_line(preparation: Preparation, scale: str | None) -> str:
-    """Return one line about the inputs and their scaling."""
+def _inputs_lines(preparation: Preparation, table: Table, scale: str | None) -> list[str]:
+    """Return lines about the inputs: their scaling, and the columns that do not have numbers."""
     columns, inputs = len(preparation.features), len(preparation.inputs)
-    texts = sum(feature.kind == CATEGORIES for feature in preparation.features)
-    one_hot = f", {plural(texts, 'column')} of text as categories" if texts else ""
     if preparation.input_scale != 1.0:
         how = f"whole numbers up to {1 / preparation.input_scale:g} in {columns} columns: pixels, scaled to 0 ... 1"
     else:
@@ -138,14 +136,18 @@ def _inputs_line(preparation: Preparation, scale: str | None) -> str:
             "max": "numbers divided by the largest absolute value of their column",
             "none": "numbers not scaled",
         }[scale or "standard"]
-    return f"inputs: {inputs:,} from {plural(columns, 'column')}{one_hot}; {how}"
+    texts = [f"{table.column(f.name)} ({len(f.categories)})" for f in preparation.features if f.kind == CATEGORIES]
+    booleans = [table.column(f.name) for f in preparation.features if f.kind == BOOLEAN]
+    others = [("text as categories", texts), ("true or false", booleans)]
+    lines = [f"{what}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}" for what, names in others if names]
+    return [f"inputs: {inputs:,} from {plural(columns, 'column')}; {how}", *lines]
 
 
 def _missing_lines(table: Table, rows: Rows, preparation: Preparation, missing: str | None) -> list[str]:
     if left_out := len(table.frame) - len(rows):
         return [f"missing values: {plural(left_out, 'row')} left out"]
     filled = [feature for feature in preparation.features if feature.fill is not None]
-    names = ", ".join(table.column(feature.name) for feature in filled[:5]) + (", ..." if len(filled) > 5 else "")
+    names = ", ".join(table.column(feature.name) for feature in filled[:8]) + (", ..." if len(filled) > 8 else "")
     numeric = all(feature.kind == NUMBER for feature in filled)
     most = "" if numeric else "; in text and booleans by the most frequent value"
     return [f"missing values in {names}: replaced by the {missing}{most}"] if filled else []

@@ -155,7 +155,8 @@ def describe(target: Target, table: Table, rows: npt.NDArray[np.int64], why: str
     counts = np.bincount(target.labels(table, rows), minlength=target.outputs)
     shown = [f"{truncate(c, 30)} {n:,}" for c, n in zip(target.classes[:10], counts, strict=False)]
     rest = ", …" if target.outputs > 10 else ""
-    return f"label: {name} ({why}; {kind}), {target.outputs:,} classes: {', '.join(shown)}{rest}"
+    hint = f"; --task {REGRESSION} for numbers" if kind == "integers" and target.outputs > 2 else ""
+    return f"label: {name} ({why}; {kind}), {target.outputs:,} classes: {', '.join(shown)}{rest}{hint}"
 
 
 def numbers(table: Table, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

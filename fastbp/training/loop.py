@@ -77,6 +77,9 @@ class Watcher:
     def advanced(self, examples: int) -> None:
         """Receive the number of examples just processed."""
 
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Receive the number of the epoch with which a run continues, or that an earlier call has finished the run."""
+
     def finished(self, epoch: Epoch) -> None:
         """Receive the results of an epoch that has finished."""
 
@@ -125,8 +128,9 @@ def train(
         dropout=settings.dropout,
     )  # fmt: skip
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
+    _report_resumption(watcher, settings, state)
     try:
-        while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
+        while not _has_ended(settings, state):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
@@ -162,6 +166,16 @@ def train(
     if failure is not None:
         raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
+
+
+def _has_ended(settings: Settings, state: State) -> bool:
+    return state.epoch > settings.epochs or has_run_out(settings.patience, state.best, state.epoch - 1)
+
+
+def _report_resumption(watcher: Watcher, settings: Settings, state: State) -> None:
+    """Report with which epoch a resumed run continues. Do nothing for a new run."""
+    if state.steps:
+        watcher.resumed(state.epoch, settings.epochs, _has_ended(settings, state))
 
 
 def _write_failure(checkpoint: Callable[[State], None] | None, state: State) -> str | None:

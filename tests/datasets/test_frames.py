@@ -179,7 +179,7 @@ REFUSED = {
     "text": (lambda: plain().assign(b="red"), r"x must contain real numbers, got 'red'; leave out .*get_dummies\(x"),
     "dates": (lambda: plain().assign(b=pandas.Timestamp(0)), "x must contain real numbers, got Timestamp"),
     "text, categorical": (lambda: plain().assign(b=pandas.Categorical(["u"] * 12)), "got 'u'"),
-    "huge": (lambda: pandas.DataFrame({"a": [10**400] * 12, "b": B}), "in the range of float64"),
+    "huge": (lambda: pandas.DataFrame({"a": np.array([10**400] * 12, object), "b": B}), "in the range of float64"),
 }
 
 
