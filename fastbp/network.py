@@ -14,12 +14,13 @@ from fastbp import backends, gradients
 from fastbp.activations import Activation, ActivationName
 from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
+from fastbp.datasets.class_names import checked_classes, named, plan_with_classes
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_of_units
-from fastbp.datasets.preparation import Preparation
+from fastbp.datasets.preparation import Preparation, check_preparation
 from fastbp.datasets.sparse_columns import is_sparse
 from fastbp.datasets.table_files import as_table, has_named_columns, refuse_tables
-from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
+from fastbp.errors import InputError, brief, explain_keywords, finite_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
 from fastbp.gradients import Trace
@@ -32,6 +33,7 @@ from fastbp.parameters import (
     checked_parameters,
     draw_parameters,
     dtype_name,
+    generator_of,
     plan_of,
 )
 from fastbp.schedules import Schedule
@@ -131,7 +133,7 @@ class Network:
     ) -> None:
         where = backends.get(backend)
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
-        self._rng, self._seeded = _generator(rng), rng is not None
+        self._rng, self._seeded = generator_of(rng), rng is not None
         weights, biases = draw_parameters(self._plan, self._rng, init)
         self._weights, self._biases = ParameterList("weights", weights), ParameterList("biases", biases)
 
@@ -175,11 +177,25 @@ class Network:
 
     @preparation.setter
     def preparation(self, preparation: Preparation | None) -> None:
-        if preparation is not None:
-            if not isinstance(preparation, Preparation):
-                raise InputError(f"preparation must be a fastbp.datasets.Preparation, got {brief(preparation)}")
-            preparation.check_sizes(self.sizes)
-        self._preparation = preparation
+        check_preparation(preparation, self.sizes)
+        classes = () if preparation is None else preparation.target.classes
+        self._preparation, self._plan = preparation, dataclasses.replace(self._plan, classes=classes)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, in the order of the outputs; None if they are not known.
+
+        Training with labels of text sets them, in alphabetical order. They may also be assigned, and `save` saves them.
+        Then all methods accept names as labels, and `predict` returns names. In a network with a preparation, the names
+        are those of the preparation, and `predict` returns names only for tables.
+        """
+        return self._plan.classes or None
+
+    @classes.setter
+    def classes(self, names: Iterable[str] | None) -> None:
+        if self._preparation is not None:
+            raise InputError("the classes of a network with a preparation are those of preparation.target")
+        self._plan = dataclasses.replace(self._plan, classes=checked_classes(names, self._plan))
 
     @property
     def weights(self) -> list[Array]:
@@ -367,8 +383,8 @@ class Network:
             Inputs, one example per column, as floats or as bytes (uint8). A sparse matrix of SciPy needs the backend
             "numpy", which computes with its entries only. It is converted to the CSC format once.
         y : array, shape (n_L, n) or (n,)
-            Targets, one column per example, or labels: integers, whole numbers as floats, or booleans, of shape (n,)
-            or (n, 1).
+            Targets, one column per example, or labels: integers, whole numbers as floats, booleans or text, of shape
+            (n,) or (n, 1). Text sets `classes`, unless they are known already.
         epochs : int
             Number of epochs.
         mini_batch_size : int, optional
@@ -471,8 +487,10 @@ class Network:
             seeded=self._seeded,
             callback=None if callback is None else self._with_assigned_parameters(callback),
         )
+        plan = plan_with_classes(self._plan, y)
         with checkpoint_lock(checkpoint):
-            run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
+            run = prepare(plan, self._parameters(), self._rng, x, y, options)
+            self._plan = plan
             with watching(progress, run.total_examples) as watcher:
                 return run.begin(watcher=watcher)
 
@@ -525,7 +543,8 @@ class Network:
         -------
         numpy.ndarray, shape (m,)
             For an array and a network with several outputs, the index of the largest output, int64. With one output,
-            the output, or 0 and 1 (int64) if the activation of the output is between 0 and 1. For an object with named
+            the output, or 0 and 1 (int64) if the activation of the output is between 0 and 1. If the network was
+            trained with labels of text, the names of the classes instead of their numbers. For an object with named
             columns, the names of the classes, or numbers in the unit of the label column.
 
         Raises
@@ -543,11 +562,14 @@ class Network:
             return self._preparation.target.answers(self._host_outputs(inputs))
         if self.sizes[-1] == 1:
             outputs = self._host_outputs(x).reshape(-1)
-            return (outputs >= 0.5).astype(np.int64) if self._has_two_classes() else outputs
-        if (rows := self._outputs_of_small_batch(x)) is not None:
-            classes: npt.NDArray[np.int64] = rows.argmax(axis=1)
-            return classes
-        return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
+            if not self._has_two_classes():
+                return outputs
+            classes = (outputs >= 0.5).astype(np.int64)
+        elif (rows := self._outputs_of_small_batch(x)) is not None:
+            classes = rows.argmax(axis=1)
+        else:
+            classes = inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
+        return named(classes, self._plan) if self._preparation is None else classes
 
     @_on_backend_device
     def score(self, x: Array, y: Array = None) -> float:
@@ -604,7 +626,8 @@ class Network:
         x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         labels : array, shape (m,) or (n_L, m)
-            Integer labels, or target columns. The label of a target column is the index of its largest entry.
+            Integer labels, names of classes, or target columns. The label of a target column is the index of its
+            largest entry.
 
         Returns
         -------
@@ -822,15 +845,6 @@ def load(
     return net
 
 
-def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
-    if isinstance(rng, np.random.Generator):
-        return rng
-    try:
-        return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
-    except InputError:
-        raise InputError(f"rng must be an integer >= 0 or a numpy.random.Generator, got {brief(rng)}") from None
-
-
 def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
     """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
@@ -878,13 +892,5 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
 
 def _like(net: Network) -> Network:
     """Return a small network that runs the same code, with at most two neurons per layer."""
-    sizes = [min(n, 2) for n in net.sizes]
-    return Network(
-        sizes,
-        net.activations,
-        net.cost_function,
-        bias=bool(net.biases),
-        dtype=net.dtype,
-        backend=net._plan.backend,
-        rng=0,
-    )
+    sizes, formulas = [min(n, 2) for n in net.sizes], (net.activations, net.cost_function)
+    return Network(sizes, *formulas, bias=bool(net.biases), dtype=net.dtype, backend=net._plan.backend, rng=0)

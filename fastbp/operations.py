@@ -379,7 +379,7 @@ class Plan:
     """A plan of what a network computes, and on which backend.
 
     It consists of the layer sizes, the formulas, the dtype of the parameters and the backend. The first activation a¹
-    is the input times `input_scale`.
+    is the input times `input_scale`. `classes` has the names of the classes, if they are known.
     """
 
     sizes: tuple[int, ...]
@@ -387,6 +387,7 @@ class Plan:
     dtype: str
     backend: Backend
     input_scale: float = 1.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.backend.check(self.sizes, self.formulas, self.dtype)

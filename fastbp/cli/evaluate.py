@@ -39,12 +39,14 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
     x, y, said = _examples(net, data, label, header)
     options.check_inputs(net, x, data)
     print_text("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
-    if net.sizes[-1] == 1:
+    if net.sizes[-1] == 1 and not net.classes:
         print_text(f"{errors_line(net, x, y)}, cost {net.cost(x, y):.4f}")
         return
-    print_text(f"accuracy {net.accuracy(x, y):.2%}, cost {net.cost(x, y):.4f}")
-    names = net.preparation.target.classes if net.preparation else tuple(map(str, range(net.sizes[-1])))
-    print_text(confusion_matrix(y, np.asarray(net.predict(x)), list(names)))
+    accuracy = net.accuracy(x, y) if net.sizes[-1] > 1 else net.score(x, y)
+    print_text(f"accuracy {accuracy:.2%}, cost {net.cost(x, y):.4f}")
+    names, predicted = list(net.classes or map(str, range(net.sizes[-1]))), np.asarray(net.predict(x))
+    numbers = predicted if predicted.dtype.kind == "i" else np.array([names.index(name) for name in predicted])
+    print_text(confusion_matrix(y, numbers, names))
 
 
 def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
@@ -60,7 +62,7 @@ def _examples(net: Network, data: str, label: str | None, header: bool | None) -
         source = read_source(data, label=label, header=header, text_columns=texts, advance=advance)
     table = source.table
     if preparation is None:
-        (x, y), name = table_examples(table, source.label or label)
+        (x, y), name = table_examples(table, source.label or label, net.classes or ())
         said = [f"label: {table.column(name)}; --label for another one"]
         if source.parts is None:
             return x, y, said

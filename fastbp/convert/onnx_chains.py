@@ -204,9 +204,12 @@ class _Walk:
         by_operator = {_operator(node): node for node in users}
         if not names or len(users) != 2 or by_operator.keys() != {"Sigmoid", "Mul"}:
             return None
-        sigmoid, product = by_operator["Sigmoid"], by_operator["Mul"]
-        one_use = self._users.get(sigmoid.output[0], []) == [product]
-        is_product = set(product.input) == {self._value, sigmoid.output[0]} and len(product.input) == 2
+        factor, product = by_operator["Sigmoid"], by_operator["Mul"]
+        after = self._users.get(factor.output[0], [])
+        if [_operator(node) for node in after] == ["Sum"] and len(after[0].input) == 1:  # as in models of fastbp
+            factor = after[0]
+        one_use = self._users.get(factor.output[0], []) == [product]
+        is_product = set(product.input) == {self._value, factor.output[0]} and len(product.input) == 2
         return product if one_use and is_product and self._apply_activation(names[0]) else None
 
     def _constant(self, name: str, *, integers: bool = False) -> Array | None:

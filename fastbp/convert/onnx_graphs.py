@@ -69,8 +69,11 @@ def graph_of(
         z, last = f"z_{l}", a if l == len(weights) else f"a_{l}"
         nodes.append(Node("Gemm", tuple(inputs), z, {"transB": 1}))
         if form.times_z:
-            nodes.append(Node(form.operator, (z,), f"s_{l}", form.attributes))
-            nodes.append(Node("Mul", (z, f"s_{l}"), last))
+            factor = f"s_{l}"
+            nodes.append(Node(form.operator, (z,), factor, form.attributes))
+            if dtype == np.float64:  # up to version 1.23, onnxruntime fuses z · σ(z) into an operator of float32
+                nodes.append(Node("Sum", (factor,), factor := f"t_{l}"))
+            nodes.append(Node("Mul", (z, factor), last))
         else:
             nodes.append(Node(form.operator, (z,), last, form.attributes))
     return Graph(nodes, constants, opset)

@@ -244,3 +244,24 @@ def test_options_that_the_data_cannot_use_are_refused(tmp_path, monkeypatch):
     done = run("predict", "plain.safetensors", "inputs.npy", "--header")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fastbp: --header and --no-header are for networks that were trained on a table\n"
+
+
+def test_commands_use_the_classes_of_a_network_that_was_trained_on_text_labels(people):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 100))
+    y = np.array(["ant", "bee", "cat"])[x.argmax(axis=0)]
+    net = fastbp.Network([3, 3], "softmax", "log-likelihood", rng=0, backend="numpy-plain")
+    net.train(x, y, epochs=20, eta=0.5, progress=False)
+    net.save("net.safetensors")
+    assert "classes ant, bee, cat" in run("info", "net.safetensors").stdout
+    pd.DataFrame(x.T, columns=["a", "b", "c"]).assign(kind=y).to_csv("t.csv", index=False)
+    rows, _ = predictions("t.csv", "--label", "kind")
+    assert rows[0] == ["class", "ant", "bee", "cat"]
+    answers = [row[0] for row in rows[1:]]
+    assert np.mean(answers == y) > 0.9
+    out = run("evaluate", "net.safetensors", "--data", "t.csv").stdout
+    assert f"accuracy {np.mean(answers == y):.2%}" in out
+    assert "ant  bee  cat  predicted" in " ".join(out.split("label")[-1].split()).replace(" ", "  ")
+    pd.DataFrame(x.T, columns=["a", "b", "c"]).assign(kind="dog").to_csv("t.csv", index=False)
+    done = run("evaluate", "net.safetensors", "--data", "t.csv")
+    assert done.stderr.endswith("line 2, column 'kind' is 'dog'; expected one of the classes ant, bee, cat\n")
