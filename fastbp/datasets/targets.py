@@ -69,11 +69,13 @@ class Target:
         """
         if self.task == REGRESSION:
             return np.asarray(outputs[0], np.float64) / self.factor + self.offset
-        names = np.array(self.classes, object)
-        if all(name.removeprefix("-").isdecimal() for name in self.classes):
-            names = names.astype(np.int64)
-        answers: npt.NDArray[Any] = names[np.asarray(outputs).argmax(axis=0)]
+        answers: npt.NDArray[Any] = self.answers_by_class()[np.asarray(outputs).argmax(axis=0)]
         return answers
+
+    def answers_by_class(self) -> npt.NDArray[Any]:
+        """Return the names of the classes; if the names of all classes are integers, as int64."""
+        names = np.array(self.classes, object)
+        return names.astype(np.int64) if all(n.removeprefix("-").isdecimal() for n in self.classes) else names
 
 
 def label_column(table: Table, label: str | int | None) -> tuple[str, str]:

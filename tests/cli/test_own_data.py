@@ -223,9 +223,10 @@ def test_only_predict_and_score_take_tables_and_rows_are_refused(trained, people
 
 
 def test_export_says_that_the_preparation_is_not_exported(trained):
-    done = run("export", "net.safetensors", "net.json")
-    assert done.returncode == 0
-    assert "net.json does not contain the preparation of the columns" in done.stderr
+    for form in ("json", "c"):
+        done = run("export", "net.safetensors", f"net.{form}")
+        assert done.returncode == 0
+        assert f"net.{form} does not contain the preparation of the columns" in done.stderr
 
 
 def test_evaluate_refuses_an_input_as_label(trained):
