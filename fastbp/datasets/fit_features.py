@@ -52,7 +52,7 @@ def fit(
     missing : "mean", "median" or "drop", optional
         What to do with missing values. "mean" and "median" replace them in columns of numbers. In other columns, the
         most frequent value replaces them. "drop" leaves out the examples that have missing values. By default, a
-        missing value is an error.
+        missing value is an error. Rows without a label are left out if this argument is given.
     drop : sequence of str or int
         Names or positions of columns to leave out.
 
@@ -69,7 +69,7 @@ def fit(
     """
     table = without_columns(frame if isinstance(frame, Table) else as_table(frame, "frame"), drop)
     name, _ = label_column(table, label)
-    rows = complete_rows(table, missing)
+    rows = complete_rows(table, missing, name)
     return fit_on_rows(table, fit_target(table, name, task, rows), rows, rows, scale, missing)
 
 
@@ -79,17 +79,17 @@ def without_columns(table: Table, drop: Iterable[str | int]) -> Table:
     return replace(table, frame=table.frame.drop(columns=names)) if names else table
 
 
-def complete_rows(table: Table, missing: str | None) -> Rows:
+def complete_rows(table: Table, missing: str | None, label: str) -> Rows:
     """Return the indices of the rows that are used.
 
-    These are all rows, or, if `missing` is "drop", the rows without missing values.
+    These are all rows if `missing` is None, the rows with a label if it is "mean" or "median", and the rows without any
+    missing value if it is "drop".
     """
-    if missing is not None:
-        choose("missing", missing, dict.fromkeys(FILLS))
-    rows = np.arange(len(table.frame))
-    if missing != "drop":
-        return rows
-    rows = np.flatnonzero(~table.frame.isna().any(axis=1).to_numpy())
+    if missing is None:
+        return np.arange(len(table.frame))
+    choose("missing", missing, dict.fromkeys(FILLS))
+    needed = table.frame if missing == "drop" else table.frame[[label]]
+    rows = np.flatnonzero(~needed.isna().any(axis=1).to_numpy())
     if not rows.size:
         raise InputError(f"{table.where} has no row without a missing value; choose --missing mean or median")
     return rows

@@ -334,5 +334,6 @@ def _described(feature: Feature) -> str:
     else:
         scaled = f", (value - {feature.offset:g}) * {feature.factor:g}"
         text = "number" + (scaled if (feature.offset, feature.factor) != (0.0, 1.0) else "")
-    fill = f", {brief(feature.fill)} if missing" if feature.fill is not None else ""
+    filled = f"{feature.fill:g}" if isinstance(feature.fill, float) else brief(feature.fill)
+    fill = "" if feature.fill is None else f", {filled} if missing"
     return f"{feature.name}: {text}{fill}"

@@ -89,7 +89,7 @@ def prepare(
     source = read_source(path, label=label, header=header, advance=advance)
     table = without_columns(source.table, drop)
     name, why = (source.label, "from the file") if source.label else label_column(table, label)
-    rows = complete_rows(table, missing)
+    rows = complete_rows(table, missing, name)
     target = fit_target(table, name, task, rows)
     parts = _split(source, target, rows, seed)
     preparation = fit_on_rows(table, target, parts[0], rows, scale, missing)
@@ -144,10 +144,15 @@ def _inputs_lines(preparation: Preparation, table: Table, scale: str | None) -> 
 
 
 def _missing_lines(table: Table, rows: Rows, preparation: Preparation, missing: str | None) -> list[str]:
+    lines = []
     if left_out := len(table.frame) - len(rows):
-        return [f"missing values: {plural(left_out, 'row')} left out"]
+        counts = table.frame.isna().sum()
+        most, count = (table.column(counts.idxmax()), counts.max()) if missing == "drop" else ("the label", left_out)
+        lines = [
+            f"missing values: {left_out:,} of {len(table.frame):,} rows left out, {count:,} of them because of {most}"
+        ]
     filled = [feature for feature in preparation.features if feature.fill is not None]
     names = ", ".join(table.column(feature.name) for feature in filled[:8]) + (", ..." if len(filled) > 8 else "")
     numeric = all(feature.kind == NUMBER for feature in filled)
     most = "" if numeric else "; in text and booleans by the most frequent value"
-    return [f"missing values in {names}: replaced by the {missing}{most}"] if filled else []
+    return [*lines, f"missing values replaced by the {missing}{most}: {names}"] if filled else lines

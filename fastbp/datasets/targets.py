@@ -123,7 +123,7 @@ def fit_target(table: Table, label: str, task: str | None, rows: npt.NDArray[np.
         choose("task", task, dict.fromkeys(TASKS))
     column = table.frame[label].iloc[rows]
     if (missing := np.flatnonzero(column.isna().to_numpy())).size:
-        expected = "a label; leave out such rows with --missing drop"
+        expected = "a label; --missing mean, median or drop leaves out such rows"
         raise table.bad_value(int(rows[missing[0]]), label, expected, "is empty")
     chosen = task or _guess(column)
     if chosen == REGRESSION:
@@ -182,11 +182,11 @@ def as_texts(column: Any) -> npt.NDArray[Any]:
 
     Whole numbers have no decimal point. Booleans are "True" and "False".
     """
-    values = column.to_numpy(object)
-    missing = column.isna().to_numpy()
-    if column.dtype.kind in "f":
-        values = [int(value) if value == value and float(value).is_integer() else value for value in values]
-    return np.array([None if gone else str(value) for value, gone in zip(values, missing, strict=True)], object)
+    codes, different = column.factorize()  # the code of missing values is −1
+    if column.dtype.kind == "f":
+        different = [int(value) if float(value).is_integer() else value for value in different]
+    texts: npt.NDArray[Any] = np.array([*map(str, different), None], object)[codes]
+    return texts
 
 
 def _guess(column: Any) -> str:

@@ -151,6 +151,20 @@ def test_missing_values_as_they_are_written(file, token):
     )
 
 
+def test_rows_without_a_label_are_left_out(file):
+    data = "a,b,y\n" + "".join(
+        f"{i if i % 7 else ''},{i if i % 3 else ''},{i % 2 if i % 5 else ''}\n" for i in range(1, 61)
+    )
+    prepared = prepare(file(data), missing="mean")
+    assert sum(part[0].shape[1] for part in (prepared.training, prepared.validation, prepared.test)) == 48
+    assert prepared.said[-2:] == (
+        "missing values: 12 of 60 rows left out, 12 of them because of the label",
+        "missing values replaced by the mean: column 'a', column 'b'",
+    )
+    dropped = prepare(file(data), missing="drop").said[-1]
+    assert dropped == "missing values: 33 of 60 rows left out, 20 of them because of column 'b'"
+
+
 def test_a_dash_among_texts_is_a_text(file):
     assert read_table(file("a,y\nx,1\n-,0\n1,0\n")).frame["a"].tolist() == ["x", "-", "1"]
 
@@ -210,7 +224,10 @@ REFUSED = {
     "nothing but missing": ("a,b,y\n1,?,0\n2,NA,1\n3,,1\n", "column 'b' has no values; leave it out: --drop b"),
     "missing": ("a,y\n1,0\n,1\n2,1\n", r"line 3, column 'a' is empty; expected a value; .*--missing mean, median or"),
     "missing, written": ("a,y\n1,0\nNA,1\n2,1\n", "line 3, column 'a' is 'NA'; expected a value"),
-    "missing label": ("a,y\n1,0\n2,\n2,1\n", "line 3, column 'y' is empty; expected a label; .*--missing drop"),
+    "missing label": (
+        "a,y\n1,0\n2,\n2,1\n",
+        "line 3, column 'y' is empty; expected a label; --missing mean, median or drop leaves out",
+    ),
     "text among numbers": (
         "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(30)) + "abc,1\n",
         "line 32, column 'a' is 'abc'; expected a number, as in most rows",
