@@ -19,7 +19,7 @@ from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_o
 from fastbp.datasets.preparation import Preparation
 from fastbp.datasets.sparse_columns import is_sparse
 from fastbp.datasets.table_files import as_table, has_named_columns, refuse_tables
-from fastbp.errors import InputError, brief, explain_keywords, finite_number, whole_number
+from fastbp.errors import InputError, brief, explain_keywords, finite_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
 from fastbp.gradients import Trace
@@ -32,6 +32,7 @@ from fastbp.parameters import (
     checked_parameters,
     draw_parameters,
     dtype_name,
+    generator_of,
     plan_of,
 )
 from fastbp.schedules import Schedule
@@ -131,7 +132,7 @@ class Network:
     ) -> None:
         where = backends.get(backend)
         self._plan = plan_of(sizes, activations, cost, bias=bias, dtype=dtype, backend=where, input_scale=input_scale)
-        self._rng, self._seeded = _generator(rng), rng is not None
+        self._rng, self._seeded = generator_of(rng), rng is not None
         weights, biases = draw_parameters(self._plan, self._rng, init)
         self._weights, self._biases = ParameterList("weights", weights), ParameterList("biases", biases)
 
@@ -701,6 +702,27 @@ class Network:
         self._parameters()
         models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng, self._preparation))
 
+    def summary(self) -> str:
+        """Return a table of the layers with their shapes, parameters and bytes, as text.
+
+        Examples
+        --------
+        >>> print(Network([784, 30, 10], rng=0).summary())
+        layer  neurons  activation   weights  biases  parameters   bytes
+            1      784
+            2       30     sigmoid  30 × 784  30 × 1      23,550  94,200
+            3       10     sigmoid   10 × 30  10 × 1         310   1,240
+        23,860 parameters, 95,440 bytes; quadratic cost; float32 on numpy
+        """
+        from fastbp.plots.summaries import summary
+
+        return summary(self._plan)
+
+    def _repr_html_(self) -> str:
+        from fastbp.plots.summaries import summary_html
+
+        return summary_html(self._plan)
+
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
         sizes = "-".join(str(n) for n in self.sizes)
@@ -820,15 +842,6 @@ def load(
     net._plan, weights, biases, net._rng, net._preparation = model
     net._weights, net._biases = ParameterList("weights", weights), ParameterList("biases", biases)
     return net
-
-
-def _generator(rng: int | np.random.Generator | None) -> np.random.Generator:
-    if isinstance(rng, np.random.Generator):
-        return rng
-    try:
-        return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
-    except InputError:
-        raise InputError(f"rng must be an integer >= 0 or a numpy.random.Generator, got {brief(rng)}") from None
 
 
 def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:

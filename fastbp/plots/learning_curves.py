@@ -1,14 +1,75 @@
-"""Learning curves of a training. They need matplotlib (`pip install fastbp[plot]`)."""
+"""Learning curves of one or several trainings."""
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from fastbp.errors import InputError, brief
+from fastbp.errors import InputError, brief, choose
 from fastbp.files.atomic import check_target, write_atomically
-from fastbp.training.history import History
+from fastbp.plots.canvas import COLOURS, LINES, axes, label
+
+if TYPE_CHECKING:
+    from fastbp.training.history import History
 
 FORMATS = (".png", ".svg")
+_QUANTITIES = {"cost": "cost", "accuracy": "validation accuracy"}
+
+
+def learning_curves(
+    history: "History | Mapping[str, History]", quantity: Literal["cost", "accuracy"] = "cost", *, ax: Any = None
+) -> Any:
+    """Draw the costs, or the validation accuracy, over the epochs.
+
+    Parameters
+    ----------
+    history : History, or mapping of str to History
+        What `Network.train` returned; or several of them with their names for the legend.
+    quantity : "cost" or "accuracy"
+        The costs of training and validation on a logarithmic axis, or the accuracy on the validation data.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, by default in a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw, or matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from fastbp import History
+    >>> ax = learning_curves({"eta=1": History(cost=[0.9, 0.5]), "eta=3": History(cost=[0.8, 0.2])})
+    >>> [line.get_label() for line in ax.get_lines()]
+    ['eta=1: training', 'eta=3: training']
+    """
+    choose("quantity", quantity, _QUANTITIES)
+    histories = dict(history) if isinstance(history, Mapping) else {"": history}
+    curves = {
+        (i, name, part): values
+        for i, (name, one) in enumerate(histories.items())
+        for part, values in _curves_of(one, quantity)
+        if values
+    }
+    if not curves:
+        raise InputError(f"there is no {_QUANTITIES[quantity]} to draw; pass the history of a training")
+    ax = axes(ax)
+    several = len(histories) > 1
+    for (i, name, part), values in curves.items():
+        epochs = range(1, len(values) + 1)
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[part == "validation"]}
+        if not several and quantity == "cost":
+            style["color"] = COLOURS[part == "validation"]
+        text = ": ".join(filter(None, (str(name), part if quantity == "cost" else "")))
+        ax.plot(epochs, values, label=label(text, 30), marker="." if len(epochs) < 30 else "", **style)
+    _format(ax, quantity)
+    if quantity == "cost" or several:
+        ax.legend()
+    return ax
 
 
 def check_picture(path: str | Path) -> Path:
@@ -29,34 +90,35 @@ def check_picture(path: str | Path) -> Path:
     return path
 
 
-def save_curves(history: History, path: str | Path, title: str) -> None:
+def save_curves(history: "History", path: str | Path, title: str) -> None:
     """Draw the costs over the epochs, and the validation accuracy if there is one; save as PNG or SVG."""
+    from matplotlib.figure import Figure
+
     path = check_picture(path)
-    figure = _curves(history, title)
+    panels = 2 if history.validation_accuracy else 1
+    figure = Figure(figsize=(4.8 * panels, 3.6), layout="constrained")
+    figure.suptitle(label(title, 48 * panels))
+    first, *others = figure.subplots(1, panels, squeeze=False)[0]
+    learning_curves(history, ax=first)
+    for ax in others:
+        learning_curves(history, "accuracy", ax=ax)
     with write_atomically(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
 
 
-def _curves(history: History, title: str) -> Any:
-    from matplotlib.figure import Figure
+def _curves_of(history: "History", quantity: str) -> tuple[tuple[str, list[float]], ...]:
+    if quantity == "accuracy":
+        return (("validation", history.validation_accuracy),)
+    return ("training", history.cost), ("validation", history.validation_cost)
+
+
+def _format(ax: Any, quantity: str) -> None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    panels = 2 if history.validation_accuracy else 1
-    figure = Figure(figsize=(4.8 * panels, 3.6), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    epochs = range(1, len(history.cost) + 1)
-    axes[0].plot(epochs, history.cost, label="training", marker="." if len(epochs) < 30 else "")
-    if history.validation_cost:
-        axes[0].plot(epochs, history.validation_cost, label="validation", marker="." if len(epochs) < 30 else "")
-    axes[0].set(ylabel="cost", yscale="log")
-    axes[0].legend()
-    if panels == 2:
-        axes[1].plot(epochs, history.validation_accuracy, color="C1", marker="." if len(epochs) < 30 else "")
-        axes[1].set(ylabel="validation accuracy")
-        axes[1].yaxis.set_major_formatter(PercentFormatter(1.0))
-    for panel in axes:
-        panel.set(xlabel="epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.grid(alpha=0.3)
-    return figure
+    if quantity == "accuracy":
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    else:
+        ax.set_yscale("log")
+    ax.set(xlabel="epoch", ylabel=_QUANTITIES[quantity])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(alpha=0.3)
