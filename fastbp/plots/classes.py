@@ -39,7 +39,7 @@ def confusion_matrix(labels: Any, predicted: Any, names: Sequence[str] = (), *, 
     >>> [text.get_text() for text in ax.texts]
     ['1', '1', '1']
     """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    labels, predicted, names = np.asarray(labels), np.asarray(predicted), list(names)
     if (
         labels.ndim != 1
         or labels.shape != predicted.shape
@@ -106,7 +106,7 @@ def decision_regions(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['0', '1']
     """
-    x, labels = np.asarray(x, np.float64), np.asarray(labels)
+    x, labels, names = np.asarray(x, np.float64), np.asarray(labels), list(names)
     if x.ndim != 2 or len(x) != 2 or labels.shape != x.shape[1:] or labels.dtype.kind not in "iu" or not x.size:
         given = f"{brief(x.shape)} and {brief(labels.shape)}"
         raise InputError(f"x and labels must have shapes (2, m) and (m,), with integer labels, got {given}")

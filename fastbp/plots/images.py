@@ -51,7 +51,7 @@ def weight_images(w: Any, shape: Shape | None = None, *, most: int = 36, ax: Any
     ax = axes(ax, 4.8, 4.4)
     mosaic, _ = _mosaic(w[:count].reshape(count, height, width))
     largest = float(np.nanmax(np.abs(mosaic))) or 1.0
-    image = ax.imshow(mosaic, cmap="PuOr", vmin=-largest, vmax=largest)
+    image = ax.imshow(mosaic, cmap="PuOr_r", vmin=-largest, vmax=largest)
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     ax.set_title(f"{count} of {len(w)} neurons")
     ax.set_axis_off()
@@ -62,7 +62,7 @@ def predictions(
     x: Any, predicted: Any, labels: Any = None, *, names: Sequence[str] = (), shape: Shape | None = None,
     most: int = 25, ax: Any = None,
 ) -> Any:  # fmt: skip
-    """Draw examples as pictures with their predicted classes. Wrong ones are marked with ✗ and show both classes.
+    r"""Draw examples as pictures with their predicted classes. Wrong ones are marked with ✗ and show both classes.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ def predictions(
     --------
     >>> ax = predictions(np.eye(9), [0, 1, 2, 0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2, 0, 1, 1])
     >>> [text.get_text() for text in ax.texts][-2:]
-    ['1', '✗ 2, not 1']
+    ['1', '✗ 2\\nnot 1']
     """
-    x = np.asarray(x, np.float64)
+    x, names = np.asarray(x, np.float64), list(names)
     predicted = np.asarray(predicted)
     truth = predicted if labels is None else np.asarray(labels)
     if x.ndim != 2 or predicted.shape != x.shape[1:] or truth.shape != predicted.shape or not x.size:
@@ -104,12 +104,12 @@ def predictions(
     height, width = _shape_of(x.shape[0], shape)
     count = min(len(predicted), whole_number("most", most))
     ax = axes(ax, 5.6, 6.0)
-    mosaic, places = _mosaic(x[:, :count].T.reshape(count, height, width), above=0.6)
+    mosaic, places = _mosaic(x[:, :count].T.reshape(count, height, width), above=0.9)
     ax.imshow(mosaic, cmap="Greys")
     size = 9 if not names else 7
     for (top, left), mine, right in zip(places, predicted, truth, strict=False):
         name, true_name = (label(names[int(i)] if names else i, 12, 1) for i in (mine, right))
-        text = name if mine == right else f"✗ {name}, not {true_name}"
+        text = name if mine == right else f"✗ {name}\nnot {true_name}"
         colour = "black" if mine == right else "#B04A00"
         ax.text(left + width / 2 - 0.5, top - 0.08 * height, text, ha="center", va="bottom", size=size, color=colour)
     ax.set_axis_off()

@@ -22,20 +22,20 @@ def write_page(
     subject: str = "one example",
 ) -> None:  # fmt: skip
     """Write the page about one example of a trace. Bad arguments are refused before anything is computed."""
+    inputs, outputs = list(inputs), list(outputs)  # may be arrays
     check_trace(trace, example, inputs, outputs)
     check_target(path)
-    page = assembled(
-        f"Backpropagation of {subject}", "explain", page_values(trace, example, inputs, outputs) | {"subject": subject}
-    )
+    values = page_values(trace, example, inputs, outputs)
+    page = assembled(f"Backpropagation of {subject}", "fastbp.plots.explain", "explain", values)
     with write_atomically(path) as file:
         file.write(page.encode(errors="backslashreplace"))
 
 
-def assembled(title: str, name: str, data: dict[str, Any]) -> str:
-    """Return a page made from the files NAME.html, NAME.css and NAME.js of this folder, and data for the script."""
-    folder = files("fastbp.plots.explain")
+def assembled(title: str, package: str, name: str, data: dict[str, Any]) -> str:
+    """Return a page made from the files NAME.html, NAME.css and NAME.js of a package, and data for the script."""
+    folder = files(package)
     body, style, script = ((folder / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    common = (folder / "common.css").read_text(encoding="utf-8")
+    common = (files("fastbp.plots.explain") / "common.css").read_text(encoding="utf-8")
     content = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no text in it can end the script element
     return f"""<!DOCTYPE html>
 <html lang="en">
