@@ -26,12 +26,13 @@ fastbp.plots.learning_curves(histories, "accuracy")
 net.trace(x_test[:, :1], labels_test[:1]).plot()
 
 # %%
-# Chapter 3: smaller initial weights start training at once, where large ones saturate the neurons first.
+# Chapter 3: large initial weights saturate the neurons of a wide layer, and training gets stuck. With initial weights
+# scaled by 1/√n, where n is the number of inputs of the layer, it does not.
 histories = {}
 for init in ("large", "scaled"):
-    net = fastbp.Network([64, 30, 10], cost="cross-entropy", rng=0, init=init)
+    net = fastbp.Network([64, 100, 10], rng=0, init=init)
     validation = (x_test, labels_test)
-    histories[init] = net.train(x, labels, epochs=15, eta=0.1, lmbda=0.1, validation=validation, progress=False)
+    histories[init] = net.train(x, labels, epochs=15, eta=3.0, validation=validation, progress=False)
 ax = fastbp.plots.learning_curves(histories, "accuracy")
 ax.set_ylim(0.0, 1.0)
 

@@ -23,7 +23,7 @@ def prime(z, a):
     return 1.0 / (1.0 + abs(z))
 
 
-print(f"largest error of the derivative: {fastbp.check_formula(f, prime)}")
+print(f"largest error of the derivative: {fastbp.check_formula(f, prime).largest_error:.1e}")
 symlog = fastbp.Activation("symlog", f, prime, needs_z=True)
 
 # %%

@@ -93,7 +93,7 @@ def predictions(
     --------
     >>> ax = predictions(np.eye(9), [0, 1, 2, 0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2, 0, 1, 1])
     >>> [text.get_text() for text in ax.texts][-2:]
-    ['1', '✗ 2\\nnot 1']
+    ['1', '✗ 2\nnot 1']
     """
     x, names = np.asarray(x, np.float64), list(names)
     predicted = np.asarray(predicted)

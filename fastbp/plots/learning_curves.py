@@ -24,7 +24,7 @@ def learning_curves(
     Parameters
     ----------
     history : History, or mapping of str to History
-        What `Network.train` returned; or several of them with their names for the legend.
+        What `Network.train` returned; or several of them with their names for the legend, which is next to the curves.
     quantity : "cost" or "accuracy"
         The costs of training and validation on a logarithmic axis, or the accuracy on the validation data.
     ax : matplotlib.axes.Axes, optional
@@ -57,17 +57,19 @@ def learning_curves(
     }
     if not curves:
         raise InputError(f"there is no {_QUANTITIES[quantity]} to draw; pass the history of a training")
-    ax = axes(ax)
     several = len(histories) > 1
+    ax = axes(ax, 6.4 if several else 4.8)
     for (i, name, part), values in curves.items():
         epochs = range(1, len(values) + 1)
-        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[part == "validation"]}
-        if not several and quantity == "cost":
-            style["color"] = COLOURS[part == "validation"]
+        dashed = part == "validation"
+        colour, line = (i, dashed) if several and quantity == "cost" else (i, i) if several else (dashed, dashed)
+        style = {"color": COLOURS[colour % len(COLOURS)], "linestyle": LINES[line % len(LINES)]}
         text = ": ".join(filter(None, (str(name), part if quantity == "cost" else "")))
         ax.plot(epochs, values, label=label(text, 30), marker="." if len(epochs) < 30 else "", **style)
     _format(ax, quantity)
-    if quantity == "cost" or several:
+    if several:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    elif quantity == "cost":
         ax.legend()
     return ax
 
