@@ -10,7 +10,7 @@ from fastbp.bench.results import Measurement, Results
 from fastbp.errors import InputError, choose
 from fastbp.files.atomic import write_atomically
 from fastbp.plots.canvas import axes
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.curves import check_picture
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; line styles and markers differ too, for greyscale.
 _STYLES = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))

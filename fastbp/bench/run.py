@@ -27,7 +27,7 @@ from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, warn
 from fastbp.files.reading import StrPath
 from fastbp.parameters import dtype_name
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.curves import check_picture
 from fastbp.training.progress import stages
 
 

@@ -12,8 +12,8 @@ The charts of `fastbp bench` are drawn by `fastbp.bench.charts.throughput`.
 """
 
 from fastbp.plots.classes import confusion_matrix, decision_regions
+from fastbp.plots.curves import learning_curves
 from fastbp.plots.images import predictions, weight_images
-from fastbp.plots.learning_curves import learning_curves
 from fastbp.plots.traces import trace
 
 __all__ = ["confusion_matrix", "decision_regions", "learning_curves", "predictions", "trace", "weight_images"]

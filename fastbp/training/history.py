@@ -107,7 +107,7 @@ class History:
 
     def plot(self, quantity: Literal["cost", "accuracy"] = "cost", *, ax: Any = None) -> Any:
         """Draw the costs or the validation accuracy over the epochs; see `fastbp.plots.learning_curves`."""
-        from fastbp.plots.learning_curves import learning_curves
+        from fastbp.plots.curves import learning_curves
 
         return learning_curves(self, quantity, ax=ax)
 

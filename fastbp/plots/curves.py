@@ -1,13 +1,12 @@
 """Learning curves of one or several trainings."""
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastbp.errors import InputError, brief, choose
 from fastbp.files.atomic import check_target, write_atomically
-from fastbp.plots.canvas import COLOURS, LINES, axes, label
+from fastbp.plots.canvas import COLOURS, LINES, axes, check_matplotlib, label
 
 if TYPE_CHECKING:
     from fastbp.training.history import History
@@ -87,8 +86,7 @@ def check_picture(path: str | Path) -> Path:
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"the name of a picture must end with {' or '.join(FORMATS)}, got {brief(str(path))}")
     check_target(path)
-    if find_spec("matplotlib") is None:
-        raise InputError("pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'")
+    check_matplotlib()
     return path
 
 
