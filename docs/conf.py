@@ -28,7 +28,6 @@ autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings describe the types
 autodoc_member_order = "bysource"
 autodoc_default_options = {
-    "no-value": True,
     "exclude-members": "count, index, get_metadata_routing, set_fit_request, set_partial_fit_request, "
     "set_score_request",
 }

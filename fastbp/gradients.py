@@ -322,8 +322,8 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
         nabla_b=_public(nabla.biases, plan) if plan.formulas.bias else [],
         nabla_w=list(nabla.weights),
     )
-    biases = _public(p.biases, plan) if plan.formulas.bias else []
-    weights, biases = ([namespace(a).asarray(a, copy=True) for a in arrays] for arrays in (p.weights, biases))
+    xp, biases = namespace(p.weights[0]), _public(p.biases, plan) if plan.formulas.bias else []
+    weights, biases = ([xp.asarray(a, copy=True) for a in arrays] for arrays in (p.weights, biases))
     found.network = TracedNetwork(plan, weights, biases, *_public((ws.y,), plan))
     return found
 

@@ -29,7 +29,7 @@ def test_every_public_module_has_a_page_with_all_of_its_names(module):
             assert documented, name
     for thing in vars(found)[module.upper()].values() if module.upper() in vars(found) else ():
         name = next((n for n, value in vars(found).items() if value is thing), type(thing).__name__)
-        assert re.search(rf"\b{name}\b", members[0]), name
+        assert re.search(rf"\b{name}\b", page), name
 
 
 def test_the_gallery_has_ten_examples():
