@@ -59,9 +59,12 @@ class Trace(_Values):
         aˡ and ∂C_x/∂aˡ of each layer. Index 0 is the input layer.
     nabla_b, nabla_w : list of array
         ∂C/∂b, shapes (n_l, 1), and ∂C/∂W, shapes (n_l, n_{l−1}), summed over the columns.
+    network : object or None
+        The parameters, formulas and targets at the time of the trace, for `to_html`. It is not part of the tuple. None
+        for a trace that was not made by `Network.trace`.
     """
 
-    network: TracedNetwork | None = None  # None for a trace that was not made by `Network.trace`
+    network: TracedNetwork | None = None
 
     def to_html(
         self, path: StrPath, *, example: int = 0, inputs: Sequence[str] = (), outputs: Sequence[str] = ()

@@ -22,15 +22,15 @@ def trace_frame(trace: "Trace") -> Any:
     """Return a DataFrame with one row per example and neuron; see `Trace.to_frame`."""
     import pandas as pd
 
-    from fastbp.plots.traces import _host
+    from fastbp.plots.traces import host_arrays
 
     frames = []
-    for l, (a, g) in enumerate(zip(trace.activations, trace.activation_gradients, strict=True)):
-        n, m = a.shape
-        nothing = np.full((n, m), np.nan)
-        z, delta = (trace.zs[l - 1], trace.deltas[l - 1]) if l else (nothing, nothing)
+    activations, gradients = host_arrays(trace, trace.activations), host_arrays(trace, trace.activation_gradients)
+    nothing = [np.full(activations[0].shape, np.nan)]  # the input layer has neither z nor δ
+    zs, deltas = nothing + host_arrays(trace, trace.zs), nothing + host_arrays(trace, trace.deltas)
+    for l, arrays in enumerate(zip(zs, activations, deltas, gradients, strict=True)):
+        n, m = trace.activations[l].shape
         example, neuron = np.divmod(np.arange(n * m), n)
-        values = {"z": z, "a": a, "delta": delta, "dC_da": g}
-        columns = {name: _host(trace, array).T.ravel() for name, array in values.items()}
-        frames.append(pd.DataFrame({"example": example, "layer": l, "neuron": neuron, **columns}))
+        columns = zip(("z", "a", "delta", "dC_da"), (array.T.ravel() for array in arrays), strict=True)
+        frames.append(pd.DataFrame({"example": example, "layer": l, "neuron": neuron, **dict(columns)}))
     return pd.concat(frames, ignore_index=True).sort_values(["example", "layer", "neuron"], ignore_index=True)

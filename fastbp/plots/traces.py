@@ -42,7 +42,7 @@ def trace(trace: "Trace", *, example: int = 0, ax: Any = None) -> Any:
     10
     """
     whole_number("example", example, least=0, most=trace.activations[0].shape[1] - 1)
-    rows = [(name, _host(trace, array)[:, example]) for name, array in _rows(trace)]
+    rows = [(name, array[:, example]) for name, array in _rows(trace)]
     ax = axes(ax, 6.4, 0.8 + 0.32 * len(rows))
     for i, (_, values) in enumerate(rows):
         largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
@@ -65,17 +65,20 @@ def trace(trace: "Trace", *, example: int = 0, ax: Any = None) -> Any:
     return ax
 
 
-def _rows(trace: "Trace") -> list[tuple[str, Any]]:
-    rows = []
-    for l, (a, g) in enumerate(zip(trace.activations, trace.activation_gradients, strict=True)):
-        if l:
-            rows.append((f"$z^{{{l + 1}}}$", trace.zs[l - 1]))
-        rows += [(f"$a^{{{l + 1}}}$", a), (rf"$\partial C/\partial a^{{{l + 1}}}$", g)]
-        if l:
-            rows.append((rf"$\delta^{{{l + 1}}}$", trace.deltas[l - 1]))
-    return rows
-
-
-def _host(trace: "Trace", array: Any) -> npt.NDArray[np.float64]:
+def host_arrays(trace: "Trace", arrays: list[Any]) -> list[npt.NDArray[np.float64]]:
+    """Return arrays of a trace as NumPy arrays in float64."""
     host = trace.network.plan.backend.to_host if trace.network is not None else np.asarray
-    return np.asarray(host(array), np.float64)
+    return [np.asarray(host(array), np.float64) for array in arrays]
+
+
+def _rows(trace: "Trace") -> list[tuple[str, npt.NDArray[np.float64]]]:
+    rows = []
+    activations, gradients = host_arrays(trace, trace.activations), host_arrays(trace, trace.activation_gradients)
+    zs, deltas = host_arrays(trace, trace.zs), host_arrays(trace, trace.deltas)
+    for l, (a, g) in enumerate(zip(activations, gradients, strict=True), 1):
+        if l > 1:
+            rows.append((f"$z^{{{l}}}$", zs[l - 2]))
+        rows += [(f"$a^{{{l}}}$", a), (rf"$\partial C/\partial a^{{{l}}}$", g)]
+        if l > 1:
+            rows.append((rf"$\delta^{{{l}}}$", deltas[l - 2]))
+    return rows

@@ -119,6 +119,15 @@ def test_frames_have_what_the_results_have():
     assert np.isnan(frame.loc[(1, 0, 5), "z"])
 
 
+@pytest.mark.parametrize("backend", ["numpy-plain", "array_api_strict"])
+def test_traces_of_other_backends_have_plots_and_frames(backend):
+    pytest.importorskip("pandas")
+    net = NET.to(backend)
+    expected, found = NET.trace(X[:, :2], LABELS[:2]), net.trace(X[:, :2], LABELS[:2])
+    np.testing.assert_allclose(found.to_frame(), expected.to_frame(), rtol=1e-4, atol=1e-6)
+    assert len(found.plot(example=1).images) == len(expected.plot(example=1).images) == 10
+
+
 def test_reprs_and_tables_are_short():
     assert repr(HISTORY) == "<History: 3 epochs, cost 0.2, validation_cost 0.4, validation_accuracy 0.9, best epoch 3>"
     assert repr(fastbp.History()) == "<History: 0 epochs>"

@@ -23,7 +23,9 @@ net""",
 WITHOUT_WIDGETS = "import fastbp.training.progress as progress; progress.find_spec = lambda name: None"
 
 
-@pytest.fixture(scope="module", params=["", WITHOUT_WIDGETS], ids=["widgets", "text"])
+@pytest.fixture(
+    scope="module", params=["", pytest.param(WITHOUT_WIDGETS, marks=pytest.mark.slow)], ids=["widgets", "text"]
+)
 def notebook(request):
     """A notebook that was executed, with ipywidgets and without."""
     if not request.param:
