@@ -113,6 +113,8 @@ def test_the_steps_go_forward_and_back_and_light_the_arrows(driver, explained):
             gaps = page.find_elements(By.CSS_SELECTOR, ".gap")
             current = page.find_element(By.CSS_SELECTOR, "#steps [aria-current]").text
             lit = "".join(gap.get_attribute("data-direction")[:1] or "-" for gap in gaps)
+            arrows = "".join("|" if gap.find_elements(By.TAG_NAME, "line") else "-" for gap in gaps)
+            assert arrows == {"2": lit, "4": lit}.get(current[0], arrows).replace("f", "|").replace("b", "|")
             return current[0], lit, len(page.find_elements(By.CSS_SELECTOR, ".quantity:not(.later)"))
 
         states = [state()]
@@ -128,14 +130,20 @@ def test_the_steps_go_forward_and_back_and_light_the_arrows(driver, explained):
         assert "computes δ" in page.find_element(By.ID, "details").text
 
 
-def test_a_click_on_a_cell_selects_its_neuron(driver, explained):
+def test_pointing_at_a_cell_or_clicking_it_selects_its_neuron(driver, explained):
     from selenium.webdriver import ActionChains
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def to_cell(i):
+        offset = round((i + 0.5) * canvas.size["width"] / 10 - canvas.size["width"] / 2)
+        return ActionChains(page).move_to_element_with_offset(canvas, offset, 0)
 
     with opened(driver, explained[2]) as page:
         canvas = cells(page, 3).find_element(By.TAG_NAME, "canvas")
-        width = canvas.size["width"]
-        ActionChains(page).move_to_element_with_offset(canvas, round(2.5 * width / 10 - width / 2), 0).click().perform()
-        assert page.find_element(By.ID, "chosen").text == "Output neuron 3 (2)"
+        for i, actions in ((5, to_cell(5)), (2, to_cell(2).click())):
+            actions.perform()
+            name = f"Output neuron {i + 1} ({i})"
+            WebDriverWait(page, 20).until(lambda page, name=name: page.find_element(By.ID, "chosen").text == name)
         assert cells(page, 3).get_attribute("aria-valuenow") == "3"
         assert "δ" in cells(page, 3).get_attribute("aria-valuetext")
 

@@ -486,11 +486,17 @@ function drawPanel() {
 function largestTerm(l, j) { return l > 1 ? forwardSum(l, j).shown[0][0] : 0; }
 function choose(l, j, k = null) {
   Object.assign(chosen, { l, j, k: k ?? largestTerm(l, j) });
+  at(l).last = j;
   draw();
 }
-function go(to) {
+function largestError(l) { // the index of the largest |δ| of a layer, or of the largest |∂C/∂x|
+  return (at(l).d ?? at(l).g).reduce((best, x, i, all) => (Math.abs(x) > Math.abs(all[best]) ? i : best), 0);
+}
+function go(to) { // the selection follows to the layer of the step, so that its arrows are shown
   step = Math.min(steps.length - 1, Math.max(0, to));
-  draw();
+  const { layer } = steps[step];
+  if (layer !== null && layer !== chosen.l) choose(layer, at(layer).last ?? largestError(layer));
+  else draw();
 }
 function drawSteps() {
   const { phase, text: said } = steps[step];
@@ -520,9 +526,7 @@ function start() {
   document.getElementById("back").addEventListener("click", () => go(step - 1));
   document.getElementById("forward").addEventListener("click", () => go(step + 1));
   readColours();
-  let j = 0;
-  for (let i = 1; i < out.n; i++) if (Math.abs(out.d[i]) > Math.abs(out.d[j])) j = i;
-  choose(L, j);
+  choose(L, largestError(L));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); draw(); });
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
