@@ -724,6 +724,27 @@ class Network:
         self._parameters()
         models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng, self._preparation))
 
+    def summary(self) -> str:
+        """Return a table of the layers with their shapes, parameters and bytes, as text.
+
+        Examples
+        --------
+        >>> print(Network([784, 30, 10], rng=0).summary())
+        layer  neurons  activation   weights  biases  parameters   bytes
+            1      784
+            2       30     sigmoid  30 × 784  30 × 1      23,550  94,200
+            3       10     sigmoid   10 × 30  10 × 1         310   1,240
+        23,860 parameters, 95,440 bytes; quadratic cost; float32 on numpy
+        """
+        from fastbp.plots.summaries import summary
+
+        return summary(self._plan)
+
+    def _repr_html_(self) -> str:
+        from fastbp.plots.summaries import summary_html
+
+        return summary_html(self._plan)
+
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
         sizes = "-".join(str(n) for n in self.sizes)

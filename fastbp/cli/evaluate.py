@@ -36,7 +36,7 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
     """Print accuracy, cost and confusion matrix, or RMSE, MAE and R²."""
     net = load(model, backend=backend)
     data = options.dataset_name(data)
-    x, y, said = _examples(net, data, label, header)
+    x, y, said = examples_of(net, data, label, header)
     options.check_inputs(net, x, data)
     print_text("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
     if net.sizes[-1] == 1 and not net.classes:
@@ -49,7 +49,7 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
     print_text(confusion_matrix(y, numbers, names))
 
 
-def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
+def examples_of(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
     """Return the inputs and labels for a network, and lines of text about them for the user."""
     if options.is_images(data) or (data != STDIN and not Path(data).exists()):
         if label is not None:

@@ -21,7 +21,7 @@ from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, optimizer_of
 from fastbp.parameters import dtype_name
-from fastbp.plots.learning_curves import check_picture, save_curves
+from fastbp.plots.curves import check_picture, save_curves
 from fastbp.training import checkpoints
 from fastbp.training.history import History
 

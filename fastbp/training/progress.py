@@ -1,9 +1,10 @@
-"""Progress on standard error: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress on standard error: a bar on a terminal, one line per epoch elsewhere. In a notebook, a bar in the output."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
     if not progress:
         yield Watcher()
         return
-    lines = Bar(examples) if _on_terminal() else Lines()
+    lines = NotebookBar(examples) if _in_notebook() else Bar(examples) if _on_terminal() else Lines()
     try:
         with on_compile(lines.compiling):
             yield lines
@@ -185,20 +186,58 @@ class Bar(Lines):
         self._bar.close()
 
 
+class NotebookBar(Lines):
+    """Shows one bar below the cell of a notebook, with the results of the current epoch."""
+
+    def __init__(self, examples: int) -> None:
+        super().__init__()
+        from tqdm import notebook, std
+
+        style = "{l_bar}{bar}| {left} s left"
+        kind = notebook.tqdm if find_spec("ipywidgets") else std.tqdm
+        self._bar = _bar(examples, sys.stdout, kind=kind, bar_format=style, leave=True)
+
+    def advanced(self, examples: int) -> None:
+        """Advance the bar."""
+        self._bar.update(examples)
+
+    def print(self, line: str) -> None:
+        """Show a line in place of the previous one."""
+        self._bar.set_description_str(line)
+
+    def warned(self, message: str) -> None:
+        """Print a warning that stays."""
+        self._bar.write(f"warning: {message}", file=sys.stdout)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def _bar(
-    total: int | None, stream: BestEffortStream, rate_of: Callable[[], float | None] = lambda: None, **options: Any
+    total: int | None,
+    stream: Any,
+    kind: Any = None,
+    rate_of: Callable[[], float | None] = lambda: None,
+    **options: Any,
 ) -> Any:
     """Return a bar of tqdm. Its format may contain {speed} and {left}, from the rate that `rate_of` returns.
 
-    If it returns None, the rate is the average since the start of the bar.
+    If it returns None, the rate is the average since the start of the bar. `kind` is a subclass of tqdm's bar.
     """
     from tqdm import tqdm
 
-    class Quiet(tqdm):  # type: ignore[misc]
+    class Quiet(kind or tqdm):  # type: ignore[misc]
         monitor_interval = 0  # do not start tqdm's thread: a fork would not copy it
 
         @property
@@ -210,4 +249,4 @@ def _bar(
             left = f"{(shown['total'] - shown['n']) / rate:,.0f}" if rate and shown["total"] else "?"
             return {**shown, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
 
-    return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)
+    return Quiet(total=total, file=stream, dynamic_ncols=True, **({"leave": False} | options))

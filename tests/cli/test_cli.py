@@ -120,7 +120,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message):
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("fastbp.plots.learning_curves.find_spec", lambda name: None)
+    monkeypatch.setattr("fastbp.plots.canvas.find_spec", lambda name: None)
     done = run("train", "--plot", "c.png")
     assert done.returncode == 2
     assert done.stderr == "fastbp: pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'\n"
