@@ -38,6 +38,7 @@ from fastbp.parameters import (
 )
 from fastbp.schedules import Schedule
 from fastbp.training import inference
+from fastbp.training.dropout import masks_of
 from fastbp.training.history import Epoch, History, r_squared
 from fastbp.training.progress import watching
 from fastbp.training.setup import Options, checkpoint_lock, prepare
@@ -46,6 +47,7 @@ from fastbp.training.small_batches import SmallBatches
 Array = Any
 DTypeName = Literal["float32", "float64"]
 DTypeLike = DTypeName | type[float] | type[np.floating[Any]] | np.dtype[Any]
+Rates = float | Sequence[float]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -285,7 +287,9 @@ class Network:
         return inference.mean_cost(self._plan, self._parameters(), inputs, targets)
 
     @_on_backend_device
-    def backprop(self, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
+    def backprop(
+        self, x: Array, y: Array, *, dropout: Rates | None = None, dropout_key: int | None = None
+    ) -> tuple[list[Array], list[Array]]:
         """Return the gradient of the cost, summed over the columns of x: equations (BP1) to (BP4).
 
         For one column this is the gradient of C_x. Divided by the number of columns, it is the gradient of `cost`.
@@ -296,6 +300,11 @@ class Network:
             Inputs, one example per column.
         y : array, shape (n_L, m) or (m,)
             Targets, one column per example, or integer labels.
+        dropout : float or sequence of float, optional
+            Rates of dropout, as in `train`. By default no unit is dropped.
+        dropout_key : int, optional
+            The key of the masks of dropout, from 0 to 2⁶⁴ − 1. The same key gives the same masks. In training, each
+            epoch has a key of its own.
 
         Returns
         -------
@@ -313,12 +322,13 @@ class Network:
         >>> [nabla.shape for nabla in nabla_w]
         [(3, 2), (1, 3)]
         """
-        if (batch := self._small_batches().with_examples(x, y)) is not None:
+        if dropout is dropout_key is None and (batch := self._small_batches().with_examples(x, y)) is not None:
             gradient = batch.gradient()
             self._kept_batches.put_back(batch)
             return gradient
         inputs, targets = self._examples(x, y)
-        return gradients.gradient(self._plan, self._parameters(), inputs, targets)
+        masks = masks_of(dropout, dropout_key, self._plan)
+        return gradients.gradient(self._plan, self._parameters(), inputs, targets, masks)
 
     @_on_backend_device
     def trace(self, x: Array, y: Array) -> Trace:
@@ -361,7 +371,7 @@ class Network:
         mini_batch_size: int | None = None,
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
-        dropout: float | Sequence[float] = 0.0,
+        dropout: Rates = 0.0,
         optimizer: OptimizerName | Optimizer = "sgd",
         momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
@@ -397,7 +407,7 @@ class Network:
         dropout : float or sequence of float
             The rate p of dropout: the probability with which a unit is set to 0 in a step. The other units are
             multiplied by 1/(1 − p), so nothing changes after training. A number is the rate of every hidden layer. A
-            sequence has the rate of the input, and one rate per hidden layer.
+            sequence has the rate of the input, and one rate per hidden layer. p is rounded to a multiple of 2⁻¹⁶.
         optimizer : name or optimizer
             "sgd", "momentum", "nesterov", "adam", or an optimizer from `fastbp.optimizers`.
         momentum : float, optional
