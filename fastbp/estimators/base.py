@@ -17,6 +17,7 @@ from fastbp.datasets.foreign_arrays import as_numpy, text_labels
 from fastbp.errors import InputError
 from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import TrainingLoop
+from fastbp.estimators.lbfgs_solver import fit_lbfgs
 from fastbp.estimators.parameter_checks import (
     ACTIVATIONS,
     HiddenActivation,
@@ -65,6 +66,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         backend: backends.BackendLike | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -89,6 +91,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.backend = backend
 
     @abstractmethod
@@ -134,6 +137,10 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
 
     def _fit(self, dataset: Dataset, out_activation: str, *, partial: bool) -> None:
         """Train on checked examples. If `partial` is True, train for one epoch only."""
+        if partial and self.solver == "lbfgs":
+            raise InputError(
+                "solver must be 'sgd' or 'adam' for partial_fit, which trains on mini-batches, got 'lbfgs'"
+            )
         if partial and self.early_stopping:
             raise InputError("early_stopping must be False for partial_fit, which trains for one epoch, got True")
         fresh, rng = self._starts_fresh(partial=partial), check_random_state(self.random_state)
@@ -149,6 +156,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         p = parameters_of(coefs, intercepts, plan, copied=True)
         if fresh:
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
+        if self.solver == "lbfgs":
+            self.coefs_, self.intercepts_ = fit_lbfgs(self, plan, p, dataset)
+            return
         if fresh or (self.validation_scores_ is not None) != bool(self.early_stopping):
             self._reset_history()
         loop = TrainingLoop(self, plan, p, dataset, rng, partial=partial)

@@ -38,8 +38,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
         One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
         "sigmoid" elsewhere in fastbp.
-    solver : {"sgd", "adam"}, default="adam"
-        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam. "lbfgs" is
+        L-BFGS, by `scipy.optimize`: each step uses all examples. It often gives the best result for small data sets.
     alpha : float, default=0.0001
         Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
@@ -53,7 +54,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     power_t : float, default=0.5
         Exponent in the formula of "invscaling".
     max_iter : int, default=200
-        Largest number of epochs in one call of `fit`.
+        Largest number of epochs in one call of `fit`, or of iterations of "lbfgs".
     shuffle : bool, default=True
         Whether to put the training examples in a new random order in each epoch.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -83,6 +84,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Constant ε in the denominator of Adam's step.
     n_iter_no_change : int or math.inf, default=10
         Training stops when more than this number of consecutive epochs have brought no improvement of at least `tol`.
+    max_fun : int, default=15000
+        Largest number of evaluations of the loss by "lbfgs". An iteration takes one or more.
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.
@@ -138,7 +141,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Differences from scikit-learn:
 
-    * The solver "lbfgs", which does not use mini-batches, and its parameter `max_fun` are not available.
     * The parameters `backend` and `class_weight` are new, and `activation` may be a list.
     * Apart from the differences below, results agree up to rounding errors. The same `random_state` gives the same
       initial parameters, held-out examples and mini-batches as in scikit-learn 1.9.
@@ -192,6 +194,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         backend: BackendLike | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     ) -> None:
@@ -218,6 +221,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             beta_2=beta_2,
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
             backend=backend,
         )
         self.class_weight = class_weight

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from fastbp.errors import InputError, brief, choose, finite_number, number_between, plural, whole_number
 
 HiddenActivation = Literal["identity", "logistic", "tanh", "relu"]
-Solver = Literal["sgd", "adam"]
+Solver = Literal["lbfgs", "sgd", "adam"]
 LearningRate = Literal["constant", "invscaling", "adaptive"]
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
@@ -59,8 +59,6 @@ def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
 
 
 def _check_solver(name: str, value: Any) -> None:
-    if value == "lbfgs":
-        raise InputError("solver must be 'sgd' or 'adam', got 'lbfgs', which does not train on mini-batches")
     choose(name, value, dict.fromkeys(get_args(Solver)))
 
 
@@ -116,4 +114,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "beta_2": _check_decay,
     "epsilon": _check_positive,
     "n_iter_no_change": _check_patience,
+    "max_fun": whole_number,
 }

@@ -329,7 +329,7 @@ def test_ctrl_c_ends_training_and_keeps_the_parameters(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "solver must be 'sgd' or 'adam', got 'lbfgs', which does not train on mini-batches"),
+        ({"max_fun": 0}, "max_fun must be an integer >= 1, got 0"),
         ({"solver": "adams"}, "did you mean 'adam'"),
         ({"activation": "sigmoid"}, "valid: identity, logistic, tanh, relu"),
         ({"activation": ["relu", "relu"]}, "one name per hidden layer, got 2 names for 1 hidden layer"),
