@@ -236,11 +236,11 @@ def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
         finite_number("lmbda", options.lmbda, positive=False),
         optimizer,
         None if options.patience is None else whole_number("patience", options.patience),
-        _dropout_rates(options.dropout, plan.sizes),
+        dropout_rates(options.dropout, plan.sizes),
     )
 
 
-def _dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
+def dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
     """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
 
     If `dropout` is a number, it is the rate of every hidden layer.
