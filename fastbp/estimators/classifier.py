@@ -5,20 +5,19 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import type_of_target
 
 from fastbp.backends import BackendLike
-from fastbp.errors import InputError, brief
-from fastbp.estimators.base import BaseMLP, check_sample_weight
-from fastbp.estimators.epochs import Dataset
-from fastbp.estimators.parameter_checks import HiddenActivation, LearningRate, Solver
+from fastbp.errors import InputError
+from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.from_scikit_learn import check_partial_fit_first_call, for_mini_batches, validating
+from fastbp.estimators.labels import check_known, indicators
+from fastbp.estimators.parameter_checks import CLASS_WEIGHT, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
-_COSTS = {"logistic": "cross-entropy", "softmax": "log-likelihood"}
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -169,6 +168,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    loss = "log_loss"  # not a parameter, as in scikit-learn
+    _parameter_constraints = BaseMLP._parameter_constraints | {"class_weight": CLASS_WEIGHT}
+    _label_binarizer: LabelBinarizer
+
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -196,6 +199,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         backend: BackendLike | None = None,
+        dropout: float | Sequence[float] = 0.0,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     ) -> None:
         super().__init__(
@@ -223,9 +227,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
             backend=backend,
+            dropout=dropout,
         )
         self.class_weight = class_weight
 
+    @validating
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
         """Train on X and y, starting from new random parameters or, with `warm_start`, from the present ones.
 
@@ -263,8 +269,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         >>> MLPClassifier((3,), tol=0.1, random_state=0).fit([[0.0], [1.0]], ["no", "yes"]).classes_.tolist()
         ['no', 'yes']
         """
-        return self._train(X, y, sample_weight, None, partial=False)
+        self._train(X, y, sample_weight, partial=False)
+        return self
 
+    @for_mini_batches
+    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -302,7 +311,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise InputError(
                 "class_weight must be a dict or None for partial_fit, got 'balanced', which needs all examples at once"
             )
-        return self._train(X, y, sample_weight, classes, partial=True)
+        self._note_classes(y, classes)
+        self._train(X, y, sample_weight, partial=True)
+        return self
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row.
@@ -324,11 +335,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         >>> net.predict([[-1.0], [2.0]]).tolist()
         [3, 7]
         """
-        indices = self._class_indices(self._outputs(X))
+        a = self._outputs(X)
         if self._multilabel:
-            return indices
+            return self._label_binarizer.inverse_transform(a)  # type: ignore[no-any-return]
         # If there is only one class, an index of 1 means this class too.
-        return np.asarray(self.classes_[np.minimum(indices[:, 0], len(self.classes_) - 1)])
+        return np.asarray(self.classes_[np.minimum(self._class_indices(a)[:, 0], len(self.classes_) - 1)])
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class for each row.
@@ -385,22 +396,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _multilabel(self) -> bool:
         return bool(self.out_activation_ == "logistic" and self.n_outputs_ > 1)
 
-    def _train(self, x: Any, y: Any, sample_weight: Any, classes: Any, *, partial: bool) -> "MLPClassifier":
-        rows, labels = self._check_input(x, y, partial=partial)
-        labels = _check_labels(labels)
-        if self._starts_fresh(partial=partial):
-            self.classes_ = _classes_of(labels, classes, partial=partial)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            given = brief(np.unique(classes).tolist())
-            raise InputError(f"classes must be those of the first call, {brief(self.classes_.tolist())}, got {given}")
-        w = check_sample_weight(sample_weight, rows)
-        if self.class_weight is not None:
-            class_weights = compute_sample_weight(self.class_weight, labels)
-            w = check_sample_weight(class_weights if w is None else class_weights * w, rows)
-        targets = _targets(labels, self.classes_).astype(rows.dtype)
-        several_classes = labels.ndim == 1 and len(self.classes_) > 2
-        self._fit(Dataset(rows, targets, w), "softmax" if several_classes else "logistic", partial=partial)
-        return self
+    def _note_classes(self, y: Any, classes: Any) -> None:
+        """Set `classes_` in the first call of `partial_fit`; raise ValueError if they change in a later call."""
+        multilabel = not hasattr(self, "classes_") and type_of_target(y, input_name="y").startswith("multilabel")
+        if multilabel and classes is None:
+            classes = np.arange(np.shape(y)[1])
+        if check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+
+    def _targets(self, y: Any, *, partial: bool) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (partial or self.warm_start):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            check_known(self._label_binarizer, y, self.classes_, warm_start=self.warm_start)
+        return indicators(self._label_binarizer, y)
+
+    def _fresh_out_activation(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _class_indices(self, a: Array) -> Array:
         """Return the indices of the predicted or true classes.
@@ -411,62 +426,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """
         return a.argmax(axis=1)[:, None] if self.out_activation_ == "softmax" else np.asarray(a > 0.5, np.int64)
 
-    def _cost(self, out_activation: str) -> str:
-        return _COSTS[out_activation]
-
-    def _loss(self, cost: float) -> float:
-        return cost
-
     def _stratify_labels(self, y: Array) -> Array | None:
-        return None if self._multilabel else self._class_indices(y)[:, 0]
+        return y.astype(bool) if y.shape[1] == 1 else None
 
     def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
         return float(np.average((self._class_indices(a) == self._class_indices(y)).all(axis=1), weights=w))
-
-
-def _check_labels(y: Any) -> Array:
-    """Return labels as an array of shape (n,), or columns of 0 and 1 as an array of shape (n, n_L).
-
-    Raises ValueError for anything else.
-    """
-    labels = y.toarray() if sparse.issparse(y) else y
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = column_or_1d(labels, warn=True)
-    check_classification_targets(labels)
-    if labels.ndim == 2 and type_of_target(labels) != "multilabel-indicator":
-        raise InputError("y must have one class per example, or columns of 0 and 1, got several columns of classes")
-    return np.asarray(labels)
-
-
-def _classes_of(labels: Array, classes: Any, *, partial: bool) -> Array:
-    """Return the sorted classes: `classes` if it is given, otherwise the distinct labels.
-
-    If the labels are columns of 0 and 1, the classes are the numbers of the columns.
-    """
-    if labels.ndim == 2:
-        return np.arange(labels.shape[1])
-    if classes is not None:
-        return np.unique(classes)
-    if partial:
-        raise InputError(
-            "classes must list all classes in the first call of partial_fit, got None; pass np.unique(y), for example"
-        )
-    return np.unique(labels)
-
-
-def _targets(labels: Array, classes: Array) -> Array:
-    """Return the targets of the network's outputs as an array of shape (n, n_L).
-
-    Labels that are columns of 0 and 1 are returned unchanged. Two classes become one column, with 1 for the second
-    class. More classes become one column per class, with 1 in the column of the example's class.
-    """
-    if labels.ndim == 2:
-        return labels
-    index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    unknown = np.flatnonzero(classes[index] != labels)
-    if unknown.size:
-        given = f"{brief(labels[unknown[0]].item())} (example {unknown[0]})"
-        raise InputError(f"y must contain only the known classes {brief(classes.tolist())}, got {given}")
-    if len(classes) <= 2:
-        return index[:, None]
-    return index[:, None] == np.arange(len(classes))  # type: ignore[no-any-return]

@@ -1,14 +1,19 @@
 """`MLPRegressor`, for one or several real-valued targets, with the quadratic cost."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
 
-from fastbp.estimators.base import BaseMLP, check_sample_weight
-from fastbp.estimators.epochs import Dataset
+from fastbp.backends import BackendLike
+from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.from_scikit_learn import for_mini_batches, validating
+from fastbp.estimators.parameter_checks import LOSS, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
 
@@ -134,6 +139,68 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    _parameter_constraints = BaseMLP._parameter_constraints | {"loss": LOSS}
+
+    def __init__(
+        self,
+        loss: Literal["squared_error", "poisson"] = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: HiddenActivation | Sequence[HiddenActivation] = "relu",
+        *,
+        solver: Solver = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: BackendLike | None = None,
+        dropout: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            backend=backend,
+            dropout=dropout,
+        )
+        self.loss = loss
+
+    @validating
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """Train on X and y, starting from new random parameters or, with `warm_start`, from the present ones.
 
@@ -171,8 +238,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         >>> MLPRegressor((3,), tol=0.1, random_state=0).fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 0.0]]).n_outputs_
         2
         """
-        return self._train(X, y, sample_weight, partial=False)
+        self._train(X, y, sample_weight, partial=False, y_numeric=True)
+        return self
 
+    @for_mini_batches
+    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -202,7 +272,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         >>> MLPRegressor((3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).t_
         2
         """
-        return self._train(X, y, sample_weight, partial=True)
+        self._train(X, y, sample_weight, partial=True, y_numeric=True)
+        return self
 
     def predict(self, X: Any) -> Array:
         """Return the predicted targets of each row.
@@ -230,20 +301,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
-    def _train(self, x: Any, y: Any, sample_weight: Any, *, partial: bool) -> "MLPRegressor":
-        rows, targets = self._check_input(x, y, partial=partial, y_numeric=True)
-        columns = np.ascontiguousarray(targets.reshape(len(targets), -1), rows.dtype)
-        self._fit(Dataset(rows, columns, check_sample_weight(sample_weight, rows)), "identity", partial=partial)
-        return self
+    def _targets(self, y: Any, *, partial: bool) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return np.reshape(y, (len(y), -1))
 
-    def _cost(self, out_activation: str) -> str:
-        return "quadratic"
+    def _fresh_out_activation(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"
 
-    def _loss(self, cost: float) -> float:
-        return cost / int(self.n_outputs_)
+    @property
+    def _loss_divisor(self) -> int:
+        return 1 if self.out_activation_ == "exp" else int(self.n_outputs_)
 
     def _stratify_labels(self, y: Array) -> Array | None:
         return None
 
     def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
-        return float(r2_score(y, a, sample_weight=w))
+        return float(r2_score(y, a, sample_weight=w)) if np.isfinite(a).all() else math.nan

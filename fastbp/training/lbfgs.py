@@ -78,14 +78,17 @@ def minimize(
     return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=callback, options=options)
 
 
-def objective_of(batch: FullBatch, decay: float, loss: Callable[[float], float] = float) -> Objective:
-    """Return C + (decay/2) Σ ‖W‖² and its gradient as a function of θ. `loss` converts the value of C."""
+def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0) -> Objective:
+    """Return a function of θ that returns C + (decay/2) Σ ‖W‖² and its gradient.
+
+    In the value only, C is divided by `divisor`. So do the estimators, which follow scikit-learn.
+    """
 
     def objective(theta: Vector) -> tuple[float, Vector]:
         cost, nabla = batch(theta)
         w = batch.weights_in(theta)
         nabla[: len(w)] += decay * w
-        return loss(cost) + 0.5 * decay * float(w @ w), nabla
+        return cost / divisor + 0.5 * decay * float(w @ w), nabla
 
     return objective
 

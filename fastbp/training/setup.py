@@ -233,7 +233,7 @@ def _settings(options: Options, examples: int, plan: Plan, inputs: Array) -> loo
     optimizer, (epochs, lmbda, patience) = optimizer_of(options.optimizer, options.momentum), _common_settings(options)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
-    dropout = _dropout_rates(options.dropout, plan.sizes)
+    dropout = dropout_rates(options.dropout, plan.sizes)
     if dropout and dropout[0] and isinstance(inputs, SparseColumns):
         raise InputError(f"dropout of sparse inputs must be 0, got {dropout[0]:g}; pass dropout=[0.0, ...]")
     return loop.Settings(
@@ -257,7 +257,7 @@ def _common_settings(options: Options) -> tuple[int, float, int | None]:
     return epochs, lmbda, None if options.patience is None else whole_number("patience", options.patience)
 
 
-def _dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
+def dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
     """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
 
     If `dropout` is a number, it is the rate of every hidden layer.
