@@ -66,7 +66,8 @@ def from_sklearn(
 
     Examples
     --------
-    >>> import pytest; linear = pytest.importorskip("fastbp.estimators").MLPRegressor((), tol=9.0, random_state=0)
+    >>> import pytest; estimators = pytest.importorskip("fastbp.estimators")
+    >>> linear = estimators.MLPRegressor(hidden_layer_sizes=(), tol=9.0, random_state=0)
     >>> from_sklearn(linear.fit([[0.0], [1.0]], [0.0, 1.0]))
     <Network 1-1: identity; quadratic cost; float64 on numpy>
     """
