@@ -132,6 +132,37 @@ def train_mini_batches(
         add_costs(ops, ws, total)
 
 
+def add_cost_and_gradient(
+    ops: Operations, p: Parameters, ws: Workspace, alpha: float, nabla: Parameters, total: Array
+) -> None:
+    """Run backpropagation on x and y in `ws`. Add the cost Σ s_x C_x to `total`, and α times its gradient to `nabla`.
+
+    The sum is over the examples x in `ws`, and s_x is the weight of example x.
+    """
+    feedforward(ops, p, ws)
+    output_error(ops, ws)
+    backpropagate(ops, p, ws)
+    add_gradient(ops, ws, alpha, 1.0, 1.0, nabla)
+    add_costs(ops, ws, total)
+
+
+def gather_and_add_cost_and_gradient(
+    ops: Operations,
+    p: Parameters,
+    ws: Workspace,
+    examples: Examples,
+    indices: Array,
+    alpha: float,
+    nabla: Parameters,
+    total: Array,
+) -> None:
+    """Do the same as `add_cost_and_gradient` for the examples with these indices."""
+    ops.gather_x(examples.x, indices, examples.scale, ws.activations[0])
+    ops.gather(examples.y, indices, 1.0, ws.y)
+    ops.gather(examples.s, indices, 1.0, ws.s)
+    add_cost_and_gradient(ops, p, ws, alpha, nabla, total)
+
+
 def feedforward_with_dropout(
     ops: Operations, p: Parameters, ws: Workspace, dropout: Dropout, mini_batch: Array
 ) -> None:

@@ -5,7 +5,7 @@ This module does not import scikit-learn.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from fastbp.costs import cross_entropy, log_likelihood, quadratic
 from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError, brief, choose, finite_number, whole_number
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer, OptimizerName, optimizer_of
+from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer, OptimizerName, optimizer_of
+from fastbp.training.lbfgs import NO_LIMIT, refuse_options
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": identity, "logistic": sigmoid, "tanh": tanh, "relu": relu}
@@ -165,13 +166,14 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`. The parameters for early stopping (`tol`,
-        `n_iter_no_change`, `early_stopping`) and for random numbers have no equivalent and are left out.
+        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`, or only `epochs`, `lmbda` and `optimizer` for the
+        solver "lbfgs". The parameters for early stopping (`tol`, `n_iter_no_change`, `early_stopping`, `max_fun`) and
+        for random numbers have no equivalent and are left out.
 
     Raises
     ------
     InputError
-        If the solver is "lbfgs", if the learning rate of "sgd" is not constant, or if `shuffle` is False.
+        If the learning rate of "sgd" is not constant, or if `shuffle` is False.
 
     Examples
     --------
@@ -183,6 +185,9 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     if not hasattr(estimator, "hidden_layer_sizes"):
         raise InputError(f"estimator must be an MLPClassifier or MLPRegressor, got {brief(estimator)}")
     n, given = whole_number("n", n), estimator.get_params(deep=False)
+    if given["solver"] == LBFGS:
+        alpha = finite_number("alpha", given["alpha"], positive=False)
+        return {"epochs": given["max_iter"], "lmbda": alpha, "optimizer": LBFGS}
     valid = {"solver": ("sgd", "adam"), "shuffle": (True,)}
     if given["solver"] == "sgd":
         valid["learning_rate"] = ("constant",)
@@ -208,10 +213,10 @@ def training_to_sklearn(
     n: int,
     *,
     epochs: int = 30,
-    mini_batch_size: int = 10,
+    mini_batch_size: int | None = None,
     eta: float | None = None,
     lmbda: float = 0.0,
-    optimizer: OptimizerName | Optimizer = "sgd",
+    optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd",
     momentum: float | None = None,
 ) -> dict[str, Any]:
     """Return the parameters that make an estimator train like `Network.train` or like `SGD` of M. Nielsen's book.
@@ -242,13 +247,18 @@ def training_to_sklearn(
     >>> options["alpha"], options["batch_size"], options["solver"], options["momentum"]
     (0.01, 20, 'sgd', 0.0)
     """
-    n, chosen = whole_number("n", n), optimizer_of(optimizer, momentum)
-    m = whole_number("mini_batch_size", mini_batch_size, most=n)
+    n, epochs = whole_number("n", n), whole_number("epochs", epochs)
+    lmbda = finite_number("lmbda", lmbda, positive=False)
+    if optimizer == LBFGS:
+        refuse_options({"eta": eta, "mini_batch_size": mini_batch_size, "momentum": momentum})
+        return {"max_iter": epochs, "alpha": lmbda, "solver": LBFGS, "tol": 1e-5, "max_fun": NO_LIMIT}
+    chosen = optimizer_of(optimizer, momentum)
+    m = min(10, n) if mini_batch_size is None else whole_number("mini_batch_size", mini_batch_size, most=n)
     options: dict[str, Any] = {
-        "max_iter": whole_number("epochs", epochs),
+        "max_iter": epochs,
         "batch_size": m,
         "learning_rate_init": finite_number("eta", chosen.default_eta if eta is None else eta, positive=True),
-        "alpha": finite_number("lmbda", lmbda, positive=False) * m / n,
+        "alpha": lmbda * m / n,
         "n_iter_no_change": math.inf,
     }
     if isinstance(chosen, SGD):

@@ -22,6 +22,7 @@ from fastbp.estimators.clipped_costs import clipped
 from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import TrainingLoop
 from fastbp.estimators.from_scikit_learn import HOOKS, check_sample_weight
+from fastbp.estimators.lbfgs_solver import fit_lbfgs
 from fastbp.estimators.parameter_checks import (
     CONSTRAINTS,
     OUTPUTS,
@@ -182,10 +183,13 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self, plan: Plan, p: Any, dataset: Dataset, rng: np.random.RandomState, *, fresh: bool, partial: bool
     ) -> None:
         """Train the parameters `p` with the solver, and set `coefs_` and `intercepts_`."""
+        plan = replace(plan, formulas=replace(plan.formulas, output=clipped(plan.formulas.output, plan.dtype)))
+        if self.solver == "lbfgs":
+            self.coefs_, self.intercepts_ = fit_lbfgs(self, plan, p, dataset)
+            return
         stopping = getattr(self, "validation_scores_", None) is not None
         if fresh or not hasattr(self, "loss_curve_") or stopping != bool(self.early_stopping):
             self._reset_history()
-        plan = replace(plan, formulas=replace(plan.formulas, output=clipped(plan.formulas.output, plan.dtype)))
         loop = TrainingLoop(self, plan, p, dataset, rng, partial=partial)
         self.coefs_, self.intercepts_ = loop.run(1 if partial else self.max_iter)
 

@@ -65,7 +65,7 @@ class TrainingLoop:
                 if self._should_stop():
                     break
                 if not stopping_early and not math.isfinite(estimator.loss_):
-                    _check_finite(*coefs_and_intercepts(self._p, self._plan))  # they would never be finite again
+                    check_finite(*coefs_and_intercepts(self._p, self._plan))  # they would never be finite again
             else:
                 if not self._partial:
                     reached = f"Maximum iterations ({epochs}) reached and the optimization hasn't converged yet."
@@ -74,7 +74,7 @@ class TrainingLoop:
             warn("Training interrupted by user.")
         self._solver.snapshot = self._trainer.snapshot()
         found = best or coefs_and_intercepts(self._p, self._plan)
-        _check_finite(*found)
+        check_finite(*found)
         return found
 
     def _run_epoch(self) -> None:
@@ -130,7 +130,7 @@ class TrainingLoop:
         return False
 
 
-def _check_finite(coefs: list[Array], intercepts: list[Array]) -> None:
+def check_finite(coefs: list[Array], intercepts: list[Array]) -> None:
     """Raise `DivergedError` unless all parameters are finite."""
     with np.errstate(all="ignore"):
         if all(math.isfinite(np.sum(a)) or np.isfinite(a).all() for a in (*coefs, *intercepts)):

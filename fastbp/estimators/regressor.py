@@ -85,7 +85,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     n_iter_no_change : int or math.inf, default=10
         Training stops when more than this number of consecutive epochs have brought no improvement of at least `tol`.
     max_fun : int, default=15000
-        Largest number of evaluations of the loss by "lbfgs".
+        Largest number of evaluations of the loss by "lbfgs". An iteration takes one or more.
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.

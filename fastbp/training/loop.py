@@ -151,7 +151,7 @@ def train(
                 if failure is not None:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
-            if callback is not None and _is_true(callback(epoch)):
+            if callback is not None and is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
         if (failure := _write_failure(checkpoint, state)) is not None:
@@ -204,7 +204,7 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
 
 
-def _is_true(answer: Any) -> bool:
+def is_true(answer: Any) -> bool:
     """Return whether the answer of a callback is Python's or NumPy's True.
 
     Other values that count as true, such as a list, do not end training.

@@ -139,6 +139,10 @@ def test_training_options_are_converted_to_scikit_learn_and_back():
         assert convert.training_from_sklearn(library.MLPClassifier(**there), 1000) == options
     expected = {"epochs": 200, "mini_batch_size": 200, "eta": 0.001, "optimizer": fastbp.optimizers.Adam()}
     assert convert.training_from_sklearn(theirs.MLPRegressor(), 1000) == expected | {"lmbda": 0.0001 * 1000 / 200}
+    options = {"epochs": 7, "lmbda": 0.5, "optimizer": "lbfgs"}
+    there = convert.training_to_sklearn(1000, **options)
+    assert (there["alpha"], there["solver"]) == (0.5, "lbfgs")
+    assert convert.training_from_sklearn(theirs.MLPRegressor(**there), 1000) == options
     assert convert.training_from_sklearn(theirs.MLPRegressor(batch_size=50), 20)["mini_batch_size"] == 20
 
 
@@ -466,7 +470,6 @@ def test_hostile_files_of_the_book_are_refused(text, message, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "solver must be 'sgd' or 'adam' for Network.train, got 'lbfgs'"),
         (
             {"solver": "sgd", "learning_rate": "adaptive"},
             "learning_rate must be 'constant' for Network.train, got 'adaptive'",
@@ -486,7 +489,8 @@ def test_estimator_parameters_without_an_equivalent_are_refused(options, message
     ("options", "message"),
     [
         ({"eta": fastbp.schedules.Cosine(0.5)}, r"eta must be a positive number, got Cosine\(eta=0.5\)"),
-        ({"optimizer": "lbfgs"}, "unknown optimizer 'lbfgs'"),
+        ({"optimizer": "lbfgs", "eta": 0.1}, "eta cannot be combined with optimizer 'lbfgs', got 0.1"),
+        ({"optimizer": "rmsprop"}, "optimizer must be SGD or Adam for scikit-learn, got 'rmsprop'"),
         ({"mini_batch_size": 200}, "mini_batch_size must be an integer from 1 to 100, got 200"),
         ({"lmbda": float("inf")}, "lmbda must be a number >= 0, got inf"),
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
