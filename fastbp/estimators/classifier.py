@@ -13,8 +13,13 @@ from sklearn.utils.multiclass import type_of_target
 from fastbp.backends import BackendLike
 from fastbp.errors import InputError
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.from_scikit_learn import check_partial_fit_first_call, for_mini_batches, validating
-from fastbp.estimators.labels import check_known, indicators
+from fastbp.estimators.from_scikit_learn import (
+    check_partial_fit_first_call,
+    for_mini_batches,
+    validate_unless_fitted,
+    validating,
+)
+from fastbp.estimators.labels import check_known, class_numbers, indicators
 from fastbp.estimators.parameter_checks import CLASS_WEIGHT, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
@@ -175,6 +180,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    classes_: Array
     loss = "log_loss"  # not a parameter, as in scikit-learn
     _parameter_constraints = BaseMLP._parameter_constraints | {"class_weight": CLASS_WEIGHT}
     _label_binarizer: LabelBinarizer
@@ -280,7 +286,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     @for_mini_batches
-    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -318,6 +323,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise InputError(
                 "class_weight must be a dict or None for partial_fit, got 'balanced', which needs all examples at once"
             )
+        validate_unless_fitted(self)
         self._note_classes(y, classes)
         self._train(X, y, sample_weight, partial=True)
         return self
@@ -414,12 +420,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _targets(self, y: Any, *, partial: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or not (partial or self.warm_start):
+        known = hasattr(self, "classes_") and (partial or self.warm_start)
+        if not known:
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        else:
-            check_known(self._label_binarizer, y, self.classes_, warm_start=self.warm_start)
-        return indicators(self._label_binarizer, y)
+        numbers = class_numbers(self._label_binarizer, y)
+        if known:
+            check_known(y, numbers, self.classes_, warm_start=self.warm_start)
+        return indicators(self._label_binarizer, y, numbers)
 
     def _fresh_out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"

@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 
 from fastbp.backends import BackendLike
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.from_scikit_learn import for_mini_batches, validating
+from fastbp.estimators.from_scikit_learn import for_mini_batches, validate_unless_fitted, validating
 from fastbp.estimators.parameter_checks import LOSS, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
@@ -250,7 +250,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     @for_mini_batches
-    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -280,6 +279,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         >>> MLPRegressor(hidden_layer_sizes=(3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).t_
         2
         """
+        validate_unless_fitted(self)
         self._train(X, y, sample_weight, partial=True, y_numeric=True)
         return self
 

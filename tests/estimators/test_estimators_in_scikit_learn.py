@@ -83,7 +83,9 @@ def test_the_docstrings_describe_each_parameter_alike():
     classifier, regressor = documented(MLPClassifier), documented(MLPRegressor)
     assert classifier.keys() == MLPClassifier().get_params().keys()
     assert regressor.keys() == MLPRegressor().get_params().keys()
-    assert {name: classifier[name] for name in regressor} == regressor
+    assert {name: classifier[name] for name in regressor if name != "loss"} == {
+        name: entry for name, entry in regressor.items() if name != "loss"
+    }
 
 
 def test_a_grid_search_in_two_processes_finds_the_same_as_in_one(digits):
