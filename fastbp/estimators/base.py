@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -32,13 +33,13 @@ from fastbp.estimators.parameter_checks import (
     fastbp_activations,
     hidden_layers,
 )
+from fastbp.estimators.plain_arrays import FLOATS, has_finite_sum, is_plain_matrix, is_plain_vector
 from fastbp.estimators.solver_state import SolverState
 from fastbp.operations import Plan
 from fastbp.parameters import plan_of
 from fastbp.training.small_batches import small_batches_of
 
 Array = npt.NDArray[Any]
-_FLOATS = (np.float64, np.float32)  # X in float32 is kept; any other dtype is converted to float64
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -158,8 +159,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         _refuse_hooks(type(self).__name__, vars(self))
         layers, activations = hidden_layers(self.hidden_layer_sizes, self.activation)
         fresh = not hasattr(self, "coefs_") or not (partial or self.warm_start)
-        options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True, "reset": fresh}
-        rows, y = validate_data(self, _as_numpy("X", x), _as_numpy("y", y), **options)
+        rows, y = self._checked_examples(x, y, reset=fresh, **options)
         targets = self._targets(y, partial=partial)
         w = self._example_weights(sample_weight, y, rows)
         if partial and self.early_stopping:
@@ -178,6 +178,18 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         dataset = Dataset(rows.astype(dtype, copy=False), np.ascontiguousarray(targets, dtype), w)
         self._fit_parameters(plan, p, dataset, rng, fresh=fresh, partial=partial)
         return self
+
+    def _checked_examples(self, x: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Rows, Any]:
+        """Return rows and targets that functions of scikit-learn have checked. Sparse rows are a CSR matrix.
+
+        Most of these checks are skipped for plain arrays, because they take longer than a small mini-batch.
+        """
+        if is_plain_matrix(x) and is_plain_vector(y, len(x)) and has_finite_sum(x):
+            validate_data(self, x, y, reset=reset, skip_check_array=True)
+            return x, y
+        options |= {"accept_sparse": "csr", "dtype": FLOATS, "order": "C", "multi_output": True, "reset": reset}
+        checked: tuple[Rows, Any] = validate_data(self, _as_numpy("X", x), _as_numpy("y", y), **options)
+        return checked
 
     def _fit_parameters(
         self, plan: Plan, p: Any, dataset: Dataset, rng: np.random.RandomState, *, fresh: bool, partial: bool
@@ -215,7 +227,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             raise InputError(f"y must have {found[-1]} columns, as in the first fit, got {sizes[-1]}")
         dtype = np.result_type(*self.coefs_)
         return (
-            dtype if dtype in _FLOATS else np.dtype(np.float64),
+            dtype if dtype in FLOATS else np.dtype(np.float64),
             self.out_activation_,
             self.coefs_,
             self.intercepts_,
@@ -241,7 +253,15 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         The outputs are computed from the present `coefs_` and `intercepts_`, in float64 if `x` or `coefs_` need it.
         """
         check_is_fitted(self, "coefs_")
-        rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+        if is_plain_matrix(x):
+            validate_data(self, x, reset=False, skip_check_array=True)
+            with suppress(InputError):  # not finite; the full checks find out where
+                return self._outputs_of_rows(x)
+        return self._outputs_of_rows(
+            validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=FLOATS, reset=False)
+        )
+
+    def _outputs_of_rows(self, rows: Rows) -> Array:
         layers, coefs, intercepts = len(self.coefs_) - 1, self.coefs_, self.intercepts_
         one = isinstance(self.activation, (str, Activation))
         activations: Any = [self.activation] * layers if one else self.activation

@@ -13,8 +13,13 @@ from sklearn.utils.multiclass import type_of_target
 from fastbp.backends import BackendLike
 from fastbp.errors import InputError
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.from_scikit_learn import check_partial_fit_first_call, for_mini_batches, validating
-from fastbp.estimators.labels import check_known, indicators
+from fastbp.estimators.from_scikit_learn import (
+    check_partial_fit_first_call,
+    for_mini_batches,
+    validate_unless_fitted,
+    validating,
+)
+from fastbp.estimators.labels import check_known, class_numbers, indicators
 from fastbp.estimators.parameter_checks import CLASS_WEIGHT, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
@@ -34,20 +39,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
         hidden layers.
-    activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
-        One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
-        "sigmoid" elsewhere in fastbp.
-    solver : {"lbfgs", "sgd", "adam"}, default="adam"
-        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam. "lbfgs" is
-        L-BFGS, by `scipy.optimize`: each step uses all examples. It often gives the best result for small data sets.
+    activation : {"identity", "logistic", "tanh", "relu", ...}, Activation, or a list of these, default="relu"
+        One activation function for all hidden layers, or a list with one for each of them. "logistic" is called
+        "sigmoid" elsewhere in fastbp. The other names are "elu", "gelu", "gelu-tanh", "leaky-relu", "silu" and
+        "softplus". Your own activation is a `fastbp.activations.Activation`.
+    solver : {"lbfgs", "sgd", "adam"} or Optimizer, default="adam"
+        Optimizer. "lbfgs" is L-BFGS on all examples, by `scipy.optimize`. "sgd" is stochastic gradient descent, with
+        momentum if `momentum` > 0. "adam" is Adam. Any other optimizer is an object of `fastbp.optimizers`, such as
+        `AdamW()` or your own `Optimizer`.
     alpha : float, default=0.0001
         Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
         Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
-        η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
-        would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or less.
+        Learning-rate schedule of "sgd" and of optimizer objects. "constant" keeps η = `learning_rate_init`.
+        "invscaling" sets η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5
+        whenever training would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or
+        less.
     learning_rate_init : float, default=0.001
         Initial learning rate η.
     power_t : float, default=0.5
@@ -61,20 +69,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         With an int, repeated calls give the same result.
     tol : float, default=1e-4
         Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, the smallest
-        increase of the validation score that counts.
+        increase of the validation score that counts. "lbfgs" ends when no entry of the gradient is larger.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
         Whether `fit` starts from the present parameters instead of new random ones.
     momentum : float, default=0.9
-        Momentum μ of "sgd", 0 ≤ μ < 1.
+        Momentum μ of "sgd", 0 ≤ μ ≤ 1.
     nesterovs_momentum : bool, default=True
         Whether "sgd" uses Nesterov's form of momentum.
     early_stopping : bool, default=False
         Whether to hold out part of the examples and to stop when the score on these examples no longer improves. The
         estimator then keeps the parameters of the best epoch.
     validation_fraction : float, default=0.1
-        Fraction of the examples to hold out for `early_stopping`, between 0 and 1.
+        Fraction of the examples to hold out for `early_stopping`, at least 0 and below 1.
     beta_1 : float, default=0.9
         Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
     beta_2 : float, default=0.999
@@ -88,6 +96,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.
+    dropout : float or list of float, default=0.0
+        Rate of dropout: the fraction of the activations of the hidden layers that is set to 0 in each step of training.
+        A list has the rate of the inputs and of each hidden layer. The losses are those with dropout. Not for "lbfgs".
     class_weight : dict, "balanced" or None, default=None
         Weight of each class. The weight of every example is multiplied by the weight of its class. "balanced" makes all
         classes count equally. The weight of a class is then n/(number of classes · number of examples of the class),
@@ -140,19 +151,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Differences from scikit-learn:
 
-    * The parameters `backend` and `class_weight` are new, and `activation` may be a list.
-    * Apart from the differences below, results agree up to rounding errors. The same `random_state` gives the same
-      initial parameters, held-out examples and mini-batches as in scikit-learn 1.9.
-    * `sample_weight` is divided by its average over all training examples. scikit-learn divides it by its average over
-      each mini-batch. Here an example therefore counts in proportion to its weight in every mini-batch. In
-      scikit-learn, a mini-batch with small weights takes as large a step as any other. Here α is divided by the same
-      average as the weights, and by the size of the mini-batch. A weight of 2 therefore has the same effect as having
-      the example twice.
-    * Held-out examples are stratified by class for any number of classes, as scikit-learn's documentation says.
-      scikit-learn itself stratifies only two classes. If a class is too small to be split, the split is not stratified.
-    * `loss_` is computed from the weighted inputs z. scikit-learn computes it from clipped probabilities. The L2 term
-      of `loss_` assumes that ‖W‖² changes linearly during an epoch.
-    * Training that diverges raises `fastbp.DivergedError`.
+    * The parameters `backend`, `dropout` and `class_weight` are new. `activation` and `solver` accept more values.
+    * If all targets are of one class, `predict_proba` has one column, like `classes_`. scikit-learn's has two.
+    * A mini-batch whose weights are all 0 leaves the gradient at 0. scikit-learn raises a ZeroDivisionError.
+    * A masked array with masked values is refused. scikit-learn uses the values behind the mask.
+    * If y has negative numbers in several columns, there is a warning, because every number other than 0 is a label.
+    * `partial_fit` finds the number of labels itself if y has several columns. `classes` is then optional.
+    * `hidden_layer_sizes` must not change when training continues. scikit-learn ignores such a change, or fails.
+    * Training that diverges ends at once, unless `early_stopping` is True: no later epoch can make an infinite
+      parameter finite. NumPy's warnings of overflow are not issued.
+    * A subclass must not replace private methods of scikit-learn's estimator, because they would not be called.
+
+    Apart from these differences, results agree up to rounding errors with those of the same version of scikit-learn,
+    from 1.7 on. The same `random_state` gives the same initial parameters, held-out examples and mini-batches. With
+    scikit-learn 1.6, sample weights and the loss "poisson" are those of scikit-learn 1.7.
 
     References
     ----------
@@ -168,6 +180,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    classes_: Array
     loss = "log_loss"  # not a parameter, as in scikit-learn
     _parameter_constraints = BaseMLP._parameter_constraints | {"class_weight": CLASS_WEIGHT}
     _label_binarizer: LabelBinarizer
@@ -242,8 +255,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The class of each example, or columns of 0 and 1.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more. A weight of 2 has the same effect as having the example twice in a
-            mini-batch.
+            Weight of each example, or one number for all of them. A weight of 2 has the same effect as having the
+            example twice in the mini-batch.
 
         Returns
         -------
@@ -255,7 +268,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid. `fastbp.InputError` is a subclass of ValueError.
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Warns
         -----
@@ -273,7 +286,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     @for_mini_batches
-    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -284,7 +296,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The class of each example, or columns of 0 and 1.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more.
+            Weight of each example, or one number for all of them.
         classes : array-like of shape (n_classes,), optional
             All classes that y may contain in this and later calls. Required in the first call, unless y has columns of
             0 and 1.
@@ -299,7 +311,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid, `early_stopping` is True, or `class_weight` is "balanced".
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Examples
         --------
@@ -311,6 +323,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise InputError(
                 "class_weight must be a dict or None for partial_fit, got 'balanced', which needs all examples at once"
             )
+        validate_unless_fitted(self)
         self._note_classes(y, classes)
         self._train(X, y, sample_weight, partial=True)
         return self
@@ -407,12 +420,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _targets(self, y: Any, *, partial: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or not (partial or self.warm_start):
+        known = hasattr(self, "classes_") and (partial or self.warm_start)
+        if not known:
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-        else:
-            check_known(self._label_binarizer, y, self.classes_, warm_start=self.warm_start)
-        return indicators(self._label_binarizer, y)
+        numbers = class_numbers(self._label_binarizer, y)
+        if known:
+            check_known(y, numbers, self.classes_, warm_start=self.warm_start)
+        return indicators(self._label_binarizer, y, numbers)
 
     def _fresh_out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"

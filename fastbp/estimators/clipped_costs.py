@@ -54,7 +54,7 @@ def _cross_entropy(dtype: str) -> Formula:
 @cache
 def _poisson(dtype: str) -> Formula:
     def cost(z: Array, a: Array, y: Array) -> Array:
-        return where(y == 0.0, 0.0 * y, y * log(y / a)) - y + a  # NaN for y < 0
+        return where(y == 0.0, 0.0 * (y / a), y * log(y / a)) - y + a  # NaN for y < 0 and for y = a = 0
 
     return cost
 

@@ -52,16 +52,19 @@ class TrainingLoop:
         """
         estimator = self._estimator
         estimator.n_iter_ = 0
-        best = None if self._held_out is None else coefs_and_intercepts(self._p, self._plan)
+        # If no epoch is better than those of earlier fits, the parameters after the last epoch are returned, as in
+        # scikit-learn. Only a fit that starts from new random parameters may return its initial ones.
+        stopping_early = self._held_out is not None
+        best = coefs_and_intercepts(self._p, self._plan) if stopping_early and not estimator.loss_curve_ else None
         try:
             while estimator.n_iter_ < epochs:
                 self._run_epoch()
-                if self._improved() and best is not None:
+                if self._improved() and stopping_early:
                     best = coefs_and_intercepts(self._p, self._plan)
                 self._solver.epoch_ended(estimator.t_, self._trainer.steps)
                 if self._should_stop():
                     break
-                if best is None and not math.isfinite(estimator.loss_):
+                if not stopping_early and not math.isfinite(estimator.loss_):
                     check_finite(*coefs_and_intercepts(self._p, self._plan))  # they would never be finite again
             else:
                 if not self._partial:

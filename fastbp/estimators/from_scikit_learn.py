@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -18,6 +19,7 @@ __all__ = [
     "check_partial_fit_first_call",
     "check_sample_weight",
     "for_mini_batches",
+    "validate_unless_fitted",
     "validating",
     "warn",
 ]
@@ -48,9 +50,18 @@ HOOKS = frozenset(
 
 
 def validating(method: Method) -> Method:
-    """Let a method validate the parameters of its estimator first, unless it is `partial_fit` after the first call."""
+    """Let a method validate the parameters of its estimator first."""
     decorated: Method = _fit_context(prefer_skip_nested_validation=True)(method)
     return decorated
+
+
+def validate_unless_fitted(estimator: Any) -> None:
+    """Validate the parameters of an estimator in the first call of `partial_fit`, as scikit-learn does.
+
+    Unlike `validating`, this does not take time in later calls.
+    """
+    if not hasattr(estimator, "coefs_") and not get_config()["skip_parameter_validation"]:
+        estimator._validate_params()
 
 
 def for_mini_batches(method: Method) -> Method:

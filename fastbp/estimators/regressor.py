@@ -1,4 +1,4 @@
-"""`MLPRegressor`, for one or several real-valued targets, with the quadratic cost."""
+"""`MLPRegressor`, for one or several real-valued targets, or counts."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 
 from fastbp.backends import BackendLike
 from fastbp.estimators.base import BaseMLP
-from fastbp.estimators.from_scikit_learn import for_mini_batches, validating
+from fastbp.estimators.from_scikit_learn import for_mini_batches, validate_unless_fitted, validating
 from fastbp.estimators.parameter_checks import LOSS, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
@@ -21,28 +21,34 @@ Array = npt.NDArray[Any]
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """A neural network for regression: scikit-learn's `MLPRegressor`, trained by fastbp.
 
-    Each step of training lowers the cost of a mini-batch of m examples, C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². C_x is the
-    quadratic cost ½ ‖y − a‖², and the output layer has the activation identity.
+    Each step of training lowers the cost of a mini-batch of m examples, C = (1/m) Σ C_x + (α/2m) Σ ‖W‖². For the loss
+    "squared_error", C_x is the quadratic cost ½ ‖y − a‖², and the output layer has the activation identity. For
+    "poisson", C_x is half of the deviance, Σ y ln(y/a) − y + a, and the output layer has the exponential as activation.
 
     Parameters
     ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        The loss. "poisson" is for counts: y must not be negative.
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
         hidden layers.
-    activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
-        One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
-        "sigmoid" elsewhere in fastbp.
-    solver : {"lbfgs", "sgd", "adam"}, default="adam"
-        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam. "lbfgs" is
-        L-BFGS, by `scipy.optimize`: each step uses all examples. It often gives the best result for small data sets.
+    activation : {"identity", "logistic", "tanh", "relu", ...}, Activation, or a list of these, default="relu"
+        One activation function for all hidden layers, or a list with one for each of them. "logistic" is called
+        "sigmoid" elsewhere in fastbp. The other names are "elu", "gelu", "gelu-tanh", "leaky-relu", "silu" and
+        "softplus". Your own activation is a `fastbp.activations.Activation`.
+    solver : {"lbfgs", "sgd", "adam"} or Optimizer, default="adam"
+        Optimizer. "lbfgs" is L-BFGS on all examples, by `scipy.optimize`. "sgd" is stochastic gradient descent, with
+        momentum if `momentum` > 0. "adam" is Adam. Any other optimizer is an object of `fastbp.optimizers`, such as
+        `AdamW()` or your own `Optimizer`.
     alpha : float, default=0.0001
         Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
         Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
-        η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
-        would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or less.
+        Learning-rate schedule of "sgd" and of optimizer objects. "constant" keeps η = `learning_rate_init`.
+        "invscaling" sets η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5
+        whenever training would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or
+        less.
     learning_rate_init : float, default=0.001
         Initial learning rate η.
     power_t : float, default=0.5
@@ -56,20 +62,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         With an int, repeated calls give the same result.
     tol : float, default=1e-4
         Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, the smallest
-        increase of the validation score that counts.
+        increase of the validation score that counts. "lbfgs" ends when no entry of the gradient is larger.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
         Whether `fit` starts from the present parameters instead of new random ones.
     momentum : float, default=0.9
-        Momentum μ of "sgd", 0 ≤ μ < 1.
+        Momentum μ of "sgd", 0 ≤ μ ≤ 1.
     nesterovs_momentum : bool, default=True
         Whether "sgd" uses Nesterov's form of momentum.
     early_stopping : bool, default=False
         Whether to hold out part of the examples and to stop when the score on these examples no longer improves. The
         estimator then keeps the parameters of the best epoch.
     validation_fraction : float, default=0.1
-        Fraction of the examples to hold out for `early_stopping`, between 0 and 1.
+        Fraction of the examples to hold out for `early_stopping`, at least 0 and below 1.
     beta_1 : float, default=0.9
         Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
     beta_2 : float, default=0.999
@@ -83,6 +89,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.
+    dropout : float or list of float, default=0.0
+        Rate of dropout: the fraction of the activations of the hidden layers that is set to 0 in each step of training.
+        A list has the rate of the inputs and of each hidden layer. The losses are those with dropout. Not for "lbfgs".
 
     Attributes
     ----------
@@ -110,7 +119,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     n_outputs_ : int
         Number of outputs.
     out_activation_ : str
-        Activation function of the output layer: "identity".
+        Activation function of the output layer: "identity", or "exp" for the loss "poisson".
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -123,19 +132,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     Notes
     -----
-    With several outputs, C_x is a sum over the outputs, here and in scikit-learn. The attribute `loss_`, however, is a
-    mean over the outputs, as in scikit-learn, so that losses can be compared. The steps of training use the gradient of
-    ½ ‖y − a‖², not the gradient of `loss_`.
+    With several outputs, C_x is a sum over the outputs. For "squared_error", the attribute `loss_` is a mean over the
+    outputs, as in scikit-learn. The steps of training use the gradient of ½ ‖y − a‖², not the gradient of `loss_`.
 
-    Unlike scikit-learn's estimator, this one has no parameter `loss`, because the only loss is "squared_error". All
-    other differences from scikit-learn are listed in the notes of `MLPClassifier`.
+    The differences from scikit-learn are listed in the notes of `MLPClassifier`.
 
     Examples
     --------
     >>> import numpy as np
     >>> X = np.linspace(-1.0, 1.0, 100)[:, None]
-    >>> net = MLPRegressor((20,), batch_size=10, learning_rate_init=0.01, random_state=0).fit(X, X[:, 0] ** 2)
-    >>> net.score(X, X[:, 0] ** 2) > 0.95
+    >>> net = MLPRegressor(hidden_layer_sizes=(20,), batch_size=10, learning_rate_init=0.01, random_state=0)
+    >>> net.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.95
     True
     """
 
@@ -211,8 +218,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The targets.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more. A weight of 2 has the same effect as having the example twice in a
-            mini-batch.
+            Weight of each example, or one number for all of them. A weight of 2 has the same effect as having the
+            example twice in the mini-batch.
 
         Returns
         -------
@@ -224,7 +231,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid. `fastbp.InputError` is a subclass of ValueError.
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Warns
         -----
@@ -235,14 +242,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
         Examples
         --------
-        >>> MLPRegressor((3,), tol=0.1, random_state=0).fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 0.0]]).n_outputs_
+        >>> net = MLPRegressor(hidden_layer_sizes=(3,), tol=0.1, random_state=0)
+        >>> net.fit([[0.0], [1.0]], [[0.0, 1.0], [1.0, 0.0]]).n_outputs_
         2
         """
         self._train(X, y, sample_weight, partial=False, y_numeric=True)
         return self
 
     @for_mini_batches
-    @validating
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -253,7 +260,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The targets.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more.
+            Weight of each example, or one number for all of them.
 
         Returns
         -------
@@ -265,13 +272,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid, or if `early_stopping` is True.
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Examples
         --------
-        >>> MLPRegressor((3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).t_
+        >>> MLPRegressor(hidden_layer_sizes=(3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).t_
         2
         """
+        validate_unless_fitted(self)
         self._train(X, y, sample_weight, partial=True, y_numeric=True)
         return self
 
@@ -290,7 +298,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
         Examples
         --------
-        >>> MLPRegressor((3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0]).predict([[0.5]]).shape
+        >>> net = MLPRegressor(hidden_layer_sizes=(3,), random_state=0).partial_fit([[0.0], [1.0]], [0.0, 1.0])
+        >>> net.predict([[0.5]]).shape
         (1,)
         """
         a = self._outputs(X)

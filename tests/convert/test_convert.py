@@ -358,7 +358,7 @@ def test_other_objects_and_unfitted_estimators_are_refused():
     )
     refused("estimator must be .* got None", convert.to_sklearn, net, None)
     poisson = theirs.MLPRegressor(loss="poisson")
-    refused("loss must be 'squared_error', fastbp's quadratic cost, got 'poisson'", convert.to_sklearn, net, poisson)
+    refused("loss must be 'squared_error' for the cost quadratic, got 'poisson'", convert.to_sklearn, net, poisson)
     for way in (convert.to_torch, lambda other: convert.to_book(other, "net")):
         refused("net must be a fastbp.Network, got dict", way, {})
     refused("estimator must be an MLPClassifier or MLPRegressor, got 3", convert.training_from_sklearn, 3, 10)
@@ -498,3 +498,21 @@ def test_estimator_parameters_without_an_equivalent_are_refused(options, message
 )
 def test_training_options_without_an_equivalent_are_refused(options, message):
     refused(message, convert.training_to_sklearn, 100, **options)
+
+
+def test_poisson_regressors_and_other_activations_of_fastbps_estimators():
+    from fastbp import estimators
+
+    x = np.random.default_rng(0).standard_normal((30, 5))
+    options = {"activation": ["gelu", "logistic"], "hidden_layer_sizes": (4, 3), "max_iter": 2, "tol": 9.0}
+    own = {"solver": fastbp.optimizers.AdamW(), "dropout": 0.2, "n_iter_no_change": 1, "random_state": 0}
+    counts = estimators.MLPRegressor("poisson", **options | own).fit(x, np.arange(30) % 4)
+    net = convert.from_sklearn(counts)
+    assert [a.name for a in net.activations] == ["gelu", "sigmoid", "exponential"]
+    np.testing.assert_allclose(net.feedforward(x.T)[0], counts.predict(x), rtol=1e-12)
+    again = convert.to_sklearn(net, counts)
+    np.testing.assert_allclose(again.predict(x), counts.predict(x), rtol=1e-12)
+    assert again.get_params() == counts.get_params()
+    training = convert.training_from_sklearn(counts, 30)
+    assert (training["optimizer"], training["dropout"]) == (fastbp.optimizers.AdamW(), 0.2)
+    refused("loss must be 'poisson' for the cost poisson", convert.to_sklearn, net, estimators.MLPRegressor())
