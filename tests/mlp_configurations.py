@@ -129,11 +129,8 @@ def outcome(found, library, x=None):
         try:
             for method, changes in found.calls:
                 model.set_params(**changes)
-                classes = (
-                    {}
-                    if method == "fit" or is_regressor or found.target == "labels"
-                    else {"classes": np.unique(found.y)}
-                )
+                everything = np.arange(3) if found.target == "labels" else np.unique(found.y)
+                classes = {} if method == "fit" or is_regressor else {"classes": everything}
                 getattr(model, method)(inputs, found.y, **weight, **classes)
             outputs = [model.predict(inputs)] + ([] if is_regressor else [model.predict_proba(inputs)])
         except Exception as error:
