@@ -327,7 +327,7 @@ HOSTILE_ATTRIBUTES = [
     ({"intercepts_": [np.ones(3), np.ones(3)]}, r"intercepts_\[0\] must have shape \(4,\), got \(3,\)"),
     ({"intercepts_": [np.ones(4), np.full(3, np.inf)]}, r"intercepts_\[1\] must be finite, got NaN or infinity"),
     ({"out_activation_": "exp"}, "unknown out_activation_ 'exp'; valid: softmax, logistic, identity"),
-    ({"activation": "gelu"}, "unknown activation 'gelu'; did you mean 'relu'"),
+    ({"activation": "rely"}, "unknown activation 'rely'; did you mean 'relu'"),
     ({"activation": ["relu", "tanh"]}, r"activations must be one activation .*\(here 2\), got a list of 3"),
     ({"activation": None}, "unknown activation None"),
     ({"activation": 3}, "unknown activation 3"),
@@ -398,7 +398,7 @@ def test_networks_that_an_estimator_cannot_represent_are_refused(library, sizes,
     refused(message, convert.to_sklearn, net, library.MLPClassifier())
     net = fastbp.Network([5, 3], "identity", "sum-squared")
     refused(
-        "must be identity with quadratic for MLPRegressor, got identity with sum-squared",
+        "identity with quadratic or exponential with poisson for MLPRegressor, got identity with sum-squared",
         convert.to_sklearn,
         net,
         library.MLPRegressor(),
@@ -425,7 +425,8 @@ def test_invalid_classes_are_refused(output, classes, message):
 def test_user_formulas_with_the_name_of_a_built_in_are_refused(tmp_path):
     mine = fastbp.Activation("sigmoid", lambda z: 0.5 * z, lambda z, a: 0.5 + 0.0 * a, outputs=(0.0, 1.0))
     net = fastbp.Network([5, 4, 3], [mine, "sigmoid"], "cross-entropy", backend="numpy-plain")
-    refused("for scikit-learn, got 'sigmoid'", convert.to_sklearn, net, ours.MLPClassifier())
+    refused("for scikit-learn, got 'sigmoid'", convert.to_sklearn, net, theirs.MLPClassifier())
+    assert convert.to_sklearn(net, ours.MLPClassifier()).activation == mine
     refused("for the book's format, got 'sigmoid'", convert.to_book, net, tmp_path / "net")
 
 
