@@ -372,7 +372,7 @@ class Network:
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
         dropout: Rates = 0.0,
-        optimizer: OptimizerName | Optimizer = "sgd",
+        optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd",
         momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
         patience: int | None = None,
@@ -409,7 +409,7 @@ class Network:
             multiplied by 1/(1 − p), so nothing changes after training. A number is the rate of every hidden layer. A
             sequence has the rate of the input, and one rate per hidden layer. p is rounded to a multiple of 2⁻¹⁶.
         optimizer : name or optimizer
-            "sgd", "momentum", "nesterov", "adam", or an optimizer from `fastbp.optimizers`.
+            "sgd", "momentum", "nesterov", "adam", another name or optimizer from `fastbp.optimizers`, or "lbfgs".
         momentum : float, optional
             μ, for the optimizers "sgd" (default 0), "momentum" and "nesterov" (default 0.9).
         validation : pair or float, optional
@@ -467,9 +467,15 @@ class Network:
         -----
         Two runs cannot use the same checkpoint at the same time. `docs/checkpoints.md` has the details.
 
+        With "lbfgs", SciPy's L-BFGS minimises the cost of all examples plus (λ/2n) Σ ‖W‖². An epoch is one iteration,
+        and its cost is computed after it. Training ends early when it has converged: when no entry of the gradient is
+        above 1e-5, or the cost decreases by less than 2.2e-9 of itself. On Ctrl-C, the parameters are those after the
+        last complete iteration. `eta`, `mini_batch_size`, `dropout`, `momentum` and `checkpoint` are refused.
+
         References
         ----------
-        The mini-batch algorithm of the notes. L2 regularisation and momentum as in chapter 3 of the book.
+        The mini-batch algorithm of the notes. L2 regularisation and momentum as in chapter 3 of the book. Byrd, Lu,
+        Nocedal and Zhu 1995, "A limited memory algorithm for bound constrained optimization".
 
         Examples
         --------
@@ -876,7 +882,7 @@ def load(
     return net
 
 
-def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
+def warmup(net: Network | None = None, *, optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd") -> float:
     """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
     The code depends on the activations, the cost, the biases, the dtype and the optimizer, but not on the number and
@@ -912,7 +918,8 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     labels = np.arange(3) % small.sizes[-1]
     y = labels if small.sizes[-1] > 1 else np.ones((1, 3))
     for x in (rng.random((small.sizes[0], 3)), rng.integers(0, 2, (small.sizes[0], 3)).astype(np.uint8)):
-        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # the last one is short
+        size = None if optimizer == "lbfgs" else 2  # the last mini-batch is short
+        small.train(x, y, epochs=1, mini_batch_size=size, optimizer=optimizer, progress=False)
     small.cost(x, y)
     small.feedforward(x)
     small.backprop(x, y)

@@ -86,18 +86,19 @@ class OptimizerState(NamedTuple):
 class StepConfig(NamedTuple):
     """The numbers used in the next update steps: learning rates, regularization and constants of the optimizer.
 
-    `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
-    the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
-    which has no optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on
-    the host. Its row k has the constants of the optimizer's formula for step k.
+    `etas` and `decays` are float64 arrays on the host with the learning rate η and the regularization factor λ/n of
+    each of the next mini-batches. `plain_sgd` is True for stochastic gradient descent without momentum, which has no
+    optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on the host.
+    Its row k has the constants of the optimizer's formula for step k. `l2_scale` says how often the L2 term
+    (λ/2n) Σ ‖W‖² of each mini-batch is counted in its cost: 0 if the cost has no L2 term.
     """
 
     etas: npt.NDArray[np.float64]
-    lmbda: float
-    n: int
+    decays: npt.NDArray[np.float64]
     plain_sgd: bool
     t: int
     constants: npt.NDArray[np.float64]
+    l2_scale: float
 
 
 class Dropout(NamedTuple):
@@ -124,7 +125,8 @@ class Dropout(NamedTuple):
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     constants = optimizer.constants_of_steps(eta, steps, count)
-    return StepConfig(np.full(count, eta), lmbda, n, optimizer.rule is None, steps + 1, constants)
+    decays = np.full(count, lmbda / n)
+    return StepConfig(np.full(count, eta), decays, optimizer.rule is None, steps + 1, constants, 0.0)
 
 
 # The operations.
@@ -160,6 +162,7 @@ class Operations(NamedTuple):
     `output_error(z, a, y, s, delta, sums)`: write (BP1) to `delta`, multiplied by the example weights `s` if there are
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
+    `add_squares(factor, w, total)`: total += factor ‖w‖².
 
     A partial sum is the sum of some of the columns of `delta`. All partial sums together cover all columns. Each column
     of `sums` is one partial sum, and `Backend.n_partial_sums` is their number. In a network without biases, `sums` has
@@ -174,6 +177,7 @@ class Operations(NamedTuple):
     optimizer_step: Operation
     output_error: Operation
     add_cost: Operation
+    add_squares: Operation
 
 
 @dataclass(frozen=True)

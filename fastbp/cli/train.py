@@ -19,10 +19,10 @@ from fastbp.errors import InputError, choose, finite_number, plural, whole_numbe
 from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, optimizer_of
+from fastbp.optimizers import LBFGS, OPTIMIZERS, optimizer_of
 from fastbp.parameters import dtype_name
 from fastbp.plots.curves import check_picture, save_curves
-from fastbp.training import checkpoints
+from fastbp.training import checkpoints, lbfgs
 from fastbp.training.history import History
 
 SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
@@ -53,8 +53,8 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     help=f"Learning-rate schedule: {', '.join(SCHEDULES)}.",
 )  # fmt: skip
 @click.option(
-    "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete(OPTIMIZERS),
-    help=f"Optimizer: {', '.join(OPTIMIZERS)}.",
+    "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete([*OPTIMIZERS, LBFGS]),
+    help=f"Optimizer: {', '.join(OPTIMIZERS)}, or {LBFGS}, which uses all examples in each step.",
 )  # fmt: skip
 @click.option("--momentum", type=float, help="Momentum, below 1.  [default: 0 for sgd, 0.9 for momentum and nesterov]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="Strength of L2 regularisation (lambda).")
@@ -139,18 +139,18 @@ def train(
 
 def _network(
     loaded: Loaded, sizes: str | None, hidden: str | None, dtype: str, backend: Any, seed: int, options: dict[str, Any]
-) -> tuple[Network, schedules.Schedule]:
-    """Return a new network and its learning-rate schedule, and remove their options from `options`."""
+) -> tuple[Network, schedules.Schedule | None]:
+    """Return a new network and its learning-rate schedule, if any, and remove their options from `options`."""
     layers = shared.choose_sizes(sizes, hidden, loaded.inputs, loaded.outputs, exact=loaded.preparation is not None)
     chosen = defaults.formulas(loaded.purpose, options.pop("activations"), options.pop("cost"), len(layers) - 1)
     rate, schedule = options.pop("eta"), SCHEDULES[options.pop("schedule")]
-    if rate is None:
+    if rate is None and options["optimizer"] != LBFGS:
         optimizer = optimizer_of(options["optimizer"], options["momentum"])
         rate = defaults.eta(loaded.purpose, chosen, optimizer, pixels=loaded.input_scale != 1.0)
     names, cost, kind = cast(Any, chosen.activations), cast(Any, chosen.cost), cast(Any, dtype)
     net = Network(layers, names, cost, dtype=kind, backend=backend, rng=seed, input_scale=loaded.input_scale)
     net.preparation = loaded.preparation
-    return net, schedule(rate)
+    return net, None if rate is None else schedule(rate)
 
 
 def _print_advice(net: Network, splits: Any, history: History, patience: int | None, outputs: Outputs) -> None:
@@ -186,8 +186,11 @@ def _check_options(
     for name, positive in (("eta", True), ("lmbda", False)):
         if options[name] is not None:
             finite_number(name, options[name], positive=positive)
-    optimizer_of(options["optimizer"], options["momentum"])
     choose("schedule", options["schedule"], SCHEDULES)
+    if options["optimizer"] == LBFGS:
+        lbfgs.refuse_options(options | {"schedule": options["schedule"] != "constant" and options["schedule"]})
+    else:
+        optimizer_of(options["optimizer"], options["momentum"])
     layers = shared.check_sizes(sizes, hidden)
     count = 2 if layers is None else len(layers) - 1 if sizes is not None else len(layers) + 1
     defaults.formulas(defaults.CLASSES, options["activations"], options["cost"], count)

@@ -154,7 +154,7 @@ def train(
                 if failure is not None:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
-            if callback is not None and _is_true(callback(epoch)):
+            if callback is not None and is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
         if (failure := _write_failure(checkpoint, state)) is not None:
@@ -217,7 +217,7 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
 
 
-def _is_true(answer: Any) -> bool:
+def is_true(answer: Any) -> bool:
     """Return whether the answer of a callback is Python's or NumPy's True.
 
     Other values that count as true, such as a list, do not end training.
@@ -229,16 +229,18 @@ class MiniBatches:
     """Trains on `n` examples, epoch by epoch, in mini-batches of `m` examples.
 
     Each call of compiled code processes as many mini-batches as it can in about a tenth of a second.
-    Ctrl-C and progress are handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is
-    divided by the size of the mini-batch instead of n. The last mini-batch may be smaller.
+    Ctrl-C and progress are handled between calls. The last mini-batch may be smaller. The L2 term of the gradient is
+    λ/n W, unless `decays` has been set: then its entries are the factors of W in the mini-batches of an epoch, and the
+    cost has an L2 term too, which is counted `l2_scale` times.
     """
 
     def __init__(
         self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
-        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False, dropout: tuple[float, ...] = (),
+        optimizer: Optimizer, *, lmbda: float = 0.0, dropout: tuple[float, ...] = (),
     ) -> None:  # fmt: skip
         self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
-        self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
+        self.optimizer, self.lmbda, self.l2_scale = optimizer, lmbda, 0.0
+        self.decays: npt.NDArray[np.float64] | None = None
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         self.workers = plan.backend.worker_context(plan, source, m, n)
@@ -255,7 +257,10 @@ class MiniBatches:
 
     def draw_dropout_key(self, rng: np.random.Generator) -> None:
         """Draw the key of the dropout masks of the next epoch."""
-        key_0, key_1 = map(int, rng.integers(2**32, size=2))
+        self.set_dropout_key(*map(int, rng.integers(2**32, size=2)))
+
+    def set_dropout_key(self, key_0: int, key_1: int) -> None:
+        """Set the key of the dropout masks of the next epoch."""
         for dropout in self.dropouts:
             set_keys(dropout, key_0, key_1)
 
@@ -296,8 +301,9 @@ class MiniBatches:
     def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
         """Train on `count` mini-batches and count them in the state; return the seconds they took."""
         start, state = time.perf_counter(), self.state
-        n = m if self.lmbda_over_batch else self.n
-        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
+        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=self.n)
+        if self.decays is not None:
+            step = step._replace(decays=self.decays[state.done : state.done + count], l2_scale=self.l2_scale)
         arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
         if self.dropouts:
             dropout = self.dropouts[0] if ws is self.full_workspace else self.dropouts[1]

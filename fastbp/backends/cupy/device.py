@@ -160,6 +160,7 @@ class CuPy(Backend):
                     fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
                 ),
                 add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+                add_squares=self._add_squares,
             )
 
     def dropout(self, dtype: str) -> Operation:
@@ -294,6 +295,9 @@ class CuPy(Backend):
                 self.device.launch(kernel, data, indices, scale, out, m, n)
 
         return gather
+
+    def _add_squares(self, factor: float, w: Array, total: Array) -> None:
+        total[:1, :1] += factor * self.xp.sum(w * w)
 
     def _add_column_sums(self, kernel: Kernel) -> Operation:
         def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:
