@@ -23,7 +23,8 @@ def unlike(seeds):
 
 
 def unexplained(found):
-    return [text for seed, text in found.items() if seed not in EXPLAINED and "(chaotic)" not in text]
+    explained = "(chaotic)", "ZeroDivisionError"  # scikit-learn fails if all weights of a mini-batch are 0
+    return [text for seed, text in found.items() if seed not in EXPLAINED and not any(e in text for e in explained)]
 
 
 def test_results_of_configurations_equal_scikit_learns():
