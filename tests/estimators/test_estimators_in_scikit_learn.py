@@ -47,6 +47,8 @@ def test_scikit_learns_checks_pass(estimator, check):
     try:
         check(estimator)
     except FAILURES as error:
+        if sklearn_version < (1, 7) and "sample_weight" in str(check):
+            pytest.xfail("scikit-learn's own estimator has no sample weights before 1.7")
         params = estimator.get_params()
         names = ["early_stopping", "batch_size", "learning_rate", "alpha"]
         names += ["solver"] if isinstance(params["solver"], str) else []
