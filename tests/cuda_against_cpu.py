@@ -74,10 +74,11 @@ def execute(kernel, *arguments, geometry=None):
 
 
 def flat(arguments):
-    """Return the arguments of a CUDA kernel: it takes an optimizer's numbers, apart from the decay, as an array."""
-    if "constants" not in arguments:
-        return list(arguments.values())
-    eta, decay, t, constants, *arrays = arguments.values()
+    """Return the arguments of a CUDA kernel: it takes an optimizer's numbers as an array, and n at the end."""
+    values = {name: value for name, value in arguments.items() if name != "n"}
+    if "constants" not in values:
+        return list(values.values())
+    eta, decay, t, constants, *arrays = values.values()
     return [np.array([eta, t, *constants], arrays[0].dtype), decay, *arrays]
 
 
@@ -93,7 +94,7 @@ def copies(arguments):
 def few_threads(kernel, m, n):
     """Return a launch with so few threads that each takes strides along x and y, if the kernel has strides."""
     usual = kernel.geometry(m, n)
-    if kernel.name in ("add_cost", "optimizer_step"):
+    if kernel.name in ("add_cost", "add_squares", "optimizer_step"):
         return usual
     if usual.shared_bytes:
         return usual._replace(grid=(2, 1))
@@ -148,6 +149,10 @@ def _for_cost(rng, m, n, dtype, **options):
     return _for_output(rng, m, n, dtype, **options) | {"total": np.zeros(1)}
 
 
+def _for_add_squares(rng, m, n, dtype):
+    return {"factor": 0.3, "w": _plain(rng, m, n, dtype), "total": np.zeros(1)}
+
+
 def _for_gather(rng, m, n, dtype, *, source):
     x = rng.integers(0, 256, (50, n)).astype(source or dtype)
     indices = rng.integers(0, 50, m)
@@ -159,7 +164,7 @@ def _for_dropout(rng, m, n, dtype, *, in_place):
     a, keys = _plain(rng, m, n, dtype), rng.integers(0, 2**32, 2)
     examples = rng.integers(0, 2**33, m)
     examples.flags.writeable = False
-    scalars = {"threshold": int(0.3 * 2**32), "scale": 1 / 0.7, "key_0": int(keys[0]), "key_1": int(keys[1])}
+    scalars = {"threshold": 20_000, "scale": 1.5, "key_0": int(keys[0]), "key_1": int(keys[1]), "n": n}
     return scalars | {"examples": examples, "a": a, "out": a if in_place else np.zeros_like(a)}
 
 
@@ -283,6 +288,7 @@ def _other_pairs():
                 "out",
             ),
         )
+    yield "add_squares", Pair(lambda k, dtype: k.add_squares(dtype), _for_add_squares, "w")
     yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_column_sums, "sums")
     for optimizer in (*OPTIMIZERS.values(), THREE_STATES):
         if (rule := optimizer.rule) is None:

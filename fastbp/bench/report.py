@@ -16,7 +16,7 @@ from fastbp.errors import plural
 _GROUPS = f"{'share of':>64}{'speedup over':>14}"  # above the last four columns
 _COLUMNS = ("m", "backend", "step", "examples/s", "", "GFLOP/s", "floor", "peak", "plain", "CPU")
 _WIDTHS = (6, 11, 7, 10, 5, 8, 5, 5, 6, 6)
-_LEGEND = """\
+LEGEND = """\
 Medians; ± half the interquartile range of examples/s.
 step: update for one mini-batch of m examples, from the call in Python to its
   end; on a GPU it is interpreted, while epochs replay it.
@@ -34,7 +34,7 @@ def report(results: Results) -> str:
     lines = [line for machine in results.machines for line in _machine_lines(machine)]
     if results.no_gpu is not None:
         lines.append(f"no usable GPU: {results.no_gpu}")
-    lines += ["", *_table(results), "", _LEGEND, ""] if results.measurements else []
+    lines += ["", *_table(results), "", LEGEND, ""] if results.measurements else []
     lines += _transfers(results)
     lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
     lines += [f"{failure.backend} failed while measuring {failure.what}: {failure.why}" for failure in results.failures]

@@ -15,12 +15,12 @@ from gpu_instruments import StandInInstruments
 from two_gpus import Device, Machine
 
 import fastbp
-from fastbp import backends, parameters
+from fastbp import backends, gradients, parameters
 from fastbp.backends.cupy import device as cupy_device
 from fastbp.bench import floor
 from fastbp.cli.check import gpu as gpu_check
 from fastbp.cli.check import kernel_checks
-from fastbp.estimators import MLPClassifier, MLPRegressor, fitting
+from fastbp.estimators import MLPClassifier, MLPRegressor
 from fastbp.files import models, parameter_tensors
 from fastbp.operations import Plan
 from fastbp.training import loop
@@ -72,7 +72,8 @@ def arrays_of_the_gpu(folder):
 
 
 def gradient_check(folder):
-    fastbp.check_gradients(network("float64"), X[:, :3], Y[:3])
+    gradients.check_gradients(network("float64"), X[:, :3], Y[:3])
+    gradients.check_gradients(network("float64"), X[:, :3], Y[:3], dropout=0.5, dropout_key=1)
 
 
 def parameters_from_the_user(folder):
@@ -188,8 +189,8 @@ FAULTS = {
     "the total cost": (
         estimators, cupy_device.CuPy, "set_cost_total", "self.assign(total, host)", "total[...] = self.upload(host)",
     ),
-    "a sum of squares": (
-        estimators, fitting.TrainingLoop, "_sum_of_squares", ", self._plan.backend.device_context()", "",
+    "a check of gradients": (
+        gradient_check, gradients, "check_gradients", "with net._plan.backend.device_context():", "if True:",
     ),
     "an upload": (estimators, cupy_device.CuPy, "upload", "self.device_context(), ", ""),
     "the benchmark": (benchmark, floor, "make_floor", "backend.assign(delta, 1e-3)", "delta[...] = 1e-3"),

@@ -66,7 +66,7 @@ SHIPPED = {
     "add_cost": lambda dtype: cuda.add_cost(RULE.cost, dtype, weighted=False),
     "add_cost, weighted": lambda dtype: cuda.add_cost(RULE.cost, dtype, weighted=True),
 }
-WITHOUT_FORMULA = {"softmax", "add_column_sums", "gather", "gather from uint8", "add_log_likelihood"}
+WITHOUT_FORMULA = {"softmax", "add_column_sums", "add_squares", "gather", "gather from uint8", "add_log_likelihood"}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

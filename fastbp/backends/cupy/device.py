@@ -215,7 +215,7 @@ class CuPy(Backend):
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return operations that launch kernels. If a formula cannot be compiled, an `InputError` names it."""
-        from fastbp_kernels.cuda.kernels import STEP_NUMBERS
+        from fastbp_kernels.cuda.step_numbers import STEP_NUMBERS
 
         with uninterrupted():  # the kernels may have to be compiled
             numbers = self.empty((0 if formulas.rule is None else STEP_NUMBERS,), dtype)

@@ -42,6 +42,7 @@ def operations_on(
             device, fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
         ),
         add_cost=_column_kernel(device, fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+        add_squares=_add_squares(device, dtype),
     )
 
 
@@ -49,7 +50,14 @@ def dropout_on(device: Any, dtype: str) -> Operation:
     """Return the operation of dropout on a device."""
     from fastbp_kernels.cuda import kernels as cuda
 
-    return _column_kernel(device, cuda.dropout(dtype), shape_of=-1)
+    kernel = cuda.dropout(dtype)
+
+    def drop(
+        threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
+    ) -> None:
+        device.launch(kernel, threshold, scale, key_0, key_1, examples, a, out, out.shape[1], n)
+
+    return drop
 
 
 def _layer(device: Any, g: Any, of_hadamard: Any, dtype: str, bias: bool, keeps_z: bool) -> LayerOperations:
@@ -93,19 +101,29 @@ def _add_column_sums(device: Any, kernel: Kernel) -> Operation:
     return add_column_sums
 
 
+def _add_squares(device: Any, dtype: str) -> Operation:
+    from fastbp_kernels.cuda import kernels as cuda
+
+    def add_squares(factor: float, w: Array, total: Array) -> None:
+        device.launch(cuda.add_squares(dtype), factor, w, total, *w.shape)
+
+    return add_squares
+
+
 def _optimizer_step(device: Any, rule: UpdateRule | None, dtype: str, numbers: Array) -> Operation:
     """Return the operation of an optimizer. It writes η, t and the constants to `numbers` when they have changed."""
     from fastbp_kernels.cuda import kernels as cuda
+    from fastbp_kernels.cuda.step_numbers import STEP_NUMBERS, set_numbers
 
     if rule is None:
         return lambda *arguments: None  # plain SGD never calls it
-    kernel, set_numbers = fused.optimizer_step(cuda, rule, dtype), cuda.set_numbers(dtype)
+    kernel, setting = fused.optimizer_step(cuda, rule, dtype), set_numbers(dtype)
     present: tuple[float, ...] = ()
 
     def optimizer_step(eta: float, decay: float, t: float, constants: npt.NDArray[np.float64], *arrays: Array) -> None:
         nonlocal present
         if (given := (eta, t, *constants.tolist())) != present and not device.recording:
-            device.launch(set_numbers, *given, numbers, 1, cuda.STEP_NUMBERS)
+            device.launch(setting, *given, numbers, 1, STEP_NUMBERS)
             present = given
         rows, columns = arrays[-1].shape
         if rows * columns:

@@ -79,7 +79,7 @@ class Replay:
     """
 
     def __init__(self, backend: Any, plan: Plan, source: str, m: int, n: int) -> None:
-        from fastbp_kernels.cuda.kernels import STEP_NUMBERS, next_mini_batch
+        from fastbp_kernels.cuda.step_numbers import STEP_NUMBERS, next_mini_batch
 
         self.mode: Mode = "eager"
         self._backend, self._m, self._recorder = backend, m, Recorder(backend.device)
@@ -111,11 +111,15 @@ class Replay:
             backend.run(equation, *arguments)
 
     def _possible_mode(self, steps: StepConfig, m: int, count: int) -> Mode:
-        """Return the best mode for a number of steps. A plain step contains η, so that η must be the same in all."""
+        """Return the best mode for a number of steps.
+
+        A recorded step contains the regularization factor λ/n, and a plain one also η. They must be the same in all.
+        """
         refused = self._backend.device.refused
         if m != self._m or not _FEWEST <= count <= len(self._order) // m or "ready" in refused:
             return "eager"
-        if steps.plain_sgd and not (steps.etas == steps.etas[0]).all():
+        fixed = (steps.etas, steps.decays) if steps.plain_sgd else (steps.decays,)
+        if not all((numbers == numbers[0]).all() for numbers in fixed):
             return "eager"
         mode = _most.get()
         return "ready" if mode == "graph" and "graph" in refused else mode
@@ -124,7 +128,7 @@ class Replay:
         """Record a step unless it is already recorded; return the mode, which is "eager" if this is impossible."""
         _, p, state, ws, examples, _, steps, _, total, *dropout = arguments
         arrays = (equation, p, state, ws, examples, total, *(part.inputs for part in dropout))
-        numbers = (steps.lmbda, steps.n, float(steps.etas[0]) if steps.plain_sgd else None)
+        numbers = (float(steps.decays[0]), steps.l2_scale, float(steps.etas[0]) if steps.plain_sgd else None)
         key = (*map(id, arrays), *numbers, *(part.keys.tobytes() for part in dropout))
         try:
             key += (binding := self._backend.device.binding(),)
@@ -143,7 +147,7 @@ class Replay:
         steps: StepConfig, m: int, total: Array, *dropout: Any,
     ) -> list[Ready]:  # fmt: skip
         """Return the calls of a step."""
-        recorder, recorded = self._recorder, [part._replace(drop=self._drop) for part in dropout]
+        recorder, recorded = self._recorder, [part._replace(drop_x=self._drop, drop=self._drop) for part in dropout]
         recorder.calls = []
         recorder.launch(
             self._next, self._order, self._table, self._position, self._indices, self._numbers, m, self._width

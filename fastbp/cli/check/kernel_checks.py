@@ -43,6 +43,7 @@ def kernels(backend: Backend) -> Iterator[Check]:
             "hadamard": _hadamards(dtype),
             "output_error": _outputs(dtype, _output_error),
             "add_cost": _outputs(dtype, _add_cost),
+            "add_squares": _squares(dtype),
             "add_column_sums": _column_sums(backend, dtype),
             "dropout": _dropouts(dtype),
             "optimizer_step": _optimizer_steps(dtype),
@@ -160,6 +161,20 @@ def _add_cost(zays: Sequence[Array], backend: Backend, d: str, ops: Operations) 
     return [np.array(backend.read_cost_total(total) / (n * m))]
 
 
+def _squares(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
+    for n, m in SHAPES:
+        w = _normal(np.random.default_rng(n), n, m, dtype)
+
+        def run(backend: Backend, d: str, ops: Operations, w: Array = w) -> list[Array]:
+            total = backend.new_cost_total(1, 1, d)
+            backend.set_cost_total(total, 1.0)
+            for _ in range(2):
+                backend.run(ops.add_squares, 0.5, put_matrix(backend, w, d), total)
+            return [np.array(backend.read_cost_total(total) / w.size)]
+
+        yield "", _all_activations(True), False, run
+
+
 def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
     for n, m in SHAPES:
         rng = np.random.default_rng(n)
@@ -184,7 +199,7 @@ def _dropouts(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
         ) -> list[Array]:
             drop, block, out = backend.dropout(d), put_columns(backend, a, d), put_columns(backend, a, d)
             for target in (out, block):  # from one block to another, and in place
-                arguments = 2**31, 2.0, int(keys[0]), int(keys[1]), backend.upload(examples), block, target
+                arguments = 2**15, 2.0, int(keys[0]), int(keys[1]), len(a), backend.upload(examples), block, target
                 backend.run(drop, *arguments)
             return [read_columns(backend, out), read_columns(backend, block)]
 

@@ -31,7 +31,7 @@ They are Turing, two of Ampere, Ada, Hopper, and two of Blackwell."""
 WARP = 32
 _MAX_BLOCKS_Y = 65_535  # CUDA's limit on the number of blocks along y
 _BLOCK_2D = (32, 8)  # numbers of threads in a block along x and along y
-_KEPT = "fastbp_kernels.cuda.kernels"  # the module whose kernels are kept on disk
+_KEPT = "fastbp_kernels.cuda."  # the package whose kernels are kept on disk
 _BLOCK_1D = 128  # number of threads in a block that has threads along x only
 
 
@@ -90,7 +90,7 @@ class Kernel:
 
     `parameters` are the types of these pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
     `made_from` has the formulas and options in the body. Together with the name and the parameters, they identify a
-    kernel of `fastbp_kernels.cuda.kernels`, whose PTX and machine code are kept on disk.
+    kernel of `fastbp_kernels.cuda`, whose PTX and machine code are kept on disk.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Kernel:
     @property
     def _key(self) -> tuple[Any, ...] | None:
         """The key of the kernel's PTX on disk, or None if it is not kept."""
-        if self.made_from is None or self.body.__module__ != _KEPT:
+        if self.made_from is None or not self.body.__module__.startswith(_KEPT):
             return None
         parts = [fingerprint(part) if callable(part) else part for part in self.made_from]
         key = self.name, tuple(map(str, self.parameters)), repr(parts)

@@ -37,15 +37,13 @@ from fastbp_kernels.cuda.compilation import (
 )
 from fastbp_kernels.formulas import cache_by_formula
 from fastbp_kernels.specialize import lower
-from fastbp_kernels.threefry import threefry_2x32
+from fastbp_kernels.threefry import kept_units, low_word
 
 Formula = Callable[..., Any]
 EXAMPLES_PER_SUM = 16
 """Number of examples that one thread adds up.
 
 A larger number gives fewer threads. A smaller number gives more partial sums."""
-STEP_NUMBERS = 8
-"""Number of an optimizer's numbers that may differ between steps: η, t, and the constants k_1 to k_6."""
 _ONE_BLOCK = 256  # number of threads of a kernel that has one block
 _SHARED_BYTES = 48 * 1024  # bytes of shared memory that every device offers to a block without special settings
 
@@ -299,6 +297,37 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
 
 
 @cache
+def add_squares(dtype: str) -> Kernel:
+    """Make a kernel with the arguments (factor, w, total, m, n). It adds factor Σ w² to the first entry of total.
+
+    Every thread of the only block adds some of the squares. The first thread adds up the sums of all threads, in their
+    order. `total` is as in `add_cost`.
+    """
+    real, zero = real_type(dtype), np.uint64(0)
+
+    def body(factor: Any, w: Any, total: Any, m: Any, n: Any) -> None:
+        partial_sums = cuda.shared.array(0, real)  # one per thread
+        t, threads = uint64(cuda.threadIdx.x), uint64(cuda.blockDim.x)
+        value = real(0)
+        k = t
+        while k < m * n:
+            value += w[k] * w[k]
+            k += threads
+        partial_sums[t] = value
+        cuda.syncthreads()
+        if t == zero:
+            value = real(0)
+            i = zero
+            while i < threads:
+                value += partial_sums[i]
+                i += uint64(1)
+            _add_exactly(total, zero, factor * value)
+
+    geometry = Geometry((1, 1), (_ONE_BLOCK, 1), _ONE_BLOCK * np.dtype(dtype).itemsize)
+    return Kernel("add_squares", body, (real, *pointers(dtype, 2)), lambda m, n: geometry, ())
+
+
+@cache
 def gather(source: str, dtype: str) -> Kernel:
     """Make a kernel with the arguments (x, indices, scale, out, m, n). It copies rows of x into `out`.
 
@@ -348,7 +377,7 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
 
     The arguments of the kernel are (numbers, decay, nabla, first, second, third, w, m, n). `numbers` is an array of η,
     t and k_1 to k_6, which may differ between steps. They are in memory, so that a step can be replayed (see
-    `next_mini_batch`). For each element the kernel computes
+    `step_numbers.py`). For each element the kernel computes
 
         w, first, second, third ← formula(w, nabla, first, second, third, η, decay, t, k_1, …, k_6)
 
@@ -410,82 +439,42 @@ def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any
 _WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
 
 
-@cache
-def set_numbers(dtype: str) -> Kernel:
-    """Make a kernel with the arguments (eta, t, k_1, …, k_6, numbers, m, n). It writes these numbers into `numbers`."""
-    real = real_type(dtype)
-
-    def body(
-        eta: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any, numbers: Any, m: Any, n: Any
-    ) -> None:
-        if _x() == uint64(0):
-            numbers[0], numbers[1], numbers[2], numbers[3] = eta, t, k_1, k_2
-            numbers[4], numbers[5], numbers[6], numbers[7] = k_3, k_4, k_5, k_6
-
-    parameters = (*[real] * STEP_NUMBERS, *pointers(dtype, 1))
-    return Kernel("set_numbers", body, parameters, lambda m, n: Geometry((1, 1), (WARP, 1)), ())
-
-
-@cache
-def next_mini_batch(dtype: str) -> Kernel:
-    """Make a kernel with the arguments (order, table, position, indices, numbers, m, n).
-
-    `position` is an array of one number, the number of a step. The kernel copies the m indices of this step from
-    `order` to `indices`, copies row `position` of `table`, which has n numbers, to `numbers`, and adds 1 to `position`.
-    So a recorded step, whose arguments are fixed, can be replayed for one mini-batch after another.
-    """
-
-    def body(order: Any, table: Any, position: Any, indices: Any, numbers: Any, m: Any, n: Any) -> None:
-        step, stride = uint64(position[0]), uint64(cuda.blockDim.x)
-        i = uint64(cuda.threadIdx.x)
-        while i < m:
-            indices[i] = order[step * m + i]
-            i += stride
-        i = uint64(cuda.threadIdx.x)
-        while i < n:
-            numbers[i] = table[step * n + i]
-            i += stride
-        cuda.syncthreads()  # there is one block, so all threads have read the position
-        if _x() == uint64(0):
-            position[0] = types.int64(step + uint64(1))
-
-    integers, reals = types.CPointer(types.int64), types.CPointer(real_type(dtype))
-    parameters = (integers, reals, integers, integers, reals)
-    return Kernel("next_mini_batch", body, parameters, lambda m, n: Geometry((1, 1), (_ONE_BLOCK, 1)), ())
+@inlined
+def _low_word(x: Any) -> Any:
+    return types.uint32(x)
 
 
 @cache
 def dropout(dtype: str) -> Kernel:
     """Make a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out, m, n).
 
-    It writes `a` times `scale` into `out` where the random word of an example and a unit is at least `threshold`, and 0
-    elsewhere. `out` may be `a`. One thread computes the words of the units j and j + ⌈n/2⌉.
+    It writes `a` times `scale` into `out` where a unit is kept, and 0 elsewhere. `out` may be `a`. One thread computes
+    the four units of one call of `fastbp_kernels.threefry.kept_units`.
     """
-    real, integer, one = real_type(dtype), types.int64, np.uint64(1)
-    words = inlined(lower(threefry_2x32, inlined))
+    real, integer = real_type(dtype), types.int64
+    kept = inlined(lower(kept_units, inlined, {low_word: _low_word}))
 
     def body(
         threshold: Any, scale: Any, key_0: Any, key_1: Any, examples: Any, a: Any, out: Any, m: Any, n: Any
     ) -> None:
-        half = (n + one) >> one
+        quarter = (n + uint64(3)) >> uint64(2)
         i = _y()
         while i < m:
-            example = examples[i] & integer(0xFFFFFFFF)
+            example = examples[i]
             j = _x()
-            while j < half:
-                word_0, word_1 = words(key_0, key_1, integer(j), example)
-                k = i * n + j
-                value = scale * a[k]
-                out[k] = value if word_0 >= threshold else real(0)
-                if j + half < n:
-                    k += half
-                    value = scale * a[k]
-                    out[k] = value if word_1 >= threshold else real(0)
+            while j < quarter:
+                keep = kept(threshold, key_0, key_1, j, example)
+                k = j
+                for fourth in range(4):
+                    if k < n:
+                        value = scale * a[i * n + k]
+                        out[i * n + k] = value if keep[fourth] else real(0)
+                    k += quarter
                 j += _stride_x()
             i += _stride_y()
 
     parameters = (integer, real, integer, integer, types.CPointer(integer), *pointers(dtype, 2))
-    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 1) // 2), ())
+    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 3) // 4), ())
 
 
 # ---- Sums and maxima of a warp

@@ -189,6 +189,7 @@ KERNELS: dict[str, Listed] = {
     "gather from uint8": Listed(lambda dtype: kernels.gather("uint8", dtype), ("x",), ("out",)),
     "add_cost": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=False), ("a", "y"), ()),
     "add_cost, weighted": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=True), ("a", "y", "s"), ()),
+    "add_squares": Listed(kernels.add_squares, ("w",), ()),
     "add_log_likelihood": Listed(lambda dtype: kernels.add_log_likelihood(dtype, weighted=True), ("z", "y"), ()),
 }
 """The kernels to list, by their names in the table."""
