@@ -4,6 +4,7 @@ The equations are interpreted with PyTorch's array expressions. PyTorch must hav
 for AMD's ROCm call their devices "cuda".
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -28,6 +29,19 @@ class TorchDevice(ArrayAPI):
 
         if self.device.type in _BUILDS:
             getattr(torch, self.device.type).synchronize()
+
+    def description(self) -> str:
+        """Return the name of the device and the version of PyTorch."""
+        import torch
+
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device
+        return f"{name}, PyTorch {torch.__version__}"
+
+    def free_bytes(self, of_host: Callable[[], int]) -> int:
+        """Return the number of free bytes. If PyTorch does not report it, return that of the host."""
+        import torch
+
+        return int(torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else of_host()
 
 
 def torch_backend(name: str) -> TorchDevice:
