@@ -168,16 +168,20 @@ def feedforward_with_dropout(
 ) -> None:
     """Compute zˡ = Wˡ ãˡ⁻¹ + bˡ 1ᵀ and aˡ = σ(zˡ). Here ãˡ is the activation aˡ after dropout."""
     for l in range(len(p.weights)):
-        drop(dropout, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
+        drop(dropout, p, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
         ops.layers[l].matmul(p.weights[l], dropout.inputs.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
 
 
-def drop(dropout: Dropout, l: int, mini_batch: Array, a: Array, out: Array) -> None:
+def drop(dropout: Dropout, p: Parameters, l: int, mini_batch: Array, a: Array, out: Array) -> None:
     """Apply the dropout of layer l's inputs to `a`, and write the result to `out`. Do nothing if the rate is 0."""
     if dropout.thresholds[l] > 0:
-        threshold, scale = int(dropout.thresholds[l]), float(dropout.scales[l])
-        dropout.drop(threshold, scale, int(dropout.keys[l, 0]), int(dropout.keys[l, 1]), mini_batch, a, out)
+        threshold, scale, n = int(dropout.thresholds[l]), float(dropout.scales[l]), p.weights[l].shape[1]
+        key_0, key_1 = int(dropout.keys[l, 0]), int(dropout.keys[l, 1])
+        if l == 0:
+            dropout.drop_x(threshold, scale, key_0, key_1, n, mini_batch, a, out)
+        else:
+            dropout.drop(threshold, scale, key_0, key_1, n, mini_batch, a, out)
 
 
 def backpropagate_with_dropout(
@@ -186,8 +190,18 @@ def backpropagate_with_dropout(
     """Compute (BP2) with dropout: δˡ = drop((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ). Here drop uses the mask and the scale of ãˡ."""
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
-        drop(dropout, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
+        drop(dropout, p, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
+
+
+def backprop_with_dropout(
+    ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters, dropout: Dropout, mini_batch: Array
+) -> None:
+    """Do the same as `backprop`, with dropout. The columns of x in `ws` have the numbers in `mini_batch`."""
+    feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
+    output_error(ops, ws)
+    backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
+    add_gradient(ops, dropout.inputs, 1.0, 1.0, 1.0, nabla)
 
 
 def train_mini_batches_with_dropout(

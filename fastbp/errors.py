@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import inspect
 import math
 import reprlib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ OTHER_NAMES = {
     "batch_size": "mini_batch_size",
     "callbacks": "callback",
     "device": "backend",
+    "dropout_rate": "dropout",
     "hidden": "sizes",
     "hidden_layer_sizes": "sizes",
     "l2": "lmbda",
@@ -171,6 +173,19 @@ def check_bounds(name: str, bounds: Any) -> None:
         raise InputError(f"{name} must be a pair of numbers, like (0.0, 1.0), got {brief(bounds)}")
 
 
+def check_signature(owner: str, role: str, function: Callable[..., Any], arguments: str) -> None:
+    """Raise `InputError` unless a function can be called with the given arguments, such as "z, a"."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError:
+        given = truncate(str(signature), _SHORT)
+        raise InputError(f"{owner}: {role} must take ({arguments}), got {given}") from None
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun in the singular or plural.
 
@@ -188,13 +203,16 @@ def _as_float(value: Any) -> float:
 
 
 def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a function so that it raises a helpful `TypeError` for keywords of other libraries.
+    """Wrap a function so that it raises a helpful `TypeError` for misspelt keywords and those of other libraries.
 
     The message gives fastbp's name of the argument.
 
     >>> explain_keywords(lambda eta: eta)(learning_rate=3.0)
     Traceback (most recent call last):
     TypeError: learning_rate: fastbp calls it eta
+    >>> explain_keywords(lambda dropout=0.0: dropout)(droput=0.5)
+    Traceback (most recent call last):
+    TypeError: unknown argument droput; did you mean dropout?
     """
     code = function.__code__
     valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
@@ -204,6 +222,8 @@ def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
         for name in named.keys() - valid:
             if OTHER_NAMES.get(name) in valid:
                 raise TypeError(f"{name}: fastbp calls it {OTHER_NAMES[name]}")
+            if near := difflib.get_close_matches(name, valid, 1):
+                raise TypeError(f"unknown argument {name}; did you mean {near[0]}?")
         return function(*arguments, **named)
 
     return explained

@@ -105,18 +105,20 @@ class Dropout(NamedTuple):
     """The rates, the random keys and the memory of dropout in the next mini-batches.
 
     `thresholds`, `scales` and `keys` are arrays on the host. They have one entry per layer with weights, for the inputs
-    of this layer. A random word of 32 bits is computed for each input and example. If it is below the threshold, the
-    input is set to 0. Otherwise the input is multiplied by the scale. So a rate p has the threshold 2³² p and the scale
-    1/(1 − p). The threshold is 0 for inputs without dropout. A key consists of two words.
+    of this layer. A random number from 0 to 2¹⁶ − 1 is computed for each input and example. If it is below the
+    threshold, the input is set to 0. Otherwise the input is multiplied by the scale. So the threshold t of a rate p is
+    2¹⁶ p, rounded, and the scale is 1/(1 − t/2¹⁶). The threshold is 0 for inputs without dropout. A key consists of two
+    words.
 
-    `inputs` is the workspace of the mini-batch, but with the inputs after dropout in place of the activations. `drop`
-    is the operation that `Backend.dropout` returns.
+    `inputs` is the workspace of the mini-batch, but with the inputs after dropout in place of the activations. `drop_x`
+    and `drop` are the operations of dropout (`Backend.dropout`) for the inputs of the network and for other layers.
     """
 
     thresholds: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float64]
     keys: npt.NDArray[np.int64]
     inputs: Workspace
+    drop_x: Operation
     drop: Operation
 
 
@@ -263,12 +265,11 @@ class Backend(ABC):
 
     @abstractmethod
     def dropout(self, dtype: str) -> Operation:
-        """Return the operation of dropout. Its arguments are (threshold, scale, key_0, key_1, examples, a, out).
+        """Return the operation of dropout. Its arguments are (threshold, scale, key_0, key_1, n, examples, a, out).
 
-        Each entry of `a` has a random word. The operation writes `a` times `scale` to `out` where the word is at least
-        `threshold`, and 0 elsewhere. `out` may be `a`. `examples` has the number of the example in each column of `a`.
-        In a layer of n units, the words of the units j and j + ⌈n/2⌉ are the two words of Threefry for the counter (j,
-        number of the example).
+        The operation writes `a` times `scale` to `out` where a unit is kept, and 0 elsewhere. `out` may be `a`. n is
+        the number of units, and `examples` has the number of the example in each column of `a`.
+        `fastbp_kernels.threefry.kept_units` decides which units are kept.
         """
 
     @abstractmethod
@@ -367,6 +368,10 @@ class PreparingBackend(Backend):
         """Return the operations on inputs for prepared calls."""
 
     @abstractmethod
+    def dropout_of_sparse(self, dtype: str) -> Operation:
+        """Return the operation of dropout for sparse inputs. It has the arguments of that for other blocks."""
+
+    @abstractmethod
     def matmul_of_sparse(self, dtype: str) -> Operation:
         """Return the operation that computes z = w x for sparse inputs x. Its arguments are (w_t, x, start, z).
 
@@ -383,7 +388,7 @@ class Plan:
     """A plan of what a network computes, and on which backend.
 
     It consists of the layer sizes, the formulas, the dtype of the parameters and the backend. The first activation a¹
-    is the input times `input_scale`.
+    is the input times `input_scale`. `classes` has the names of the classes, if they are known.
     """
 
     sizes: tuple[int, ...]
@@ -391,6 +396,7 @@ class Plan:
     dtype: str
     backend: Backend
     input_scale: float = 1.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.backend.check(self.sizes, self.formulas, self.dtype)

@@ -15,13 +15,13 @@ from fastbp.cli import options as shared
 from fastbp.cli.loading import Loaded, check_table_options, load_data
 from fastbp.cli.metrics import chance_line, print_results
 from fastbp.costs import COSTS
-from fastbp.errors import InputError, choose, finite_number, whole_number
+from fastbp.errors import InputError, choose, finite_number, plural, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
 from fastbp.optimizers import LBFGS, OPTIMIZERS, optimizer_of
 from fastbp.parameters import dtype_name
-from fastbp.plots.learning_curves import check_picture, save_curves
+from fastbp.plots.curves import check_picture, save_curves
 from fastbp.training import checkpoints, lbfgs
 from fastbp.training.history import History
 
@@ -119,11 +119,12 @@ def train(
     if outputs.code and save is None and plot is None and options["checkpoint"] is None:
         sys.exit(outputs.code)  # the result of the training would be lost
     options["validation"] = validation if counts[1] else None
-    _print_earlier_run(options, outputs)
-    history, saved = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
-    seconds = time.perf_counter() - start
+    begun = time.perf_counter()
+    history, saved, epochs = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
+    seconds = time.perf_counter() - begun
     outputs.attempt("test the network", print_results, net, loaded.splits, outputs)
-    outputs.print(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s ({seconds:.1f} s in total)")
+    all_epochs = plural(len(history.cost), "epoch") + ("" if epochs == len(history.cost) else f", the last {epochs}")
+    outputs.print(f"{all_epochs} in {seconds:.2f} s ({begun + seconds - start:.1f} s in total)")
     outputs.attempt("test the network", _print_advice, net, loaded.splits, history, options["patience"], outputs)
     if saved:
         outputs.print(f"network saved to {save}")
@@ -202,24 +203,12 @@ def _check_options(
         raise InputError("--resume needs a checkpoint: --checkpoint FILE")
 
 
-def _print_earlier_run(options: dict[str, Any], outputs: Outputs) -> None:
-    """Print from which epoch a run continues, or that it was finished."""
-    path = options["checkpoint"]
-    if not (options["resume"] or options["resume_anyway"]) or not checkpoints.is_there(path):
-        return
-    done, epochs = len(checkpoints.read_history(path).cost), options["epochs"]
-    if done >= epochs:
-        outputs.print(f"the run of {path} was finished: it has {done} epochs; --epochs {2 * done} would continue it")
-    else:
-        outputs.print(f"continuing the run of {path} with epoch {done + 1} of {epochs}")
-
-
 def _train_and_save(
     net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
-) -> tuple[History, bool]:
-    """Train the network, and save it if the user asked for that. Return the history, and whether a file was saved.
+) -> tuple[History, bool, int]:
+    """Train the network, and save it if the user asked for that. The network is also saved after Ctrl-C.
 
-    The network is also saved after Ctrl-C.
+    Return the history, whether a file was saved, and the number of epochs that this call has trained.
     """
     path, resumes = options["checkpoint"], options["resume"] or options["resume_anyway"]
     earlier = resumes and path is not None and checkpoints.is_there(path)
@@ -237,11 +226,11 @@ def _train_and_save(
                 raise
             outputs.failed(error)  # training had begun, so there is a network to save
         trained = True
-        return history, saved()
+        return history, saved(), len(history.cost) - epochs
     except KeyboardInterrupt:
         outputs.stopped()
         if path is not None and checkpoints.is_there(path):
             history = checkpoints.read_history(path)  # the last epoch may have ended just before Ctrl-C
         where = "after training" if trained else f"in epoch {len(history.cost) + 1}"
         warn(f"stopped by Ctrl-C {where}")
-        return history, saved()
+        return history, saved(), len(history.cost) - epochs

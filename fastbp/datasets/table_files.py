@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.datasets.rows_and_labels import Advance
+from fastbp.datasets.table_fields import number_in
 from fastbp.datasets.table_text import text_table
 from fastbp.errors import InputError, brief, one_line
 from fastbp.files.reading import DEFLATE_LIMIT, StrPath, bad_file, display_path, regular_file, translate_errors
@@ -186,9 +187,13 @@ def _read(path: Path, where: str, header: bool | None, text_columns: Any, advanc
             raise InputError(f"{given} is for tables in text form; {where} always has column names")
         return _without_index(_read_arrow(path, where, _ARROW[start[:4]]))
     text = text_table(path, where, header)
-    frame = text.frame(frozenset(text_columns), advance)
-    layout = text.layout
-    return _without_index(Table(frame, layout.header, where, text.place))
+    frame, grouped = text.frame(frozenset(text_columns), advance)
+    notes = ["numbers have a decimal comma"] * (text.layout.decimal == ",")
+    if grouped:
+        columns = [f"{text.called(name)} ({example} is {number_in(example, text.layout.decimal):.15g})"
+                   for name, example in list(grouped.items())[:5]]  # fmt: skip
+        notes.append(f"thousands separators in {', '.join(columns)}{', …' * (len(grouped) > 5)}")
+    return _without_index(Table(frame, text.layout.header, where, text.place, tuple(notes)))
 
 
 def _read_arrow(path: Path, where: str, kind: str) -> Table:
@@ -214,7 +219,7 @@ def _read_arrow(path: Path, where: str, kind: str) -> Table:
 
 def _without_index(table: Table) -> Table:
     """Return the table without a first column that counts the rows, and without nameless columns that are empty."""
-    frame, notes = table.frame, []
+    frame, notes = table.frame, list(table.notes)
     first = frame.columns[0]
     if table.header and first.startswith(("Unnamed: ", "__index_level_")) and frame.shape[1] > 1:
         column = frame[first]

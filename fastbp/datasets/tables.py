@@ -12,7 +12,7 @@ from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
 from fastbp.datasets.rows_and_labels import LARGEST_LABEL, Examples, as_labels, as_rows
 from fastbp.datasets.table_files import Table, read_table
-from fastbp.datasets.targets import find_column, label_column, numbers
+from fastbp.datasets.targets import CLASSIFICATION, Target, find_column, label_column, numbers
 from fastbp.errors import InputError, brief
 from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
@@ -77,10 +77,15 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     return table_examples(read_table(path), label)[0]
 
 
-def table_examples(table: Table, label: str | int | None) -> tuple[Examples, str]:
-    """Return the inputs and the integer labels in a table, and the name of the label column."""
+def table_examples(table: Table, label: str | int | None, classes: tuple[str, ...] = ()) -> tuple[Examples, str]:
+    """Return the inputs and the labels in a table, and the name of the label column.
+
+    The labels are integers. If `classes` are given and the label column has text, it has names of these classes.
+    """
     name, _ = label_column(table, label)
     rows = _numeric_rows(table, [column for column in table.frame.columns if column != name])
+    if classes and table.frame[name].dtype.kind not in "biuf":
+        return (rows.T, Target(name, CLASSIFICATION, classes).labels(table, np.arange(len(rows)))), name
     return (rows.T, _integer_labels(table, name)), name
 
 

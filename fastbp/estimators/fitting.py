@@ -13,7 +13,7 @@ from fastbp.estimators.epochs import Dataset, EpochTrainer, Indices, coefs_and_i
 from fastbp.estimators.from_scikit_learn import warn
 from fastbp.estimators.solver_state import SolverState, new_solver_state
 from fastbp.operations import Parameters, Plan
-from fastbp.training.setup import dropout_rates
+from fastbp.training.dropout import dropout_rates
 
 Array = npt.NDArray[Any]
 

@@ -15,9 +15,9 @@ from fastbp.estimators.fitting import check_finite
 from fastbp.estimators.from_scikit_learn import warn
 from fastbp.operations import Examples, Parameters, Plan, PreparingBackend
 from fastbp.parameters import shapes_of
+from fastbp.training.dropout import dropout_rates
 from fastbp.training.full_batch import FullBatch, Vector, pack
 from fastbp.training.lbfgs import minimize, objective_of
-from fastbp.training.setup import dropout_rates
 
 Array = npt.NDArray[Any]
 _CONVERGED = 0  # the status of SciPy's result

@@ -17,7 +17,6 @@ from fastbp.files.parameter_tensors import put_tensors
 from fastbp.operations import (
     Dropout,
     Examples,
-    Operation,
     OptimizerState,
     Parameters,
     Plan,
@@ -27,9 +26,9 @@ from fastbp.operations import (
 )
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule, eta_of
+from fastbp.training.dropout import new_dropout, set_keys
 from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
-from fastbp_kernels.threefry import threefry_2x32
 
 Array = Any
 _SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress bar are handled between calls
@@ -76,6 +75,9 @@ class Watcher:
 
     def advanced(self, examples: int) -> None:
         """Receive the number of examples just processed."""
+
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Receive the number of the epoch with which a run continues, or that an earlier call has finished the run."""
 
     def finished(self, epoch: Epoch) -> None:
         """Receive the results of an epoch that has finished."""
@@ -125,8 +127,9 @@ def train(
         dropout=settings.dropout,
     )  # fmt: skip
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
+    _report_resumption(watcher, settings, state)
     try:
-        while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
+        while not _has_ended(settings, state):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
@@ -162,6 +165,16 @@ def train(
     if failure is not None:
         raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
+
+
+def _has_ended(settings: Settings, state: State) -> bool:
+    return state.epoch > settings.epochs or has_run_out(settings.patience, state.best, state.epoch - 1)
+
+
+def _report_resumption(watcher: Watcher, settings: Settings, state: State) -> None:
+    """Report with which epoch a resumed run continues. Do nothing for a new run."""
+    if state.steps:
+        watcher.resumed(state.epoch, settings.epochs, _has_ended(settings, state))
 
 
 def _write_failure(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
@@ -238,8 +251,8 @@ class MiniBatches:
         self.total = plan.backend.new_cost_total(plan.sizes[-1], m, plan.dtype)
         self.dropouts: list[Dropout] = []  # one for full mini-batches, and one for a smaller last mini-batch
         if dropout:
-            drop, sizes = plan.backend.dropout(plan.dtype), [m, self.last_size] if self.last_size else [m]
-            self.dropouts = [_dropout(dropout, memory.inputs(size), drop) for size in sizes]
+            sizes = [m, self.last_size] if self.last_size else [m]
+            self.dropouts = [new_dropout(plan, dropout, memory.inputs(size), examples.x) for size in sizes]
         self.batches_per_call = 1  # grows until a call takes a tenth of a second
 
     def draw_dropout_key(self, rng: np.random.Generator) -> None:
@@ -249,7 +262,7 @@ class MiniBatches:
     def set_dropout_key(self, key_0: int, key_1: int) -> None:
         """Set the key of the dropout masks of the next epoch."""
         for dropout in self.dropouts:
-            dropout.keys[...] = [threefry_2x32(key_0, key_1, l, 0) for l in range(len(dropout.keys))]
+            set_keys(dropout, key_0, key_1)
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Train on the examples in the given order; return the average cost of the epoch.
@@ -300,10 +313,3 @@ class MiniBatches:
         self.backend.synchronize()
         state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start
-
-
-def _dropout(rates: tuple[float, ...], inputs: Workspace, drop: Operation) -> Dropout:
-    """Return the `Dropout` with the given rates. Its keys are zeros until they are drawn."""
-    thresholds = np.array([int(rate * 2**32) for rate in rates], np.int64)
-    scales = np.array([1.0 / (1.0 - rate) for rate in rates])
-    return Dropout(thresholds, scales, np.zeros((len(rates), 2), np.int64), inputs, drop)

@@ -23,7 +23,7 @@ from fastbp.datasets.inputs import (
 )
 from fastbp.datasets.sample_weights import as_weights
 from fastbp.datasets.sparse_columns import SparseColumns
-from fastbp.errors import InputError, brief, finite_number, number_between, plural, whole_number
+from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
@@ -33,6 +33,7 @@ from fastbp.optimizers import LBFGS, Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
 from fastbp.training import checkpoints, fingerprints, inference, lbfgs, loop
+from fastbp.training.dropout import dropout_rates
 from fastbp.training.history import Epoch, History
 from fastbp_kernels.sparse_rows import SparseRows
 
@@ -95,9 +96,7 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     initial_rng_state = copied_rng.bit_generator.state
     training_indices, validation = _split(options.validation, inputs, targets, classes, copied_rng)
     settings = (
-        lbfgs.Settings(*_common_settings(options))
-        if full_batch
-        else _settings(options, len(training_indices), plan, inputs)
+        lbfgs.Settings(*_common_settings(options)) if full_batch else _settings(options, len(training_indices), plan)
     )
     validation = None if validation is None else _checked_pair(validation, plan)
     validate = None if validation is None else _validation_function(validation, plan, p)
@@ -228,14 +227,11 @@ def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -
     return validate
 
 
-def _settings(options: Options, examples: int, plan: Plan, inputs: Array) -> loop.Settings:
+def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
     """Check the settings of training on `examples` examples, and return them."""
     optimizer, (epochs, lmbda, patience) = optimizer_of(options.optimizer, options.momentum), _common_settings(options)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
-    dropout = dropout_rates(options.dropout, plan.sizes)
-    if dropout and dropout[0] and isinstance(inputs, SparseColumns):
-        raise InputError(f"dropout of sparse inputs must be 0, got {dropout[0]:g}; pass dropout=[0.0, ...]")
     return loop.Settings(
         epochs,
         min(10, examples)
@@ -245,7 +241,7 @@ def _settings(options: Options, examples: int, plan: Plan, inputs: Array) -> loo
         lmbda,
         optimizer,
         patience,
-        dropout,
+        dropout_rates(options.dropout, plan.sizes),
     )
 
 
@@ -255,25 +251,3 @@ def _common_settings(options: Options) -> tuple[int, float, int | None]:
         raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
     epochs, lmbda = whole_number("epochs", options.epochs), finite_number("lmbda", options.lmbda, positive=False)
     return epochs, lmbda, None if options.patience is None else whole_number("patience", options.patience)
-
-
-def dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
-    """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
-
-    If `dropout` is a number, it is the rate of every hidden layer.
-    """
-    count = len(sizes) - 1
-    if isinstance(dropout, Real):
-        if count == 1 and dropout:
-            raise InputError(f"dropout needs a hidden layer; for the input alone, pass a list, dropout=[{dropout}]")
-        rates = [0.0, *[number_between("dropout", dropout, 0.0, 1.0, low_included=True)] * (count - 1)]
-    else:
-        try:
-            given = list(dropout)
-        except TypeError:
-            raise InputError(f"dropout must be a rate, or a list of rates, got {brief(dropout)}") from None
-        if len(given) != count:
-            layers = f"the input and each hidden layer, {plural(count, 'rate')}"
-            raise InputError(f"dropout must be a rate for all hidden layers, or a list with {layers}, got {len(given)}")
-        rates = [number_between(f"dropout[{l}]", rate, 0.0, 1.0, low_included=True) for l, rate in enumerate(given)]
-    return tuple(rates) if any(rates) else ()

@@ -168,7 +168,14 @@ class CuPy(Backend):
         from fastbp_kernels.cuda import kernels as cuda
 
         with uninterrupted():
-            return self._column_kernel(cuda.dropout(dtype), shape_of=-1)
+            kernel = cuda.dropout(dtype)
+
+        def drop(
+            threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
+        ) -> None:
+            self.device.launch(kernel, threshold, scale, key_0, key_1, examples, a, out, out.shape[1], n)
+
+        return drop
 
     def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current device."""

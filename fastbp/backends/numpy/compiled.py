@@ -63,6 +63,14 @@ class CompiledNumPy(PreparingBackend):
             operation: Operation = dropout_loops.dropout(dtype)
             return operation
 
+    def dropout_of_sparse(self, dtype: str) -> Operation:
+        """Return the operation of dropout for sparse inputs, a compiled kernel."""
+        from fastbp_kernels.cpu import dropout_loops
+
+        with uninterrupted():
+            operation: Operation = dropout_loops.dropout_of_sparse(dtype)
+            return operation
+
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run an equation. It is compiled at its first call for each dtype."""
         self.prepare(equation, *arguments)()
