@@ -32,6 +32,14 @@ _REMEDIES = {
     b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "a file that is plain or compressed by gzip"),
     b"FEA1": ("is a Feather file of version 1", "version 2, as pandas and pyarrow write it"),
     b"\xd0\xcf\x11\xe0": ("is an old Excel file", "a .csv file; export the sheet as CSV"),
+    b"\x89PNG": ("is an image", "a table, or a folder with a sub-folder of images for each class"),
+    b"\xff\xd8\xff": ("is an image", "a table, or a folder with a sub-folder of images for each class"),
+    b"%PDF": ("is a PDF file", "a table in text form, such as .csv"),
+    b"[{": ("is a JSON file", "a .csv file, as written by pandas.read_json(path).to_csv(path, index=False)"),
+    b'{"': ("is a JSON file", "a .csv file, as written by pandas.read_json(path).to_csv(path, index=False)"),
+    b"<": ("is an HTML or XML file", "a table in text form, such as .csv"),
+    b"@rel": ("is an ARFF file", "a .csv file; scipy.io.arff.loadarff reads ARFF"),
+    b"@REL": ("is an ARFF file", "a .csv file; scipy.io.arff.loadarff reads ARFF"),
 }
 _FEWEST_BYTES = 2**28  # a table of this size is accepted however well it is compressed
 

@@ -17,6 +17,7 @@ from fastbp.errors import InputError, brief
 from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
 _EXPECTED = "an .npz or .csv file"
+_SHEETS = (".xlsx", ".xlsm", ".ods")  # zip archives too, which `read_table` refuses
 
 
 def read_examples(path: StrPath, label: str | None = None) -> Examples:
@@ -166,7 +167,7 @@ def file_kind(path: Path) -> str:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
         return "npy"
-    if magic[:4] in ZIP_MAGIC:
+    if magic[:4] in ZIP_MAGIC and path.suffix.lower() not in _SHEETS:
         return "npz"
     if magic[:2] == GZIP_MAGIC:
         with translate_errors(path, _EXPECTED, EOFError, zlib.error), gzip.open(path) as content:

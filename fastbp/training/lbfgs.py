@@ -71,11 +71,12 @@ def minimize(
     from scipy.optimize import minimize as scipy_minimize  # takes 0.1 s to import
 
     def callback(intermediate_result: Any) -> None:  # SciPy passes the value only to an argument of this name
-        if finished is not None and finished(intermediate_result.x, float(intermediate_result.fun)):
+        if finished(intermediate_result.x, float(intermediate_result.fun)):  # type: ignore[misc]
             raise StopIteration
 
+    called = None if finished is None else callback
     options = {"maxiter": iterations, "maxfun": evaluations, "gtol": tol}
-    return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=callback, options=options)
+    return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
 
 
 def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0) -> Objective:

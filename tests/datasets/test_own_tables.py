@@ -13,6 +13,7 @@ from refusals import refused
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from fastbp.datasets import fit, prepare, read_table
+from fastbp.datasets.sources import read_inputs_of
 
 ROWS = [[5.1, 3.5, "setosa"], [6.3, -2.9, "virginica"], [5.8, 2.7, "setosa"]]
 
@@ -248,6 +249,11 @@ REFUSED = {
     "latin1": ("a,y\nfianc\xe9e,0\n".encode("latin1"), "has another encoding; expected UTF-8; to convert it: iconv"),
     "infinity": ("a,y\n1,0\ninf,1\n", "line 3, column 'a' is 'inf'; expected a finite number"),
     "excel": (b"PK\3\4\0\0", "cannot be read|is a zip archive|is not a zip file"),
+    "json": ('[{"a": 1, "y": 0}]', "is a JSON file; expected a .csv file, as written by"),
+    "html": ("<html></html>", "is an HTML or XML file"),
+    "arff": ("@relation x\n", "is an ARFF file"),
+    "image": (b"\x89PNG\r\n\x1a\n", "is an image; expected a table, or a folder"),
+    "pdf": (b"%PDF-1.4", "is a PDF file"),
     "sqlite": (b"SQLite format 3\0", "is a database of SQLite; expected a .csv file"),
     "pickle": (b"\x80\4N.", "is a pickle, which is never loaded"),
     "nothing": ("", "has no rows"),
@@ -262,6 +268,16 @@ def test_tables_that_cannot_be_used_are_refused(file, kind):
     error = refused(message, prepare, file(data))
     assert "table.csv" in error
     assert len(error) < 400
+
+
+def test_excel_files_and_missing_files_are_refused(file, tmp_path):
+    refused(
+        "sheet.xlsx is a zip archive, such as an Excel file; expected a .csv",
+        prepare,
+        file(b"PK\3\4\0\0", "sheet.xlsx"),
+    )
+    nowhere = tmp_path / "nowhere.csv"
+    refused("nowhere.csv does not exist", read_inputs_of, nowhere, header=None, text_columns=())
 
 
 def test_parts_of_an_archive_are_kept(tmp_path):
