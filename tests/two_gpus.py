@@ -15,7 +15,7 @@ class Machine:
     """The number of the current GPU, and the faults found so far. With `only`, uses of other GPUs are faults, too."""
 
     def __init__(self, only=None):
-        self.current, self.only, self.faults = 0, only, []
+        self.current, self.only, self.faults, self.namespace = 0, only, [], Namespace(self)
 
     def use(self, number, what):
         """Note that something happens on a GPU."""
@@ -70,7 +70,7 @@ class Array:
         raise TypeError("Implicit conversion to a NumPy array is not allowed")
 
     def __array_namespace__(self, api_version=None):
-        return Namespace(self.machine)
+        return self.machine.namespace
 
     def _of(self, host):
         return Array(self.machine, self.number, host)
@@ -127,6 +127,8 @@ class Namespace:
         if name in ("isdtype", "float32", "float64", "uint8"):
             return getattr(np, name)
         function = getattr(np, name)
+        if name == "permute_dims":  # returns a view
+            return lambda array, axes: array._of(function(array.host, axes))
 
         def call(array, *arguments, **options):
             return array._calculated(lambda *hosts: function(*hosts, **options), array, *arguments)
@@ -139,7 +141,7 @@ class Device(StandInDevice):
 
     def __init__(self, machine, number, *, tf32=False):
         super().__init__()
-        self.machine, self.number, self.tf32, self.xp = machine, number, tf32, Namespace(machine)
+        self.machine, self.number, self.tf32, self.xp = machine, number, tf32, machine.namespace
 
     def device_context(self):
         return self.machine.device(self.number)

@@ -285,6 +285,10 @@ def test_errors_of_cublas_about_memory(monkeypatch, status, lacks):
 # Loading: machine code from nvJitLink, or else the PTX.
 
 
+class CUDADriverError(RuntimeError):
+    """CuPy's class of this name needs the driver."""
+
+
 class Module:
     """CuPy's module. It accepts machine code, or PTX, or neither."""
 
@@ -293,7 +297,7 @@ class Module:
 
     def load(self, code):
         if not code.startswith(self.accepts):
-            raise driver_api.CUDADriverError(218)  # CUDA_ERROR_INVALID_PTX
+            raise CUDADriverError("CUDA_ERROR_INVALID_PTX: a PTX JIT compilation failed")
         self.loaded.append(code)
 
 

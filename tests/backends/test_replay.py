@@ -7,11 +7,13 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip insta
 
 from cuda_against_cpu import THREE_STATES
 from gpu_stand_in import StandIn
+from sklearn.exceptions import ConvergenceWarning
 from training_cases import on_host
 
 import fastbp
 from fastbp.backends.cupy import replay
-from fastbp.backends.cupy.replay import Replay, replay_at_most
+from fastbp.backends.cupy.replay import MODES, Replay, replay_at_most
+from fastbp.estimators import MLPClassifier
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.training import loop
 
@@ -69,6 +71,24 @@ def test_kinds_of_training_have_the_same_bits_in_all_modes(case, monkeypatch):
         found, backend = train(mode, **options)
         assert found == eager
         assert (in_graphs(backend) > 0) == (mode == "graph")
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_steps_with_an_l2_cost_have_the_same_bits_in_all_modes(solver):
+    """In estimators, the cost of a mini-batch has an L2 term, whose factor differs in the short last one."""
+    options = {"alpha": 0.1, "solver": solver, "max_iter": 2, "batch_size": M, "random_state": 0}
+    fitted = {}
+    for mode in MODES:
+        backend = StandIn()
+        with replay_at_most(mode), pytest.warns(ConvergenceWarning):
+            found = MLPClassifier(4, backend=backend, **options).fit(X.T, Y)
+        fitted[mode] = [*(array.tobytes() for array in found.coefs_), *found.loss_curve_]
+        assert (in_graphs(backend) > 0) == (mode == "graph")
+        assert "add_squares" in backend.device.calls
+    assert fitted["eager"] == fitted["ready"] == fitted["graph"]
+    with pytest.warns(ConvergenceWarning):
+        on_cpu = MLPClassifier(4, **options).fit(X.T, Y)
+    np.testing.assert_allclose(fitted["graph"][-2:], on_cpu.loss_curve_, rtol=1e-5)
 
 
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted(tmp_path):
