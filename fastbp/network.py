@@ -37,8 +37,7 @@ from fastbp.parameters import (
 from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.history import Epoch, History, r_squared
-from fastbp.training.progress import watching
-from fastbp.training.setup import Options, checkpoint_lock, prepare
+from fastbp.training.setup import Options, train
 from fastbp.training.small_batches import SmallBatches
 
 Array = Any
@@ -358,6 +357,8 @@ class Network:
         overwrite: bool = False,
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
+        comm: Any = None,
+        sharded: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
@@ -413,6 +414,13 @@ class Network:
             Called with an `Epoch` after each epoch. Training stops if it returns True.
         progress : bool
             Whether to show progress on standard error: a bar on a terminal, lines elsewhere.
+        comm : mpi4py communicator, optional
+            Train on all ranks of a communicator, such as `MPI.COMM_WORLD`. Every rank has to call `train`, with the
+            same network and the same arguments. Every rank ends with the same network, bit for bit. Each rank computes
+            a part of every mini-batch. The first rank reports progress and writes checkpoints. See `docs/scaling.md`.
+        sharded : bool
+            Whether each rank has its own examples in x, y, `validation` and `sample_weight`. Their numbers may differ.
+            If False, all ranks have the same examples.
 
         Returns
         -------
@@ -429,6 +437,8 @@ class Network:
         fastbp.training.CheckpointError
             At the end, if the last checkpoint could not be written. If an earlier checkpoint could not be written,
             there is only a warning.
+        fastbp.training.RankError
+            If another rank has failed, or if the parameters of the ranks are no longer the same.
         KeyboardInterrupt
             On Ctrl-C. The parameters are those after the last complete mini-batch.
 
@@ -469,12 +479,10 @@ class Network:
             resume_anyway=resume_anyway,
             overwrite=overwrite,
             seeded=self._seeded,
-            callback=None if callback is None else self._with_assigned_parameters(callback),
+            callback=callback,
         )
-        with checkpoint_lock(checkpoint):
-            run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
-            with watching(progress, run.total_examples) as watcher:
-                return run.begin(watcher=watcher)
+        ranks: dict[str, Any] = {"comm": comm, "sharded": sharded}
+        return train(self._plan, self._parameters, self._rng, x, y, options, progress=progress, **ranks)
 
     @_on_backend_device
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
@@ -752,18 +760,6 @@ class Network:
     def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
         inputs = self._inputs(x)
         return inputs, as_targets(y, inputs.shape[1], self._plan)
-
-    def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Wrap a callback, so that parameters assigned by the callback are taken over after each call."""
-        if not callable(callback):
-            raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
-
-        def wrapper(epoch: Epoch) -> Any:
-            answer = callback(epoch)
-            self._parameters()
-            return answer
-
-        return wrapper
 
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:

@@ -160,6 +160,7 @@ class CuPy(Backend):
                     fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
                 ),
                 add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+                sum_over_ranks=lambda ranks, w: None,
             )
 
     def dropout(self, dtype: str) -> Operation:
