@@ -24,6 +24,8 @@ from fastbp.training.shares import Shares, shares_of_columns, shares_of_shards
 P = ParamSpec("P")
 T = TypeVar("T")
 _OURS = {error.__name__: error for error in (InputError, DivergedError, CheckpointError, RankError)}
+_RANKS = "_fastbp_ranks"  # an attribute of an error: the number of ranks that raise it together
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by the mpiexec of MPICH and of Open MPI
 _METHODS = ("Get_rank", "Get_size", "Dup", "Free", "allgather", "bcast", "Allreduce", "Abort")
 
 
@@ -31,10 +33,11 @@ class Ranks:
     """The only rank of a training on one process. Its methods do nothing, or return what they were given.
 
     `index` is the number of this rank, and `size` the number of ranks. If `sharded` is True, each rank has its own
-    examples; otherwise all ranks have the same examples.
+    examples; otherwise all ranks have the same examples. A rank may use `threads` of the `threads_of_node`.
     """
 
     index, size, sharded = 0, 1, False
+    threads = threads_of_node = 1
     comm: Any = None
 
     @property
@@ -87,12 +90,11 @@ class MPIRanks(Ranks):
             sharded,
         )  # a duplicate, so that other messages of the program do not mix in
         self.index, self.size = self.comm.Get_rank(), self.comm.Get_size()
-        self._agreed: BaseException | None = None
-        self._pressed = self._interruptible = False
         places = self.gather((socket.gethostname(), _cpus()))
         here, _ = places[self.index]
         self._local_index = [host for host, _ in places[: self.index]].count(here)
-        self.threads = _threads(_cpus(), [cpus for host, cpus in places if host == here])
+        of_node = [cpus for host, cpus in places if host == here]
+        self.threads, self.threads_of_node = _threads(_cpus(), of_node), len(set().union(*of_node))
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all ranks."""
@@ -112,41 +114,41 @@ class MPIRanks(Ranks):
         """Call a function on every rank; raise an error on every rank if it fails on one. Ctrl-C may interrupt it."""
         with self.agreement():
             try:
-                self._interruptible = True
+                _ctrl_c.interrupts = True
                 return function(*arguments, **named)
             finally:
-                self._interruptible = False
+                _ctrl_c.interrupts = False
 
     def has_agreed(self, error: BaseException) -> bool:
         """Return whether every rank raises this error."""
-        return error is self._agreed
+        return getattr(error, _RANKS, 0) >= self.size
 
     def agree(self, error: BaseException | None) -> BaseException | None:
         """Return the error that this rank has to raise, or None if no rank failed.
 
         `error` is what this rank raised itself. If Ctrl-C was pressed on any rank, every rank raises KeyboardInterrupt.
         """
-        if error is None and self._pressed:
+        if error is None and _ctrl_c.pressed:
             error = KeyboardInterrupt()
         own = None if error is None else (type(error).__name__, str(error), one_line(error))
         failures = {rank: found for rank, found in enumerate(self.gather(own)) if found is not None}
         if not failures:
             return None
-        self._agreed = error
         others = {rank: found for rank, found in failures.items() if found[0] != "KeyboardInterrupt"}
         if not others:
-            self._agreed = error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt()
-        elif len(set(failures.values())) > 1 or len(failures) < self.size:
+            error = error or KeyboardInterrupt()
+        elif len(failures) < self.size or len(set(failures.values())) > 1:
             rank, (kind, text, line) = min(others.items())
             if kind in _OURS:
-                self._agreed = _OURS[kind](f"rank {rank}: {text}")
-            elif rank != self.index:
-                self._agreed = RankError(f"rank {rank}: {kind}: {line}")
-        return self._agreed
+                error = _OURS[kind](f"rank {rank}: {text}")
+            elif rank != self.index or error is None:
+                error = RankError(f"rank {rank}: {kind}: {line}")
+        assert error is not None
+        return self.fail(error)
 
     def fail(self, error: BaseException) -> BaseException:
         """Return an error that every rank is about to raise."""
-        self._agreed = error
+        setattr(error, _RANKS, self.size)
         return error
 
     def check_equal(self, values: Mapping[str, Any]) -> None:
@@ -181,17 +183,27 @@ class MPIRanks(Ranks):
         """Return `rng`. If each rank has its own examples, return a generator of this rank, seeded by one draw."""
         return np.random.default_rng([int(rng.integers(2**63)), self.index]) if self.sharded else rng
 
-    def hold_back(self, number: int, frame: FrameType | None) -> None:
-        """Note that Ctrl-C was pressed. It is the handler of SIGINT."""
-        self._pressed = True
-        if self._interruptible and not is_compiling(frame):
-            self._interruptible = False
-            raise KeyboardInterrupt
-
     def abort(self, error: BaseException) -> None:
         """End the processes of all ranks, after a message that names this rank."""
         print(f"fastbp: rank {self.index}: {type(error).__name__}: {one_line(error)}", file=sys.__stderr__, flush=True)
         self.comm.Abort(1)
+
+
+class _CtrlC:
+    """Whether Ctrl-C was pressed on this rank. It is held back, except while `interrupts` is True."""
+
+    def __init__(self) -> None:
+        self.pressed = self.interrupts = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGINT."""
+        self.pressed = True
+        if self.interrupts and not is_compiling(frame):
+            self.interrupts = False
+            raise KeyboardInterrupt
+
+
+_ctrl_c = _CtrlC()
 
 
 class _Agreement:
@@ -211,6 +223,26 @@ class _Agreement:
             raise to_raise from error
 
 
+def world() -> Any:
+    """Return the communicator of all ranks that mpiexec has started; raise `InputError` if there is no MPI."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # a RuntimeError if there is no MPI library
+        install = "pip install 'fastbp[mpi]' mpich"
+        raise InputError(f"MPI cannot be used: {one_line(error)}; run: {install}") from error
+    started = max(int(os.environ.get(name, "1")) for name in _SIZES)
+    if started > 1 and MPI.COMM_WORLD.size == 1:
+        library = MPI.Get_library_version().split("\n")[0].strip()
+        raise InputError(f"mpiexec must belong to the MPI library of mpi4py, {library}; this one started single ranks")
+    return MPI.COMM_WORLD
+
+
+def keep_first_rank_output(ranks: Ranks) -> None:
+    """Discard what this process prints from now on, unless it is the first rank."""
+    if not ranks.first:
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
+
+
 @contextmanager
 def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
     """Yield the ranks of a training. Ctrl-C is held back on each rank until all ranks stop together.
@@ -228,7 +260,7 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
         raise InputError(f"comm must be a communicator of mpi4py, like MPI.COMM_WORLD, got {brief(comm)}")
     ranks = MPIRanks(comm, sharded=sharded)
     try:
-        with _sigint(ranks.hold_back), _limited_threads(ranks.threads):
+        with _holding_ctrl_c(), _limited_threads(ranks.threads):
             yield ranks
     except BaseException as error:
         if not ranks.has_agreed(error):
@@ -238,13 +270,14 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
 
 
 @contextmanager
-def _sigint(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Handle SIGINT by a function of ours, in the main thread, unless the program has its own handler."""
+def _holding_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back in the main thread, unless the program handles SIGINT itself. Contexts may be nested."""
     default = signal.default_int_handler
     if signal.getsignal(signal.SIGINT) is not default or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, handler)
+    _ctrl_c.pressed = _ctrl_c.interrupts = False
+    signal.signal(signal.SIGINT, _ctrl_c)
     try:
         yield
     finally:
