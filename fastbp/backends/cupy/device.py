@@ -8,7 +8,7 @@ that uses NumPy arrays and a PTX interpreter. So they can run the rest of this b
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fastbp.activations import identity, softmax
 from fastbp.backends import kernels_of_formulas as fused
 from fastbp.backends.array_kinds import device_of
+from fastbp.backends.cupy import rank_sums
 from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import InputError
@@ -28,14 +29,27 @@ _TF32_TENSOR_OP_MATH = 3  # a value of cublasMath_t, for which CuPy has no name
 _LARGE = 2**24  # bytes; the free memory is checked before larger uploads only, because the check calls the driver
 
 
-def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
-    """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used."""
+def cupy_backend(number: int | Literal["local"] | None = None, *, tf32: bool = False) -> "CuPy":
+    """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used.
+
+    The number "local" means the GPU of this rank, where a launcher has started several ranks on a node.
+    """
     from fastbp.backends.cupy.diagnosis import unavailable_reason
 
+    if number == "local":
+        number = None if unavailable_reason() else rank_sums.local_gpu(_count())
     reason = unavailable_reason(number)
     if reason is not None:
         raise InputError(f"backend 'cupy' cannot be used: {reason}")
     return _on_device(_current() if number is None else number, tf32)
+
+
+def _count() -> int:
+    """Return the number of GPUs that this process can see."""
+    import cupy
+
+    count: int = cupy.cuda.runtime.getDeviceCount()
+    return count
 
 
 def _current() -> int:
@@ -127,6 +141,30 @@ class CuPyDevice:
         """Wait for the current stream."""
         self._cupy.cuda.get_current_stream().synchronize()
 
+    def bus_id(self) -> str:
+        """Return the PCI bus id, by which one GPU of a node differs from the others."""
+        return str(self._cupy.cuda.runtime.deviceGetPCIBusId(self.number))
+
+    def why_no_nccl(self) -> str:
+        """Return why NCCL cannot be used, or an empty text."""
+        return "" if self._cupy.cuda.nccl.available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
+
+    def connect_nccl(self, comm: Any) -> Callable[[Array], None]:
+        """Connect the ranks of a communicator. Return a function that replaces an array by its sum over the ranks.
+
+        The function enqueues the sum on the current stream.
+        """
+        nccl = self._cupy.cuda.nccl
+        name = comm.bcast(nccl.get_unique_id() if comm.Get_rank() == 0 else None)
+        ranks = nccl.NcclCommunicator(comm.Get_size(), name, comm.Get_rank())
+        dtypes = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+        def all_reduce(array: Array) -> None:
+            stream, address = self._cupy.cuda.get_current_stream().ptr, array.data.ptr
+            ranks.allReduce(address, address, array.size, dtypes[array.dtype.name], nccl.NCCL_SUM, stream)
+
+        return all_reduce
+
 
 class CuPy(Backend):
     """The equations on a GPU, with fused kernels and in-place cuBLAS products on CuPy's current stream."""
@@ -153,7 +191,7 @@ class CuPy(Backend):
                 layers=tuple(layers),
                 gather_x=self._gather(cuda.gather(source, dtype)),
                 gather=self._gather(cuda.gather(dtype, dtype)),
-                matmul_transposed=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
+                matmul_transposed=lambda w, delta, out: self._gemm("N", "N", w.T, delta, out, 1.0, 0.0),
                 add_column_sums=self._add_column_sums(cuda.add_column_sums(dtype)),
                 optimizer_step=self._optimizer_step(formulas.rule, dtype),
                 output_error=self._column_kernel(
@@ -233,6 +271,12 @@ class CuPy(Backend):
         with self.device_context():
             self.device.synchronize()
 
+    def sum_over_ranks(self, comm: Any, block: Array) -> tuple[Operation, npt.NDArray[np.int64]]:
+        """Return the operation, which sums by NCCL on the current stream if each rank has a GPU of its own."""
+        with self.device_context():
+            reduce = rank_sums.sum_in_place(self.device, comm, block)
+        return lambda ranks, w: reduce(), np.zeros(0, np.int64)
+
     def n_partial_sums(self, m: int) -> int:
         """Return the number of partial sums of m columns of δ. For each neuron, one thread computes one partial sum."""
         from fastbp_kernels.cuda import kernels as cuda
@@ -266,25 +310,32 @@ class CuPy(Backend):
 
         return LayerOperations(
             keeps_z,
-            matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
-            add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
+            matmul=lambda w, a, z: self._gemm("T", "N", w.T, a, z, 1.0, 0.0),
+            add_outer=lambda alpha, delta, a, beta, w: self._gemm("N", "T", a, delta, w.T, alpha, beta),
             activate=self._column_kernel(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
             hadamard=self._column_kernel(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
         )
+
+    def _gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
+        if b.size:
+            self.device.gemm(op_a, op_b, a, b, out, alpha, beta)
+        else:  # a rank may have no columns of a mini-batch
+            out *= beta
 
     def _column_kernel(self, kernel: Kernel, *, shape_of: int) -> Operation:
         """Return an operation that launches a kernel and passes it the shape of the argument with index `shape_of`."""
 
         def operation(*arguments: Array) -> None:
             n, m = arguments[shape_of].shape
-            self.device.launch(kernel, *arguments, m, n)
+            if m:  # a rank may have no columns of a mini-batch
+                self.device.launch(kernel, *arguments, m, n)
 
         return operation
 
     def _gather(self, kernel: Kernel) -> Operation:
         def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
             n, m = out.shape
-            if n:  # there are no rows if the examples are not weighted
+            if n and m:  # there are no rows if the examples are not weighted
                 self.device.launch(kernel, data, indices, scale, out, m, n)
 
         return gather
