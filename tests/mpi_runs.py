@@ -19,6 +19,15 @@ needs_mpi = [
         find_spec("mpi4py") is None or MPIEXEC is None, reason="needs mpi4py and mpiexec: pip install mpi4py mpich"
     ),
 ]
+
+
+def over_mpi(test):
+    """Mark one test like `pytestmark = needs_mpi` marks a file."""
+    for mark in needs_mpi:
+        test = mark(test)
+    return test
+
+
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -29,14 +38,8 @@ def command(ranks, *arguments):
 def mpiexec(ranks, *arguments, timeout=120, **environment):
     """Run Python on several ranks, and return the finished process."""
     merged = {**os.environ, **ENVIRONMENT, **environment}
-    return subprocess.run(
-        command(ranks, *arguments),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=merged,
-        stdin=subprocess.DEVNULL,
-    )
+    options = {"capture_output": True, "text": True, "timeout": timeout, "stdin": subprocess.DEVNULL}
+    return subprocess.run(command(ranks, *arguments), env=merged, **options)
 
 
 def program(ranks, name, *arguments, **environment):

@@ -183,11 +183,6 @@ class MPIRanks(Ranks):
         """Return `rng`. If each rank has its own examples, return a generator of this rank, seeded by one draw."""
         return np.random.default_rng([int(rng.integers(2**63)), self.index]) if self.sharded else rng
 
-    def abort(self, error: BaseException) -> None:
-        """End the processes of all ranks, after a message that names this rank."""
-        print(f"fastbp: rank {self.index}: {type(error).__name__}: {one_line(error)}", file=sys.__stderr__, flush=True)
-        self.comm.Abort(1)
-
 
 class _CtrlC:
     """Whether Ctrl-C was pressed on this rank. It is held back, except while `interrupts` is True."""
@@ -223,6 +218,11 @@ class _Agreement:
             raise to_raise from error
 
 
+def started_by_mpiexec() -> bool:
+    """Return whether the mpiexec of MPICH or Open MPI has started several processes."""
+    return any(os.environ.get(name, "1") not in ("0", "1") for name in _SIZES)
+
+
 def world() -> Any:
     """Return the communicator of all ranks that mpiexec has started; raise `InputError` if there is no MPI."""
     try:
@@ -230,8 +230,7 @@ def world() -> Any:
     except (ImportError, RuntimeError) as error:  # a RuntimeError if there is no MPI library
         install = "pip install 'fastbp[mpi]' mpich"
         raise InputError(f"MPI cannot be used: {one_line(error)}; run: {install}") from error
-    started = max(int(os.environ.get(name, "1")) for name in _SIZES)
-    if started > 1 and MPI.COMM_WORLD.size == 1:
+    if started_by_mpiexec() and MPI.COMM_WORLD.size == 1:
         library = MPI.Get_library_version().split("\n")[0].strip()
         raise InputError(f"mpiexec must belong to the MPI library of mpi4py, {library}; this one started single ranks")
     return MPI.COMM_WORLD
@@ -258,15 +257,26 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
     missing = [name for name in _METHODS if not hasattr(comm, name)]
     if missing:
         raise InputError(f"comm must be a communicator of mpi4py, like MPI.COMM_WORLD, got {brief(comm)}")
-    ranks = MPIRanks(comm, sharded=sharded)
-    try:
-        with _holding_ctrl_c(), _limited_threads(ranks.threads):
-            yield ranks
-    except BaseException as error:
-        if not ranks.has_agreed(error):
-            ranks.abort(error)
-        raise
-    ranks.comm.Free()
+    with _holding_ctrl_c():
+        try:
+            ranks = MPIRanks(comm, sharded=sharded)
+            with _limited_threads(ranks.threads):
+                yield ranks
+                with ranks.agreement():
+                    pass  # Ctrl-C may have been pressed since the last agreement
+        except BaseException as error:
+            if getattr(error, _RANKS, 0) < comm.Get_size():
+                _abort(comm, error)
+            raise
+        finally:
+            ranks.comm.Free()
+
+
+def _abort(comm: Any, error: BaseException) -> None:
+    """End the processes of all ranks, after a message that names this rank."""
+    message = f"fastbp: rank {comm.Get_rank()}: {type(error).__name__}: {one_line(error)}"
+    print(message, file=sys.__stderr__, flush=True)
+    comm.Abort(1)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_an_error_within_an_epoch_ends_all_ranks_and_names_the_rank(tmp_path):
 def shard_files(folder, x, y, counts, options):
     """Write the examples of each rank to a folder of its own."""
     starts = np.cumsum([0, *counts])
-    for rank, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
+    for rank, (start, stop) in enumerate(pairwise(starts)):
         own = folder / f"rank{rank}"
         own.mkdir()
         np.savez(own / "data.npz", x=x[:, start:stop], y=y[start:stop])
