@@ -106,8 +106,8 @@ def epochs():
         "pair": {"validation": data(41, seed=8)},
         "one validation example": {"validation": data(1, seed=8)},
         "numbers": {
-            "data": (data()[0], np.tile(data()[0][:1], (3, 1))),
-            "validation": (data(41, seed=8)[0], np.tile(data(41, seed=8)[0][:1], (3, 1))),
+            "data": (data()[0], data()[0][:3] / data()[0][:3].sum(axis=0)),
+            "validation": (data(41, seed=8)[0], np.full((3, 41), 1 / 3)),
         },
         "schedule": {"eta": Step(0.2, every=2), "optimizer": "momentum"},
         "class weight": {"class_weight": "balanced"},
@@ -256,10 +256,10 @@ def failures(folder):
     found = {name: refusal(case) for name, case in cases.items()}
 
     def remove(epoch):
-        if COMM.rank == 0:
-            path.parent.rename(path.parent.with_name(f"gone {epoch.number}"))
+        if COMM.rank == 0 and epoch.number == 1:
+            path.parent.rename(path.parent.with_name("gone"))
 
-    found["checkpoint"] = refusal(lambda: train(new_net(), checkpoint=path, epochs=1, callback=remove))
+    found["checkpoint"] = refusal(lambda: train(new_net(), checkpoint=path, epochs=2, callback=remove))
     found["after that"] = len(set(COMM.allgather(digest(kept)))), train(new_net()).cost[-1] < 2.0
     report(**found)
 

@@ -105,14 +105,15 @@ def bench_on_ranks(sizes: Sequence[int], m: int, dtype: str, backend: Any, outpu
     """Measure training on the ranks of MPI.COMM_WORLD, and print the report on the first rank."""
     with on_ranks(world()) as everyone:
         keep_first_rank_output(everyone)
-        if everyone.size == 1:
-            raise InputError("--mpi needs several ranks; for example, run: mpiexec -n 2 fastbp bench --mpi")
-        if m < everyone.size:
-            raise InputError(f"--mini-batch-size must be at least the number of ranks, {everyone.size}, got {m}")
-        plan = plan_of(
-            sizes, ["sigmoid"] * (len(sizes) - 2) + ["softmax"], "log-likelihood", bias=True, dtype=dtype,
-            backend=backends.get(backend),
-        )  # fmt: skip
+        with everyone.agreement():
+            if everyone.size == 1:
+                raise InputError("--mpi needs several ranks; for example, run: mpiexec -n 2 fastbp bench --mpi")
+            if m < everyone.size:
+                raise InputError(f"--mini-batch-size must be at least the number of ranks, {everyone.size}, got {m}")
+            plan = plan_of(
+                sizes, ["sigmoid"] * (len(sizes) - 2) + ["softmax"], "log-likelihood", bias=True, dtype=dtype,
+                backend=backends.get(backend),
+            )  # fmt: skip
         found = measure_scaling(everyone, plan, m)
         if everyone.first:
             outputs.print(report(found, plan, m))

@@ -81,8 +81,9 @@ def fit_step(columns: Sequence[int], seconds: Sequence[float], size: int) -> Ste
 
     Relative errors are squared and summed, so that short steps count as much as long ones.
 
-    >>> fit_step([1, 2, 4], [3.0, 5.0, 9.0], 8)
-    Step(fixed=1.0..., per_column=2.0..., size=8)
+    >>> step = fit_step([1, 2, 4], [3.0, 5.0, 9.0], 8)
+    >>> round(step.fixed, 6), round(step.per_column, 6)
+    (1.0, 2.0)
     """
     t = np.array(seconds)
     terms = np.stack([np.ones(len(t)), np.array(columns, float)], axis=1) / t[:, None]
@@ -95,8 +96,9 @@ def fit_step(columns: Sequence[int], seconds: Sequence[float], size: int) -> Ste
 def fit_link(name: str, ranks: int, small_seconds: float, seconds: float, size: int) -> Link:
     """Return the link for which the sum of a few bytes, and of `size` bytes, takes the measured seconds.
 
-    >>> fit_link("here", 2, 4e-6, 1.004e-3, 10**6)
-    Link(name='here', latency=2e-06, bandwidth=1000000000.0)
+    >>> link = fit_link("here", 2, 4e-6, 1.004e-3, 10**6)
+    >>> link.latency, round(link.bandwidth)
+    (2e-06, 1000000000)
     """
     latency = small_seconds / (2 * math.log2(ranks))
     return Link(name, latency, 2 * (ranks - 1) / ranks * size / max(seconds - small_seconds, 1e-9))

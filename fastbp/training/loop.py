@@ -182,19 +182,20 @@ def train(
                     state.best = better(state.best, epoch, p, plan)
                     state.history.best_epoch = None if state.best is None else state.best.epoch
                 failure = ranks.from_first(_write_failure(checkpoint, state))
-                if failure is not None:
+                if failure is not None and ranks.first:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
             if any(ranks.gather(_is_true(ranks.together(callback or _ignore, epoch)))):
                 break
     except KeyboardInterrupt:
-        if (failure := ranks.from_first(_write_failure(checkpoint, state))) is not None:
+        if (failure := ranks.from_first(_write_failure(checkpoint, state))) is not None and ranks.first:
             watcher.warned(failure)
         raise
     if state.best is not None:
         put_tensors("", state.best.tensors, p, plan)
-    if failure is not None:
-        raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
+    with ranks.agreement():
+        if failure is not None:
+            raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
 
 

@@ -51,7 +51,8 @@ def check_runs(ranks: Ranks, data: dict[str, str], settings: "Settings", source:
         return data
     formulas = fingerprints.of_formulas(plan) | fingerprints.of_optimizer(settings.optimizer)
     same: dict[str, Any] = {f"the formula of {name}": text.encode() for name, text in formulas.items()}
-    same |= settings.describe() | {"eta": fingerprints.of_schedule(settings.schedule, settings.epochs).encode()}
+    same |= settings.describe()
+    same |= {"the values of eta": fingerprints.of_schedule(settings.schedule, settings.epochs).encode()}
     same |= {"the dtype of x": source, "weights of examples": plan.formulas.weighted}
     if not ranks.sharded:
         same |= {f"the shape of {name}": text.rpartition(" ")[0] for name, text in data.items()}

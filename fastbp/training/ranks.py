@@ -257,6 +257,7 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
     missing = [name for name in _METHODS if not hasattr(comm, name)]
     if missing:
         raise InputError(f"comm must be a communicator of mpi4py, like MPI.COMM_WORLD, got {brief(comm)}")
+    ranks: MPIRanks | None = None
     with _holding_ctrl_c():
         try:
             ranks = MPIRanks(comm, sharded=sharded)
@@ -265,11 +266,12 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
                 with ranks.agreement():
                     pass  # Ctrl-C may have been pressed since the last agreement
         except BaseException as error:
-            if getattr(error, _RANKS, 0) < comm.Get_size():
+            if 1 < comm.Get_size() > getattr(error, _RANKS, 0):
                 _abort(comm, error)
             raise
         finally:
-            ranks.comm.Free()
+            if ranks is not None:
+                ranks.comm.Free()
 
 
 def _abort(comm: Any, error: BaseException) -> None:
