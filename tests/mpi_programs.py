@@ -292,7 +292,8 @@ def shards(folder):
     train(new_net(), data=(x, y), sharded=True, checkpoint=path, callback=lambda e: e.number == 2, **options)
     resumed = new_net()
     rest = train(resumed, data=(x, y), sharded=True, checkpoint=path, resume=True, **options)
-    checked = train(new_net(), data=(x, y), sharded=True, validation=0.2, patience=2, **options)
+    fraction = {"validation": 0.2, "patience": 2, "mini_batch_size": 5}
+    checked = train(new_net(), data=(x, y), sharded=True, **(options | fraction))
     assert len(set(COMM.allgather(json.dumps([checked.validation_cost, checked.validation_accuracy])))) == 1
     report(
         cost=history.cost, bits=len(set(COMM.allgather(digest(net)))), same=same,

@@ -29,6 +29,7 @@ Array = Any
 _ETA = 0.01
 _ROUNDS = 5
 _SECONDS = 0.3  # about the time of one measurement
+_STEPS = 8  # in an epoch, at whose ends parameters are copied
 _MODEL_RANKS = (2, 4, 16, 64, 256, 1024)
 
 
@@ -62,18 +63,17 @@ class Training:
         rng = np.random.default_rng(0)
         weights, biases = draw_parameters(plan, rng, "scaled")
         self.p, self.setup, self.ranks = as_parameters(weights, biases, plan), setup, ranks
-        self.steps = 1
-        x = rng.random((2 * setup.m, plan.sizes[0]), np.float32).astype(plan.dtype)
-        y = np.zeros((2 * setup.m, plan.sizes[-1]), plan.dtype)
+        x = rng.random((_STEPS * setup.m, plan.sizes[0]), np.float32).astype(plan.dtype)
+        y = np.zeros((_STEPS * setup.m, plan.sizes[-1]), plan.dtype)
         y[np.arange(len(y)), rng.integers(0, plan.sizes[-1], len(y))] = 1.0
         upload = plan.backend.upload
-        examples = Examples(upload(x), upload(y), upload(np.empty((2 * setup.m, 0), plan.dtype)), 1.0)
+        examples = Examples(upload(x), upload(y), upload(np.empty((_STEPS * setup.m, 0), plan.dtype)), 1.0)
         state = State(new_optimizer_state(plan))
         self.loop = MiniBatches(plan, self.p, examples, plan.dtype, setup.m, len(x), state, SGD(), ranks=ranks)
 
     def step_seconds(self) -> float:
-        """Return the seconds of a step, averaged over epochs of two steps that take about 0.3 s together."""
-        order, state = np.arange(2 * self.setup.m), self.loop.state
+        """Return the seconds of a step, averaged over epochs that take about 0.3 s together."""
+        order, state = np.arange(_STEPS * self.setup.m), self.loop.state
         with use_threads(self.setup.threads):
             epochs = 0
             start = time.perf_counter()
@@ -81,7 +81,7 @@ class Training:
                 state.done, state.total, state.totals = 0, 0.0, []
                 self.loop.epoch(order, _ETA, Watcher())
                 epochs += 1
-        return (time.perf_counter() - start) / (2 * epochs)
+        return (time.perf_counter() - start) / (_STEPS * epochs)
 
     def sum_seconds(self) -> float:
         """Return the seconds of one sum over the ranks."""

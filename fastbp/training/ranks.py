@@ -279,6 +279,7 @@ def _abort(comm: Any, error: BaseException) -> None:
     message = f"fastbp: rank {comm.Get_rank()}: {type(error).__name__}: {one_line(error)}"
     print(message, file=sys.__stderr__, flush=True)
     comm.Abort(1)
+    os._exit(1)  # MPICH returns, and ends this process a moment later
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class Rank:
 
     def Abort(self, code):  # noqa: N802
         self.group.barrier.abort()
+        raise RuntimeError("aborted")
 
     def allgather(self, value):
         self.group.slots[self.index] = value
