@@ -18,6 +18,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 from types import FunctionType
 from typing import Any, Literal, NamedTuple
@@ -131,7 +132,7 @@ class Optimizer:
 
     def _define(self, name: str, formula: Formula, state: tuple[str, ...], constants: Constants, eta: float) -> None:
         vars(self).update(name=name, formula=formula, state=state, constants=constants, default_eta=eta)
-        vars(self)["_content"] = content_of(formula)
+        vars(self)["_content"] = _content_of_builtin(formula) if formula.__module__ == __name__ else content_of(formula)
 
     def _try_formula(self, owner: str) -> None:
         code = self.formula.__code__
@@ -354,6 +355,12 @@ class Adam(Optimizer):
 
         constants: Constants = {"eta_t": eta_t, "rho_1": 1.0 - beta_1, "rho_2": 1.0 - beta_2, "epsilon": epsilon}
         self._define("adam", _adam, ("m", "v"), constants, 0.001)
+
+
+@cache
+def _content_of_builtin(formula: Formula) -> Content:
+    """Return the content of a formula of this module. It is read once, because it does not change."""
+    return content_of(formula)
 
 
 def _adamw(

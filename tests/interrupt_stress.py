@@ -40,7 +40,7 @@ def state_of_process():
     counts = None if blas is None else blas.threads()
     limits = len(threads.limits._blocks), len(threads.limits._trainings), dict(threads.limits._before)
     slot = work_sharing.slot[work_sharing.WORKER_PRESENT], work_sharing.slot[work_sharing.STATE]
-    users = len(thread._users), thread._in_use.is_set()
+    users = len(thread._users)
     return signal.getsignal(signal.SIGINT), free, counts, limits, tuple(map(int, slot)), users
 
 

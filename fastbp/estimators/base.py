@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Literal
 
@@ -123,9 +124,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Check the estimator's parameters, the rows and the targets. Return the rows and targets.
 
         Rows and targets are checked by functions of scikit-learn. The rows are returned as a dense array or as a CSR
-        matrix.
+        matrix. Most of these checks are skipped for plain arrays, because they take longer than a small mini-batch.
         """
         check_parameters({name: getattr(self, name) for name in _parameter_names(type(self))})
+        if _is_plain_matrix(x) and _is_plain_vector(y, len(x)) and _has_finite_sum(x):
+            validate_data(self, x, y, reset=self._starts_fresh(partial=partial), skip_check_array=True)
+            return x, y
         options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
         checked: tuple[Rows, Array] = validate_data(
             self, _as_numpy("X", x), _as_numpy("y", y), reset=self._starts_fresh(partial=partial), **options
@@ -177,7 +181,15 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         The outputs are computed from the present `coefs_` and `intercepts_`.
         """
         check_is_fitted(self, "coefs_")
-        rows = validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+        if _is_plain_matrix(x):
+            validate_data(self, x, reset=False, skip_check_array=True)
+            with suppress(InputError):  # not finite; the full checks find out where
+                return self._outputs_of_rows(x)
+        return self._outputs_of_rows(
+            validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+        )
+
+    def _outputs_of_rows(self, rows: Rows) -> Array:
         layers = len(self.coefs_) - 1
         names = [self.activation] * layers if isinstance(self.activation, str) else self.activation
         if isinstance(rows, np.ndarray) and (found := self._small_outputs(rows, names)) is not None:
@@ -197,6 +209,31 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         found = batch.outputs(weights, biases)
         batches.put_back(batch)
         return found
+
+
+def _is_plain_matrix(x: Any) -> bool:
+    """Return whether scikit-learn's checks would return the array x unchanged, if its numbers are finite."""
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and x.size > 0
+        and x.dtype in _FLOATS
+        and x.flags.c_contiguous
+        and x.dtype.isnative
+        and x.flags.aligned
+    )
+
+
+def _is_plain_vector(y: Any, n: int) -> bool:
+    """Return whether scikit-learn's checks would return y, which has to have n targets, unchanged."""
+    if type(y) is not np.ndarray or y.shape != (n,):
+        return False
+    return y.dtype.kind in "iub" or (y.dtype.kind == "f" and _has_finite_sum(y))
+
+
+def _has_finite_sum(array: Array) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum()))
 
 
 @cache

@@ -167,6 +167,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    classes_: Array
+
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
@@ -383,8 +385,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _train(self, x: Any, y: Any, sample_weight: Any, classes: Any, *, partial: bool) -> "MLPClassifier":
         rows, labels = self._check_input(x, y, partial=partial)
-        labels = _check_labels(labels)
-        if self._starts_fresh(partial=partial):
+        fresh = self._starts_fresh(partial=partial)
+        labels = _check_labels(labels, len(labels) if fresh else len(self.classes_))
+        if fresh:
             self.classes_ = _classes_of(labels, classes, partial=partial)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             given = brief(np.unique(classes).tolist())
@@ -420,11 +423,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return float(np.average((self._class_indices(a) == self._class_indices(y)).all(axis=1), weights=w))
 
 
-def _check_labels(y: Any) -> Array:
+def _check_labels(y: Any, most_classes: int) -> Array:
     """Return labels as an array of shape (n,), or columns of 0 and 1 as an array of shape (n, n_L).
 
-    Raises ValueError for anything else.
+    `most_classes` is the largest number of classes that y can have. Raises ValueError for anything else.
     """
+    if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iub" and not _may_be_numbers(y, most_classes):
+        return y
     labels = y.toarray() if sparse.issparse(y) else y
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
@@ -432,6 +437,11 @@ def _check_labels(y: Any) -> Array:
     if labels.ndim == 2 and type_of_target(labels) != "multilabel-indicator":
         raise InputError("y must have one class per example, or columns of 0 and 1, got several columns of classes")
     return np.asarray(labels)
+
+
+def _may_be_numbers(y: Array, most_classes: int) -> bool:
+    """Return whether scikit-learn has to count the classes, because many of them may mean a regression problem."""
+    return len(y) > 20 and 2 * most_classes > len(y)
 
 
 def _classes_of(labels: Array, classes: Any, *, partial: bool) -> Array:

@@ -11,7 +11,7 @@ from fastbp import equations
 from fastbp.datasets.inputs import check_finite, copy_into
 from fastbp.datasets.sparse_columns import SparseColumns
 from fastbp.operations import Operations, Parameters, Plan, PreparingBackend, Workspace, WorkspacePool
-from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns, gather_inputs
+from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns, can_read_rows, gather_inputs
 
 Array = Any
 _BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
@@ -48,9 +48,7 @@ def batches(
 
 def _is_zero_copy(x: Array, plan: Plan) -> bool:
     """Return whether compiled code can read the columns in place, without a copy, as C-ordered rows."""
-    if not (type(x) is np.ndarray and plan.backend.kind == "numpy" and plan.input_scale == 1.0):
-        return False
-    return bool(x.dtype == plan.dtype and x.T.flags.c_contiguous and x.flags.aligned)
+    return type(x) is np.ndarray and plan.backend.kind == "numpy" and can_read_rows(x, plan)
 
 
 def batch_size(sizes: Sequence[int], columns: int) -> int:

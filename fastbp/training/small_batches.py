@@ -81,6 +81,8 @@ class SmallBatches:
         if batch is not None:
             if x.ndim == 2 and can_read_columns(x, self._plan, batch.m):
                 batch.read_columns(x)
+            elif x.ndim == 2 and can_read_rows(x, self._plan):
+                batch.read_rows(x.T)
             else:
                 batch.fill(x)
         return batch
@@ -153,10 +155,14 @@ class SmallBatch:
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
         self._from_sparse: ReadyCall | None = None  # computes outputs from sparse examples that have not been copied
         self._uncopied: ReadyCall | None = None  # the call for the present inputs; None if they were copied
+        self._has_own_rows = True  # whether `_feedforward` reads the inputs from `_x`
 
     def fill(self, x: Array) -> None:
         """Copy the columns of x into the memory."""
         self._uncopied = None
+        if not self._has_own_rows:
+            self.read_rows(self._x)
+            self._has_own_rows = True
         _copy(x, self._x, self._plan, self._plan.input_scale)
 
     def gather_sparse(self, start: int) -> None:
@@ -180,6 +186,7 @@ class SmallBatch:
     def read_rows(self, rows: Array) -> None:
         """Let `feedforward` read inputs where they are: one example per row, C-ordered, in the right dtype."""
         self._feedforward.replace([self._x], [rows])
+        self._uncopied, self._has_own_rows = None, False
 
     def read_columns(self, x: Array, start: int = 0) -> None:
         """Let `feedforward` read columns of x where they are, from column `start`.
@@ -360,6 +367,11 @@ def feedforward_from_sparse(
 def gather_inputs(ops: Operations, ws: Workspace, x: Any, indices: Array, scale: float) -> None:
     """Copy the examples with these indices to the inputs a¹, and multiply them by `scale`."""
     ops.gather_x(x, indices, scale, ws.activations[0])
+
+
+def can_read_rows(x: Array, plan: Plan) -> bool:
+    """Return whether compiled code can read the columns of the array x where they are, as C-ordered rows."""
+    return bool(plan.input_scale == 1.0 and x.dtype == plan.dtype and x.flags.f_contiguous and x.flags.aligned)
 
 
 def can_read_columns(x: Array, plan: Plan, m: int) -> bool:

@@ -16,7 +16,7 @@ import fastbp
 from fastbp.backends import interrupts
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.backends.numpy import compiled as numpy_backend
-from fastbp.backends.numpy import parallel_parts, threads, worker_thread
+from fastbp.backends.numpy import parallel_parts, thread_pool, threads, worker_thread
 from fastbp.backends.numpy.threads import use_threads
 from fastbp.operations import Examples
 from fastbp.optimizers import SGD
@@ -194,7 +194,7 @@ def test_an_interrupt_of_parallel_inference_restores_the_threads_of_blas(monkeyp
     monkeypatch.setattr(inference, "part_size", lambda *_, **__: 8)
     monkeypatch.setattr(small_batches, "_MAX_BYTES", 0)
     x = np.ones((8, 30), np.float32)
-    files = [module.__file__ for module in (parallel_parts, threads, interrupts)]
+    files = [module.__file__ for module in (parallel_parts, thread_pool, threads, interrupts)]
     assert press_everywhere(lambda: net.feedforward(x), *files, step=2) > 100
 
 

@@ -283,7 +283,7 @@ def test_the_switch_turns_the_worker_off(two_threads, monkeypatch):
         assert threads.in_use() == before
     monkeypatch.setenv("FASTBP_WORKER", "1")
     with worker_thread.worker_context(plan(784, 100, 10), "float32", 32, 640):
-        assert work_sharing.slot[work_sharing.WORKER_PRESENT] == 1
+        assert work_sharing.slot[work_sharing.WORKER_PRESENT] != 0
 
 
 def test_with_one_thread_the_switch_changes_no_bit(run_python):

@@ -1,19 +1,17 @@
 """Process the parts of a data set on several threads, each part by compiled code that uses one thread.
 
-The threads wait in a pool between the calls. Compiled code releases the GIL, so the threads run at the same time. BLAS
+The threads are those of `thread_pool`. Compiled code releases the GIL, so the threads run at the same time. BLAS
 uses one thread meanwhile. How the data are split does not depend on the number of threads, so the results do not depend
 on it either.
 """
 
-import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from fastbp.backends.interrupts import uninterrupted
+from fastbp.backends.numpy.thread_pool import pool
 from fastbp.backends.numpy.threads import Limit, blas_thread_pool, limits
 
 R = TypeVar("R")
@@ -60,7 +58,7 @@ def _run_on_threads(queue: "_Queue", count: int) -> None:
     others: list[Future[None]] = []
     try:
         with suppress(RuntimeError):  # the operating system may allow no more threads
-            others.extend(_pool.submit(queue.run, count - 1) for _ in range(count - 1))
+            others.extend(pool.submit(queue.run, count - 1) for _ in range(count - 1))
         queue.run()
     finally:
         queue.stopped = True
@@ -88,30 +86,3 @@ class _Queue:
         """Raise KeyboardInterrupt if it has come, or the exception of the lowest part that failed, if there is one."""
         for _, error in sorted(self._failures.items(), key=lambda item: (isinstance(item[1], Exception), item[0])):
             raise error
-
-
-class _Pool:
-    """Threads that wait for work. They are started when they are first needed."""
-
-    def __init__(self) -> None:
-        self._lock, self._executor, self._size = threading.Lock(), ThreadPoolExecutor(1), 0
-
-    def submit(self, run: Callable[[], None], size: int) -> Future[None]:
-        """Run a function on one of at least `size` threads.
-
-        Ctrl-C is held back, because it could leave the executor unusable.
-        """
-        with uninterrupted(), self._lock:
-            if size > self._size:
-                self._executor.shutdown(wait=False)
-                self._executor, self._size = ThreadPoolExecutor(size, "fastbp"), size
-            return self._executor.submit(run)
-
-    def forget(self) -> None:
-        """Start again without threads, in a forked process, which does not have them."""
-        self.__init__()  # type: ignore[misc]
-
-
-_pool = _Pool()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.forget)

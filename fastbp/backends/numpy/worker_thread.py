@@ -1,4 +1,4 @@
-"""The worker: a second thread that runs half of each larger kernel during training, and sleeps otherwise.
+"""The worker: a thread of the pool that runs half of each larger kernel during training.
 
 The kernels are the compiled loops and matrix products of the backend. A kernel posts the second half of its work as a
 task, that is, it offers this half to the worker, and the worker takes it (`fastbp_kernels.cpu.work_sharing`). BLAS uses
@@ -10,7 +10,7 @@ FASTBP_WORKER=0 in the environment turns the worker off. BLAS then uses its thre
 limited to one, no worker is used, so the setting does not change the results at all.
 
 This mechanism may be deleted when something simpler is nearly as fast. Examples are a parallel region of Numba, and an
-ordinary worker that sleeps between kernels. On the book's networks, the time per epoch of the simpler mechanism has to
+ordinary thread that sleeps between kernels. On the book's networks, the time per epoch of the simpler mechanism has to
 be within 10 % of the time of this one. benchmarks/NOTES.md has the measurement.
 """
 
@@ -18,9 +18,12 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import lru_cache
 from itertools import pairwise
 
+from fastbp.backends.numpy.thread_pool import pool
 from fastbp.backends.numpy.threads import Limit, blas_thread_pool, limits
 from fastbp.errors import InputError, brief
 from fastbp.operations import Plan, WorkerContext
@@ -134,19 +137,18 @@ class _SharingContext(WorkerContext):
 
 
 class _Worker:
-    """The worker thread, which is started at its first use, and the contexts that use it now."""
+    """The worker, which is a thread of the pool while contexts use it, and these contexts."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._reset()
 
     def _reset(self) -> None:
-        self._in_use = threading.Event()
         self._users: set[WorkerContext] = set()
-        self._limit, self._started = Limit(1, ()), False
+        self._limit, self._call, self._number = Limit(1, ()), Future[None](), 0
 
     def begin(self, user: WorkerContext, largest_product: int) -> bool:
-        """Wake the thread for a context. Return False if there is no worker, or if the threads of BLAS are faster."""
+        """Wake a thread for a context. Return False if there is no worker, or if the threads of BLAS are faster."""
         from fastbp_kernels.cpu import work_sharing
 
         with self.lock:
@@ -155,23 +157,28 @@ class _Worker:
                 count = limits.without_training(blas) if blas else 1
                 if blas is None or count < 2 or (count > 2 and largest_product > _LARGE_PRODUCT):
                     return False
-                if not self._started and not self._start():
+                worker_loop = _compiled_worker_loop()
+                worker_loop()  # compiles the loop in this thread; the call returns at once, as no worker is present
+                self._number = self._number % 2**30 + 1
+                work_sharing.slot[work_sharing.WORKER_PRESENT] = self._number
+                try:
+                    self._call = pool.submit(worker_loop, 1)
+                except RuntimeError:  # the operating system may allow no more threads
+                    work_sharing.slot[work_sharing.WORKER_PRESENT] = 0
                     return False
                 self._limit = Limit(1, [blas])
                 limits.open(self._limit, training=True)
-                work_sharing.slot[work_sharing.WORKER_PRESENT] = 1
-                self._in_use.set()
             self._users.add(user)
             return True
 
     def end(self, user: WorkerContext) -> None:
-        """Remove a context from the users of the thread. If no user is left, let the thread sleep."""
+        """Remove a context from the users of the worker. If no user is left, give its thread back to the pool."""
         from fastbp_kernels.cpu import work_sharing
 
         with self.lock:
             if user in self._users and len(self._users) == 1:
-                self._in_use.clear()
                 work_sharing.slot[work_sharing.WORKER_PRESENT] = work_sharing.slot[work_sharing.POSTING] = 0
+                self._call.cancel()  # if the thread of the pool has not begun it
                 limits.close(self._limit)
             self._users.discard(user)
 
@@ -189,24 +196,13 @@ class _Worker:
         self._reset()
         self.lock.release()
 
-    def _start(self) -> bool:
-        """Start the thread; return whether the operating system allowed it."""
-        from fastbp_kernels.cpu import work_sharing
-        from fastbp_kernels.cpu.jit_cache import lazy_jit
 
-        worker_loop = lazy_jit(work_sharing.worker_loop)
-        worker_loop()  # compiles the loop in this thread; the call returns at once, as no worker is present
+@lru_cache(maxsize=1)
+def _compiled_worker_loop() -> Callable[[], None]:
+    from fastbp_kernels.cpu import work_sharing
+    from fastbp_kernels.cpu.jit_cache import lazy_jit
 
-        def run() -> None:
-            while self._in_use.wait():
-                worker_loop()
-
-        try:
-            threading.Thread(target=run, name="fastbp", daemon=True).start()
-        except RuntimeError:
-            return False
-        self._started = True
-        return True
+    return lazy_jit(work_sharing.worker_loop)
 
 
 _worker = _Worker()

@@ -112,12 +112,13 @@ The arguments are (code, args, n, large_enough). `code` and `args` are the two a
 
 
 def worker_loop() -> None:
-    """Claim and run posted tasks as long as `WORKER_PRESENT` is set.
+    """Claim and run posted tasks as long as `WORKER_PRESENT` has the value that it has now, if this is not 0.
 
-    The worker thread runs this function in compiled form.
+    The worker thread runs this function in compiled form. Each worker has a number, which is the value of
+    `WORKER_PRESENT`. So a worker that is late to see the end of its training does not stay for the next one.
     """
-    spins = 0
-    while load_word(WORKER_PRESENT) != 0:
+    spins, number = 0, load_word(WORKER_PRESENT)
+    while number != 0 and load_word(WORKER_PRESENT) == number:
         if load_word(STATE) == POSTED and compare_and_swap_word(STATE, POSTED, CLAIMED):
             call_task(load_word(CODE), load_word(ARGS), load_word(START), load_word(END))
             store_word(STATE, DONE)
