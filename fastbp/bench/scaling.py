@@ -189,7 +189,8 @@ def _model(step: Step, here: Link, m: int, one: float) -> Iterator[str]:
     yield f"{'ranks':>6}" + "".join(f"{link.name:>26}" for link in (here, *LINKS))
     for ranks in _MODEL_RANKS:
         cells = (
-            f"{step.speedup(m, ranks, link):.2f} (m >= {step.least_columns(ranks, link):,})" if m >= ranks else "-"
+            (f"{step.speedup(m, ranks, link):.2f}" if m >= ranks else "-")
+            + f" (m >= {step.least_columns(ranks, link):,})"
             for link in (here, *LINKS)
         )
         yield f"{ranks:6}" + "".join(f"{cell:>26}" for cell in cells)

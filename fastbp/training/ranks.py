@@ -85,10 +85,8 @@ class MPIRanks(Ranks):
     """One of several ranks, connected by an mpi4py communicator."""
 
     def __init__(self, comm: Any, *, sharded: bool) -> None:
-        self.comm, self.sharded = (
-            comm.Dup(),
-            sharded,
-        )  # a duplicate, so that other messages of the program do not mix in
+        self.comm = comm.Dup()  # a duplicate, whose messages do not mix with the program's
+        self.sharded = sharded
         self.index, self.size = self.comm.Get_rank(), self.comm.Get_size()
         places = self.gather((socket.gethostname(), _cpus()))
         here, _ = places[self.index]

@@ -1,5 +1,7 @@
 """The model of training on several ranks, and the command that measures its constants."""
 
+from pathlib import Path
+
 import pytest
 from mpi_runs import mpiexec, over_mpi
 
@@ -37,6 +39,17 @@ def test_least_columns_is_where_training_begins_to_pay(link, ranks):
     m = STEP.least_columns(ranks, link)
     assert STEP.speedup(m, ranks, link) >= ranks / 2
     assert m == ranks or STEP.speedup(m // 2, ranks, link) < ranks / 2
+
+
+def test_the_table_in_the_documents_is_the_models():
+    step, here = Step(3.277e-3, 129.12e-6, 7_455_784), Link("this machine", 7.0e-6, 3.08e9)
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    for ranks in (2, 4, 16, 64, 256, 1024):
+        pairs = [(step.speedup(128 * ranks, ranks, link), step.least_columns(ranks, link)) for link in (here, *LINKS)]
+        cells = [f"{speed:,.1f} ({least:,})" for speed, least in pairs]
+        assert f"| {ranks:,} | {' | '.join(cells)} |" in text
+    for link in LINKS:
+        assert f"{1e6 * link.latency:.0f} µs | {link.bandwidth / 1e9:g} GB/s" in text
 
 
 @over_mpi
