@@ -202,7 +202,7 @@ def ctrl_c(folder, which):
 
 
 def refusals():
-    """Give the last rank something else than the others, and check that every rank is told so and nothing changes."""
+    """Give the last rank something else than the others, and return the error of each rank."""
     last = COMM.rank == COMM.size - 1
     x, y = data()
     other = x.copy()

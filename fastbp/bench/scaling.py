@@ -188,11 +188,9 @@ def _model(step: Step, here: Link, m: int, one: float) -> Iterator[str]:
     yield f"{'speed by the model, and the smallest m at which training pays':62}"
     yield f"{'ranks':>6}" + "".join(f"{link.name:>26}" for link in (here, *LINKS))
     for ranks in _MODEL_RANKS:
-        cells = (
-            (f"{step.speedup(m, ranks, link):.2f}" if m >= ranks else "-")
-            + f" (m >= {step.least_columns(ranks, link):,})"
-            for link in (here, *LINKS)
-        )
+        speeds = (f"{step.speedup(m, ranks, link):.2f}" if m >= ranks else "-" for link in (here, *LINKS))
+        least = (f"(m >= {step.least_columns(ranks, link):,})" for link in (here, *LINKS))
+        cells = (f"{speed} {columns}" for speed, columns in zip(speeds, least, strict=True))
         yield f"{ranks:6}" + "".join(f"{cell:>26}" for cell in cells)
     yield f"Training pays if its speed is at least {EFFICIENT:.0%} of the number of ranks. m is doubled until it does."
 
