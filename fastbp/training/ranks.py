@@ -6,8 +6,8 @@ talk to each other. If an error cannot wait for this point, the rank ends the pr
 """
 
 import os
+import platform
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +88,7 @@ class MPIRanks(Ranks):
         self.comm = comm.Dup()  # a duplicate, whose messages do not mix with the program's
         self.sharded = sharded
         self.index, self.size = self.comm.Get_rank(), self.comm.Get_size()
-        places = self.gather((socket.gethostname(), _cpus()))
+        places = self.gather((platform.node(), _cpus()))
         here, _ = places[self.index]
         self._local_index = [host for host, _ in places[: self.index]].count(here)
         of_node = [cpus for host, cpus in places if host == here]

@@ -7,7 +7,7 @@ itself if it was built for that, and copies on the host otherwise.
 import ctypes
 import logging
 import os
-import socket
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +25,7 @@ def sum_in_place(device: Any, comm: Any, block: Array) -> Callable[[], None]:
 
     Every rank has to call this function. The first rank logs once how the ranks sum, if it is not by NCCL.
     """
-    way, reason = choose_way(comm.allgather((socket.gethostname(), device.bus_id(), *_abilities(device))))
+    way, reason = choose_way(comm.allgather((platform.node(), device.bus_id(), *_abilities(device))))
     if way == NCCL:
         reduce = device.connect_nccl(comm)
         return lambda: reduce(block)
