@@ -8,11 +8,11 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 from mpi4py import MPI
+from scipy import sparse
 
 import fastbp
 from fastbp.schedules import Step
@@ -111,6 +111,7 @@ def epochs():
         },
         "schedule": {"eta": Step(0.2, every=2), "optimizer": "momentum"},
         "class weight": {"class_weight": "balanced"},
+        "sparse": {"data": (sparse.csc_array(np.where(data()[0] > 0.7, data()[0], 0.0)), data()[1]), "validation": 0.3},
         "bytes": {"data": ((255 * data()[0]).astype(np.uint8), data()[1])},
     }
     for name, options in cases.items():
@@ -132,17 +133,6 @@ def epochs():
     history = train(net, callback=lambda epoch: COMM.rank == COMM.size - 1 and epoch.number == 3, epochs=9)
     found["stopped"] = COMM.allgather(len(history.cost))
     report(**found)
-
-
-def sparse_inputs():
-    from scipy import sparse
-
-    x, y = data()
-    x = sparse.csc_array(np.where(x > 0.7, x, 0.0))
-    nets = new_net(), new_net()
-    for net, comm in zip(nets, (COMM, None), strict=True):
-        train(net, comm, data=(x, y), validation=0.3)
-    report(difference=difference(*nets), bits=len(set(COMM.allgather(digest(nets[0])))))
 
 
 def checkpoints(folder):
@@ -317,14 +307,6 @@ def long_run(path, epochs):
     options = {"epochs": int(epochs), "mini_batch_size": 20, "optimizer": "adam", "lmbda": 0.1, "dropout": 0.2}
     net.train(x, y, comm=COMM, checkpoint=path, resume=True, callback=fail, progress=False, **options)
     report(digest=len(set(COMM.allgather(digest(net)))), parameters=digest(net))
-
-
-def check(backend):
-    """Compare training on all ranks with one process, on any backend."""
-    nets = new_net(backend=backend), new_net(backend=backend)
-    for net, comm in zip(nets, (COMM, None), strict=True):
-        train(net, comm)
-    report(difference=difference(*nets), time=time.time())
 
 
 if __name__ == "__main__":
