@@ -259,7 +259,9 @@ def on_ranks(comm: Any, *, sharded: bool = False) -> Iterator[Ranks]:
     with _holding_ctrl_c():
         try:
             ranks = MPIRanks(comm, sharded=sharded)
-            with _limited_threads(ranks.threads):
+            with ranks.agreement():
+                limited_threads = _limited_threads(ranks.threads)
+            with limited_threads:
                 yield ranks
                 with ranks.agreement():
                     pass  # Ctrl-C may have been pressed since the last agreement
@@ -296,9 +298,10 @@ def _holding_ctrl_c() -> Iterator[None]:
 
 
 def _limited_threads(count: int) -> AbstractContextManager[None]:
-    """Return a context in which BLAS uses at most `count` threads."""
-    from fastbp.backends.numpy.threads import libraries, use_threads
+    """Return a context in which BLAS uses at most `count` threads, and no more than the environment allows."""
+    from fastbp.backends.numpy.threads import libraries, limit_from_environment, use_threads
 
+    limit_from_environment()
     return use_threads(min([count, *(library.threads() for library in libraries())]))
 
 

@@ -1,9 +1,12 @@
-"""Every example of an epoch is one rank's, and every mini-batch has as many examples as on one process."""
+"""Every example of an epoch is one rank's, and every mini-batch has as many examples as on one process. Threads."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from thread_ranks import ThreadRanks
 
+from fastbp.backends.numpy.threads import libraries
+from fastbp.training.ranks import on_ranks
 from fastbp.training.shares import shares_of_columns, shares_of_shards
 
 
@@ -57,3 +60,14 @@ def test_runs_within_some_mini_batches():
     shares = shares_of_columns(70, 10, 1, 2)
     assert [(run.first, run.batches, run.start) for run in shares.within(2, 5)] == [(2, 3, 10)]
     assert list(shares.within(7, 9)) == []
+
+
+def test_the_environment_limits_the_threads_of_a_rank(monkeypatch):
+    before = [(library, library.threads()) for library in libraries()]
+    monkeypatch.setenv("FASTBP_THREADS", "1")
+    try:
+        with on_ranks(ThreadRanks(1).rank(0)):
+            assert {library.threads() for library in libraries()} == {1}
+    finally:
+        for library, count in before:
+            library.set_threads(count)
