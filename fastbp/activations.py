@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fastbp.errors import InputError, brief, check_bounds, choose
+from fastbp.errors import InputError, brief, check_bounds, check_signature, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.specialize import Content, content_of
 from fastbp_kernels.words import Array, erf, exp, expm1, log1p, maximum, where
@@ -65,7 +65,7 @@ class Activation:
     Raises
     ------
     InputError
-        If a formula is not callable, or if `prime` uses z although `needs_z` is False.
+        If a formula is not callable or takes other arguments, or if `prime` uses z although `needs_z` is False.
 
     Notes
     -----
@@ -89,10 +89,11 @@ class Activation:
     _content: Content = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for role in ("f", "prime"):
+        for role, arguments in (("f", "z"), ("prime", "z, a")):
             if not callable(getattr(self, role)):
                 given = brief(getattr(self, role))
                 raise InputError(f"activation {brief(self.name)}: {role} must be a function, got {given}")
+            check_signature(f"activation {brief(self.name)}", role, getattr(self, role), arguments)
         check_bounds(f"activation {brief(self.name)}: outputs", self.outputs)
         if not self.needs_z and reads_first_argument(self.prime):
             raise InputError(f"activation {brief(self.name)}: prime reads z; pass needs_z=True")

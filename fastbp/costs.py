@@ -23,7 +23,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from fastbp.activations import ACTIVATIONS, Activation, exponential, relu, sigmoid, softmax
-from fastbp.errors import InputError, brief, check_bounds, choose
+from fastbp.errors import InputError, brief, check_bounds, check_signature, choose
 from fastbp_kernels import softmax as columns
 from fastbp_kernels.specialize import Content, content_of
 from fastbp_kernels.words import Array, exp, log, log1p, where
@@ -53,7 +53,7 @@ class Cost:
     Raises
     ------
     InputError
-        If a formula is not callable or the bounds are not a pair of numbers.
+        If a formula is not callable or takes other arguments, or if the bounds are not a pair of numbers.
 
     Notes
     -----
@@ -80,6 +80,7 @@ class Cost:
             if not callable(getattr(self, role)):
                 given = brief(getattr(self, role))
                 raise InputError(f"cost {brief(self.name)}: {role} must be a function, got {given}")
+            check_signature(f"cost {brief(self.name)}", role, getattr(self, role), "a, y")
         check_bounds(f"cost {brief(self.name)}: within", self.within)
         object.__setattr__(self, "_content", content_of(self.f, self.prime))
 

@@ -84,15 +84,15 @@ def descend(
     With several ranks, gradient descent needs no gradient either. The first rank computes (1 − ηλ/n) W − (η/m) Σ δ aᵀ
     over its own examples, and the others compute −(η/m) Σ δ aᵀ. The sum over the ranks is the step.
     """
-    eta = float(steps.etas[k])
+    eta, decay = float(steps.etas[k]), float(steps.decays[k])
     if steps.plain_sgd:
-        add_gradient(ops, ws, -eta / m, steps.carry * (1.0 - eta * steps.lmbda / steps.n), steps.carry, p)
+        add_gradient(ops, ws, -eta / m, steps.carry * (1.0 - eta * decay), steps.carry, p)
         ops.sum_over_ranks(steps.ranks, p.weights[0])
     else:
         nabla, first, second, third = state.nabla, state.first, state.second, state.third
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
         ops.sum_over_ranks(steps.ranks, nabla.weights[0])
-        decay, t, constants = steps.lmbda / steps.n, float(steps.t + k), steps.constants[k]
+        t, constants = float(steps.t + k), steps.constants[k]
         for l in range(len(p.weights)):
             ops.optimizer_step(
                 eta, decay, t, constants,
@@ -136,8 +136,40 @@ def train_mini_batches(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        add_l2_costs(ops, p, steps, k, m, total)
         update_mini_batch(ops, p, state, ws, steps, k, m)
         add_costs(ops, ws, total)
+
+
+def add_cost_and_gradient(
+    ops: Operations, p: Parameters, ws: Workspace, alpha: float, nabla: Parameters, total: Array
+) -> None:
+    """Run backpropagation on x and y in `ws`. Add the cost Σ s_x C_x to `total`, and α times its gradient to `nabla`.
+
+    The sum is over the examples x in `ws`, and s_x is the weight of example x.
+    """
+    feedforward(ops, p, ws)
+    output_error(ops, ws)
+    backpropagate(ops, p, ws)
+    add_gradient(ops, ws, alpha, 1.0, 1.0, nabla)
+    add_costs(ops, ws, total)
+
+
+def gather_and_add_cost_and_gradient(
+    ops: Operations,
+    p: Parameters,
+    ws: Workspace,
+    examples: Examples,
+    indices: Array,
+    alpha: float,
+    nabla: Parameters,
+    total: Array,
+) -> None:
+    """Do the same as `add_cost_and_gradient` for the examples with these indices."""
+    ops.gather_x(examples.x, indices, examples.scale, ws.activations[0])
+    ops.gather(examples.y, indices, 1.0, ws.y)
+    ops.gather(examples.s, indices, 1.0, ws.s)
+    add_cost_and_gradient(ops, p, ws, alpha, nabla, total)
 
 
 def feedforward_with_dropout(
@@ -145,16 +177,20 @@ def feedforward_with_dropout(
 ) -> None:
     """Compute zˡ = Wˡ ãˡ⁻¹ + bˡ 1ᵀ and aˡ = σ(zˡ). Here ãˡ is the activation aˡ after dropout."""
     for l in range(len(p.weights)):
-        drop(dropout, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
+        drop(dropout, p, l, mini_batch, ws.activations[l], dropout.inputs.activations[l])
         ops.layers[l].matmul(p.weights[l], dropout.inputs.activations[l], ws.zs[l])
         ops.layers[l].activate(ws.zs[l], ws.activations[l + 1], p.biases[l])
 
 
-def drop(dropout: Dropout, l: int, mini_batch: Array, a: Array, out: Array) -> None:
+def drop(dropout: Dropout, p: Parameters, l: int, mini_batch: Array, a: Array, out: Array) -> None:
     """Apply the dropout of layer l's inputs to `a`, and write the result to `out`. Do nothing if the rate is 0."""
     if dropout.thresholds[l] > 0:
-        threshold, scale = int(dropout.thresholds[l]), float(dropout.scales[l])
-        dropout.drop(threshold, scale, int(dropout.keys[l, 0]), int(dropout.keys[l, 1]), mini_batch, a, out)
+        threshold, scale, n = int(dropout.thresholds[l]), float(dropout.scales[l]), p.weights[l].shape[1]
+        key_0, key_1 = int(dropout.keys[l, 0]), int(dropout.keys[l, 1])
+        if l == 0:
+            dropout.drop_x(threshold, scale, key_0, key_1, n, mini_batch, a, out)
+        else:
+            dropout.drop(threshold, scale, key_0, key_1, n, mini_batch, a, out)
 
 
 def backpropagate_with_dropout(
@@ -163,8 +199,18 @@ def backpropagate_with_dropout(
     """Compute (BP2) with dropout: δˡ = drop((Wˡ⁺¹)ᵀ δˡ⁺¹) ⊙ σ′(zˡ). Here drop uses the mask and the scale of ãˡ."""
     for l in range(len(p.weights) - 2, -1, -1):
         ops.matmul_transposed(p.weights[l + 1], ws.deltas[l + 1], ws.deltas[l])
-        drop(dropout, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
+        drop(dropout, p, l + 1, mini_batch, ws.deltas[l], ws.deltas[l])
         ops.layers[l].hadamard(ws.zs[l], ws.activations[l + 1], ws.deltas[l], ws.sums[l])
+
+
+def backprop_with_dropout(
+    ops: Operations, p: Parameters, ws: Workspace, nabla: Parameters, dropout: Dropout, mini_batch: Array
+) -> None:
+    """Do the same as `backprop`, with dropout. The columns of x in `ws` have the numbers in `mini_batch`."""
+    feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
+    output_error(ops, ws)
+    backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
+    add_gradient(ops, dropout.inputs, 1.0, 1.0, 1.0, nabla)
 
 
 def train_mini_batches_with_dropout(
@@ -186,6 +232,7 @@ def train_mini_batches_with_dropout(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        add_l2_costs(ops, p, steps, k, m, total)
         feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
         output_error(ops, ws)
         backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
@@ -199,3 +246,13 @@ def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
     The sum is over the examples x of the mini-batch, and s_x is the weight of example x. Call `feedforward` first.
     """
     ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)
+
+
+def add_l2_costs(ops: Operations, p: Parameters, steps: StepConfig, k: int, m: int, total: Array) -> None:
+    """Add the L2 term of the cost, (λ/2n) Σ ‖W‖², to the total for each of m examples. Do nothing unless it is counted.
+
+    `k` is the position of the mini-batch in `steps`. In `total`, the L2 term is multiplied by `steps.l2_scale`.
+    """
+    if steps.l2_scale > 0.0:
+        for l in range(len(p.weights)):
+            ops.add_squares(0.5 * steps.l2_scale * m * float(steps.decays[k]), p.weights[l], total)

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import inspect
 import math
 import reprlib
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ OTHER_NAMES = {
     "batch_size": "mini_batch_size",
     "callbacks": "callback",
     "device": "backend",
+    "dropout_rate": "dropout",
     "hidden": "sizes",
     "hidden_layer_sizes": "sizes",
     "l2": "lmbda",
@@ -46,7 +48,7 @@ class InputError(ValueError):
     """An argument, a file or a setting cannot be used. The message is one line that says what would be right."""
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(ArithmeticError, ValueError):
     """Training was stopped because the cost is no longer finite. The message says what to reduce."""
 
 
@@ -175,6 +177,19 @@ def check_bounds(name: str, bounds: Any) -> None:
         raise InputError(f"{name} must be a pair of numbers, like (0.0, 1.0), got {brief(bounds)}")
 
 
+def check_signature(owner: str, role: str, function: Callable[..., Any], arguments: str) -> None:
+    """Raise `InputError` unless a function can be called with the given arguments, such as "z, a"."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some functions written in C
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError:
+        given = truncate(str(signature), _SHORT)
+        raise InputError(f"{owner}: {role} must take ({arguments}), got {given}") from None
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun in the singular or plural.
 
@@ -192,13 +207,16 @@ def _as_float(value: Any) -> float:
 
 
 def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Wrap a function so that it raises a helpful `TypeError` for keywords of other libraries.
+    """Wrap a function so that it raises a helpful `TypeError` for misspelt keywords and those of other libraries.
 
     The message gives fastbp's name of the argument.
 
     >>> explain_keywords(lambda eta: eta)(learning_rate=3.0)
     Traceback (most recent call last):
     TypeError: learning_rate: fastbp calls it eta
+    >>> explain_keywords(lambda dropout=0.0: dropout)(droput=0.5)
+    Traceback (most recent call last):
+    TypeError: unknown argument droput; did you mean dropout?
     """
     code = function.__code__
     valid = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
@@ -208,6 +226,8 @@ def explain_keywords(function: Callable[P, T]) -> Callable[P, T]:
         for name in named.keys() - valid:
             if OTHER_NAMES.get(name) in valid:
                 raise TypeError(f"{name}: fastbp calls it {OTHER_NAMES[name]}")
+            if near := difflib.get_close_matches(name, valid, 1):
+                raise TypeError(f"unknown argument {name}; did you mean {near[0]}?")
         return function(*arguments, **named)
 
     return explained

@@ -1,6 +1,7 @@
 """Compute gradients by backpropagation, return all values on the way, and check gradients by finite differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,10 +11,12 @@ from fastbp.activations import Activation, ActivationName
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.inputs import as_columns, as_targets, copy_into
 from fastbp.datasets.sparse_columns import SparseColumns
-from fastbp.errors import GradientError, InputError, explain_keywords
+from fastbp.errors import GradientError, InputError, explain_keywords, plural
+from fastbp.files.reading import StrPath
 from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of, zeros
+from fastbp.training.dropout import Masks, add_gradient_with_masks, masks_of, mean_cost_with_masks
 from fastbp.training.inference import batches
 from fastbp.training.small_batches import small_batches_of
 from fastbp_kernels.words import namespace
@@ -25,8 +28,29 @@ Array = Any
 _STEP = 1e-5  # near the cube root of float64's precision: rounding and truncation errors are both about 1e-10
 
 
-class Trace(NamedTuple):
+@dataclass(frozen=True)
+class TracedNetwork:
+    """The network and the targets of a trace: the plan, copies of the parameters, and y, one column per example."""
+
+    plan: Plan
+    weights: list[Array]
+    biases: list[Array]
+    y: Array
+
+
+class _Values(NamedTuple):
+    zs: list[Array]
+    activations: list[Array]
+    deltas: list[Array]
+    activation_gradients: list[Array]
+    nabla_b: list[Array]
+    nabla_w: list[Array]
+
+
+class Trace(_Values):
     """All values computed by backpropagation. Lists have one entry per layer, and arrays have one column per example.
+
+    `Network.trace` returns a trace. It is a tuple of the six attributes, in this order.
 
     Attributes
     ----------
@@ -36,14 +60,75 @@ class Trace(NamedTuple):
         aˡ and ∂C_x/∂aˡ of each layer. Index 0 is the input layer.
     nabla_b, nabla_w : list of array
         ∂C/∂b, shapes (n_l, 1), and ∂C/∂W, shapes (n_l, n_{l−1}), summed over the columns.
+    network : object or None
+        The parameters, formulas and targets at the time of the trace, for `to_html`. It is not part of the tuple. None
+        for a trace that was not made by `Network.trace`.
     """
 
-    zs: list[Array]
-    activations: list[Array]
-    deltas: list[Array]
-    activation_gradients: list[Array]
-    nabla_b: list[Array]
-    nabla_w: list[Array]
+    network: TracedNetwork | None = None
+
+    def to_html(
+        self, path: StrPath, *, example: int = 0, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    ) -> None:
+        """Write a page that explains backpropagation with the numbers of one example.
+
+        The page is one HTML file. It needs neither a server nor a connection. It shows z, a, σ′(z), ∂C_x/∂a and δ of
+        each layer. For the neuron or the weight that the reader points at, it shows equations (1), (2) and (BP1) to
+        (BP4) with their numbers.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        example : int
+            The column of the trace, counted from 0.
+        inputs, outputs : sequence of str
+            Names of the inputs and of the outputs, such as the names of the classes, to be shown with their numbers.
+
+        Raises
+        ------
+        InputError
+            If the column does not exist, the file cannot be written, or the network has more than 4,000,000 weights.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fastbp import Network
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0]).to_html(folder + "/page.html")
+        """
+        from fastbp.plots.explain.pages import write_page
+
+        write_page(self, path, example, inputs=inputs, outputs=outputs)
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with one row per example and neuron.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns example, layer and neuron, counted from 0 as in the lists and arrays of the trace with the input
+            layer as layer 0, and z, a, delta and dC_da. z and delta of the input layer are NaN.
+
+        Examples
+        --------
+        >>> from fastbp import Network
+        >>> Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0]).to_frame().shape
+        (6, 7)
+        """
+        from fastbp.plots.frames import trace_frame
+
+        return trace_frame(self)
+
+    def plot(self, *, example: int = 0, ax: Any = None) -> Any:
+        """Draw z, a, δ and ∂C_x/∂a of each layer for one example; see `fastbp.plots.trace`."""
+        from fastbp.plots.traces import trace
+
+        return trace(self, example=example, ax=ax)
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(a.shape[0]) for a in self.activations)
+        return f"<Trace of {plural(self.activations[0].shape[1], 'example')}: {sizes}>"
 
 
 @explain_keywords
@@ -55,6 +140,8 @@ def backprop(
     *,
     activations: ActivationName | Activation | Sequence[ActivationName | Activation] = "sigmoid",
     cost: CostName | Cost = "quadratic",
+    dropout: float | Sequence[float] | None = None,
+    dropout_key: int | None = None,
 ) -> tuple[list[Array], list[Array]]:
     """Return the gradient of the cost, summed over the columns of x, for the given weights and biases.
 
@@ -77,6 +164,10 @@ def backprop(
         One activation for all layers, or one for each layer.
     cost : name or Cost
         The cost.
+    dropout : float or sequence of float, optional
+        Rates of dropout, as in `Network.train`. By default no unit is dropped.
+    dropout_key : int, optional
+        The key of the masks of dropout, from 0 to 2⁶⁴ − 1. The same key gives the same masks.
 
     Returns
     -------
@@ -95,9 +186,10 @@ def backprop(
     >>> nabla_w[0].tolist()  # (2·3 − 5)·3
     [[3.0]]
     """
-    found = _small_gradient(weights, biases, x, y, activations, cost)
-    if found is not None:
-        return found
+    if dropout is dropout_key is None:
+        found = _small_gradient(weights, biases, x, y, activations, cost)
+        if found is not None:
+            return found
     try:
         weights, biases = list(weights), list(biases)
     except TypeError:
@@ -112,8 +204,9 @@ def backprop(
     plan = plan_of(sizes, activations, cost, bias=bool(biases), dtype=dtype, backend=backend)
     with backend.device_context():
         weights, biases = checked_parameters("weights", weights, plan), checked_parameters("biases", biases, plan)
-        inputs = as_columns("x", x, plan.sizes[0], plan)
-        return gradient(plan, as_parameters(weights, biases, plan), inputs, as_targets(y, inputs.shape[1], plan))
+        inputs, masks = as_columns("x", x, plan.sizes[0], plan), masks_of(dropout, dropout_key, plan)
+        targets = as_targets(y, inputs.shape[1], plan)
+        return gradient(plan, as_parameters(weights, biases, plan), inputs, targets, masks)
 
 
 def _small_gradient(
@@ -137,7 +230,15 @@ def _small_gradient(
     return gradient
 
 
-def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e-6) -> float:
+def check_gradients(
+    net: "Network",
+    x: Array,
+    y: Array,
+    *,
+    tolerance: float = 1e-6,
+    dropout: float | Sequence[float] | None = None,
+    dropout_key: int | None = None,
+) -> float:
     """Compare the gradient of a network with finite differences of its cost; return the largest relative error.
 
     The check works on a copy of the network in float64. For each array θ of weights or biases, it draws one random
@@ -153,6 +254,10 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
         Targets or integer labels.
     tolerance : float
         The largest relative error that is accepted.
+    dropout : float or sequence of float, optional
+        Rates of dropout, as in `Network.train`, to check the gradient with dropout. By default no unit is dropped.
+    dropout_key : int, optional
+        The key of the masks of dropout, from 0 to 2⁶⁴ − 1. All costs are computed with the same masks.
 
     Returns
     -------
@@ -172,9 +277,12 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     >>> from fastbp import Network
     >>> check_gradients(Network([4, 3, 2], rng=0), [[0.1], [0.2], [0.3], [0.4]], [1]) < 1e-7
     True
+    >>> check_gradients(Network([2, 9, 2], rng=0), [[0.1], [0.2]], [1], dropout=[0.2, 0.5], dropout_key=7) < 1e-7
+    True
     """
     net = net.to(dtype="float64")
-    nabla_b, nabla_w = net.backprop(x, y)
+    nabla_b, nabla_w = net.backprop(x, y, dropout=dropout, dropout_key=dropout_key)
+    cost = _cost_of(net, x, y, masks_of(dropout, dropout_key, net._plan))
     outputs = net.feedforward(x)
     examples = 1 if outputs.ndim == 1 else outputs.shape[1]
     rng = np.random.default_rng(0)
@@ -182,7 +290,7 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     for kind, parameters, nablas in (("weights", net.weights, nabla_w), ("biases", net.biases, nabla_b)):
         for l, (theta, nabla) in enumerate(zip(parameters, nablas, strict=True)):
             with net._plan.backend.device_context():
-                expected, measured, scale, rounding = _along_a_direction(net, theta, nabla / examples, x, y, rng)
+                expected, measured, scale, rounding = _along_a_direction(cost, theta, nabla / examples, rng)
             # The smallest gradient that can be distinguished from rounding errors.
             least = max(rounding / tolerance, np.finfo(float).tiny)
             error = abs(expected - measured) / max(abs(expected), abs(measured), scale, least)
@@ -196,15 +304,28 @@ def check_gradients(net: "Network", x: Array, y: Array, *, tolerance: float = 1e
     return worst
 
 
-def gradient(plan: Plan, p: Parameters, x: Array, y: Array) -> tuple[list[Array], list[Array]]:
-    """Return the gradient (nabla_b, nabla_w), summed over the columns of x.
+def _cost_of(net: "Network", x: Array, y: Array, masks: Masks | None) -> Callable[[], float]:
+    """Return a function that computes the cost of a network, with the parameters that it has at the time."""
+    if masks is None:
+        return lambda: net.cost(x, y)
+    inputs, targets = net._examples(x, y)
+    return lambda: mean_cost_with_masks(net._plan, net._parameters(), inputs, targets, masks)
+
+
+def gradient(
+    plan: Plan, p: Parameters, x: Array, y: Array, masks: Masks | None = None
+) -> tuple[list[Array], list[Array]]:
+    """Return the gradient (nabla_b, nabla_w), summed over the columns of x. If there are masks, they are applied.
 
     x and y must have been checked. They are processed in batches of bounded memory.
     """
     operations = plan.operations("sparse" if isinstance(x, SparseColumns) else None)
     nabla = zeros(plan)
-    for ws, _ in batches(plan, operations, x, y):
-        plan.backend.run(equations.backprop, operations, p, ws, nabla)
+    if masks is None:
+        for ws, _ in batches(plan, operations, x, y):
+            plan.backend.run(equations.backprop, operations, p, ws, nabla)
+    else:
+        add_gradient_with_masks(plan, operations, p, x, y, masks, nabla)
     return _public(nabla.biases, plan) if plan.formulas.bias else [], list(nabla.weights)
 
 
@@ -233,7 +354,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     activations = _public(ws.activations, plan)
     with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a logarithm in the cost is infinite
         output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
-    return Trace(
+    found = Trace(
         zs=_public(ws.zs, plan),
         activations=activations,
         deltas=_public(ws.deltas, plan),
@@ -241,6 +362,10 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
         nabla_b=_public(nabla.biases, plan) if plan.formulas.bias else [],
         nabla_w=list(nabla.weights),
     )
+    xp, biases = namespace(p.weights[0]), _public(p.biases, plan) if plan.formulas.bias else []
+    weights, biases = ([xp.asarray(a, copy=True) for a in arrays] for arrays in (p.weights, biases))
+    found.network = TracedNetwork(plan, weights, biases, *_public((ws.y,), plan))
+    return found
 
 
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
@@ -257,7 +382,7 @@ def _public(blocks: Sequence[Array], plan: Plan) -> list[Array]:
 
 
 def _along_a_direction(
-    net: "Network", theta: Array, nabla: Array, x: Array, y: Array, rng: np.random.Generator
+    cost: Callable[[], float], theta: Array, nabla: Array, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Compare the gradient with the central difference of the cost along one random direction v.
 
@@ -270,7 +395,7 @@ def _along_a_direction(
     costs = []
     for step in (_STEP, -_STEP):
         theta[...] = start + step * v
-        costs.append(net.cost(x, y))
+        costs.append(cost())
     theta[...] = start
     scale = float(xp.sum(nabla * nabla)) ** 0.5 / direction.size**0.5
     rounding = 4 * np.finfo(float).eps * max(map(abs, costs)) / _STEP

@@ -86,21 +86,22 @@ class OptimizerState(NamedTuple):
 class StepConfig(NamedTuple):
     """The numbers used in the next update steps: learning rates, regularization and constants of the optimizer.
 
-    `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
-    the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
-    which has no optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on
-    the host. Its row k has the constants of the optimizer's formula for step k.
+    `etas` and `decays` are float64 arrays on the host with the learning rate η and the regularization factor λ/n of
+    each of the next mini-batches. `plain_sgd` is True for stochastic gradient descent without momentum, which has no
+    optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on the host.
+    Its row k has the constants of the optimizer's formula for step k. `l2_scale` says how often the L2 term
+    (λ/2n) Σ ‖W‖² of each mini-batch is counted in its cost: 0 if the cost has no L2 term.
 
     The other fields are for training on several ranks, which are processes with a part of each mini-batch. `carry` is 1
     on the first rank and 0 on the others. `ranks` has the numbers that the operation `sum_over_ranks` needs.
     """
 
     etas: npt.NDArray[np.float64]
-    lmbda: float
-    n: int
+    decays: npt.NDArray[np.float64]
     plain_sgd: bool
     t: int
     constants: npt.NDArray[np.float64]
+    l2_scale: float
     carry: float
     ranks: npt.NDArray[np.int64]
 
@@ -109,26 +110,29 @@ class Dropout(NamedTuple):
     """The rates, the random keys and the memory of dropout in the next mini-batches.
 
     `thresholds`, `scales` and `keys` are arrays on the host. They have one entry per layer with weights, for the inputs
-    of this layer. A random word of 32 bits is computed for each input and example. If it is below the threshold, the
-    input is set to 0. Otherwise the input is multiplied by the scale. So a rate p has the threshold 2³² p and the scale
-    1/(1 − p). The threshold is 0 for inputs without dropout. A key consists of two words.
+    of this layer. A random number from 0 to 2¹⁶ − 1 is computed for each input and example. If it is below the
+    threshold, the input is set to 0. Otherwise the input is multiplied by the scale. So the threshold t of a rate p is
+    2¹⁶ p, rounded, and the scale is 1/(1 − t/2¹⁶). The threshold is 0 for inputs without dropout. A key consists of two
+    words.
 
-    `inputs` is the workspace of the mini-batch, but with the inputs after dropout in place of the activations. `drop`
-    is the operation that `Backend.dropout` returns.
+    `inputs` is the workspace of the mini-batch, but with the inputs after dropout in place of the activations. `drop_x`
+    and `drop` are the operations of dropout (`Backend.dropout`) for the inputs of the network and for other layers.
     """
 
     thresholds: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float64]
     keys: npt.NDArray[np.int64]
     inputs: Workspace
+    drop_x: Operation
     drop: Operation
 
 
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     constants = optimizer.constants_of_steps(eta, steps, count)
-    etas, on_one_rank = np.full(count, eta), np.zeros(0, np.int64)
-    return StepConfig(etas, lmbda, n, optimizer.rule is None, steps + 1, constants, 1.0, on_one_rank)
+    decays, on_one_rank = np.full(count, lmbda / n), np.zeros(0, np.int64)
+    plain = optimizer.rule is None
+    return StepConfig(np.full(count, eta), decays, plain, steps + 1, constants, 0.0, 1.0, on_one_rank)
 
 
 # The operations.
@@ -164,6 +168,7 @@ class Operations(NamedTuple):
     `output_error(z, a, y, s, delta, sums)`: write (BP1) to `delta`, multiplied by the example weights `s` if there are
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
+    `add_squares(factor, w, total)`: total += factor ‖w‖².
     `sum_over_ranks(ranks, w)`: replace a block of memory by its sum over all ranks. `w` is at the start of the block.
     On one process, this operation does nothing (see `Backend.sum_over_ranks`).
 
@@ -180,6 +185,7 @@ class Operations(NamedTuple):
     optimizer_step: Operation
     output_error: Operation
     add_cost: Operation
+    add_squares: Operation
     sum_over_ranks: Operation
 
 
@@ -268,12 +274,11 @@ class Backend(ABC):
 
     @abstractmethod
     def dropout(self, dtype: str) -> Operation:
-        """Return the operation of dropout. Its arguments are (threshold, scale, key_0, key_1, examples, a, out).
+        """Return the operation of dropout. Its arguments are (threshold, scale, key_0, key_1, n, examples, a, out).
 
-        Each entry of `a` has a random word. The operation writes `a` times `scale` to `out` where the word is at least
-        `threshold`, and 0 elsewhere. `out` may be `a`. `examples` has the number of the example in each column of `a`.
-        In a layer of n units, the words of the units j and j + ⌈n/2⌉ are the two words of Threefry for the counter (j,
-        number of the example).
+        The operation writes `a` times `scale` to `out` where a unit is kept, and 0 elsewhere. `out` may be `a`. n is
+        the number of units, and `examples` has the number of the example in each column of `a`.
+        `fastbp_kernels.threefry.kept_units` decides which units are kept.
         """
 
     @abstractmethod
@@ -386,6 +391,10 @@ class PreparingBackend(Backend):
         """Return the operations on inputs for prepared calls."""
 
     @abstractmethod
+    def dropout_of_sparse(self, dtype: str) -> Operation:
+        """Return the operation of dropout for sparse inputs. It has the arguments of that for other blocks."""
+
+    @abstractmethod
     def matmul_of_sparse(self, dtype: str) -> Operation:
         """Return the operation that computes z = w x for sparse inputs x. Its arguments are (w_t, x, start, z).
 
@@ -402,7 +411,7 @@ class Plan:
     """A plan of what a network computes, and on which backend.
 
     It consists of the layer sizes, the formulas, the dtype of the parameters and the backend. The first activation a¹
-    is the input times `input_scale`.
+    is the input times `input_scale`. `classes` has the names of the classes, if they are known.
     """
 
     sizes: tuple[int, ...]
@@ -410,6 +419,7 @@ class Plan:
     dtype: str
     backend: Backend
     input_scale: float = 1.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.backend.check(self.sizes, self.formulas, self.dtype)

@@ -68,6 +68,20 @@ def shapes_of(plan: Plan) -> tuple[Shapes, Shapes]:
     return weights, [(n, 1) for n in plan.sizes[1:]] if plan.formulas.bias else []
 
 
+def generator_of(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """Return a generator: a new one with a seed, or the given one. Raises `InputError` for anything else.
+
+    >>> generator_of(0).integers(10).item()
+    8
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    try:
+        return np.random.default_rng(None if rng is None else whole_number("rng", rng, least=0))
+    except InputError:
+        raise InputError(f"rng must be an integer >= 0 or a numpy.random.Generator, got {brief(rng)}") from None
+
+
 def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[list[Array], list[Array]]:
     """Return random weights and biases: Wˡ from N(0, σ²) with σ from `INITS`, and bˡ from N(0, 1).
 

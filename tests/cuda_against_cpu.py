@@ -74,8 +74,9 @@ def execute(kernel, *arguments, geometry=None):
 
 
 def flat(arguments):
-    """Return the arguments of a CUDA kernel: it takes an optimizer's constants one by one."""
-    return [part for name, value in arguments.items() for part in (value if name == "constants" else [value])]
+    """Return the arguments of a CUDA kernel: it takes an optimizer's constants one by one, and n at the end."""
+    parts = {name: value if name == "constants" else [value] for name, value in arguments.items() if name != "n"}
+    return [part for values in parts.values() for part in values]
 
 
 def copies(arguments):
@@ -156,7 +157,7 @@ def _for_dropout(rng, m, n, dtype, *, in_place):
     a, keys = _plain(rng, m, n, dtype), rng.integers(0, 2**32, 2)
     examples = rng.integers(0, 2**33, m)
     examples.flags.writeable = False
-    scalars = {"threshold": int(0.3 * 2**32), "scale": 1 / 0.7, "key_0": int(keys[0]), "key_1": int(keys[1])}
+    scalars = {"threshold": 20_000, "scale": 1.5, "key_0": int(keys[0]), "key_1": int(keys[1]), "n": n}
     return scalars | {"examples": examples, "a": a, "out": a if in_place else np.zeros_like(a)}
 
 

@@ -213,6 +213,7 @@ def refusals():
         "bad data": lambda: train(new_net(), data=(x[:, :-1] if last else x, y)),
         "bad for all": lambda: train(new_net(), eta=-1.0),
         "callback": lambda: train(new_net(), callback=3 if last else None),
+        "lbfgs": lambda: new_net().train(x, y, optimizer="lbfgs", progress=False, comm=COMM),
         "not a communicator": lambda: train(new_net(), comm="world"),
         "resume without a file": lambda: train(new_net(), resume=True),
     }

@@ -22,6 +22,7 @@ from fastbp.operations import Examples
 from fastbp.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Optimizer, OptimizerName, RMSprop
 from fastbp.parameters import as_parameters, new_optimizer_state
 from fastbp.training import loop as training
+from fastbp_kernels import words
 
 NAMES = ["tanh", "sigmoid"]
 CHOICES = {
@@ -448,6 +449,10 @@ def wide_constant(w, g, eta, decay, t):
     return w - eta * g * (3 / 7 * 10**40)
 
 
+def reads_a_module(w, g, eta, decay, t):
+    return w - words.sqrt(eta) * g
+
+
 def recursive(w, g, eta, decay, t):
     return w if t > 0.5 else recursive(w, g, eta, decay, t)
 
@@ -460,6 +465,8 @@ def recursive(w, g, eta, decay, t):
         (lambda: Optimizer("x", bare, state="m"), r"optimizer 'x': state must be a list of names, .* got 'm'"),
         (lambda: Optimizer("x", bare, state=["a", "b"] * 2), "state must have at most 3 names, got 4"),
         (lambda: Optimizer("x", bare, constants=dict.fromkeys("abcdefg", 1)), "constants must have at most 6 names"),
+        (lambda: Optimizer("x", lambda w, g, eta, decay, t: frobnicate(w)),  # noqa: F821
+         "optimizer 'x': formula fails on numbers: NameError: name 'frobnicate' is not defined"),
         (lambda: Optimizer("x", bare, constants={"k": math.nan}), "constant k must be a finite number or a function"),
         (lambda: Optimizer("x", bare, constants={"k": "1"}), r"constant k must be .* \(eta, t\), got '1'"),
         (lambda: Optimizer("x", bare, default_eta=0), "default_eta must be a positive number, got 0"),
@@ -478,12 +485,26 @@ def test_bad_optimizers_are_refused_in_one_line(make, message):
     ("formula", "message"),
     [
         (wide_constant, r"optimizer 'x': wide_constant \(.*\) must compute in float32, got float64"),
+        (reads_a_module, "optimizer 'x': reads_a_module reads fastbp_kernels.words.…; import the names: from fastbp_k"),
         (recursive, "optimizer 'x': recursive calls itself; a formula must not be recursive"),
     ],
 )
 def test_formulas_that_cannot_be_compiled_are_refused_in_one_line(formula, message):
     net, x, y = problem(dtype="float32")
     refused(message, net.train, x, y, optimizer=Optimizer("x", formula), progress=False)
+
+
+@pytest.mark.cuda
+def test_an_optimizer_that_compiles_only_for_the_cpu_is_refused_on_cuda():
+    pytest.importorskip("numba_cuda")
+    from fastbp.backends import kernels_of_formulas as fused
+    from fastbp_kernels.cuda import kernels as cuda
+
+    def formula(w, g, eta, decay, t):
+        return w if len(str(1)) == 1 else g  # CUDA has no strings
+
+    message = "optimizer 'x': formula .* cannot be compiled"
+    refused(message, fused.optimizer_step, cuda, Optimizer("x", formula).rule, "float32")
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adamw", "rmsprop", "adagrad"])

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from refusals import refused
 
 import fastbp
 from fastbp.costs import output_rule, quadratic
@@ -195,7 +196,6 @@ def bad_prime(z, a):
             "reads_a_module reads fastbp_kernels.words.…; import the names: from",
         ),
         (np.tanh, good_prime, "must be plain Python functions, got <ufunc 'tanh'>, a ufunc"),
-        (good_prime, good_prime, "cannot be compiled: Signature mismatch"),
         (lambda z: z, bad_prime, "bad_prime .* must compute in float32, got float64"),
     ],
 )
@@ -258,6 +258,14 @@ def test_activations_made_in_a_loop_are_not_kept():
     assert [reference() for reference in gone] == [None, None, None]
     assert use(own(199.0)) is last
     assert use(own(0.0)) is not kernel
+
+
+def test_formulas_must_take_their_arguments():
+    make, z, a = fastbp.Activation, lambda z: z, lambda a, y: a - y
+    refused(r"activation 'x': f must take \(z\), got \(z, a\)$", make, "x", good_prime, good_prime)
+    refused(r"activation 'x': prime must take \(z, a\), got \(z\)$", make, "x", z, z)
+    refused(r"cost 'x': f must take \(a, y\), got \(z\)$", fastbp.Cost, "x", z, a)
+    refused(r"cost 'x': prime must take \(a, y\), got \(z\)$", fastbp.Cost, "x", a, z)
 
 
 def test_formulas_must_be_functions():

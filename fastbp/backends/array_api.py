@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastbp.errors import InputError
 from fastbp.operations import Backend, Formulas, LayerOperations, Operation, Operations
-from fastbp_kernels.threefry import threefry_2x32
+from fastbp_kernels.threefry import kept_units
 
 Array = Any
 
@@ -78,6 +78,9 @@ class ArrayAPI(Backend):
             cost = self._filled(rule.cost(z, a, y), a)
             total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=xp.float64)
 
+        def add_squares(factor: float, w: Array, total: Array) -> None:
+            total[...] = total + factor * xp.sum(w * w, dtype=xp.float64)
+
         return Operations(
             layers=tuple(layers),
             gather_x=self._gather,
@@ -87,6 +90,7 @@ class ArrayAPI(Backend):
             optimizer_step=optimizer_step,
             output_error=output_error,
             add_cost=add_cost,
+            add_squares=add_squares,
             sum_over_ranks=lambda ranks, w: None,
         )
 
@@ -94,12 +98,11 @@ class ArrayAPI(Backend):
         """Return the operation of dropout. It uses int64, because some libraries have no arithmetic in uint32."""
         xp = self.xp
 
-        def drop(threshold: int, scale: float, key_0: int, key_1: int, examples: Array, a: Array, out: Array) -> None:
-            n = a.shape[0]
-            half = (n + 1) // 2
-            units = xp.arange(half, dtype=xp.int64, device=self.device)[:, None]
-            words = threefry_2x32(key_0, key_1, units, (examples & 0xFFFFFFFF)[None, :])
-            kept = xp.concat(words, axis=0)[:n, :] >= threshold
+        def drop(
+            threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
+        ) -> None:
+            units = xp.arange((n + 3) // 4, dtype=xp.int64, device=self.device)[:, None]
+            kept = xp.concat(kept_units(threshold, key_0, key_1, units, examples[None, :]), axis=0)[:n, :]
             out[...] = xp.where(kept, scale * a, xp.zeros_like(a))
 
         return drop

@@ -13,7 +13,7 @@ from fastbp.errors import plural
 
 _COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "vs plain", "vs CPU")
 _WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
-_LEGEND = """\
+LEGEND = """\
 Medians, ± half the interquartile range.
 step: update for one mini-batch of m examples, from the call in Python to its end.
 examples/s: training examples per second in whole epochs, with shuffling.
@@ -30,7 +30,7 @@ def report(results: Results) -> str:
     lines = [line for machine in results.machines for line in _machine_lines(machine)]
     if results.no_gpu is not None:
         lines.append(f"no usable GPU: {results.no_gpu}")
-    lines += ["", *_table(results), "", _LEGEND, ""] if results.measurements else []
+    lines += ["", *_table(results), "", LEGEND, ""] if results.measurements else []
     lines += _transfers(results)
     lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
     lines += [f"{failure.backend} failed while measuring {failure.what}: {failure.why}" for failure in results.failures]

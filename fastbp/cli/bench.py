@@ -29,27 +29,28 @@ from fastbp.parameters import dtype_name
 @options.threads_option
 @click.option("--json", type=click.Path(path_type=Path), help="Save the results to this file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save charts of the results to this file (.png or .svg).")
+@click.option("--html", type=click.Path(path_type=Path), help="Save a report with charts to this file, an HTML page.")
 @click.option("--mpi", is_flag=True, help="Measure how training scales with the number of ranks, under mpiexec.")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Show saved results instead of measuring.")
 def bench(
     quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
-    json: Path | None, plot: Path | None, mpi: bool, source: Path | None,
+    json: Path | None, plot: Path | None, html: Path | None, mpi: bool, source: Path | None,
 ) -> None:  # fmt: skip
     """Measure the speed of training, or show the results of earlier measurements."""
     from fastbp.bench import run
     from fastbp.bench.grid import FULL, QUICK
 
     if mpi:
-        if quick or json or plot or source or len(names) > 1 or len(nets) > 1 or len(batches) > 1:
+        if quick or json or plot or html or source or len(names) > 1 or len(nets) > 1 or len(batches) > 1:
             raise InputError(
                 "--mpi can be combined with --dtype, and with one --sizes, --mini-batch-size and --backend"
             )
         sys.exit(_bench_on_ranks(names, nets, batches, dtype))
     if source is None:
-        sys.exit(run.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot))
+        sys.exit(run.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot, html=html))
     if quick or names or dtype or nets or batches or json:
-        raise InputError("--from shows saved results; it can be combined only with --plot")
-    sys.exit(run.show_saved_results(source, plot))
+        raise InputError("--from shows saved results; it can be combined only with --plot and --html")
+    sys.exit(run.show_saved_results(source, plot, html))
 
 
 def _bench_on_ranks(names: tuple[str, ...], nets: tuple[str, ...], batches: tuple[int, ...], dtype: str | None) -> int:

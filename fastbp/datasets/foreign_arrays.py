@@ -71,7 +71,7 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
 
 
 def text_labels(values: Array) -> npt.NDArray[Any] | None:
-    """Return labels that are text as an array of shape (n,), or None for other values.
+    """Return labels that are text as an array of shape (n,), or None for other values. Some labels may be missing.
 
     >>> text_labels(["no", "yes"]).tolist(), text_labels([0, 1])
     (['no', 'yes'], None)
@@ -79,19 +79,22 @@ def text_labels(values: Array) -> npt.NDArray[Any] | None:
     if type(values) is np.ndarray and values.dtype.kind in "buif":
         return None
     first = values
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
+    while isinstance(first, (list, tuple)):
+        first = next((value for value in first if value is not None), None)
     if not (
         isinstance(first, str) or isinstance(values, np.ndarray) or type(values).__module__.partition(".")[0] in _FRAMES
     ):
         return None
     try:
-        array = np.asarray(values)
+        array = np.asarray(values, object if isinstance(values, (list, tuple)) else None)  # NaN must not become "nan"
     except (TypeError, ValueError):
         return None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    is_text = array.dtype.kind in "UT" or (array.dtype == object and all(isinstance(v, str) for v in array.flat))
+    is_text = array.dtype.kind in "UT"
+    if array.dtype == object:
+        others = [value for value in array.flat if not isinstance(value, str)]
+        is_text = len(others) < array.size and all(type(v).__name__ in _MISSING or v != v for v in others)
     return array if array.ndim == 1 and array.size and is_text else None
 
 

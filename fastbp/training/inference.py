@@ -20,24 +20,31 @@ _ALL = 10**6  # more small batches than there can be threads
 
 
 def batches(
-    plan: Plan, operations: Operations, x: Array, y: Array = None, size: int | None = None
+    plan: Plan,
+    operations: Operations,
+    x: Array,
+    y: Array = None,
+    size: int | None = None,
+    memory: WorkspacePool | None = None,
 ) -> Iterator[tuple[Workspace, slice]]:
     """Split columns into batches of up to `size` columns; yield each batch's workspace and slice of columns.
 
     The workspace is the memory for all values of one batch. It contains the inputs x, and the targets y if they are
     given. x and y must have been checked. If the inputs already have the layout that the equations need, they are not
-    copied. For a small network, copying them would take a seventh of the time.
+    copied. For a small network, copying them would take a seventh of the time. If `memory` is given, it is used, and
+    inputs are always copied to it.
     """
     columns = x.shape[1]
     size = size or batch_size(plan.sizes, columns)
-    memory = WorkspacePool(plan, operations, size, x.rows if isinstance(x, SparseColumns) else None)
+    in_place = memory is None
+    memory = memory or WorkspacePool(plan, operations, size, x.rows if isinstance(x, SparseColumns) else None)
     for start in range(0, columns, size):
         part = slice(start, min(start + size, columns))
         ws = memory.workspace(part.stop - start)
         if isinstance(x, SparseColumns):
             numbers = np.arange(start, part.stop)
             plan.backend.run(gather_inputs, operations, ws, x.rows, numbers, plan.input_scale)
-        elif _is_zero_copy(x[:, part], plan):
+        elif in_place and _is_zero_copy(x[:, part], plan):
             ws = ws._replace(activations=(plan.backend.columns(x[:, part].T), *ws.activations[1:]))
         else:
             copy_into(x[:, part], ws.activations[0], plan, plan.input_scale)

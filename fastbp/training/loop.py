@@ -18,18 +18,17 @@ from fastbp.files.parameter_tensors import put_tensors
 from fastbp.operations import (
     Dropout,
     Examples,
-    Operation,
     OptimizerState,
     Parameters,
     Plan,
     PreparingBackend,
-    Workspace,
     WorkspacePool,
     step_config,
 )
 from fastbp.optimizers import Optimizer
 from fastbp.parameters import copy_parameters, parameters_in_one_block
 from fastbp.schedules import Schedule, eta_of
+from fastbp.training.dropout import new_dropout, set_keys
 from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
 from fastbp.training.rank_checks import check_parameters
@@ -104,6 +103,9 @@ class Watcher:
     def advanced(self, examples: int) -> None:
         """Receive the number of examples just processed."""
 
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Receive the number of the epoch with which a run continues, or that an earlier call has finished the run."""
+
     def finished(self, epoch: Epoch) -> None:
         """Receive the results of an epoch that has finished."""
 
@@ -155,8 +157,9 @@ def train(
     )  # fmt: skip
     watcher.advanced((state.epoch - 1) * loop.n)
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
+    _report_resumption(watcher, settings, state)
     try:
-        while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
+        while not _has_ended(settings, state):
             state.rng = rng.bit_generator.state
             with ranks.agreement():
                 eta = eta_of(settings.schedule, state.epoch, settings.epochs)
@@ -185,7 +188,7 @@ def train(
                 if failure is not None and ranks.first:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
-            if any(ranks.gather(_is_true(ranks.together(callback or _ignore, epoch)))):
+            if any(ranks.gather(is_true(ranks.together(callback or _ignore, epoch)))):
                 break
     except KeyboardInterrupt:
         if (failure := ranks.from_first(_write_failure(checkpoint, state))) is not None and ranks.first:
@@ -197,6 +200,16 @@ def train(
         if failure is not None:
             raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
+
+
+def _has_ended(settings: Settings, state: State) -> bool:
+    return state.epoch > settings.epochs or has_run_out(settings.patience, state.best, state.epoch - 1)
+
+
+def _report_resumption(watcher: Watcher, settings: Settings, state: State) -> None:
+    """Report with which epoch a resumed run continues. Do nothing for a new run."""
+    if state.steps:
+        watcher.resumed(state.epoch, settings.epochs, _has_ended(settings, state))
 
 
 def _write_failure(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
@@ -244,7 +257,7 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     state.rng = rng.bit_generator.state
 
 
-def _is_true(answer: Any) -> bool:
+def is_true(answer: Any) -> bool:
     """Return whether the answer of a callback is Python's or NumPy's True.
 
     Other values that count as true, such as a list, do not end training.
@@ -256,8 +269,9 @@ class MiniBatches:
     """Trains on `n` examples, epoch by epoch, in mini-batches of `m` examples.
 
     Each call of compiled code processes as many mini-batches as it can in about a tenth of a second.
-    Ctrl-C and progress are handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is
-    divided by the size of the mini-batch instead of n. The last mini-batch may be smaller.
+    Ctrl-C and progress are handled between calls. The last mini-batch may be smaller. The L2 term of the gradient is
+    λ/n W, unless `decays` has been set: then its entries are the factors of W in the mini-batches of an epoch, and the
+    cost has an L2 term too, which is counted `l2_scale` times.
 
     With several ranks, each rank computes its columns of every mini-batch, and m counts the columns of all ranks. The
     first rank computes the step, and the other ranks their part of it, in one block of memory. The sum of the blocks is
@@ -267,11 +281,11 @@ class MiniBatches:
 
     def __init__(
         self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
-        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False, dropout: tuple[float, ...] = (),
-        ranks: Ranks | None = None,
+        optimizer: Optimizer, *, lmbda: float = 0.0, dropout: tuple[float, ...] = (), ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
         self.backend, self.p, self.examples, self.state, self.m = plan.backend, p, examples, state, m
-        self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
+        self.optimizer, self.lmbda, self.l2_scale = optimizer, lmbda, 0.0
+        self.decays: npt.NDArray[np.float64] | None = None
         self.ranks = ranks or Ranks()
         self.shares = self.ranks.shares(n, m)
         self.n = self.shares.n
@@ -287,8 +301,8 @@ class MiniBatches:
             self.total = plan.backend.new_cost_total(plan.sizes[-1], max(sizes), plan.dtype)
             self.dropouts: dict[int, Dropout] = {}
             if dropout:
-                drop = plan.backend.dropout(plan.dtype)
-                self.dropouts = {size: _dropout(dropout, memory.inputs(size), drop) for size in sizes}
+                inputs = {size: memory.inputs(size) for size in sizes}
+                self.dropouts = {size: new_dropout(plan, dropout, inputs[size], examples.x) for size in sizes}
         self.trained, self.numbers = p, np.zeros(0, np.int64)
         if self.ranks.size > 1:
             self._share_block(plan)
@@ -297,13 +311,18 @@ class MiniBatches:
     def draw_dropout_key(self, rng: np.random.Generator) -> None:
         """Draw the key of the dropout masks of the next epoch.
 
-        Masks belong to the number of an example. If each rank has its own examples, the rank's number is part of the
-        key, because the numbers of examples are not different then.
+        Masks belong to the number of an example. If each rank has its own examples, the ranks have different keys,
+        because they use the same numbers.
         """
         key_0, key_1 = map(int, rng.integers(2**32, size=2))
-        own = self.ranks.index if self.ranks.sharded else 0
+        if self.ranks.sharded:
+            key_0, key_1 = threefry_2x32(key_0, key_1, self.ranks.index, 1)
+        self.set_dropout_key(key_0, key_1)
+
+    def set_dropout_key(self, key_0: int, key_1: int) -> None:
+        """Set the key of the dropout masks of the next epoch."""
         for dropout in self.dropouts.values():
-            dropout.keys[...] = [threefry_2x32(key_0, key_1, l, own) for l in range(len(dropout.keys))]
+            set_keys(dropout, key_0, key_1)
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
         """Train on the examples in the given order; return the average cost of the epoch.
@@ -381,8 +400,10 @@ class MiniBatches:
 
     def _call(self, run: Run, order: Array, eta: float) -> tuple[Any, ...]:
         """Return the equation for a run of mini-batches, and its arguments."""
-        state, n, columns = self.state, run.m if self.lmbda_over_batch else self.n, run.columns
-        step = step_config(self.optimizer, eta, steps=state.steps, count=run.batches, lmbda=self.lmbda, n=n)
+        state, columns = self.state, run.columns
+        step = step_config(self.optimizer, eta, steps=state.steps, count=run.batches, lmbda=self.lmbda, n=self.n)
+        if self.decays is not None:
+            step = step._replace(decays=self.decays[run.first : run.first + run.batches], l2_scale=self.l2_scale)
         step = step._replace(carry=float(self.ranks.first), ranks=self.numbers)
         order = order[run.start : run.start + run.batches * columns]
         arguments = (self.operations, self.trained, state.moments, self.workspaces[columns], self.examples, order, step)
@@ -406,10 +427,3 @@ class MiniBatches:
             run = self.shares.runs[0]
             order = np.zeros(run.columns, np.int64)
             self.ranks.one_per_node_first(lambda: backend.prepare(*self._call(run._replace(batches=1), order, 0.1)))
-
-
-def _dropout(rates: tuple[float, ...], inputs: Workspace, drop: Operation) -> Dropout:
-    """Return the `Dropout` with the given rates. Its keys are zeros until they are drawn."""
-    thresholds = np.array([int(rate * 2**32) for rate in rates], np.int64)
-    scales = np.array([1.0 / (1.0 - rate) for rate in rates])
-    return Dropout(thresholds, scales, np.zeros((len(rates), 2), np.int64), inputs, drop)

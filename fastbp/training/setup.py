@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.datasets.class_names import plan_with_classes
 from fastbp.datasets.inputs import (
     as_columns,
     as_targets,
@@ -23,16 +24,17 @@ from fastbp.datasets.inputs import (
 )
 from fastbp.datasets.sample_weights import as_weights
 from fastbp.datasets.sparse_columns import SparseColumns
-from fastbp.errors import InputError, brief, finite_number, number_between, plural, whole_number
+from fastbp.errors import InputError, brief, finite_number, number_between, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
 from fastbp.files.reading import StrPath
 from fastbp.operations import Examples, Parameters, Plan
-from fastbp.optimizers import Optimizer, optimizer_of
+from fastbp.optimizers import LBFGS, Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
-from fastbp.training import checkpoints, fingerprints, loop, rank_checks
+from fastbp.training import checkpoints, fingerprints, lbfgs, loop, rank_checks
+from fastbp.training.dropout import dropout_rates
 from fastbp.training.history import Epoch, History
 from fastbp.training.progress import watching
 from fastbp.training.ranks import Ranks, on_ranks
@@ -67,24 +69,30 @@ class Options:
 
 
 def train(
-    plan: Plan, parameters: Callable[[], Parameters], rng: np.random.Generator, x: Array, y: Array, options: Options, *,
-    progress: bool, comm: Any, sharded: bool,
+    plan: Plan, keep_plan: Callable[[Plan], None], parameters: Callable[[], Parameters], rng: np.random.Generator,
+    x: Array, y: Array, options: Options, *, progress: bool, comm: Any, sharded: bool,
 ) -> History:  # fmt: skip
     """Train a network on the columns of x with targets y, and return the history.
 
-    `parameters` returns the network's parameters, which are trained in place. It is called again after each call of the
+    `keep_plan` takes the plan with the names of classes when all arguments have been checked. `parameters` returns the
+    network's parameters, which are trained in place. It is called again after each call of the
     callback, which may have assigned others. `comm` is None, or an mpi4py communicator whose ranks all call this
     function. With several ranks, only the first one uses the checkpoint file.
     """
     with on_ranks(comm, sharded=sharded) as ranks, ExitStack() as stack:
         with ranks.agreement():
-            p = parameters()
+            p, plan = parameters(), plan_with_classes(plan, y)
+            if _is_lbfgs(options) and ranks.size > 1:
+                raise InputError(
+                    f"optimizer 'lbfgs' needs one process, got comm with {ranks.size} ranks; leave out comm"
+                )
         rank_checks.check_networks(ranks, plan, p, rng, vars(options))
         if not ranks.first:
             options = dataclasses.replace(options, checkpoint=None, resume=False, resume_anyway=False)
         with ranks.agreement():
             stack.enter_context(_checkpoint_lock(options.checkpoint))
         begin, examples = prepare(plan, p, rng, x, y, options, ranks)
+        keep_plan(plan)
         callback = None if options.callback is None else _with_assigned(options.callback, parameters)
         with watching(progress and ranks.first, examples) as watcher:
             return begin(watcher=watcher, callback=callback)
@@ -115,42 +123,54 @@ def prepare(
     shards = ranks.gather(len(training_indices)) if ranks.sharded else []
     count = sum(shards) or len(training_indices)
     with ranks.agreement():
-        settings = _settings(options, count, plan, ranks.size)
-        _check_dropout(settings, inputs)
+        settings = (
+            lbfgs.Settings(*_common_settings(options))
+            if _is_lbfgs(options)
+            else _settings(options, count, plan, ranks.size)
+        )
         validation = None if validation is None else _checked_pair(validation, plan)
     validate = None if validation is None else validation_on_ranks(validation, plan, p, ranks)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
     with ranks.agreement():
         examples, source = _examples(inputs, targets, weights, plan)
-        state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
-        needs_data = ranks.size > 1 or options.checkpoint is not None
-        data = _fingerprints(examples, validation, options.validation, plan) if needs_data else {}
-    data = rank_checks.check_runs(ranks, data, settings, source, plan)
-    with ranks.agreement():
-        checkpoint = None
-        if options.checkpoint is not None:
-            seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
-            run = (settings, sum(shards) or n, copied_rng, initial_rng_state, data, seed, shards)
-            checkpoint = checkpoints.Checkpoint(options.checkpoint, plan, *run)
-        if resuming and checkpoint is not None:
-            checkpoint.read(p, state, anyway=options.resume_anyway)
-    if resuming:
-        checkpoints.send_to_ranks(p, state, copied_rng, plan, ranks)
+    arguments = plan, p, examples, source, training_indices
+    train: Callable[..., History]
+    if isinstance(settings, lbfgs.Settings):
+        train = functools.partial(lbfgs.train, *arguments, settings)
+    else:
+        with ranks.agreement():
+            state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
+            needs_data = ranks.size > 1 or options.checkpoint is not None
+            data = _fingerprints(examples, validation, options.validation, plan) if needs_data else {}
+        data = rank_checks.check_runs(ranks, data, settings, source, plan)
+        with ranks.agreement():
+            checkpoint = None
+            if options.checkpoint is not None:
+                seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
+                run = (settings, sum(shards) or n, copied_rng, initial_rng_state, data, seed, shards)
+                checkpoint = checkpoints.Checkpoint(options.checkpoint, plan, *run)
+            if resuming and checkpoint is not None:
+                checkpoint.read(p, state, anyway=options.resume_anyway)
+        if resuming:
+            checkpoints.send_to_ranks(p, state, copied_rng, plan, ranks)
+        write = None if checkpoint is None else functools.partial(checkpoint.write, p)
+        train = functools.partial(loop.train, *arguments, settings, state, rng, checkpoint=write, ranks=ranks)
     mapped = mapped_files(array for data in (examples.x, examples.y, *(validation or ())) for array in _arrays(data))
     rng.bit_generator.state = copied_rng.bit_generator.state
-    begin = functools.partial(
-        loop.train, plan, p, examples, source, training_indices, settings, state, rng,
-        validate=validate, ranks=ranks,
-        checkpoint=None if checkpoint is None else functools.partial(checkpoint.write, p),
-        check_data=functools.partial(check_unchanged, mapped) if mapped else None,
-    )  # fmt: skip
-    return begin, settings.epochs * count
+    check_data = functools.partial(check_unchanged, mapped) if mapped else None
+    return functools.partial(train, validate=validate, check_data=check_data), settings.epochs * count
+
+
+def _is_lbfgs(options: Options) -> bool:
+    return isinstance(options.optimizer, str) and options.optimizer == LBFGS
 
 
 def _data(x: Array, y: Array, options: Options, plan: Plan) -> tuple[Array, Array, Indices | None]:
     """Return the inputs, the targets, and the class of each example, or None if the targets are not classes."""
     if options.callback is not None and not callable(options.callback):
         raise InputError(f"callback must be a function of an Epoch, got {brief(options.callback)}")
+    if _is_lbfgs(options):
+        lbfgs.refuse_options(vars(options))
     inputs = as_columns("x", x, plan.sizes[0], plan)
     targets = as_targets(y, int(inputs.shape[1]), plan)
     return inputs, targets, classes_of_units(targets, plan)
@@ -162,11 +182,6 @@ def _examples(inputs: Array, targets: Array, weights: Array, plan: Plan) -> tupl
     if source == "uint8" and plan.input_scale == 1.0:
         warn_of_unscaled_pixels(inputs)
     return Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale), source
-
-
-def _check_dropout(settings: loop.Settings, inputs: Array) -> None:
-    if settings.dropout and settings.dropout[0] and isinstance(inputs, SparseColumns):
-        raise InputError(f"dropout of sparse inputs must be 0, got {settings.dropout[0]:g}; pass dropout=[0.0, ...]")
 
 
 def _with_assigned(callback: Callable[[Epoch], Any], parameters: Callable[[], Parameters]) -> Callable[[Epoch], Any]:
@@ -268,9 +283,7 @@ def _checked_pair(pair: Any, plan: Plan) -> tuple[Array, Array]:
 
 def _settings(options: Options, examples: int, plan: Plan, ranks: int) -> loop.Settings:
     """Check the settings of training on `examples` examples with a number of ranks, and return them."""
-    if options.patience is not None and options.validation is None:
-        raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
-    optimizer, epochs = optimizer_of(options.optimizer, options.momentum), whole_number("epochs", options.epochs)
+    optimizer, (epochs, lmbda, patience) = optimizer_of(options.optimizer, options.momentum), _common_settings(options)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
     size = min(10, examples)
@@ -282,30 +295,16 @@ def _settings(options: Options, examples: int, plan: Plan, ranks: int) -> loop.S
         epochs,
         size,
         schedule,
-        finite_number("lmbda", options.lmbda, positive=False),
+        lmbda,
         optimizer,
-        None if options.patience is None else whole_number("patience", options.patience),
-        _dropout_rates(options.dropout, plan.sizes),
+        patience,
+        dropout_rates(options.dropout, plan.sizes),
     )
 
 
-def _dropout_rates(dropout: Any, sizes: Sequence[int]) -> tuple[float, ...]:
-    """Return the rates of the input and of the hidden layers, or an empty tuple if all of them are 0.
-
-    If `dropout` is a number, it is the rate of every hidden layer.
-    """
-    count = len(sizes) - 1
-    if isinstance(dropout, Real):
-        if count == 1 and dropout:
-            raise InputError(f"dropout needs a hidden layer; for the input alone, pass a list, dropout=[{dropout}]")
-        rates = [0.0, *[number_between("dropout", dropout, 0.0, 1.0, low_included=True)] * (count - 1)]
-    else:
-        try:
-            given = list(dropout)
-        except TypeError:
-            raise InputError(f"dropout must be a rate, or a list of rates, got {brief(dropout)}") from None
-        if len(given) != count:
-            layers = f"the input and each hidden layer, {plural(count, 'rate')}"
-            raise InputError(f"dropout must be a rate for all hidden layers, or a list with {layers}, got {len(given)}")
-        rates = [number_between(f"dropout[{l}]", rate, 0.0, 1.0, low_included=True) for l, rate in enumerate(given)]
-    return tuple(rates) if any(rates) else ()
+def _common_settings(options: Options) -> tuple[int, float, int | None]:
+    """Check the settings that all optimizers have, and return epochs, λ and patience."""
+    if options.patience is not None and options.validation is None:
+        raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
+    epochs, lmbda = whole_number("epochs", options.epochs), finite_number("lmbda", options.lmbda, positive=False)
+    return epochs, lmbda, None if options.patience is None else whole_number("patience", options.patience)

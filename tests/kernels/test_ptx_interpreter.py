@@ -157,6 +157,17 @@ def test_shifts_by_the_width_or_more_give_zero_or_the_sign(rng, bits):
         same(compute(f"{name}{bits} %z, %a, %b;", kind, x, by), expected)
 
 
+def test_funnel_shifts_move_the_bits_of_two_words(rng):
+    by = np.resize(np.array([0, 1, 5, 31, 32, 33, 255, 2**32 - 1], np.uint32), 200)
+    low, high = integers(rng, "u32"), integers(rng, "u32")
+    for mode, limit in (("wrap", lambda n: n % 32), ("clamp", lambda n: min(n, 32))):
+        triples = [(int(a) + (int(b) << 32), limit(int(n))) for a, b, n in zip(low, high, by, strict=True)]
+        left = compute(f"shf.l.{mode}.b32 %z, %a, %b, %c;", "u32", low, high, by)
+        same(left, [(both << n) >> 32 & 0xFFFFFFFF for both, n in triples])
+        right = compute(f"shf.r.{mode}.b32 %z, %a, %b, %c;", "u32", low, high, by)
+        same(right, [(both >> n) & 0xFFFFFFFF for both, n in triples])
+
+
 def test_bits_signs_and_predicates(rng):
     a, b = integers(rng, "s32"), integers(rng, "s32")
     for name, function in [("and", operator.and_), ("or", operator.or_), ("xor", operator.xor)]:

@@ -280,6 +280,22 @@ def _shift(mnemonic: Mnemonic) -> Operation | None:
     return Operation(shifted, (mnemonic.types[0], "u32"), mnemonic.types[0])
 
 
+def _funnel_shift(mnemonic: Mnemonic) -> Operation | None:
+    """Return shf: shift the 64 bits with the lower half a and the upper half b; .l takes the upper half, .r the lower.
+
+    .wrap shifts by c modulo 32, and .clamp by at most 32.
+    """
+    if mnemonic.types != ("b32",) or mnemonic.modifiers not in [{d, m} for d in "lr" for m in ("wrap", "clamp")]:
+        return None
+
+    def shifted(a: Array, b: Array, c: Array) -> Array:
+        by = (c % 32 if "wrap" in mnemonic.modifiers else np.minimum(c, 32)).astype(np.uint64)
+        both, half = (b.astype(np.uint64) << np.uint64(32)) | a, np.uint64(32)
+        return ((both << by) >> half if "l" in mnemonic.modifiers else both >> by).astype(np.uint32)
+
+    return Operation(shifted, ("b32", "b32", "u32"), "b32")
+
+
 def _logic(mnemonic: Mnemonic) -> Operation | None:
     if not mnemonic.only() or mnemonic.kind not in "bp":
         return None
@@ -406,6 +422,7 @@ _INTEGER_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     **dict.fromkeys(("abs", "neg"), _integer_sign),
     **dict.fromkeys(("min", "max"), _integer_extreme),
     **dict.fromkeys(("shl", "shr"), _shift),
+    "shf": _funnel_shift,
     **dict.fromkeys(("and", "or", "xor", "not"), _logic),
 }
 _ANY_TYPE_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {

@@ -156,6 +156,49 @@ def test_a_run_killed_at_any_moment_is_resumed(moment, uninterrupted_run, tmp_pa
     assert same_files(tmp_path / "end.npz", folder / "end.npz")
 
 
+KILLED = """
+import os, signal, sys
+import numpy as np
+import fastbp
+from fastbp.training import loop
+
+path, end, steps, name = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+loop._SECONDS_PER_CALL = 0.0  # one mini-batch at a time
+left, run = [steps], loop.MiniBatches._run
+
+def counting(self, *arguments):
+    seconds = run(self, *arguments)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), getattr(signal, name))
+    return seconds
+
+loop.MiniBatches._run = counting
+rng = np.random.default_rng(3)
+x, y = rng.random((40, 80), dtype=np.float32), rng.integers(0, 3, 80)
+net = fastbp.Network([40, 30, 20, 3], ["relu", "tanh", "softmax"], "log-likelihood", rng=1)
+options = {"epochs": 14, "mini_batch_size": 10, "optimizer": "adam", "dropout": [0.1, 0.3, 0.5], "progress": False}
+options |= {"checkpoint": path, "resume": True} if path != "-" else {}
+history = net.train(x, y, **options)
+np.savez(end, *net.weights, *net.biases, cost=history.cost)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_with_dropout_that_is_killed_twenty_times_ends_with_the_same_bits(run_python, tmp_path):
+    """After SIGKILL, the epoch starts again. SIGINT (Ctrl-C) saves the position within the epoch."""
+    for i in range(20):
+        steps, name = (11, "SIGKILL") if i % 2 else (3, "SIGINT")
+        done = run_python(KILLED, tmp_path / "run", tmp_path / "end.npz", str(steps), name)
+        assert done.returncode == -getattr(signal, name), done.stderr
+    _, description = read_tensors(tmp_path / "run", "checkpoint", 1)
+    assert description["epoch"] == 11
+    for path, end in ((tmp_path / "run", "end.npz"), ("-", "whole.npz")):
+        done = run_python(KILLED, path, tmp_path / end, "0", "SIGINT")
+        assert done.returncode == 0, done.stderr
+    assert same_files(tmp_path / "end.npz", tmp_path / "whole.npz")
+
+
 def test_ctrl_c_within_an_epoch_saves_the_position(tmp_path, monkeypatch):
     path = tmp_path / "run"
     rng = np.random.default_rng(3)

@@ -1,6 +1,7 @@
 """Dropout: the generator, the masks on every backend, and training against loops and finite differences."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -11,16 +12,18 @@ from numba import njit
 from refusals import refused
 
 import fastbp
-from fastbp import backends
+from fastbp import backends, equations
 from fastbp.optimizers import Adam
+from fastbp.training import inference
+from fastbp.training.dropout import new_dropout
 from fastbp_kernels.cpu.vector_math import jitable
 from fastbp_kernels.specialize import lower
 from fastbp_kernels.threefry import threefry_2x32
 
-KNOWN_ANSWERS = [  # (counter, key, words): kat_vectors of the Random123 library, for threefry2x32 with 20 rounds
-    ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),
-    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
-    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+KNOWN_ANSWERS = [  # (counter, key, words): kat_vectors of the Random123 library, for threefry2x32 with 13 rounds
+    ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x9D1C5EC6, 0x8BD50731)),
+    ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0xFD36D048, 0x2D17272C)),
+    ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xBA3E4725, 0xF27D669E)),
 ]
 word = st.integers(0, 2**32 - 1)
 
@@ -31,7 +34,7 @@ def in_uint32(key, counter):
     key.append(key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
     x[0] += key[0]
     x[1] += key[1]
-    for i in range(20):
+    for i in range(13):
         rotation = np.uint32([13, 15, 26, 6, 17, 29, 16, 24][i % 8])
         x[0] += x[1]
         x[1] = (x[1] << rotation) | (x[1] >> (np.uint32(32) - rotation))
@@ -57,12 +60,19 @@ def test_the_words_are_those_of_a_loop_in_uint32(key, counter):
         assert threefry_2x32(*key, *counter) == tuple(in_uint32(key, counter).tolist())
 
 
+def rounded(rate):
+    """Return the multiple of 2⁻¹⁶ that is nearest to a rate."""
+    return round(rate * 2**16) / 2**16
+
+
 def kept(key, n, examples, rate):
     """Return the mask (n, m) of a layer with n units, unit by unit."""
-    half, threshold = (n + 1) // 2, int(rate * 2**32)
+    quarter = math.ceil(n / 4)
     mask = np.empty((n, len(examples)), bool)
     for j, (i, example) in itertools.product(range(n), enumerate(examples)):
-        mask[j, i] = threefry_2x32(*key, j % half, int(example))[j // half] >= threshold
+        words = threefry_2x32(*key, j % quarter, int(example))
+        halves = [half for word in words for half in (word % 2**16, word // 2**16)]
+        mask[j, i] = halves[j // quarter] / 2**16 >= rounded(rate)
     return mask
 
 
@@ -77,8 +87,9 @@ def dropped(backend, dtype, key, examples, a, rate, in_place=False):
     rows = backend.empty(a.T.shape, dtype)
     rows[...] = backend.upload(np.ascontiguousarray(a.T))
     out = rows if in_place else backend.empty(a.T.shape, dtype)
-    arguments = int(rate * 2**32), 1 / (1 - rate), *key, backend.upload(np.asarray(examples, np.int64))
-    arguments = *arguments, backend.columns(rows), backend.columns(out)
+    numbers = backend.upload(np.asarray(examples, np.int64))
+    scale = 1 / (1 - rounded(rate))
+    arguments = round(rate * 2**16), scale, *key, len(a), numbers, backend.columns(rows), backend.columns(out)
     drop = backend.dropout(dtype)
     if backend.name == "numpy":
         _call(drop, arguments)
@@ -89,11 +100,11 @@ def dropped(backend, dtype, key, examples, a, rate, in_place=False):
 
 @pytest.mark.parametrize("in_place", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 5), (2, 3), (7, 4), (64, 33), (101, 40)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 5), (2, 3), (3, 2), (5, 3), (7, 4), (64, 33), (101, 40), (102, 3)])
 def test_the_masks_are_the_same_on_every_backend(backend, n, m, dtype, in_place, rng):
     a, key = rng.standard_normal((n, m)).astype(dtype), (12345, 2**32 - 7)
     examples = rng.integers(0, 2**32, m)
-    expected = np.where(kept(key, n, examples, 0.3), a.dtype.type(1 / 0.7) * a, 0)
+    expected = np.where(kept(key, n, examples, 0.3), a.dtype.type(1 / (1 - rounded(0.3))) * a, 0)
     np.testing.assert_array_equal(dropped(backend, dtype, key, examples, a, 0.3, in_place), expected)
 
 
@@ -117,6 +128,8 @@ def test_no_values_of_dropped_units_remain():
 
 # Training
 
+RATES = [0.2, 0.5, 0.3]  # of `problem`
+
 
 def problem(backend="numpy", dtype="float64", n=30):
     rng = np.random.default_rng(5)
@@ -129,10 +142,11 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-def step_by_loops(weights, biases, x, y, masks, rates):
+def step_by_loops(weights, biases, x, y, masks):
     """Return the mean cost and its gradient, example by example, where each layer's inputs are dropped by `masks`."""
     import reference
 
+    rates = [rounded(rate) for rate in RATES]
     g = {0: "sigmoid", 1: "gelu"}
     cost, nabla_w, nabla_b = 0.0, [0 * w for w in weights], [0 * b for b in biases]
     for i in range(x.shape[1]):
@@ -156,7 +170,7 @@ def step_by_loops(weights, biases, x, y, masks, rates):
 @pytest.mark.parametrize("name", ["numpy", "numpy-plain", "array_api_strict"])
 def test_training_is_that_of_loops_over_examples(name):
     net, x, labels = problem(name)
-    y, rates, m, eta, lmbda = np.eye(3)[labels].T, [0.2, 0.5, 0.3], 7, 0.4, 0.1
+    y, rates, m, eta, lmbda = np.eye(3)[labels].T, RATES, 7, 0.4, 0.1
     start = net.to("numpy")
     weights, biases, rng = start.weights, start.biases, start._rng
     history = net.train(x, labels, epochs=2, mini_batch_size=m, eta=eta, lmbda=lmbda, dropout=rates, progress=False)
@@ -169,7 +183,7 @@ def test_training_is_that_of_loops_over_examples(name):
                 kept(threefry_2x32(*map(int, key), l, 0), n, batch, rate)
                 for l, (n, rate) in enumerate(zip([6, 5, 4], rates, strict=True))
             ]
-            mean, nabla_w, nabla_b = step_by_loops(weights, biases, x[:, batch], y[:, batch], masks, rates)
+            mean, nabla_w, nabla_b = step_by_loops(weights, biases, x[:, batch], y[:, batch], masks)
             cost += mean * len(batch) / 30
             weights = [(1 - eta * lmbda / 30) * w - eta * nabla for w, nabla in zip(weights, nabla_w, strict=True)]
             biases = [b - eta * nabla for b, nabla in zip(biases, nabla_b, strict=True)]
@@ -187,7 +201,7 @@ def test_the_gradient_is_that_of_the_cost_with_the_same_masks():
         if change is not None:
             net.weights[0][change[0]] += change[1]
         before = net.weights[0].copy()
-        options = {"epochs": 1, "mini_batch_size": 30, "eta": eta, "dropout": [0.2, 0.5, 0.3], "progress": False}
+        options = {"epochs": 1, "mini_batch_size": 30, "eta": eta, "dropout": RATES, "progress": False}
         cost = net.train(x, labels, **options).cost[0]
         return cost, (before - net.weights[0]) / eta
 
@@ -215,7 +229,7 @@ def test_the_masks_do_not_depend_on_the_mini_batches():
     for m in (1, 7, 30):
         net, x, labels = problem()
         options = {"epochs": 1, "mini_batch_size": m, "eta": 1e-300, "progress": False}
-        costs.append(net.train(x, labels, dropout=[0.2, 0.5, 0.3], **options).cost[0])
+        costs.append(net.train(x, labels, dropout=RATES, **options).cost[0])
     assert costs == pytest.approx([costs[0]] * 3, rel=1e-14)
 
 
@@ -240,19 +254,131 @@ def test_feedforward_backprop_and_cost_have_no_dropout():
     assert fastbp.check_gradients(net, x, labels) < 1e-6
 
 
-def test_bytes_weights_and_sparse_inputs(rng):
-    x = (rng.random((6, 40)) < 0.3) * rng.integers(1, 256, (6, 40))
-    labels, options = rng.integers(0, 3, 40), {"epochs": 2, "mini_batch_size": 9, "progress": False}
-    options |= {"sample_weight": rng.random(40), "dropout": [0.0, 0.5, 0.2]}
-    results = []
-    for inputs in (x.astype(np.uint8), x.astype(np.float64), scipy.sparse.csc_array(x.astype(np.float64))):
+@pytest.mark.parametrize("dropout", [[0.0, 0.5, 0.2], RATES, [0.9, 0.0, 0.0]])
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-11), ("float32", 3e-4)])
+def test_bytes_weights_and_sparse_inputs(rng, dropout, dtype, bound):
+    x = (rng.random((37, 40)) < 0.3) * rng.integers(1, 256, (37, 40))
+    x[:, 3] = 0  # an example without entries
+    labels, options = rng.integers(0, 3, 40), {"epochs": 3, "mini_batch_size": 9, "progress": False}
+    options |= {"sample_weight": rng.random(40), "dropout": dropout}
+    results, formats = [], (scipy.sparse.csc_array, scipy.sparse.csr_array, scipy.sparse.coo_matrix)
+    for inputs in (x.astype(np.uint8), x.astype(np.float64), *(form(x.astype(np.float64)) for form in formats)):
         names = ["sigmoid", "gelu", "softmax"]
-        net = fastbp.Network([6, 5, 4, 3], names, "log-likelihood", rng=1, dtype="float64", input_scale=1 / 255)
-        net.train(inputs, labels, eta=0.3, **options)
-        results.append(net.weights)
+        net = fastbp.Network([37, 5, 4, 3], names, "log-likelihood", rng=1, dtype=dtype, input_scale=1 / 255)
+        history = net.train(inputs, labels, eta=0.3, **options)
+        results.append([*net.weights, *net.biases, history.cost])
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(one, two, rtol=bound, atol=bound)
+
+
+def test_entries_of_sparse_inputs_are_dropped_like_dense_ones(rng):
+    """A column with one entry j has an output only if unit j is kept, and two entries of one unit go together."""
+    n, m = 33, 200
+    entries = rng.integers(0, n, m)
+    x = scipy.sparse.csc_array((np.ones(2 * m), np.repeat(entries, 2), np.arange(0, 2 * m + 1, 2)), (n, m))
+    assert x.nnz == 2 * m
+    net = fastbp.Network([n, 1], "identity", bias=False, dtype="float64", rng=0)
+    net.weights = [np.ones((1, n))]
+    linear = fastbp.Cost("linear", lambda a, y: a, lambda a, y: 1.0)
+    options = {"activations": "identity", "cost": linear, "dropout": [0.4], "dropout_key": 5}
+    _, (nabla,) = fastbp.backprop(net.weights, [], x, np.zeros((1, m)), **options)
+    mask = kept(threefry_2x32(5, 0, 0, 0), n, range(m), 0.4)[entries, np.arange(m)]
+    expected = np.bincount(entries[mask], minlength=n) * 2 / (1 - rounded(0.4))
+    np.testing.assert_allclose(nabla[0], expected, rtol=1e-12)
+
+
+# Gradients with masks that stay the same
+
+KEY = 2**32 * 7 + 2**31 + 3
+
+
+@pytest.mark.parametrize("name", ["numpy", "numpy-plain", "array_api_strict"])
+def test_gradients_with_dropout_agree_with_finite_differences(name):
+    net, x, labels = problem(name)
+    for key in (0, KEY, 2**64 - 1):
+        assert fastbp.check_gradients(net, x, labels, dropout=RATES, dropout_key=key) < 1e-7
+    assert fastbp.check_gradients(net, x, labels, dropout=0.5, dropout_key=1) < 1e-7
+    assert fastbp.check_gradients(net, x[:, 0], labels[:1], dropout=0.5, dropout_key=1) < 1e-7
+
+
+def test_gradients_that_ignore_the_masks_do_not_pass_the_check(monkeypatch):
+    net, x, labels = problem("numpy-plain")
+    without = equations.backpropagate
+    monkeypatch.setattr(equations, "backpropagate_with_dropout", lambda ops, p, ws, dropout, batch: without(ops, p, ws))
+    with pytest.raises(fastbp.GradientError, match=r"the gradient with respect to weights\[0\] is"):
+        fastbp.check_gradients(net, x, labels, dropout=RATES, dropout_key=KEY)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numpy-plain", "array_api_strict"])
+def test_the_gradient_with_dropout_is_that_of_loops_over_examples(name, monkeypatch):
+    monkeypatch.setattr(inference, "_BLOCK", 6 * 11)  # several batches, the last of them smaller
+    net, x, labels = problem(name)
+    start = net.to("numpy")
+    key = KEY % 2**32, KEY // 2**32
+    sizes = zip([6, 5, 4], RATES, strict=True)
+    masks = [kept(threefry_2x32(*key, l, 0), n, range(30), rate) for l, (n, rate) in enumerate(sizes)]
+    _, nabla_w, nabla_b = step_by_loops(start.weights, start.biases, x, np.eye(3)[labels].T, masks)
+    options = {"activations": ["sigmoid", "gelu", "softmax"], "cost": "log-likelihood"}
+    dropout = {"dropout": RATES, "dropout_key": KEY}
+    before = x.copy(order="F")
+    for inputs in (x, before):
+        found = net.backprop(inputs, labels, **dropout)
+        again = fastbp.backprop(net.weights, net.biases, inputs, labels, **options, **dropout)
+        for (ours_b, ours_w), host in ((found, net), (again, net)):
+            for here, expected in zip([*ours_w, *ours_b], [*nabla_w, *nabla_b], strict=True):
+                here = host._plan.backend.to_host(here)
+                np.testing.assert_allclose(here / 30, expected, rtol=1e-11, atol=1e-13)
+    np.testing.assert_array_equal(before, x)  # inputs are not dropped in place
+
+
+def test_masks_follow_from_the_key(rng):
+    net, x, labels = problem()
+    sparse, small = scipy.sparse.csr_array(x), x.astype(np.float32)
+
+    def gradient(key, inputs=x, dropout=RATES):
+        return net.backprop(inputs, labels, dropout=dropout, dropout_key=key)[1]
+
+    np.testing.assert_array_equal(gradient(3)[0], gradient(3)[0])
+    np.testing.assert_allclose(gradient(3, sparse)[0], gradient(3)[0], rtol=1e-12)
+    np.testing.assert_allclose(gradient(3, small)[0], gradient(3)[0], rtol=1e-4)
+    for other in (2, 3 + 2**32, 3 + 2**63):
+        assert not np.allclose(gradient(3)[0], gradient(other)[0], rtol=1e-3)
+    for dropout in (0, 0.0, [0, 0.0, 0]):
+        for here, expected in zip(gradient(3, dropout=dropout), net.backprop(x, labels)[1], strict=True):
+            np.testing.assert_allclose(here, expected, rtol=1e-13, atol=1e-16)
+
+
+KEYS_REFUSED = {
+    "no key": ({"dropout": 0.5}, r"dropout and dropout_key must be given together, got dropout alone; also pass dro"),
+    "no rates": ({"dropout_key": 1}, r"must be given together, got dropout_key alone; also pass dropout=0\.5$"),
+    "negative": ({"dropout": 0.5, "dropout_key": -1}, r"dropout_key must be an integer from 0 to .*615, got -1"),
+    "large": ({"dropout": 0.5, "dropout_key": 2**64}, r"dropout_key must be an integer from 0 to 18446744073709551615"),
+    "text": ({"dropout": 0.5, "dropout_key": "a"}, r"dropout_key must be an integer .*, got 'a'"),
+    "rate": ({"dropout": [0.1, 1.0, 0.0], "dropout_key": 1}, r"dropout\[1\] must be at least 0 and below 1, got 1\.0"),
+    "rates": ({"dropout": [0.1], "dropout_key": 1}, r"dropout must be a rate for all .* 3 rates, got 1"),
+}
+
+
+@pytest.mark.parametrize("case", KEYS_REFUSED)
+def test_bad_keys_are_refused(case):
+    options, message = KEYS_REFUSED[case]
+    net, x, labels = problem()
+    refused(message, net.backprop, x, labels, **options)
+    refused(message, fastbp.check_gradients, net, x, labels, **options)
+    formulas = {"activations": ["sigmoid", "gelu", "softmax"], "cost": "log-likelihood"}
+    refused(message, fastbp.backprop, net.weights, net.biases, x, labels, **formulas, **options)
+
+
+# Rates
+
+
+@pytest.mark.parametrize("rate", [1e-9, 2**-16, 0.3, 0.5, 1 - 2**-16, 1 - 1e-9])
+def test_a_rate_is_rounded_to_a_multiple_that_is_neither_0_nor_1(rate):
+    net, _, _ = problem()
+    dropout = new_dropout(net._plan, [rate, 0.0], None, None)
+    assert dropout.thresholds.tolist() == [min(max(round(rate * 2**16), 1), 2**16 - 1), 0]
+    np.testing.assert_array_equal(dropout.scales, [1 / (1 - dropout.thresholds[0] / 2**16), 1.0])
 
 
 def test_digits_with_dropout():
@@ -287,9 +413,6 @@ def test_dropout_needs_units_that_can_be_dropped():
     refused(r"dropout needs a hidden layer; for the input alone, pass a list, dropout=\[0\.5\]", net.train, x, labels,
             dropout=0.5)  # fmt: skip
     net.train(x, labels, epochs=1, dropout=[0.5], progress=False)
-    sparse = scipy.sparse.csc_array(x)
-    message = r"dropout of sparse inputs must be 0, got 0\.5; pass dropout=\[0\.0, \.\.\.\]"
-    refused(message, fastbp.Network([6, 4, 3], rng=0).train, sparse, labels, dropout=[0.5, 0.1])
 
 
 @pytest.mark.slow

@@ -90,6 +90,7 @@ def test_what_differs_between_the_ranks_is_refused_on_every_rank():
         "x": "x must be the same on all ranks; rank 1 differs from rank 0",
         "too few": "mini_batch_size must be at least the number of ranks, 2, got 1",
         "bad for all": "eta must be a positive number, got -1.0",
+        "lbfgs": "optimizer 'lbfgs' needs one process, got comm with 2 ranks; leave out comm",
         "callback": "rank 1: callback must be a function of an Epoch, got 3",
         "not a communicator": "comm must be a communicator of mpi4py, like MPI.COMM_WORLD, got 'world'",
         "resume without a file": "rank 0: resume needs a checkpoint; for example, pass checkpoint='run.safetensors'",

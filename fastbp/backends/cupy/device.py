@@ -198,6 +198,7 @@ class CuPy(Backend):
                     fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
                 ),
                 add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
+                add_squares=self._add_squares,
                 sum_over_ranks=lambda ranks, w: None,
             )
 
@@ -206,7 +207,14 @@ class CuPy(Backend):
         from fastbp_kernels.cuda import kernels as cuda
 
         with uninterrupted():
-            return self._column_kernel(cuda.dropout(dtype), shape_of=-1)
+            kernel = cuda.dropout(dtype)
+
+        def drop(
+            threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
+        ) -> None:
+            self.device.launch(kernel, threshold, scale, key_0, key_1, examples, a, out, out.shape[1], n)
+
+        return drop
 
     def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current device."""
@@ -339,6 +347,9 @@ class CuPy(Backend):
                 self.device.launch(kernel, data, indices, scale, out, m, n)
 
         return gather
+
+    def _add_squares(self, factor: float, w: Array, total: Array) -> None:
+        total[:1, :1] += factor * self.xp.sum(w * w)
 
     def _add_column_sums(self, kernel: Kernel) -> Operation:
         def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:

@@ -63,6 +63,14 @@ class CompiledNumPy(PreparingBackend):
             operation: Operation = dropout_loops.dropout(dtype)
             return operation
 
+    def dropout_of_sparse(self, dtype: str) -> Operation:
+        """Return the operation of dropout for sparse inputs, a compiled kernel."""
+        from fastbp_kernels.cpu import dropout_loops
+
+        with uninterrupted():
+            operation: Operation = dropout_loops.dropout_of_sparse(dtype)
+            return operation
+
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run an equation. It is compiled at its first call for each dtype."""
         self.prepare(equation, *arguments)()
@@ -191,5 +199,6 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
             optimizer_step=cpu.no_step(dtype) if step is None else fused.optimizer_step(cpu, step, dtype),
             output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
             add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
+            add_squares=cpu.add_squares(dtype),
             sum_over_ranks=no_sum(dtype),
         )

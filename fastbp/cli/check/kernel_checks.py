@@ -184,7 +184,7 @@ def _dropouts(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
         ) -> list[Array]:
             drop, block, out = backend.dropout(d), put_columns(backend, a, d), put_columns(backend, a, d)
             for target in (out, block):  # from one block to another, and in place
-                arguments = 2**31, 2.0, int(keys[0]), int(keys[1]), backend.upload(examples), block, target
+                arguments = 2**15, 2.0, int(keys[0]), int(keys[1]), len(a), backend.upload(examples), block, target
                 backend.run(drop, *arguments)
             return [read_columns(backend, out), read_columns(backend, block)]
 

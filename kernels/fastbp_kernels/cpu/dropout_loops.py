@@ -1,4 +1,9 @@
-"""The kernel of dropout for the CPU. LLVM vectorises its loop over the units."""
+"""The kernels of dropout for the CPU, for dense and for sparse blocks. LLVM vectorises the loop over dense units.
+
+Their arguments are (threshold, scale, key_0, key_1, n, examples, a, out). The layer has n units. Row i of `a` has the
+units of the example with the number `examples[i]`. The kernels write `a` times `scale` into `out`, and leave out the
+units that are not kept (see `fastbp_kernels.threefry.kept_units`). `out` may be `a`.
+"""
 
 from functools import cache
 from typing import Any
@@ -7,13 +12,14 @@ import numpy as np
 from numba import types
 
 from fastbp_kernels.cpu.jit_cache import Kernel, compiled_kernel
+from fastbp_kernels.cpu.sparse_products import INTEGERS
 from fastbp_kernels.cpu.vector_math import MATH, jitable
 from fastbp_kernels.cpu.work_sharing import parallel_for_two, range_body
 from fastbp_kernels.numba_private import make_task
 from fastbp_kernels.specialize import lower
-from fastbp_kernels.threefry import low_word, threefry_2x32
+from fastbp_kernels.threefry import kept_units, low_word
 
-_MIN_UNITS = 2**10  # above this number, half of the loop is offered to the worker; a unit takes 3 ns
+_MIN_UNITS = 2**10  # above this number, half of the loop is offered to the worker; a unit takes 1 ns
 
 
 @jitable
@@ -21,45 +27,71 @@ def _low_word(x: Any) -> Any:
     return np.uint32(x)
 
 
+_kept = jitable(lower(kept_units, jitable, {low_word: _low_word}))
+
+
 @cache
 def dropout(dtype: str) -> Kernel:
-    """Compile a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out).
-
-    It writes `a` times `scale` into `out` where the random word of an example and a unit is at least `threshold`, and 0
-    elsewhere. `out` may be `a`. For a layer of n units, the words of the units j and j + ⌈n/2⌉ are those of Threefry
-    for the counter (j, number of the example).
-    """
+    """Compile the kernel for dense blocks. Units that are not kept become 0."""
     real = np.dtype(dtype).type
-    zero, words = real(0), jitable(lower(threefry_2x32, jitable, {low_word: _low_word}))
+    zero, kept = real(0), _kept
 
     @range_body(MATH)
     def rows(args: Any, start: Any, end: Any) -> None:
-        threshold, scale, key_0, key_1, examples, a, out = args
-        half = (out.shape[1] + 1) // 2
-        rest, limit = out.shape[1] - half, np.uint32(threshold)
+        threshold, scale, key_0, key_1, n, examples, a, out = args
+        quarter = (n + 3) // 4
+        fours = max(n - 3 * quarter, 0)
         for i in range(start, end):
-            for j in range(out.shape[1]):
+            for j in range(n):
                 out[i, j] = real(scale) * a[i, j]
-            example, units = examples[i] & 0xFFFFFFFF, out[i]
-            # LLVM vectorises this loop because each half is an array of its own, and is read and written in place.
-            # Otherwise, a unit takes 9 ns, not 3.
-            p, q = units[:half], units[half:]
-            for j in range(rest):
-                word_0, word_1 = words(key_0, key_1, j, example)
-                p_j, q_j = p[j], q[j]
-                p[j] = p_j if word_0 >= limit else zero
-                q[j] = q_j if word_1 >= limit else zero
-            if rest < half:
-                word_0, _ = words(key_0, key_1, rest, example)
-                p[rest] = p[rest] if word_0 >= limit else zero
+            example, units = examples[i], out[i]
+            # LLVM vectorises this loop because each quarter is an array of its own, and is read and written in place.
+            p, q = units[:quarter], units[quarter : 2 * quarter]
+            r, s = units[2 * quarter : 3 * quarter], units[3 * quarter :]
+            for j in range(fours):
+                keep_p, keep_q, keep_r, keep_s = kept(threshold, key_0, key_1, j, example)
+                p_j, q_j, r_j, s_j = p[j], q[j], r[j], s[j]
+                p[j] = p_j if keep_p else zero
+                q[j] = q_j if keep_q else zero
+                r[j] = r_j if keep_r else zero
+                s[j] = s_j if keep_s else zero
+            for j in range(fours, quarter):  # at most three
+                keep = kept(threshold, key_0, key_1, j, example)
+                for k in range(j, n, quarter):
+                    units[k] = units[k] if keep[k // quarter] else zero
 
-    def kernel(threshold: Any, scale: Any, key_0: Any, key_1: Any, examples: Any, a: Any, out: Any) -> None:
-        code, args = make_task(rows, (threshold, scale, key_0, key_1, examples, a, out))
+    def kernel(threshold: Any, scale: Any, key_0: Any, key_1: Any, n: Any, examples: Any, a: Any, out: Any) -> None:
+        code, args = make_task(rows, (threshold, scale, key_0, key_1, n, examples, a, out))
         parallel_for_two(code, args, out.shape[0], out.size > _MIN_UNITS)
 
+    return _compiled(kernel, dtype)
+
+
+@cache
+def dropout_of_sparse(dtype: str) -> Kernel:
+    """Compile the kernel for blocks of sparse inputs. Entries that are not kept are removed from the block."""
+    real, integer, kept = np.dtype(dtype).type, INTEGERS[dtype], _kept
+
+    def kernel(threshold: Any, scale: Any, key_0: Any, key_1: Any, n: Any, examples: Any, a: Any, out: Any) -> None:
+        quarter = (n + 3) // 4
+        indices, kept_indices = a.view(integer), out.view(integer)
+        for i in range(out.shape[0]):
+            example, end = examples[i], 1
+            for k in range(1, 2 * indices[i, 0], 2):
+                unit = np.int64(indices[i, k])
+                if kept(threshold, key_0, key_1, unit % quarter, example)[unit // quarter]:
+                    kept_indices[i, end] = unit
+                    out[i, end + 1] = real(scale) * a[i, k + 1]
+                    end += 2
+            kept_indices[i, 0] = end // 2
+
+    return _compiled(kernel, dtype)
+
+
+def _compiled(kernel: Any, dtype: str) -> Kernel:
     block = types.Array(getattr(types, dtype), 2, "C")
     examples = types.Array(types.int64, 1, "C", readonly=True)
     integer = types.int64
-    signature = types.void(integer, types.float64, integer, integer, examples, block, block)
+    signature = types.void(integer, types.float64, integer, integer, integer, examples, block, block)
     compiled: Kernel = compiled_kernel(kernel, signature)
     return compiled

@@ -25,7 +25,9 @@ from fastbp_kernels.numba_private import make_task
 from fastbp_kernels.sparse_rows import SparseRows
 
 Kernel = Any
-_INTEGERS: dict[str, Callable[..., Any]] = {"float32": np.int32, "float64": np.int64}
+INTEGERS: dict[str, Callable[..., Any]] = {"float32": np.int32, "float64": np.int64}
+"""The type of the integers in a block of floating-point numbers of a dtype."""
+
 _MIN_MULTIPLICATIONS = 2**14
 """The number of multiplications above which half of the rows of W is offered to the worker thread (`work_sharing`)."""
 
@@ -36,7 +38,7 @@ def gather(dtype: str) -> Kernel:
 
     Row i of `out` becomes example `indices[i]` of the `SparseRows` x, multiplied by `scale`.
     """
-    real, integer = np.dtype(dtype).type, _INTEGERS[dtype]
+    real, integer = np.dtype(dtype).type, INTEGERS[dtype]
 
     def kernel(x: Any, indices: Any, scale: Any, out: Any) -> None:
         integers, factor = out.view(integer), real(scale)
@@ -55,7 +57,7 @@ def gather(dtype: str) -> Kernel:
 @cache
 def matmul(dtype: str) -> Kernel:
     """Compile a kernel with the arguments (w, x, z). It writes the product W x of sparse inputs x into `z`."""
-    integer, zero = _INTEGERS[dtype], np.dtype(dtype).type(0)
+    integer, zero = INTEGERS[dtype], np.dtype(dtype).type(0)
 
     @range_body(MATH)
     def rows(args: Any, start: Any, end: Any) -> None:
@@ -123,7 +125,7 @@ def add_outer(dtype: str) -> Kernel:
 
     x is a block of sparse inputs.
     """
-    real, integer = np.dtype(dtype).type, _INTEGERS[dtype]
+    real, integer = np.dtype(dtype).type, INTEGERS[dtype]
 
     @range_body(MATH)
     def rows(args: Any, start: Any, end: Any) -> None:

@@ -37,7 +37,7 @@ from fastbp_kernels.cuda.compilation import (
 )
 from fastbp_kernels.formulas import cache_by_formula
 from fastbp_kernels.specialize import lower
-from fastbp_kernels.threefry import threefry_2x32
+from fastbp_kernels.threefry import kept_units, low_word
 
 Formula = Callable[..., Any]
 EXAMPLES_PER_SUM = 16
@@ -402,38 +402,42 @@ def _write_three(found: Any, w: Any, first: Any, second: Any, third: Any, k: Any
 _WRITE_STATE = (_write_none, _write_one, _write_two, _write_three)
 
 
+@inlined
+def _low_word(x: Any) -> Any:
+    return types.uint32(x)
+
+
 @cache
 def dropout(dtype: str) -> Kernel:
     """Make a kernel with the arguments (threshold, scale, key_0, key_1, examples, a, out, m, n).
 
-    It writes `a` times `scale` into `out` where the random word of an example and a unit is at least `threshold`, and 0
-    elsewhere. `out` may be `a`. One thread computes the words of the units j and j + ⌈n/2⌉.
+    It writes `a` times `scale` into `out` where a unit is kept, and 0 elsewhere. `out` may be `a`. One thread computes
+    the four units of one call of `fastbp_kernels.threefry.kept_units`.
     """
-    real, integer, one = real_type(dtype), types.int64, np.uint64(1)
-    words = inlined(lower(threefry_2x32, inlined))
+    real, integer = real_type(dtype), types.int64
+    kept = inlined(lower(kept_units, inlined, {low_word: _low_word}))
 
     def body(
         threshold: Any, scale: Any, key_0: Any, key_1: Any, examples: Any, a: Any, out: Any, m: Any, n: Any
     ) -> None:
-        half = (n + one) >> one
+        quarter = (n + uint64(3)) >> uint64(2)
         i = _y()
         while i < m:
-            example = examples[i] & integer(0xFFFFFFFF)
+            example = examples[i]
             j = _x()
-            while j < half:
-                word_0, word_1 = words(key_0, key_1, integer(j), example)
-                k = i * n + j
-                value = scale * a[k]
-                out[k] = value if word_0 >= threshold else real(0)
-                if j + half < n:
-                    k += half
-                    value = scale * a[k]
-                    out[k] = value if word_1 >= threshold else real(0)
+            while j < quarter:
+                keep = kept(threshold, key_0, key_1, j, example)
+                k = j
+                for fourth in range(4):
+                    if k < n:
+                        value = scale * a[i * n + k]
+                        out[i * n + k] = value if keep[fourth] else real(0)
+                    k += quarter
                 j += _stride_x()
             i += _stride_y()
 
     parameters = (integer, real, integer, integer, types.CPointer(integer), *pointers(dtype, 2))
-    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 1) // 2))
+    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 3) // 4))
 
 
 # ---- Sums and maxima of a warp
