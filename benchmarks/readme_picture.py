@@ -27,7 +27,7 @@ from fastbp.bench.grid import name_of
 from fastbp.bench.timing import Spread, in_turn, spread
 from fastbp.errors import InputError
 from fastbp.files.atomic import write_atomically
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.curves import check_picture
 
 LABELS = {  # from the fastest to the slowest in the first row
     "fastbp float32": "fastbp",

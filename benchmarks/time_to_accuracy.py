@@ -41,7 +41,7 @@ from fastbp.bench.candidates import cpu_count, cpu_name
 from fastbp.bench.timing import Spread, in_turn, spread, warn_if_busy
 from fastbp.errors import InputError
 from fastbp.files.atomic import write_atomically
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.curves import check_picture
 
 TARGET, SEEDS, MIN_RATIO = 0.975, 5, 3.0
 PACKAGES = {"fastbp": "fastbp", "JAX": "jax", "PyTorch": "torch", "scikit-learn": "scikit-learn"}

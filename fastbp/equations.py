@@ -79,13 +79,13 @@ def descend(
     applies its own formula twice: to W with the gradient (1/m) Σ δ aᵀ and the decay λ/n, and to b with the gradient
     (1/m) Σ δ and the decay 0.
     """
-    eta = float(steps.etas[k])
+    eta, decay = float(steps.etas[k]), float(steps.decays[k])
     if steps.plain_sgd:
-        add_gradient(ops, ws, -eta / m, 1.0 - eta * steps.lmbda / steps.n, 1.0, p)
+        add_gradient(ops, ws, -eta / m, 1.0 - eta * decay, 1.0, p)
     else:
         nabla, first, second, third = state.nabla, state.first, state.second, state.third
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
-        decay, t, constants = steps.lmbda / steps.n, float(steps.t + k), steps.constants[k]
+        t, constants = float(steps.t + k), steps.constants[k]
         for l in range(len(p.weights)):
             ops.optimizer_step(
                 eta, decay, t, constants,
@@ -127,8 +127,40 @@ def train_mini_batches(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        add_l2_costs(ops, p, steps, start // m, m, total)
         update_mini_batch(ops, p, state, ws, steps, start // m, m)
         add_costs(ops, ws, total)
+
+
+def add_cost_and_gradient(
+    ops: Operations, p: Parameters, ws: Workspace, alpha: float, nabla: Parameters, total: Array
+) -> None:
+    """Run backpropagation on x and y in `ws`. Add the cost Σ s_x C_x to `total`, and α times its gradient to `nabla`.
+
+    The sum is over the examples x in `ws`, and s_x is the weight of example x.
+    """
+    feedforward(ops, p, ws)
+    output_error(ops, ws)
+    backpropagate(ops, p, ws)
+    add_gradient(ops, ws, alpha, 1.0, 1.0, nabla)
+    add_costs(ops, ws, total)
+
+
+def gather_and_add_cost_and_gradient(
+    ops: Operations,
+    p: Parameters,
+    ws: Workspace,
+    examples: Examples,
+    indices: Array,
+    alpha: float,
+    nabla: Parameters,
+    total: Array,
+) -> None:
+    """Do the same as `add_cost_and_gradient` for the examples with these indices."""
+    ops.gather_x(examples.x, indices, examples.scale, ws.activations[0])
+    ops.gather(examples.y, indices, 1.0, ws.y)
+    ops.gather(examples.s, indices, 1.0, ws.s)
+    add_cost_and_gradient(ops, p, ws, alpha, nabla, total)
 
 
 def feedforward_with_dropout(
@@ -190,6 +222,7 @@ def train_mini_batches_with_dropout(
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
+        add_l2_costs(ops, p, steps, start // m, m, total)
         feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
         output_error(ops, ws)
         backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
@@ -203,3 +236,13 @@ def add_costs(ops: Operations, ws: Workspace, total: Array) -> None:
     The sum is over the examples x of the mini-batch, and s_x is the weight of example x. Call `feedforward` first.
     """
     ops.add_cost(ws.zs[-1], ws.activations[-1], ws.y, ws.s, total)
+
+
+def add_l2_costs(ops: Operations, p: Parameters, steps: StepConfig, k: int, m: int, total: Array) -> None:
+    """Add the L2 term of the cost, (λ/2n) Σ ‖W‖², to the total for each of m examples. Do nothing unless it is counted.
+
+    `k` is the position of the mini-batch in `steps`. In `total`, the L2 term is multiplied by `steps.l2_scale`.
+    """
+    if steps.l2_scale > 0.0:
+        for l in range(len(p.weights)):
+            ops.add_squares(0.5 * steps.l2_scale * m * float(steps.decays[k]), p.weights[l], total)

@@ -48,7 +48,7 @@ class InputError(ValueError):
     """An argument, a file or a setting cannot be used. The message is one line that says what would be right."""
 
 
-class DivergedError(ArithmeticError):
+class DivergedError(ArithmeticError, ValueError):
     """Training was stopped because the cost is no longer finite. The message says what to reduce."""
 
 

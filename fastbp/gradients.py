@@ -1,6 +1,7 @@
 """Compute gradients by backpropagation, return all values on the way, and check gradients by finite differences."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from fastbp.activations import Activation, ActivationName
 from fastbp.costs import Cost, CostName
 from fastbp.datasets.inputs import as_columns, as_targets, copy_into
 from fastbp.datasets.sparse_columns import SparseColumns
-from fastbp.errors import GradientError, InputError, explain_keywords
+from fastbp.errors import GradientError, InputError, explain_keywords, plural
+from fastbp.files.reading import StrPath
 from fastbp.operations import Operations, Parameters, Plan, Workspace, WorkspacePool, step_config
 from fastbp.optimizers import SGD
 from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state, plan_of, zeros
@@ -26,8 +28,29 @@ Array = Any
 _STEP = 1e-5  # near the cube root of float64's precision: rounding and truncation errors are both about 1e-10
 
 
-class Trace(NamedTuple):
+@dataclass(frozen=True)
+class TracedNetwork:
+    """The network and the targets of a trace: the plan, copies of the parameters, and y, one column per example."""
+
+    plan: Plan
+    weights: list[Array]
+    biases: list[Array]
+    y: Array
+
+
+class _Values(NamedTuple):
+    zs: list[Array]
+    activations: list[Array]
+    deltas: list[Array]
+    activation_gradients: list[Array]
+    nabla_b: list[Array]
+    nabla_w: list[Array]
+
+
+class Trace(_Values):
     """All values computed by backpropagation. Lists have one entry per layer, and arrays have one column per example.
+
+    `Network.trace` returns a trace. It is a tuple of the six attributes, in this order.
 
     Attributes
     ----------
@@ -37,14 +60,75 @@ class Trace(NamedTuple):
         aˡ and ∂C_x/∂aˡ of each layer. Index 0 is the input layer.
     nabla_b, nabla_w : list of array
         ∂C/∂b, shapes (n_l, 1), and ∂C/∂W, shapes (n_l, n_{l−1}), summed over the columns.
+    network : object or None
+        The parameters, formulas and targets at the time of the trace, for `to_html`. It is not part of the tuple. None
+        for a trace that was not made by `Network.trace`.
     """
 
-    zs: list[Array]
-    activations: list[Array]
-    deltas: list[Array]
-    activation_gradients: list[Array]
-    nabla_b: list[Array]
-    nabla_w: list[Array]
+    network: TracedNetwork | None = None
+
+    def to_html(
+        self, path: StrPath, *, example: int = 0, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    ) -> None:
+        """Write a page that explains backpropagation with the numbers of one example.
+
+        The page is one HTML file. It needs neither a server nor a connection. It shows z, a, σ′(z), ∂C_x/∂a and δ of
+        each layer. For the neuron or the weight that the reader points at, it shows equations (1), (2) and (BP1) to
+        (BP4) with their numbers.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        example : int
+            The column of the trace, counted from 0.
+        inputs, outputs : sequence of str
+            Names of the inputs and of the outputs, such as the names of the classes, to be shown with their numbers.
+
+        Raises
+        ------
+        InputError
+            If the column does not exist, the file cannot be written, or the network has more than 4,000,000 weights.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fastbp import Network
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0]).to_html(folder + "/page.html")
+        """
+        from fastbp.plots.explain.pages import write_page
+
+        write_page(self, path, example, inputs=inputs, outputs=outputs)
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with one row per example and neuron.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns example, layer and neuron, counted from 0 as in the lists and arrays of the trace with the input
+            layer as layer 0, and z, a, delta and dC_da. z and delta of the input layer are NaN.
+
+        Examples
+        --------
+        >>> from fastbp import Network
+        >>> Network([2, 3, 1], rng=0).trace([0.0, 1.0], [1.0]).to_frame().shape
+        (6, 7)
+        """
+        from fastbp.plots.frames import trace_frame
+
+        return trace_frame(self)
+
+    def plot(self, *, example: int = 0, ax: Any = None) -> Any:
+        """Draw z, a, δ and ∂C_x/∂a of each layer for one example; see `fastbp.plots.trace`."""
+        from fastbp.plots.traces import trace
+
+        return trace(self, example=example, ax=ax)
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(a.shape[0]) for a in self.activations)
+        return f"<Trace of {plural(self.activations[0].shape[1], 'example')}: {sizes}>"
 
 
 @explain_keywords
@@ -270,7 +354,7 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
     activations = _public(ws.activations, plan)
     with np.errstate(all="ignore"):  # ∂C/∂a is infinite where a logarithm in the cost is infinite
         output_gradient = plan.formulas.output.cost_function.prime(activations[-1], *_public((ws.y,), plan))
-    return Trace(
+    found = Trace(
         zs=_public(ws.zs, plan),
         activations=activations,
         deltas=_public(ws.deltas, plan),
@@ -278,6 +362,10 @@ def trace(plan: Plan, p: Parameters, x: Array, y: Array) -> Trace:
         nabla_b=_public(nabla.biases, plan) if plan.formulas.bias else [],
         nabla_w=list(nabla.weights),
     )
+    xp, biases = namespace(p.weights[0]), _public(p.biases, plan) if plan.formulas.bias else []
+    weights, biases = ([xp.asarray(a, copy=True) for a in arrays] for arrays in (p.weights, biases))
+    found.network = TracedNetwork(plan, weights, biases, *_public((ws.y,), plan))
+    return found
 
 
 def _workspace(plan: Plan, operations: Operations, x: Array, y: Array) -> Workspace:
@@ -302,7 +390,7 @@ def _along_a_direction(
     """
     xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
-    v = xp.asarray(direction / np.linalg.norm(direction))
+    v = xp.asarray(direction / np.linalg.norm(direction), device=theta.device)
     start = xp.asarray(theta, copy=True)
     costs = []
     for step in (_STEP, -_STEP):

@@ -14,9 +14,10 @@ from fastbp import backends, gradients
 from fastbp.activations import Activation, ActivationName
 from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
+from fastbp.datasets.class_names import checked_classes, named, plan_with_classes
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_of_units
-from fastbp.datasets.preparation import Preparation
+from fastbp.datasets.preparation import Preparation, check_preparation
 from fastbp.datasets.sparse_columns import is_sparse
 from fastbp.datasets.table_files import as_table, has_named_columns, refuse_tables
 from fastbp.errors import InputError, brief, explain_keywords, finite_number
@@ -178,11 +179,25 @@ class Network:
 
     @preparation.setter
     def preparation(self, preparation: Preparation | None) -> None:
-        if preparation is not None:
-            if not isinstance(preparation, Preparation):
-                raise InputError(f"preparation must be a fastbp.datasets.Preparation, got {brief(preparation)}")
-            preparation.check_sizes(self.sizes)
-        self._preparation = preparation
+        check_preparation(preparation, self.sizes)
+        classes = () if preparation is None else preparation.target.classes
+        self._preparation, self._plan = preparation, dataclasses.replace(self._plan, classes=classes)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, in the order of the outputs; None if they are not known.
+
+        Training with labels of text sets them, in alphabetical order. They may also be assigned, and `save` saves them.
+        Then all methods accept names as labels, and `predict` returns names. In a network with a preparation, the names
+        are those of the preparation, and `predict` returns names only for tables.
+        """
+        return self._plan.classes or None
+
+    @classes.setter
+    def classes(self, names: Iterable[str] | None) -> None:
+        if self._preparation is not None:
+            raise InputError("the classes of a network with a preparation are those of preparation.target")
+        self._plan = dataclasses.replace(self._plan, classes=checked_classes(names, self._plan))
 
     @property
     def weights(self) -> list[Array]:
@@ -357,7 +372,7 @@ class Network:
         eta: float | Schedule | None = None,
         lmbda: float = 0.0,
         dropout: Rates = 0.0,
-        optimizer: OptimizerName | Optimizer = "sgd",
+        optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd",
         momentum: float | None = None,
         validation: tuple[Array, Array] | float | None = None,
         patience: int | None = None,
@@ -378,8 +393,8 @@ class Network:
             Inputs, one example per column, as floats or as bytes (uint8). A sparse matrix of SciPy needs the backend
             "numpy", which computes with its entries only. It is converted to the CSC format once.
         y : array, shape (n_L, n) or (n,)
-            Targets, one column per example, or labels: integers, whole numbers as floats, or booleans, of shape (n,)
-            or (n, 1).
+            Targets, one column per example, or labels: integers, whole numbers as floats, booleans or text, of shape
+            (n,) or (n, 1). Text sets `classes`, unless they are known already.
         epochs : int
             Number of epochs.
         mini_batch_size : int, optional
@@ -394,7 +409,7 @@ class Network:
             multiplied by 1/(1 − p), so nothing changes after training. A number is the rate of every hidden layer. A
             sequence has the rate of the input, and one rate per hidden layer. p is rounded to a multiple of 2⁻¹⁶.
         optimizer : name or optimizer
-            "sgd", "momentum", "nesterov", "adam", or an optimizer from `fastbp.optimizers`.
+            "sgd", "momentum", "nesterov", "adam", another name or optimizer from `fastbp.optimizers`, or "lbfgs".
         momentum : float, optional
             μ, for the optimizers "sgd" (default 0), "momentum" and "nesterov" (default 0.9).
         validation : pair or float, optional
@@ -452,9 +467,15 @@ class Network:
         -----
         Two runs cannot use the same checkpoint at the same time. `docs/checkpoints.md` has the details.
 
+        With "lbfgs", SciPy's L-BFGS minimises the cost of all examples plus (λ/2n) Σ ‖W‖². An epoch is one iteration,
+        and its cost is computed after it. Training ends early when it has converged: when no entry of the gradient is
+        above 1e-5, or the cost decreases by less than 2.2e-9 of itself. On Ctrl-C, the parameters are those after the
+        last complete iteration. `eta`, `mini_batch_size`, `dropout`, `momentum` and `checkpoint` are refused.
+
         References
         ----------
-        The mini-batch algorithm of the notes. L2 regularisation and momentum as in chapter 3 of the book.
+        The mini-batch algorithm of the notes. L2 regularisation and momentum as in chapter 3 of the book. Byrd, Lu,
+        Nocedal and Zhu 1995, "A limited memory algorithm for bound constrained optimization".
 
         Examples
         --------
@@ -464,26 +485,16 @@ class Network:
         2
         """
         options = Options(
-            epochs=epochs,
-            mini_batch_size=mini_batch_size,
-            eta=eta,
-            lmbda=lmbda,
-            dropout=dropout,
-            momentum=momentum,
-            optimizer=optimizer,
-            validation=validation,
-            patience=patience,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            checkpoint=checkpoint,
-            resume=resume,
-            resume_anyway=resume_anyway,
-            overwrite=overwrite,
-            seeded=self._seeded,
+            epochs=epochs, mini_batch_size=mini_batch_size, eta=eta, lmbda=lmbda, dropout=dropout, momentum=momentum,
+            optimizer=optimizer, validation=validation, patience=patience, sample_weight=sample_weight,
+            class_weight=class_weight, checkpoint=checkpoint, resume=resume, resume_anyway=resume_anyway,
+            overwrite=overwrite, seeded=self._seeded,
             callback=None if callback is None else self._with_assigned_parameters(callback),
-        )
+        )  # fmt: skip
+        plan = plan_with_classes(self._plan, y)
         with checkpoint_lock(checkpoint):
-            run = prepare(self._plan, self._parameters(), self._rng, x, y, options)
+            run = prepare(plan, self._parameters(), self._rng, x, y, options)
+            self._plan = plan
             with watching(progress, run.total_examples) as watcher:
                 return run.begin(watcher=watcher)
 
@@ -536,7 +547,8 @@ class Network:
         -------
         numpy.ndarray, shape (m,)
             For an array and a network with several outputs, the index of the largest output, int64. With one output,
-            the output, or 0 and 1 (int64) if the activation of the output is between 0 and 1. For an object with named
+            the output, or 0 and 1 (int64) if the activation of the output is between 0 and 1. If the network was
+            trained with labels of text, the names of the classes instead of their numbers. For an object with named
             columns, the names of the classes, or numbers in the unit of the label column.
 
         Raises
@@ -554,11 +566,14 @@ class Network:
             return self._preparation.target.answers(self._host_outputs(inputs))
         if self.sizes[-1] == 1:
             outputs = self._host_outputs(x).reshape(-1)
-            return (outputs >= 0.5).astype(np.int64) if self._has_two_classes() else outputs
-        if (rows := self._outputs_of_small_batch(x)) is not None:
-            classes: npt.NDArray[np.int64] = rows.argmax(axis=1)
-            return classes
-        return inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
+            if not self._has_two_classes():
+                return outputs
+            classes = (outputs >= 0.5).astype(np.int64)
+        elif (rows := self._outputs_of_small_batch(x)) is not None:
+            classes = rows.argmax(axis=1)
+        else:
+            classes = inference.classes(self._plan, self._parameters(), self._inputs(x, finite=False))
+        return named(classes, self._plan) if self._preparation is None else classes
 
     @_on_backend_device
     def score(self, x: Array, y: Array = None) -> float:
@@ -615,7 +630,8 @@ class Network:
         x : array or sparse matrix, shape (n_0, m)
             Inputs, one example per column.
         labels : array, shape (m,) or (n_L, m)
-            Integer labels, or target columns. The label of a target column is the index of its largest entry.
+            Integer labels, names of classes, or target columns. The label of a target column is the index of its
+            largest entry.
 
         Returns
         -------
@@ -711,6 +727,27 @@ class Network:
         """
         self._parameters()
         models.write_model(path, models.Model(self._plan, self.weights, self.biases, self._rng, self._preparation))
+
+    def summary(self) -> str:
+        """Return a table of the layers with their shapes, parameters and bytes, as text.
+
+        Examples
+        --------
+        >>> print(Network([784, 30, 10], rng=0).summary())
+        layer  neurons  activation   weights  biases  parameters   bytes
+            1      784
+            2       30     sigmoid  30 × 784  30 × 1      23,550  94,200
+            3       10     sigmoid   10 × 30  10 × 1         310   1,240
+        23,860 parameters, 95,440 bytes; quadratic cost; float32 on numpy
+        """
+        from fastbp.plots.summaries import summary
+
+        return summary(self._plan)
+
+    def _repr_html_(self) -> str:
+        from fastbp.plots.summaries import summary_html
+
+        return summary_html(self._plan)
 
     def __repr__(self) -> str:
         names = ", ".join(activation.name for activation in self.activations)
@@ -833,7 +870,7 @@ def load(
     return net
 
 
-def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer = "sgd") -> float:
+def warmup(net: Network | None = None, *, optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd") -> float:
     """Prepare the code for training and using a network: compile it, or load it from the cache on disk.
 
     The code depends on the activations, the cost, the biases, the dtype and the optimizer, but not on the number and
@@ -869,7 +906,8 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
     labels = np.arange(3) % small.sizes[-1]
     y = labels if small.sizes[-1] > 1 else np.ones((1, 3))
     for x in (rng.random((small.sizes[0], 3)), rng.integers(0, 2, (small.sizes[0], 3)).astype(np.uint8)):
-        small.train(x, y, epochs=1, mini_batch_size=2, optimizer=optimizer, progress=False)  # the last one is short
+        size = None if optimizer == "lbfgs" else 2  # the last mini-batch is short
+        small.train(x, y, epochs=1, mini_batch_size=size, optimizer=optimizer, progress=False)
     small.cost(x, y)
     small.feedforward(x)
     small.backprop(x, y)
@@ -880,13 +918,5 @@ def warmup(net: Network | None = None, *, optimizer: OptimizerName | Optimizer =
 
 def _like(net: Network) -> Network:
     """Return a small network that runs the same code, with at most two neurons per layer."""
-    sizes = [min(n, 2) for n in net.sizes]
-    return Network(
-        sizes,
-        net.activations,
-        net.cost_function,
-        bias=bool(net.biases),
-        dtype=net.dtype,
-        backend=net._plan.backend,
-        rng=0,
-    )
+    sizes, formulas = [min(n, 2) for n in net.sizes], (net.activations, net.cost_function)
+    return Network(sizes, *formulas, bias=bool(net.biases), dtype=net.dtype, backend=net._plan.backend, rng=0)

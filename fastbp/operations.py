@@ -23,6 +23,8 @@ from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
 Operation = Callable[..., None]
+Run = Callable[..., None]
+"""A function that runs an equation, with the arguments (equation, *arguments) of `Backend.run`."""
 R = TypeVar("R")
 
 
@@ -86,18 +88,19 @@ class OptimizerState(NamedTuple):
 class StepConfig(NamedTuple):
     """The numbers used in the next update steps: learning rates, regularization and constants of the optimizer.
 
-    `etas` is a float64 array on the host with the learning rate η of each of the next mini-batches. `lmbda` and `n` are
-    the λ and n of the regularization factor λ/n. `plain_sgd` is True for stochastic gradient descent without momentum,
-    which has no optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on
-    the host. Its row k has the constants of the optimizer's formula for step k.
+    `etas` and `decays` are float64 arrays on the host with the learning rate η and the regularization factor λ/n of
+    each of the next mini-batches. `plain_sgd` is True for stochastic gradient descent without momentum, which has no
+    optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on the host.
+    Its row k has the constants of the optimizer's formula for step k. `l2_scale` says how often the L2 term
+    (λ/2n) Σ ‖W‖² of each mini-batch is counted in its cost: 0 if the cost has no L2 term.
     """
 
     etas: npt.NDArray[np.float64]
-    lmbda: float
-    n: int
+    decays: npt.NDArray[np.float64]
     plain_sgd: bool
     t: int
     constants: npt.NDArray[np.float64]
+    l2_scale: float
 
 
 class Dropout(NamedTuple):
@@ -124,7 +127,8 @@ class Dropout(NamedTuple):
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     constants = optimizer.constants_of_steps(eta, steps, count)
-    return StepConfig(np.full(count, eta), lmbda, n, optimizer.rule is None, steps + 1, constants)
+    decays = np.full(count, lmbda / n)
+    return StepConfig(np.full(count, eta), decays, optimizer.rule is None, steps + 1, constants, 0.0)
 
 
 # The operations.
@@ -160,6 +164,7 @@ class Operations(NamedTuple):
     `output_error(z, a, y, s, delta, sums)`: write (BP1) to `delta`, multiplied by the example weights `s` if there are
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
+    `add_squares(factor, w, total)`: total += factor ‖w‖².
 
     A partial sum is the sum of some of the columns of `delta`. All partial sums together cover all columns. Each column
     of `sums` is one partial sum, and `Backend.n_partial_sums` is their number. In a network without biases, `sums` has
@@ -174,6 +179,7 @@ class Operations(NamedTuple):
     optimizer_step: Operation
     output_error: Operation
     add_cost: Operation
+    add_squares: Operation
 
 
 @dataclass(frozen=True)
@@ -272,6 +278,15 @@ class Backend(ABC):
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run one of the equations with the given arguments."""
 
+    def training_run(self, plan: "Plan", source: str, m: int, n: int) -> Run:
+        """Return a function like `run` for a training on n examples in mini-batches of m. By default return `run`.
+
+        The function is called many times, with the same arrays and the equation `train_mini_batches`, or
+        `train_mini_batches_with_dropout`. A backend may use this to make most of the calls faster. The results must be
+        those of `run`. `source` is the dtype of the examples.
+        """
+        return self.run
+
     def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
         """Call a function with each of the parts, perhaps on several threads.
 
@@ -301,6 +316,15 @@ class Backend(ABC):
 
         Do not write to the result, because it may share memory with the NumPy array.
         """
+
+    def assign(self, target: Array, values: Any) -> None:
+        """Copy values into an array of this backend, on its device.
+
+        `values` is a number, a NumPy array, or another array of this backend. All writes to arrays of a backend, other
+        than those of its operations, are made with this method. So they are made on the right device and stream.
+        """
+        with self.device_context():
+            target[...] = self.upload(values) if isinstance(values, np.ndarray) else values
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -342,7 +366,7 @@ class Backend(ABC):
 
     def set_cost_total(self, total: Array, cost: float) -> None:
         """Set a total from `new_cost_total` to the given cost."""
-        total[...] = cost
+        self.assign(total, cost)
 
     def read_cost_total(self, total: Array) -> float:
         """Return a total from `new_cost_total` as a Python number."""
@@ -384,7 +408,7 @@ class Plan:
     """A plan of what a network computes, and on which backend.
 
     It consists of the layer sizes, the formulas, the dtype of the parameters and the backend. The first activation a¹
-    is the input times `input_scale`.
+    is the input times `input_scale`. `classes` has the names of the classes, if they are known.
     """
 
     sizes: tuple[int, ...]
@@ -392,6 +416,7 @@ class Plan:
     dtype: str
     backend: Backend
     input_scale: float = 1.0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.backend.check(self.sizes, self.formulas, self.dtype)
@@ -416,7 +441,7 @@ class Plan:
         """Return a copy of a host array as a new, writable array on the backend, in the dtype of the plan."""
         host = np.asarray(values, self.dtype)
         array = self.backend.empty(host.shape, self.dtype)
-        array[...] = self.backend.upload(host)
+        self.backend.assign(array, host)
         return array
 
 

@@ -524,6 +524,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
+LBFGS = "lbfgs"
+"""The name of L-BFGS for `Network.train`. It has no `Optimizer`, because it has no formula for one parameter."""
+
+
 def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
     """Return the optimizer with the given name and momentum; an optimizer object is returned unchanged.
 
@@ -533,7 +537,13 @@ def optimizer_of(choice: Any, momentum: Any = None) -> Optimizer:
     >>> optimizer_of("sgd", momentum=0.5)
     SGD(momentum=0.5, nesterov=False)
     """
-    optimizer = choice if isinstance(choice, Optimizer) else choose("optimizer", choice, OPTIMIZERS)
+    if isinstance(choice, str) and choice == LBFGS:
+        raise InputError(
+            f"optimizer must be one that takes mini-batches ({', '.join(OPTIMIZERS)}), got {brief(choice)}"
+        )
+    optimizer = choice if isinstance(choice, Optimizer) else choose("optimizer", choice, {**OPTIMIZERS, LBFGS: None})
+    if optimizer is None:
+        raise InputError(f"optimizer must be one of {', '.join(OPTIMIZERS)} here, got {brief(choice)}")
     if momentum is None:
         return optimizer
     if optimizer is choice or not isinstance(optimizer, SGD):

@@ -13,6 +13,11 @@ def test_importing_fastbp_imports_no_large_package(run_python):
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_plots_import_no_large_package_before_they_draw(run_python):
+    done = run_python(f"import sys, fastbp.plots\nprint([name for name in {LAZY_IMPORTS} if name in sys.modules])")
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_interpreted_training_does_not_import_numba(run_python):
     source = """
 import sys, fastbp

@@ -16,6 +16,7 @@ CASES = {
     "momentum": ([6, 5, 3], {}, {"momentum": 0.5}),
     "Nesterov": ([6, 5, 3], {}, {"optimizer": SGD(0.5, nesterov=True), "lmbda": 0.1}),
     "dropout": ([6, 5, 4, 3], {"activations": LAYERS}, {"dropout": [0.1, 0.5, 0.3]}),
+    "L-BFGS": ([6, 5, 3], {}, {"optimizer": "lbfgs", "mini_batch_size": None, "eta": None, "lmbda": 0.1}),
     "Adam": ([6, 5, 3], {"activations": LAYERS[1:]}, {"optimizer": Adam()}),
 }
 

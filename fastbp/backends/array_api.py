@@ -78,6 +78,9 @@ class ArrayAPI(Backend):
             cost = self._filled(rule.cost(z, a, y), a)
             total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=xp.float64)
 
+        def add_squares(factor: float, w: Array, total: Array) -> None:
+            total[...] = total + factor * xp.sum(w * w, dtype=xp.float64)
+
         return Operations(
             layers=tuple(layers),
             gather_x=self._gather,
@@ -87,6 +90,7 @@ class ArrayAPI(Backend):
             optimizer_step=optimizer_step,
             output_error=output_error,
             add_cost=add_cost,
+            add_squares=add_squares,
         )
 
     def dropout(self, dtype: str) -> Operation:

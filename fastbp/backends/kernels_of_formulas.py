@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastbp.activations import Activation, softmax
-from fastbp.costs import OutputRule
+from fastbp.costs import OutputRule, log_likelihood, output_rule
 from fastbp.errors import InputError, brief
 from fastbp.optimizers import UpdateRule
 from fastbp_kernels.specialize import FormulaError
@@ -50,7 +50,7 @@ def add_cost(kernels: Any, rule: OutputRule, dtype: str, *, weighted: bool) -> K
     """Return the kernel that adds the costs C_x to a total; raises `InputError` if the cost cannot be compiled."""
     from fastbp_kernels.formulas import diagnose_formula
 
-    if rule.activation == softmax:
+    if rule == output_rule(softmax, log_likelihood):
         return kernels.add_log_likelihood(dtype, weighted=weighted)
     try:
         return kernels.add_cost(rule.cost, dtype, weighted=weighted)

@@ -7,8 +7,10 @@ from typing import Any
 
 from fastbp.bench.grid import flops_per_example
 from fastbp.bench.results import Measurement, Results
+from fastbp.errors import InputError, choose
 from fastbp.files.atomic import write_atomically
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.canvas import axes
+from fastbp.plots.curves import check_picture
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; line styles and markers differ too, for greyscale.
 _STYLES = (("#0072B2", "-", "o"), ("#E69F00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
@@ -23,6 +25,41 @@ def save_chart(results: Results, path: str | Path) -> None:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
 
 
+def throughput(results: Results, net: str | None = None, *, ax: Any = None) -> Any:
+    """Draw the training examples per second over the mini-batch size, for one network.
+
+    Parameters
+    ----------
+    results : Results
+        What `fastbp.bench.results.read_results` returned for a file of `fastbp bench --json`.
+    net : str, optional
+        The network, such as "784-30-10", by default the first one that was measured.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, by default in a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The Axes.
+
+    Raises
+    ------
+    InputError
+        If there are no measurements of this network, or matplotlib is not installed.
+    """
+    nets = {m.net: None for m in results.measurements}
+    if not nets:
+        raise InputError("there are no measurements to draw")
+    net = next(iter(nets)) if net is None else net
+    choose("network", net, nets)
+    ax = axes(ax)
+    measured = [m for m in results.measurements if m.net == net]
+    ax.set(title=net, yscale="log", xlabel="mini-batch size", ylabel="examples/s")
+    _plot_throughput(ax, measured, _styles(results))
+    ax.legend()
+    return ax
+
+
 def _figure(results: Results) -> Any:
     from matplotlib.figure import Figure
 
@@ -34,7 +71,7 @@ def _figure(results: Results) -> Any:
         f"Training in {results.dtype}: {'; '.join(m.device for m in results.machines)}; {results.date[:10]}"
     )
     axes = figure.subplots(2 * blocks, columns, squeeze=False, sharey="row")
-    styles = dict(zip(dict.fromkeys(m.backend for m in results.measurements), cycle(_STYLES), strict=False))
+    styles = _styles(results)
     for i in range(blocks * columns):
         block, column = divmod(i, columns)
         above, below = axes[2 * block][column], axes[2 * block + 1][column]
@@ -52,6 +89,10 @@ def _figure(results: Results) -> Any:
     handles = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4))
     return figure
+
+
+def _styles(results: Results) -> dict[str, Style]:
+    return dict(zip(dict.fromkeys(m.backend for m in results.measurements), cycle(_STYLES), strict=False))
 
 
 def _plot_throughput(axes: Any, measured: list[Measurement], styles: dict[str, Style]) -> None:

@@ -136,9 +136,14 @@ class Results:
 
 def write_results(path: StrPath, results: Results) -> None:
     """Write results to a file, atomically."""
-    text = json.dumps({"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}, indent=1, ensure_ascii=False)
+    text = json.dumps(as_json(results), indent=1, ensure_ascii=False)
     with write_atomically(path) as file:
         file.write(text.encode(errors="backslashreplace") + b"\n")  # a path that is not UTF-8 is written with escapes
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Return the content of the file of results."""
+    return {"kind": KIND, "version": VERSION, **dataclasses.asdict(results)}
 
 
 def read_results(path: StrPath) -> Results:

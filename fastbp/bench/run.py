@@ -18,6 +18,7 @@ from fastbp.bench.candidates import (
 )
 from fastbp.bench.charts import save_chart
 from fastbp.bench.grid import BenchSettings
+from fastbp.bench.html_report import save_html
 from fastbp.bench.measure import measure
 from fastbp.bench.report import report
 from fastbp.bench.results import Results, read_results, write_results
@@ -26,13 +27,13 @@ from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, warn
 from fastbp.files.reading import StrPath
 from fastbp.parameters import dtype_name
-from fastbp.plots.learning_curves import check_picture
+from fastbp.plots.curves import check_picture
 from fastbp.training.progress import stages
 
 
 def bench(
     settings: BenchSettings, names: Sequence[str], dtype: str, nets: Sequence[str], mini_batch_sizes: Sequence[int],
-    json: StrPath | None, plot: Path | None, candidates: Sequence[Candidate] | None = None,
+    json: StrPath | None, plot: Path | None, candidates: Sequence[Candidate] | None = None, html: Path | None = None,
 ) -> int:  # fmt: skip
     """Measure, write the files and print the report; return the exit code.
 
@@ -48,12 +49,12 @@ def bench(
     if candidates is None:
         candidates, no_gpu = choose_candidates(names)
     check_memory(points, dtype, candidates)
-    _check_files(json, plot)
+    _check_files(json, plot, html)
     results = _new_results(dtype, no_gpu)
     backends = ", ".join(candidate.name for candidate in candidates)
     outputs = Outputs()
     outputs.print(f"{plural(len(points), 'point')} in {dtype} on {backends}")
-    if outputs.code and json is None and plot is None:
+    if outputs.code and json is None and plot is None and html is None:
         return outputs.code  # the results could be neither printed nor saved
     try:
         with stages(len(points) + len({candidate.where for candidate in candidates})) as report_stage:
@@ -67,21 +68,21 @@ def bench(
     outputs.print(report(results))
     if saved:
         outputs.print(f"results in {json}")
-    _draw(results, plot, outputs)
+    _draw(results, plot, html, outputs)
     return outputs.code or (0 if results.measurements else 1)
 
 
-def show_saved_results(source: StrPath, plot: Path | None) -> int:
+def show_saved_results(source: StrPath, plot: Path | None, html: Path | None = None) -> int:
     """Print and draw the results of an earlier benchmark; return an exit code, which is explained in `bench`."""
     results = read_results(source)
-    _check_files(None, plot)
+    _check_files(None, plot, html)
     stopped = "" if results.complete else ", stopped before its end"
     outputs = Outputs()
     outputs.print(
         f"measured {results.date} on {results.processor}, {results.cores} cores, with {results.command}{stopped}"
     )
     outputs.print(report(results))
-    _draw(results, plot, outputs)
+    _draw(results, plot, html, outputs)
     return outputs.code
 
 
@@ -90,14 +91,17 @@ def _save(results: Results, json: StrPath | None, outputs: Outputs) -> bool:
     return json is not None and outputs.attempt("save the results", write_results, json, results)
 
 
-def _draw(results: Results, plot: Path | None, outputs: Outputs) -> None:
+def _draw(results: Results, plot: Path | None, html: Path | None, outputs: Outputs) -> None:
     if plot is not None and results.measurements and outputs.attempt("draw the charts", save_chart, results, plot):
         outputs.print(f"charts in {plot}")
+    if html is not None and results.measurements and outputs.attempt("write the page", save_html, results, html):
+        outputs.print(f"report in {html}")
 
 
-def _check_files(json: StrPath | None, plot: Path | None) -> None:
-    if json is not None:
-        check_target(json)
+def _check_files(json: StrPath | None, plot: Path | None, html: Path | None) -> None:
+    for path in (json, html):
+        if path is not None:
+            check_target(path)
     if plot is not None:
         check_picture(plot)
 

@@ -6,8 +6,9 @@ import sys
 import click
 
 from fastbp import __version__
-from fastbp.cli import bench, evaluate, export, info, predict, train
+from fastbp.cli import bench, evaluate, explain, export, info, predict, train
 from fastbp.cli.check import command as check_command
+from fastbp.cli.help_texts import Context
 from fastbp.errors import OTHER_NAMES, DivergedError, InputError
 from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritten
 
@@ -22,9 +23,12 @@ def fastbp() -> None:
     """Run the command `fastbp`."""
 
 
+fastbp.context_class = Context
 for command in (
-    train.train, evaluate.evaluate, predict.predict, export.export, info.info, check_command.check, bench.bench,
+    train.train, evaluate.evaluate, predict.predict, export.export, explain.explain, info.info,
+    check_command.check, bench.bench,
 ):  # fmt: skip
+    command.context_class = Context
     fastbp.add_command(command)
 
 

@@ -26,17 +26,18 @@ from fastbp.errors import InputError
 @options.threads_option
 @click.option("--json", type=click.Path(path_type=Path), help="Save the results to this file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save charts of the results to this file (.png or .svg).")
+@click.option("--html", type=click.Path(path_type=Path), help="Save a report with charts to this file, an HTML page.")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="Show saved results instead of measuring.")
 def bench(
     quick: bool, names: tuple[str, ...], dtype: str | None, nets: tuple[str, ...], batches: tuple[int, ...],
-    json: Path | None, plot: Path | None, source: Path | None,
+    json: Path | None, plot: Path | None, html: Path | None, source: Path | None,
 ) -> None:  # fmt: skip
     """Measure the speed of training, or show the results of earlier measurements."""
     from fastbp.bench import run
     from fastbp.bench.grid import FULL, QUICK
 
     if source is None:
-        sys.exit(run.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot))
+        sys.exit(run.bench(QUICK if quick else FULL, names, dtype or "float32", nets, batches, json, plot, html=html))
     if quick or names or dtype or nets or batches or json:
-        raise InputError("--from shows saved results; it can be combined only with --plot")
-    sys.exit(run.show_saved_results(source, plot))
+        raise InputError("--from shows saved results; it can be combined only with --plot and --html")
+    sys.exit(run.show_saved_results(source, plot, html))

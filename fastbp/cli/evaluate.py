@@ -20,10 +20,11 @@ from fastbp.training.progress import reading
 
 
 @click.command(
+    short_help="Test a saved network.",
     help="Test a saved network: accuracy, cost and confusion matrix, or the errors of predicted numbers.\n\n"
     "With --data digits, mnist or a folder of IDX files, only the test examples are used. With another file or folder, "
     "all examples are used, except that an .npz file may have test examples of its own. The columns of a table are "
-    "found by name, in any order."
+    "found by name, in any order.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
@@ -35,18 +36,20 @@ def evaluate(model: Path, data: str, label: str | None, header: bool | None, bac
     """Print accuracy, cost and confusion matrix, or RMSE, MAE and R²."""
     net = load(model, backend=backend)
     data = options.dataset_name(data)
-    x, y, said = _examples(net, data, label, header)
+    x, y, said = examples_of(net, data, label, header)
     options.check_inputs(net, x, data)
     print_text("\n".join([f"{net!r}", *said, f"{x.shape[1]:,} examples of {data}"]))
-    if net.sizes[-1] == 1:
+    if net.sizes[-1] == 1 and not net.classes:
         print_text(f"{errors_line(net, x, y)}, cost {net.cost(x, y):.4f}")
         return
-    print_text(f"accuracy {net.accuracy(x, y):.2%}, cost {net.cost(x, y):.4f}")
-    names = net.preparation.target.classes if net.preparation else tuple(map(str, range(net.sizes[-1])))
-    print_text(confusion_matrix(y, np.asarray(net.predict(x)), list(names)))
+    accuracy = net.accuracy(x, y) if net.sizes[-1] > 1 else net.score(x, y)
+    print_text(f"accuracy {accuracy:.2%}, cost {net.cost(x, y):.4f}")
+    names, predicted = list(net.classes or map(str, range(net.sizes[-1]))), np.asarray(net.predict(x))
+    numbers = predicted if predicted.dtype.kind == "i" else np.array([names.index(name) for name in predicted])
+    print_text(confusion_matrix(y, numbers, names))
 
 
-def _examples(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
+def examples_of(net: Network, data: str, label: str | None, header: bool | None) -> tuple[Any, Any, list[str]]:
     """Return the inputs and labels for a network, and lines of text about them for the user."""
     if options.is_images(data) or (data != STDIN and not Path(data).exists()):
         if label is not None:
@@ -59,7 +62,7 @@ def _examples(net: Network, data: str, label: str | None, header: bool | None) -
         source = read_source(data, label=label, header=header, text_columns=texts, advance=advance)
     table = source.table
     if preparation is None:
-        (x, y), name = table_examples(table, source.label or label)
+        (x, y), name = table_examples(table, source.label or label, net.classes or ())
         said = [f"label: {table.column(name)}; --label for another one"]
         if source.parts is None:
             return x, y, said

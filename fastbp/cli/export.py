@@ -19,6 +19,8 @@ FORMATS = ("onnx", "json", "c")
     short_help="Convert a saved network to ONNX, JSON or C.",
     help="Convert a saved network to ONNX, JSON or C.\n\n"
     "The ONNX model and the C function predict apply the network's input scale, and return its outputs and the class. "
+    "If the network was trained on a table, the ONNX model also prepares the columns and returns the names of classes, "
+    "or numbers in the unit of the label column. "
     "The JSON file contains the sizes, activations and parameters.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -38,7 +40,7 @@ def export(model: Path, file: Path, form: str | None, dtype: str | None) -> None
     with write_atomically(file) as target:
         target.write(content)
     print_line(f"network {'-'.join(map(str, net.sizes))} exported to {file}")
-    if net.preparation is not None:
+    if net.preparation is not None and form != "onnx":
         warn(
             f"{file} does not contain the preparation of the columns. Its inputs are those of "
             f"fastbp.load({display_path(model)}).preparation.transform(table). Its outputs are neither "

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fastbp.errors import truncate
 from fastbp.files.outputs import print_text
 from fastbp.network import load
 
@@ -27,5 +28,7 @@ def info(model: Path | None) -> None:
     count = sum(w.size for w in net.weights) + sum(b.size for b in net.biases)
     scaled = f"; inputs are multiplied by {net.input_scale:g}" if net.input_scale != 1.0 else ""
     print_text(f"{count:,} parameters{scaled}")
+    if net.preparation is None and net.classes:
+        print_text(f"classes {truncate(', '.join(net.classes), 200)}")
     for line in net.preparation.summary() if net.preparation else ["it was not trained on a table"]:
         print_text(line)

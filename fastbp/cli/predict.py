@@ -24,7 +24,7 @@ from fastbp.training.progress import reading
     help="Apply a saved network to the inputs in a file, and print the predictions as CSV. The file is a table, an "
     ".npz, .npy or IDX file, a folder of images, or - for standard input.\n\n"
     "If the network was trained on a table, its columns are found by name, in any order, and the predictions are "
-    "classes or numbers. For other networks, the class number and all outputs are printed. Standard input and folders "
+    "classes or numbers. For other networks, the class and all outputs are printed. Standard input and folders "
     "of images need a network that was trained on a table or on a folder of images.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -93,9 +93,11 @@ def _plain(net: Network, file: Path, label: str | None) -> list[list[str]]:
     x = datasets.read_inputs(file, label)
     options.check_inputs(net, x, file)
     outputs = np.asarray(net.to("numpy").feedforward(x))
-    header = [f"output_{j}" for j in range(len(outputs))]
+    several = len(outputs) > 1
+    header = list(net.classes or ()) if several else []
+    header = header or [f"output_{j}" for j in range(len(outputs))]
     rows = [[f"{value:.9g}" for value in column] for column in outputs.T]
-    if len(outputs) > 1:
+    if several or net.classes:
         header = ["class", *header]
-        rows = [[str(column.argmax()), *row] for column, row in zip(outputs.T, rows, strict=True)]
+        rows = [[str(answer), *row] for answer, row in zip(net.predict(x), rows, strict=True)]
     return [header, *rows]

@@ -15,14 +15,14 @@ from fastbp.cli import options as shared
 from fastbp.cli.loading import Loaded, check_table_options, load_data
 from fastbp.cli.metrics import chance_line, print_results
 from fastbp.costs import COSTS
-from fastbp.errors import InputError, choose, finite_number, whole_number
+from fastbp.errors import InputError, choose, finite_number, plural, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, print_text, warn
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, optimizer_of
+from fastbp.optimizers import LBFGS, OPTIMIZERS, optimizer_of
 from fastbp.parameters import dtype_name
-from fastbp.plots.learning_curves import check_picture, save_curves
-from fastbp.training import checkpoints
+from fastbp.plots.curves import check_picture, save_curves
+from fastbp.training import checkpoints, lbfgs
 from fastbp.training.history import History
 
 SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
@@ -53,8 +53,8 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     help=f"Learning-rate schedule: {', '.join(SCHEDULES)}.",
 )  # fmt: skip
 @click.option(
-    "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete(OPTIMIZERS),
-    help=f"Optimizer: {', '.join(OPTIMIZERS)}.",
+    "--optimizer", default="sgd", show_default=True, shell_complete=shared.complete([*OPTIMIZERS, LBFGS]),
+    help=f"Optimizer: {', '.join(OPTIMIZERS)}, or {LBFGS}, which uses all examples in each step.",
 )  # fmt: skip
 @click.option("--momentum", type=float, help="Momentum, below 1.  [default: 0 for sgd, 0.9 for momentum and nesterov]")
 @click.option("--lmbda", type=float, default=0.0, show_default=True, help="Strength of L2 regularisation (lambda).")
@@ -119,11 +119,12 @@ def train(
     if outputs.code and save is None and plot is None and options["checkpoint"] is None:
         sys.exit(outputs.code)  # the result of the training would be lost
     options["validation"] = validation if counts[1] else None
-    _print_earlier_run(options, outputs)
-    history, saved = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
-    seconds = time.perf_counter() - start
+    begun = time.perf_counter()
+    history, saved, epochs = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
+    seconds = time.perf_counter() - begun
     outputs.attempt("test the network", print_results, net, loaded.splits, outputs)
-    outputs.print(f"{len(history.cost)} epochs in {sum(history.seconds):.2f} s ({seconds:.1f} s in total)")
+    all_epochs = plural(len(history.cost), "epoch") + ("" if epochs == len(history.cost) else f", the last {epochs}")
+    outputs.print(f"{all_epochs} in {seconds:.2f} s ({begun + seconds - start:.1f} s in total)")
     outputs.attempt("test the network", _print_advice, net, loaded.splits, history, options["patience"], outputs)
     if saved:
         outputs.print(f"network saved to {save}")
@@ -138,18 +139,18 @@ def train(
 
 def _network(
     loaded: Loaded, sizes: str | None, hidden: str | None, dtype: str, backend: Any, seed: int, options: dict[str, Any]
-) -> tuple[Network, schedules.Schedule]:
-    """Return a new network and its learning-rate schedule, and remove their options from `options`."""
+) -> tuple[Network, schedules.Schedule | None]:
+    """Return a new network and its learning-rate schedule, if any, and remove their options from `options`."""
     layers = shared.choose_sizes(sizes, hidden, loaded.inputs, loaded.outputs, exact=loaded.preparation is not None)
     chosen = defaults.formulas(loaded.purpose, options.pop("activations"), options.pop("cost"), len(layers) - 1)
     rate, schedule = options.pop("eta"), SCHEDULES[options.pop("schedule")]
-    if rate is None:
+    if rate is None and options["optimizer"] != LBFGS:
         optimizer = optimizer_of(options["optimizer"], options["momentum"])
         rate = defaults.eta(loaded.purpose, chosen, optimizer, pixels=loaded.input_scale != 1.0)
     names, cost, kind = cast(Any, chosen.activations), cast(Any, chosen.cost), cast(Any, dtype)
     net = Network(layers, names, cost, dtype=kind, backend=backend, rng=seed, input_scale=loaded.input_scale)
     net.preparation = loaded.preparation
-    return net, schedule(rate)
+    return net, None if rate is None else schedule(rate)
 
 
 def _print_advice(net: Network, splits: Any, history: History, patience: int | None, outputs: Outputs) -> None:
@@ -185,8 +186,11 @@ def _check_options(
     for name, positive in (("eta", True), ("lmbda", False)):
         if options[name] is not None:
             finite_number(name, options[name], positive=positive)
-    optimizer_of(options["optimizer"], options["momentum"])
     choose("schedule", options["schedule"], SCHEDULES)
+    if options["optimizer"] == LBFGS:
+        lbfgs.refuse_options(options | {"schedule": options["schedule"] != "constant" and options["schedule"]})
+    else:
+        optimizer_of(options["optimizer"], options["momentum"])
     layers = shared.check_sizes(sizes, hidden)
     count = 2 if layers is None else len(layers) - 1 if sizes is not None else len(layers) + 1
     defaults.formulas(defaults.CLASSES, options["activations"], options["cost"], count)
@@ -199,24 +203,12 @@ def _check_options(
         raise InputError("--resume needs a checkpoint: --checkpoint FILE")
 
 
-def _print_earlier_run(options: dict[str, Any], outputs: Outputs) -> None:
-    """Print from which epoch a run continues, or that it was finished."""
-    path = options["checkpoint"]
-    if not (options["resume"] or options["resume_anyway"]) or not checkpoints.is_there(path):
-        return
-    done, epochs = len(checkpoints.read_history(path).cost), options["epochs"]
-    if done >= epochs:
-        outputs.print(f"the run of {path} was finished: it has {done} epochs; --epochs {2 * done} would continue it")
-    else:
-        outputs.print(f"continuing the run of {path} with epoch {done + 1} of {epochs}")
-
-
 def _train_and_save(
     net: Network, x: Any, labels: Any, options: dict[str, Any], save: Path | None, outputs: Outputs
-) -> tuple[History, bool]:
-    """Train the network, and save it if the user asked for that. Return the history, and whether a file was saved.
+) -> tuple[History, bool, int]:
+    """Train the network, and save it if the user asked for that. The network is also saved after Ctrl-C.
 
-    The network is also saved after Ctrl-C.
+    Return the history, whether a file was saved, and the number of epochs that this call has trained.
     """
     path, resumes = options["checkpoint"], options["resume"] or options["resume_anyway"]
     earlier = resumes and path is not None and checkpoints.is_there(path)
@@ -234,11 +226,11 @@ def _train_and_save(
                 raise
             outputs.failed(error)  # training had begun, so there is a network to save
         trained = True
-        return history, saved()
+        return history, saved(), len(history.cost) - epochs
     except KeyboardInterrupt:
         outputs.stopped()
         if path is not None and checkpoints.is_there(path):
             history = checkpoints.read_history(path)  # the last epoch may have ended just before Ctrl-C
         where = "after training" if trained else f"in epoch {len(history.cost) + 1}"
         warn(f"stopped by Ctrl-C {where}")
-        return history, saved()
+        return history, saved(), len(history.cost) - epochs

@@ -13,7 +13,7 @@ from fastbp.backends import BackendLike
 from fastbp.convert.weights_and_biases import host_parameters, network_from_arrays
 from fastbp.costs import Cost
 from fastbp.errors import InputError, brief, whole_number
-from fastbp.files.models import describe, plan_from
+from fastbp.files.models import classes_in, describe, plan_from
 from fastbp.files.reading import StrPath, field, json_object, open_regular, read_bounded, reading
 from fastbp.network import Network
 
@@ -41,6 +41,7 @@ def to_json(net: Network) -> str:
         * "bias": whether the layers have biases;
         * "dtype": "float32" or "float64";
         * "input_scale": the factor that every input is multiplied by before the first layer;
+        * "classes": the names of the classes, if they are known;
         * "weights": for each layer, a list of rows, one row per neuron: Wˡ of shape (n_l, n_{l−1});
         * "biases": for each layer, a list of numbers: bˡ of shape (n_l,); an empty list for a network without biases.
 
@@ -60,6 +61,8 @@ def to_json(net: Network) -> str:
     """
     weights, biases = host_parameters(net, scaled=False, finite=True)
     description = {"format": FORMAT, "version": VERSION, **describe(net._plan)}
+    if net.classes:
+        description["classes"] = list(net.classes)
     arrays = {"weights": [_numbers(w) for w in weights], "biases": [_numbers(b) for b in biases]}
     return json.dumps({**description, **arrays}, ensure_ascii=False)
 
@@ -117,6 +120,7 @@ def from_json(
         net = network_from_arrays(weights, biases, *formulas, backend, rng, input_scale=plan.input_scale)
         if net.sizes != plan.sizes:
             raise InputError(f"its sizes must be those of its weights, {list(net.sizes)}, got {list(plan.sizes)}")
+        net.classes = classes_in(data, plan) or None
         return net
 
 

@@ -22,7 +22,7 @@ OLDEST_OPSET = 7
 _BYTES = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2}  # bytes of one number, by the name of its type
 _AFTER = {
     "ArgMax", "ArrayFeatureExtractor", "Binarizer", "Cast", "Concat", "Gather", "Greater", "GreaterOrEqual", "Identity",
-    "LabelEncoder", "Reshape", "Squeeze", "Sub", "TopK", "Where", "ZipMap",
+    "LabelEncoder", "Less", "Not", "Reshape", "Squeeze", "Sub", "TopK", "Where", "ZipMap",
 }  # fmt: skip
 """The operators that turn outputs into classes, or change their form."""
 
@@ -49,8 +49,11 @@ class FoundNetwork:
     input_scale: float = 1.0
 
 
-def network_in(onnx: Any, model: Any) -> FoundNetwork:
-    """Return the network in a model, or raise `InputError`. The argument `onnx` is the package."""
+def network_in(onnx: Any, model: Any, ends: tuple[str, str] | None = None) -> FoundNetwork:
+    """Return the network in a model, or raise `InputError`. The argument `onnx` is the package.
+
+    `ends` has the names of the inputs and of the outputs of the network, if it is only a part of the model.
+    """
     newest = onnx.defs.onnx_opset_version()
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if not versions or not OLDEST_OPSET <= max(versions) <= newest:
@@ -59,7 +62,7 @@ def network_in(onnx: Any, model: Any) -> FoundNetwork:
             f"its operator set must be ai.onnx in a version from {OLDEST_OPSET} to {newest}, got {given}; "
             "onnx.version_converter converts older ones, and newer ones need: pip install -U onnx"
         )
-    walk = _Walk(onnx, model.graph)
+    walk = _Walk(onnx, model.graph, ends)
     walk.follow()
     without = len(walk.found.weights) - len(walk.found.biases)
     if 0 < without < len(walk.found.weights):
@@ -70,7 +73,7 @@ def network_in(onnx: Any, model: Any) -> FoundNetwork:
 class _Walk:
     """The state of a walk along a graph: the name of the value that was computed last, and the network so far."""
 
-    def __init__(self, onnx: Any, graph: Any) -> None:
+    def __init__(self, onnx: Any, graph: Any, ends: tuple[str, str] | None = None) -> None:
         self.found = FoundNetwork()
         self._onnx, self._tensors = onnx, {tensor.name: tensor for tensor in graph.initializer}
         if graph.sparse_initializer:
@@ -85,15 +88,15 @@ class _Walk:
                     raise InputError(f"its value {brief(name)} must be computed by one node, got two")
                 self._makers[name] = node
         inputs = [entry.name for entry in graph.input if entry.name not in self._tensors]
-        if len(inputs) != 1:
+        if ends is None and len(inputs) != 1:
             raise InputError(f"it must have one input, the examples, got {len(inputs)}: {brief(inputs)}")
-        self._value = inputs[0]
+        self._value, self._last = (str(inputs[0]), "") if ends is None else ends
         self._needs_bias = False  # whether the last node was a product, so that a bias may follow
 
     def follow(self) -> None:
         """Follow the nodes to the outputs of the network."""
         seen: set[str] = set()
-        while users := self._users.get(self._value, []):
+        while self._value != self._last and (users := self._users.get(self._value, [])):
             if self._value in seen:
                 raise InputError(f"its value {brief(self._value)} depends on itself")
             seen.add(self._value)
@@ -204,9 +207,12 @@ class _Walk:
         by_operator = {_operator(node): node for node in users}
         if not names or len(users) != 2 or by_operator.keys() != {"Sigmoid", "Mul"}:
             return None
-        sigmoid, product = by_operator["Sigmoid"], by_operator["Mul"]
-        one_use = self._users.get(sigmoid.output[0], []) == [product]
-        is_product = set(product.input) == {self._value, sigmoid.output[0]} and len(product.input) == 2
+        factor, product = by_operator["Sigmoid"], by_operator["Mul"]
+        after = self._users.get(factor.output[0], [])
+        if [_operator(node) for node in after] == ["Sum"] and len(after[0].input) == 1:  # as in models of fastbp
+            factor = after[0]
+        one_use = self._users.get(factor.output[0], []) == [product]
+        is_product = set(product.input) == {self._value, factor.output[0]} and len(product.input) == 2
         return product if one_use and is_product and self._apply_activation(names[0]) else None
 
     def _constant(self, name: str, *, integers: bool = False) -> Array | None:

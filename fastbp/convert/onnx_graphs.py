@@ -13,13 +13,18 @@ from fastbp.errors import InputError, brief
 Array = npt.NDArray[Any]
 
 
+ML = "ai.onnx.ml"
+"""The domain of the operators for categories."""
+
+
 class Node(NamedTuple):
-    """A node of a graph: an operator, the names of its inputs and of its output, and its attributes."""
+    """A node of a graph: an operator, the names of its inputs and its output, its attributes, and its domain."""
 
     operator: str
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any] = {}
+    domain: str = ""
 
 
 class Graph(NamedTuple):
@@ -28,6 +33,17 @@ class Graph(NamedTuple):
     nodes: list[Node]
     constants: dict[str, Array]
     opset: int
+
+
+def with_other_names(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """Return a graph in which values have other names. `names` maps their names to the new ones."""
+    nodes = [
+        node._replace(
+            inputs=tuple(names.get(name, name) for name in node.inputs), output=names.get(node.output, node.output)
+        )
+        for node in graph.nodes
+    ]
+    return graph._replace(nodes=nodes, constants={names.get(name, name): c for name, c in graph.constants.items()})
 
 
 def graph_of(
@@ -69,8 +85,11 @@ def graph_of(
         z, last = f"z_{l}", a if l == len(weights) else f"a_{l}"
         nodes.append(Node("Gemm", tuple(inputs), z, {"transB": 1}))
         if form.times_z:
-            nodes.append(Node(form.operator, (z,), f"s_{l}", form.attributes))
-            nodes.append(Node("Mul", (z, f"s_{l}"), last))
+            factor = f"s_{l}"
+            nodes.append(Node(form.operator, (z,), factor, form.attributes))
+            if dtype == np.float64:  # up to version 1.23, onnxruntime fuses z · σ(z) into an operator of float32
+                nodes.append(Node("Sum", (factor,), factor := f"t_{l}"))
+            nodes.append(Node("Mul", (z, factor), last))
         else:
             nodes.append(Node(form.operator, (z,), last, form.attributes))
     return Graph(nodes, constants, opset)

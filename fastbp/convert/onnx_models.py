@@ -1,7 +1,6 @@
 """Convert networks to and from ONNX models. The package `onnx` is needed (extra `onnx`)."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +9,13 @@ from fastbp import __version__
 from fastbp.activations import ACTIVATIONS
 from fastbp.backends import BackendLike
 from fastbp.convert.onnx_chains import network_in
-from fastbp.convert.onnx_graphs import graph_of
+from fastbp.convert.onnx_graphs import Graph, graph_of, with_other_names
+from fastbp.convert.onnx_tables import DOUBLE, FLOAT, Value, add_answers, add_preparation, table_inputs
 from fastbp.convert.weights_and_biases import default_cost, host_parameters, network_from_arrays
 from fastbp.costs import COSTS, Cost, CostName, cost_of
+from fastbp.datasets.preparation import from_description
 from fastbp.errors import InputError, brief, choose, one_line
-from fastbp.files.reading import open_regular, read_bounded, reading
+from fastbp.files.reading import field, open_regular, read_bounded, reading
 from fastbp.network import Network
 
 LARGEST = 2**31 - 1
@@ -39,8 +40,11 @@ def to_onnx(net: Network, *, dtype: Literal["float32", "float64"] | None = None)
     onnx.ModelProto
         A model with one input "x" of shape (n, n_0), one example per row. The output "a" of shape (n, n_L) has the
         network's outputs. A network with two or more outputs has a second output "class" of shape (n,): the index of
-        the largest output. The model multiplies x by the network's input scale. It uses the operator set 13, or 20 for
-        gelu.
+        the largest output, or the name of its class if the network has `classes`. The model multiplies x by the
+        network's input scale. It uses the operator set 13, or 20 for gelu. If the network has a preparation, the model
+        prepares the columns of a table: it has one input of shape (n, 1) per column, float64 or text, with the name of
+        the column. For pixels and for tables without column names or text, it has one input "x" in float64. Instead of
+        "a", a network that predicts numbers then has an output "prediction" in the unit of the label column.
 
     Raises
     ------
@@ -65,25 +69,58 @@ def to_onnx(net: Network, *, dtype: Literal["float32", "float64"] | None = None)
         chosen = choose("dtype", dtype, {"float32": np.float32, "float64": np.float64})
         weights, biases = [w.astype(chosen) for w in weights], [b.astype(chosen) for b in biases]
     _check_size(sum(array.nbytes for array in (*weights, *biases)))
-    graph = graph_of(weights, biases, net.activations, input_scale=net.input_scale)
+    description: dict[str, Any] = {"cost": net.cost_function.name}
+    inputs, graph, outputs = _graph_for_users(net, weights, biases, description)
     onnx = _onnx("to_onnx")
-    helper, element = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype(weights[0].dtype)
-    nodes = [helper.make_node(n.operator, n.inputs, [n.output], n.output, **n.attributes) for n in graph.nodes]
-    outputs = [helper.make_tensor_value_info("a", element, ["n", net.sizes[-1]])]
-    if net.sizes[-1] > 1:
-        nodes.append(helper.make_node("ArgMax", ["a"], ["class"], "class", axis=1, keepdims=0))
-        outputs.append(helper.make_tensor_value_info("class", onnx.TensorProto.INT64, ["n"]))
-    inputs = [helper.make_tensor_value_info("x", element, ["n", net.sizes[0]])]
-    constants = [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()]
+    helper, domains = onnx.helper, dict.fromkeys(node.domain for node in graph.nodes)
     model = helper.make_model(
-        helper.make_graph(nodes, "fastbp", inputs, outputs, constants),
-        opset_imports=[helper.make_opsetid("", graph.opset)],
+        helper.make_graph(
+            [
+                helper.make_node(n.operator, n.inputs, [n.output], n.output, domain=n.domain, **n.attributes)
+                for n in graph.nodes
+            ],
+            "fastbp",
+            [helper.make_tensor_value_info(*value) for value in inputs],
+            [helper.make_tensor_value_info(*value) for value in outputs],
+            [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid(name, 1 if name else graph.opset) for name in domains],
         ir_version=_IR_VERSION[graph.opset],
         producer_name="fastbp",
         producer_version=__version__,
     )
-    helper.set_model_props(model, {_KEY: json.dumps({"cost": net.cost_function.name})})
+    helper.set_model_props(model, {_KEY: json.dumps(description)})
     return model
+
+
+def _graph_for_users(
+    net: Network, weights: list[Any], biases: list[Any], description: dict[str, Any]
+) -> tuple[list[Value], Graph, list[Value]]:
+    """Return the inputs, the graph and the outputs of a model, with the preparation of the network if it has one.
+
+    What `from_onnx` needs is added to the description, which will be in the metadata.
+    """
+    preparation, dtype = net.preparation, weights[0].dtype
+    x, a = "x" if preparation is None else "inputs", "a"
+    network = graph_of(weights, biases, net.activations, input_scale=net.input_scale, x=x, a=a)
+    graph = Graph([], network.constants, network.opset)
+    if preparation is None:
+        inputs = [Value(x, DOUBLE if dtype == np.float64 else FLOAT, ("n", net.sizes[0]))]
+    else:
+        inputs = table_inputs(preparation)
+        add_preparation(graph, preparation, [f"input {j}" for j in range(len(inputs))], dtype, x)
+    graph.nodes.extend(network.nodes)
+    target = None if preparation is None else preparation.target
+    outputs = add_answers(graph, target, net.classes or (), net.sizes[-1], a, dtype)
+    if preparation is None:
+        description |= {"classes": list(net.classes)} if net.classes else {}
+        return inputs, graph, outputs
+    names = {f"input {j}": value.name for j, value in enumerate(inputs)}
+    for name in [*graph.constants, *(node.output for node in graph.nodes)]:
+        while names.get(name, name) in [value.name for value in inputs]:
+            names[name] = names.get(name, name) + "_"
+    description |= {"preparation": preparation.description(), "network": [names.get(x, x), names.get(a, a)]}
+    return inputs, with_other_names(graph, names), [v._replace(name=names.get(v.name, v.name)) for v in outputs]
 
 
 def from_onnx(
@@ -164,23 +201,34 @@ def _parsed(onnx: Any, content: bytes) -> Any:
 
 
 def _network_of(onnx: Any, model: Any, cost: Any, backend: Any, rng: Any) -> Network:
-    found = network_in(onnx, model)
+    description = _described(model)
+    preparation = from_description(field(description, "preparation", dict)) if "preparation" in description else None
+    names = [] if preparation is None else [str(name) for name in field(description, "network", list)]
+    if len(names) != (0 if preparation is None else 2):
+        raise InputError(f"its metadata '{_KEY}' are damaged: the network has the ends {brief(names)}")
+    found = network_in(onnx, model, (names[0], names[1]) if names else None)
     last = ACTIVATIONS[found.activations[-1]]
-    chosen = _saved_cost(model) or default_cost(last) if cost is None else cost_of(cost)
+    chosen = COSTS.get(description.get("cost", "")) or default_cost(last) if cost is None else cost_of(cost)
     activations: list[Any] = found.activations
-    return network_from_arrays(
+    net = network_from_arrays(
         found.weights, found.biases, activations, chosen, backend, rng, input_scale=found.input_scale
     )
+    if preparation is not None:
+        net.preparation = preparation
+    elif "classes" in description:
+        net.classes = field(description, "classes", list)
+    return net
 
 
-def _saved_cost(model: Any) -> Cost | None:
-    """Return the cost in the metadata of a model, or None if they contain no built-in cost."""
+def _described(model: Any) -> dict[str, Any]:
+    """Return fastbp's description in the metadata of a model, or an empty one for models of other programs."""
     texts = {entry.key: entry.value for entry in model.metadata_props}
     try:
         description = json.loads(texts.get(_KEY, "{}"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"its metadata '{_KEY}' are damaged: {one_line(error)}") from error
-    name = description.get("cost") if isinstance(description, Mapping) else None
-    if name is not None and not isinstance(name, str):
-        raise InputError(f"its metadata '{_KEY}' are damaged: the cost is {brief(name)}")
-    return COSTS.get(name or "")
+    if not isinstance(description, dict):
+        return {}
+    if not isinstance(description.get("cost", ""), str):
+        raise InputError(f"its metadata '{_KEY}' are damaged: the cost is {brief(description['cost'])}")
+    return description

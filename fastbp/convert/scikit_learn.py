@@ -5,19 +5,21 @@ This module does not import scikit-learn.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.activations import identity, relu, sigmoid, softmax, tanh
+from fastbp.activations import ACTIVATIONS as FASTBP_ACTIVATIONS
+from fastbp.activations import Activation, exponential, identity, relu, sigmoid, softmax, tanh
 from fastbp.backends import BackendLike, use_backend
 from fastbp.convert.weights_and_biases import host_parameters, network_from_arrays
-from fastbp.costs import cross_entropy, log_likelihood, quadratic
+from fastbp.costs import cross_entropy, log_likelihood, poisson, quadratic
 from fastbp.datasets.foreign_arrays import as_numpy
 from fastbp.errors import InputError, brief, choose, finite_number, whole_number
 from fastbp.network import Network
-from fastbp.optimizers import SGD, Adam, Optimizer, OptimizerName, optimizer_of
+from fastbp.optimizers import LBFGS, SGD, Adam, Optimizer, OptimizerName, optimizer_of
+from fastbp.training.lbfgs import NO_LIMIT, refuse_options
 
 Array = npt.NDArray[Any]
 ACTIVATIONS = {"identity": identity, "logistic": sigmoid, "tanh": tanh, "relu": relu}
@@ -27,8 +29,11 @@ OUTPUT_LAYERS = {
     "softmax": (softmax, log_likelihood),
     "logistic": (sigmoid, cross_entropy),
     "identity": (identity, quadratic),
+    "exp": (exponential, poisson),
 }
 """A mapping from an estimator's `out_activation_` to the activation of its output layer and its cost."""
+
+_LOSSES = {"identity": "squared_error", "exp": "poisson"}  # `loss` of a regressor, for its `out_activation_`
 
 
 def from_sklearn(
@@ -66,7 +71,8 @@ def from_sklearn(
 
     Examples
     --------
-    >>> import pytest; linear = pytest.importorskip("fastbp.estimators").MLPRegressor((), tol=9.0, random_state=0)
+    >>> import pytest; estimators = pytest.importorskip("fastbp.estimators")
+    >>> linear = estimators.MLPRegressor(hidden_layer_sizes=(), tol=9.0, random_state=0)
     >>> from_sklearn(linear.fit([[0.0], [1.0]], [0.0, 1.0]))
     <Network 1-1: identity; quadratic cost; float64 on numpy>
     """
@@ -82,7 +88,7 @@ def from_sklearn(
     last, cost = choose("out_activation_", getattr(estimator, "out_activation_", None), OUTPUT_LAYERS)
     hidden = getattr(estimator, "activation", None)
     names = hidden if isinstance(hidden, (list, tuple)) else [hidden] * (len(coefs) - 1)
-    activations = [*(choose("activation", name, ACTIVATIONS) for name in names), last]
+    activations = [*map(_activation, names), last]
     weights = {f"coefs_[{l}]": as_numpy(f"coefs_[{l}]", w).T for l, w in enumerate(coefs)}
     biases = {f"intercepts_[{l}]": b for l, b in enumerate(intercepts)}
     return network_from_arrays(weights, biases, activations, cost, backend, rng)
@@ -97,7 +103,8 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
         A network with biases. The hidden activations must be identity, sigmoid, tanh or relu. For an estimator of
         scikit-learn, but not for one of fastbp, all hidden layers must have the same activation. For an
         `MLPClassifier`, the last layer must be softmax with the log-likelihood cost, or sigmoid with the cross-entropy
-        cost. For an `MLPRegressor`, the last layer must be identity with the quadratic cost.
+        cost. For an `MLPRegressor`, the last layer must be identity with the quadratic cost, or exponential with the
+        cost poisson if its loss is "poisson". An estimator of fastbp can have any hidden activations.
     estimator : MLPClassifier or MLPRegressor
         An estimator of scikit-learn or of `fastbp.estimators`. The result has the same class and the same parameters.
         The estimator passed here is not changed.
@@ -135,16 +142,17 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
     >>> to_sklearn(net, estimators.MLPClassifier(), classes=["a", "b", "c"]).predict([[0.0, 1.0]]).shape
     (1,)
     """
-    if not hasattr(estimator, "partial_fit") or not hasattr(estimator, "hidden_layer_sizes"):
+    if not hasattr(estimator, "fit") or not hasattr(estimator, "hidden_layer_sizes"):
         raise InputError(f"estimator must be an MLPClassifier() or MLPRegressor(), got {brief(estimator)}")
-    if estimator.get_params().get("loss", "squared_error") != "squared_error":
-        raise InputError(f"loss must be 'squared_error', fastbp's quadratic cost, got {brief(estimator.loss)}")
     weights, biases = host_parameters(net)
     output = _out_activation(net, type(estimator).__name__, is_classifier=hasattr(estimator, "predict_proba"))
+    if output in _LOSSES and estimator.get_params().get("loss", "squared_error") != _LOSSES[output]:
+        given = f"{brief(getattr(estimator, 'loss', 'squared_error'))}"
+        raise InputError(f"loss must be {_LOSSES[output]!r} for the cost {net.cost_function.name}, got {given}")
     if output == "softmax" and net.sizes[-1] == 2:
         weights[-1], biases[-1] = weights[-1][1:] - weights[-1][:1], biases[-1][1:] - biases[-1][:1]
     layers = [w.shape[0] for w in weights[:-1]]
-    model = _fit_to_zeros(estimator, layers, _hidden_activations(net), _zero_examples(net, output, classes))
+    model = _fit_to_zeros(estimator, layers, _hidden_activations(net, estimator), _zero_examples(net, output, classes))
     model.coefs_, model.intercepts_ = [w.T for w in weights], biases
     return model
 
@@ -164,13 +172,14 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`. The parameters for early stopping (`tol`,
-        `n_iter_no_change`, `early_stopping`) and for random numbers have no equivalent and are left out.
+        `epochs`, `mini_batch_size`, `eta`, `lmbda` and `optimizer`, or only `epochs`, `lmbda` and `optimizer` for the
+        solver "lbfgs". The parameters for early stopping (`tol`, `n_iter_no_change`, `early_stopping`, `max_fun`) and
+        for random numbers have no equivalent and are left out.
 
     Raises
     ------
     InputError
-        If the solver is "lbfgs", if the learning rate of "sgd" is not constant, or if `shuffle` is False.
+        If the learning rate of "sgd" is not constant, or if `shuffle` is False.
 
     Examples
     --------
@@ -182,8 +191,13 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     if not hasattr(estimator, "hidden_layer_sizes"):
         raise InputError(f"estimator must be an MLPClassifier or MLPRegressor, got {brief(estimator)}")
     n, given = whole_number("n", n), estimator.get_params(deep=False)
-    valid = {"solver": ("sgd", "adam"), "shuffle": (True,)}
-    if given["solver"] == "sgd":
+    if given["solver"] == LBFGS:
+        alpha = finite_number("alpha", given["alpha"], positive=False)
+        return {"epochs": given["max_iter"], "lmbda": alpha, "optimizer": LBFGS}
+    own = isinstance(given["solver"], Optimizer)
+    solvers = (given["solver"],) if own else ("sgd", "adam")
+    valid: dict[str, tuple[Any, ...]] = {"solver": solvers, "shuffle": (True,)}
+    if given["solver"] != "adam":
         valid["learning_rate"] = ("constant",)
     for name, values in valid.items():
         if given[name] not in values:
@@ -193,8 +207,9 @@ def training_from_sklearn(estimator: Any, n: int) -> dict[str, Any]:
     if given["solver"] == "sgd":
         optimizer: Optimizer = SGD(given["momentum"], nesterov=bool(given["nesterovs_momentum"]))
     else:
-        optimizer = Adam(given["beta_1"], given["beta_2"], given["epsilon"])
-    return {
+        optimizer = given["solver"] if own else Adam(given["beta_1"], given["beta_2"], given["epsilon"])
+    dropout = given.get("dropout", 0.0)
+    return ({"dropout": dropout} if np.any(dropout) else {}) | {
         "epochs": given["max_iter"],
         "mini_batch_size": m,
         "eta": given["learning_rate_init"],
@@ -207,10 +222,10 @@ def training_to_sklearn(
     n: int,
     *,
     epochs: int = 30,
-    mini_batch_size: int = 10,
+    mini_batch_size: int | None = None,
     eta: float | None = None,
     lmbda: float = 0.0,
-    optimizer: OptimizerName | Optimizer = "sgd",
+    optimizer: OptimizerName | Literal["lbfgs"] | Optimizer = "sgd",
     momentum: float | None = None,
 ) -> dict[str, Any]:
     """Return the parameters that make an estimator train like `Network.train` or like `SGD` of M. Nielsen's book.
@@ -241,13 +256,18 @@ def training_to_sklearn(
     >>> options["alpha"], options["batch_size"], options["solver"], options["momentum"]
     (0.01, 20, 'sgd', 0.0)
     """
-    n, chosen = whole_number("n", n), optimizer_of(optimizer, momentum)
-    m = whole_number("mini_batch_size", mini_batch_size, most=n)
+    n, epochs = whole_number("n", n), whole_number("epochs", epochs)
+    lmbda = finite_number("lmbda", lmbda, positive=False)
+    if optimizer == LBFGS:
+        refuse_options({"eta": eta, "mini_batch_size": mini_batch_size, "momentum": momentum})
+        return {"max_iter": epochs, "alpha": lmbda, "solver": LBFGS, "tol": 1e-5, "max_fun": NO_LIMIT}
+    chosen = optimizer_of(optimizer, momentum)
+    m = min(10, n) if mini_batch_size is None else whole_number("mini_batch_size", mini_batch_size, most=n)
     options: dict[str, Any] = {
-        "max_iter": whole_number("epochs", epochs),
+        "max_iter": epochs,
         "batch_size": m,
         "learning_rate_init": finite_number("eta", chosen.default_eta if eta is None else eta, positive=True),
-        "alpha": finite_number("lmbda", lmbda, positive=False) * m / n,
+        "alpha": lmbda * m / n,
         "n_iter_no_change": math.inf,
     }
     if isinstance(chosen, SGD):
@@ -262,7 +282,7 @@ def _out_activation(net: Network, kind: str, *, is_classifier: bool) -> str:
 
     Raises `InputError` if this kind of estimator cannot have this last layer and cost, or if the network has no biases.
     """
-    valid = {name: pair for name, pair in OUTPUT_LAYERS.items() if (name != "identity") == is_classifier}
+    valid = {name: pair for name, pair in OUTPUT_LAYERS.items() if (name not in _LOSSES) == is_classifier}
     found = [name for name, pair in valid.items() if pair == (net.activations[-1], net.cost_function)]
     if not found:
         pairs = " or ".join(f"{activation.name} with {cost.name}" for activation, cost in valid.values())
@@ -273,9 +293,19 @@ def _out_activation(net: Network, kind: str, *, is_classifier: bool) -> str:
     return found[0]
 
 
-def _hidden_activations(net: Network) -> list[str]:
-    """Return scikit-learn's names of the activations of the hidden layers."""
-    names = {activation: name for name, activation in ACTIVATIONS.items()}
+def _activation(name: Any) -> Activation:
+    """Return the activation for a value of an estimator's parameter `activation`."""
+    if isinstance(name, Activation):
+        return name
+    known = ACTIVATIONS if name == "sigmoid" or not isinstance(name, str) else FASTBP_ACTIVATIONS | ACTIVATIONS
+    return known[name] if name in known else choose("activation", name, ACTIVATIONS)
+
+
+def _hidden_activations(net: Network, estimator: Any) -> list[str | Activation]:
+    """Return the activations of the hidden layers, by their names in scikit-learn, for an estimator."""
+    names: dict[Activation, str | Activation] = {activation: name for name, activation in ACTIVATIONS.items()}
+    if hasattr(estimator, "dropout"):  # an estimator of fastbp
+        return [names.get(a, a.name if FASTBP_ACTIVATIONS.get(a.name) == a else a) for a in net.activations[:-1]]
     for activation in net.activations[:-1]:
         if activation not in names:
             valid = ", ".join(other.name for other in names)
@@ -292,10 +322,10 @@ def _zero_examples(net: Network, output: str, classes: Any) -> tuple[Array, Arra
     """
     outputs = net.sizes[-1]
     x, count = np.zeros((outputs + 1, net.sizes[0]), net.dtype), max(outputs, 2)
-    if output == "identity" or (output == "logistic" and outputs > 1):
+    if output in _LOSSES or (output == "logistic" and outputs > 1):
         if classes is not None:
             raise InputError(f"classes must be None for a regressor or several sigmoid outputs, got {brief(classes)}")
-        if output == "identity":
+        if output in _LOSSES:
             return x[:1], np.zeros((1, outputs) if outputs > 1 else 1), {}
         return x[:outputs], np.eye(outputs, dtype=int), {"classes": np.arange(outputs)}
     labels = np.arange(count) if classes is None else np.asarray(classes)
@@ -305,7 +335,7 @@ def _zero_examples(net: Network, output: str, classes: Any) -> tuple[Array, Arra
 
 
 def _fit_to_zeros(
-    estimator: Any, layers: list[int], hidden: list[str], examples: tuple[Array, Array, Mapping[str, Any]]
+    estimator: Any, layers: list[int], hidden: list[str | Activation], examples: tuple[Array, Array, Mapping[str, Any]]
 ) -> Any:
     """Return a new estimator like the given one. It is fitted to examples, and then reset as if it were untrained.
 
@@ -314,6 +344,8 @@ def _fit_to_zeros(
     own: dict[str, Any] = {"hidden_layer_sizes": tuple(layers)}
     if hidden:
         own["activation"] = hidden[0] if len(set(hidden)) == 1 else hidden
+    if "loss" in estimator.get_params():
+        own["loss"] = estimator.loss
     x, y, options = examples
     try:
         with use_backend("numpy-plain"):  # so that an estimator of fastbp compiles nothing

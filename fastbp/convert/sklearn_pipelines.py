@@ -36,7 +36,8 @@ def register_skl2onnx() -> None:
     >>> from sklearn.preprocessing import StandardScaler
     >>> from fastbp.estimators import MLPRegressor
     >>> x = np.float32([[0.0, 1.0], [1.0, 0.0], [1.0, 3.0]])
-    >>> pipeline = make_pipeline(StandardScaler(), MLPRegressor((3,), tol=9.0, random_state=0)).fit(x, [0, 1, 2])
+    >>> net = MLPRegressor(hidden_layer_sizes=(3,), tol=9.0, random_state=0)
+    >>> pipeline = make_pipeline(StandardScaler(), net).fit(x, [0, 1, 2])
     >>> register_skl2onnx()
     >>> [node.op_type for node in skl2onnx.to_onnx(pipeline, x).graph.node]
     ['Scaler', 'Cast', 'Gemm', 'Relu', 'Gemm', 'Identity']

@@ -1,5 +1,6 @@
 """Fitting of a `Preparation`: the kind and scaling of each column of a table, and the replacement of missing values."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.preparation import BOOLEAN, CATEGORIES, NUMBER, Feature, Preparation, Rows, booleans, is_plain
+from fastbp.datasets.table_fields import has_unit, is_date, is_grouped, is_number, is_time
 from fastbp.datasets.table_files import Table, as_table
-from fastbp.datasets.table_layout import is_date, is_number
 from fastbp.datasets.targets import REGRESSION, Target, as_texts, find_column, fit_target, label_column, numbers
 from fastbp.errors import InputError, brief, choose
 
 SCALES = ("standard", "minmax", "max", "none")
 FILLS = ("mean", "median", "drop")
 MOST_CATEGORIES = 100
+_MANY = 10  # texts from which on most of them decide what a column has
 PIXEL_COLUMNS = 64
 """The fewest input columns that are taken as pixels, if all of their values are integers from 0 to 255."""
 
@@ -50,7 +52,7 @@ def fit(
     missing : "mean", "median" or "drop", optional
         What to do with missing values. "mean" and "median" replace them in columns of numbers. In other columns, the
         most frequent value replaces them. "drop" leaves out the examples that have missing values. By default, a
-        missing value is an error.
+        missing value is an error. Rows without a label are left out if this argument is given.
     drop : sequence of str or int
         Names or positions of columns to leave out.
 
@@ -67,7 +69,7 @@ def fit(
     """
     table = without_columns(frame if isinstance(frame, Table) else as_table(frame, "frame"), drop)
     name, _ = label_column(table, label)
-    rows = complete_rows(table, missing)
+    rows = complete_rows(table, missing, name)
     return fit_on_rows(table, fit_target(table, name, task, rows), rows, rows, scale, missing)
 
 
@@ -77,17 +79,17 @@ def without_columns(table: Table, drop: Iterable[str | int]) -> Table:
     return replace(table, frame=table.frame.drop(columns=names)) if names else table
 
 
-def complete_rows(table: Table, missing: str | None) -> Rows:
+def complete_rows(table: Table, missing: str | None, label: str) -> Rows:
     """Return the indices of the rows that are used.
 
-    These are all rows, or, if `missing` is "drop", the rows without missing values.
+    These are all rows if `missing` is None, the rows with a label if it is "mean" or "median", and the rows without any
+    missing value if it is "drop".
     """
-    if missing is not None:
-        choose("missing", missing, dict.fromkeys(FILLS))
-    rows = np.arange(len(table.frame))
-    if missing != "drop":
-        return rows
-    rows = np.flatnonzero(~table.frame.isna().any(axis=1).to_numpy())
+    if missing is None:
+        return np.arange(len(table.frame))
+    choose("missing", missing, dict.fromkeys(FILLS))
+    needed = table.frame if missing == "drop" else table.frame[[label]]
+    rows = np.flatnonzero(~needed.isna().any(axis=1).to_numpy())
     if not rows.size:
         raise InputError(f"{table.where} has no row without a missing value; choose --missing mean or median")
     return rows
@@ -107,11 +109,14 @@ def fit_on_rows(
     names = [name for name in columns if name != target.name]
     place = {name: position for position, name in enumerate(columns)}
     pixel_scale = _pixel_scale(table.frame[names], training) if scale is None else None
-    if pixel_scale is not None:
-        features = [Feature(name, place[name], NUMBER) for name in names]
+    if pixel_scale is not None and all(dtype.kind in "iu" and is_plain(dtype) for dtype in table.frame[names].dtypes):
+        features = [Feature(name, place[name], NUMBER) for name in names]  # without a look at each column
     else:
-        scale = scale or "standard"
-        features = [_fit_feature(table, name, place[name], training, everything, scale, missing) for name in names]
+        chosen = "none" if pixel_scale is not None else scale or "standard"
+        kinds = _kinds(table, names, training, everything)
+        features = [
+            _fit_feature(table, name, place[name], kinds[name], training, everything, chosen, missing) for name in names
+        ]
     if target.task == REGRESSION:
         values = target.labels(table, training)
         spread = float(values.std())
@@ -120,31 +125,63 @@ def fit_on_rows(
 
 
 def _pixel_scale(frame: Any, training: Rows) -> float | None:
-    """Return the factor that scales the columns if they are pixels, and None otherwise.
+    """Return the factor that scales the columns if they are pixels in the training rows, and None otherwise.
 
-    The factor is 1/255. If no value is above 127, it is 1 over the largest value in the training rows.
+    The factor is 1/255. If no value is above 127, it is 1 over the largest value.
     """
-    if frame.shape[1] < PIXEL_COLUMNS or not all(dtype.kind in "iu" and is_plain(dtype) for dtype in frame.dtypes):
+    if frame.shape[1] < PIXEL_COLUMNS or not all(map(is_plain, frame.dtypes)):
         return None
-    largest = frame.to_numpy().max()
-    if frame.to_numpy().min() < 0 or largest > 255:
+    seen = frame.iloc[training].to_numpy()
+    if not (seen.min() >= 0 and seen.max() <= 255):  # also for NaN
         return None
-    seen = int(frame.iloc[training].to_numpy().max())
-    return 1.0 / (255 if largest > 127 or seen == 0 else seen)
+    if seen.dtype.kind == "f" and not (seen == np.trunc(seen)).all():
+        return None
+    largest = int(seen.max())
+    return 1.0 / (255 if largest > 127 or largest == 0 else largest)
+
+
+class _UnusableColumnError(InputError):
+    """A column cannot be an input. `found` is the reason, a clause such as "has dates"; `advice` is what to do."""
+
+    def __init__(self, where: str, name: str, found: str, advice: str = "") -> None:
+        super().__init__(f"{where} {found}; {advice}leave it out: {_drop_option(name)}")
+        self.found = found
+
+
+def _kinds(table: Table, names: list[str], training: Rows, everything: Rows) -> dict[str, str]:
+    """Return the kind of each column; raise `InputError` with the names of all columns that cannot be inputs."""
+    kinds: dict[str, str] = {}
+    unusable: dict[str, _UnusableColumnError] = {}
+    for name in names:
+        try:
+            kinds[name] = _kind(table, name, training, everything)
+        except _UnusableColumnError as error:
+            unusable[name] = error
+    if len(unusable) == 1:
+        raise next(iter(unusable.values()))
+    if unusable:
+        listed = "; ".join(f"{table.column(name)} {error.found}" for name, error in list(unusable.items())[:8])
+        more = f"; and {len(unusable) - 8} more" if len(unusable) > 8 else ""
+        drops = " ".join(map(_drop_option, unusable))
+        raise InputError(
+            f"{table.where}: {len(unusable)} columns cannot be inputs: {listed}{more}; leave them out: {drops}"
+        )
+    return kinds
+
+
+def _drop_option(name: str) -> str:
+    return f"--drop {shlex.quote(name) if name.isprintable() and len(name) <= 60 else brief(name)}"
 
 
 def _fit_feature(
-    table: Table, name: str, position: int, training: Rows, everything: Rows, scale: str, missing: str | None
+    table: Table, name: str, position: int, kind: str, training: Rows, everything: Rows, scale: str, missing: str | None
 ) -> Feature:
-    """Return the feature for one column; raise `InputError` if the column cannot be an input."""
+    """Return the feature for one column of a kind; raise `InputError` if a value is missing or cannot be used."""
     column = table.frame[name]
-    kind = _kind(table, name, everything)
     gone = np.flatnonzero(column.iloc[everything].isna().to_numpy())
     if gone.size and missing is None:
         expected = "a value; for tables with missing values: --missing mean, median or drop"
         raise table.bad_value(int(everything[gone[0]]), name, expected)
-    if column.iloc[training].isna().all():
-        raise InputError(f"{table.where}: {table.column(name)} has no values; leave it out: --drop {brief(name)}")
     if kind == NUMBER:
         values = numbers(table, name, training)
         values = values[~np.isnan(values)]
@@ -173,29 +210,34 @@ def _offset_and_factor(values: npt.NDArray[np.float64], scale: str) -> tuple[flo
     return offset, 1.0 if constant or spread == 0.0 else 1.0 / spread
 
 
-def _kind(table: Table, name: str, rows: Rows) -> str:
+def _kind(table: Table, name: str, training: Rows, rows: Rows) -> str:
     """Return the kind of a column; raise `InputError` if it cannot be an input."""
     column = table.frame[name]
     where = f"{table.where}: {table.column(name)}"
+    if column.iloc[training].isna().all():
+        raise _UnusableColumnError(where, name, "has no values")
     if column.dtype.kind in "biuf":
         return BOOLEAN if column.dtype.kind == "b" else NUMBER
     values = column.iloc[rows].dropna()
-    if column.dtype.kind == "O" and len(values) and all(isinstance(value, (bool, np.bool_)) for value in values):
+    if column.dtype.kind == "O" and all(isinstance(value, (bool, np.bool_)) for value in values):
         return BOOLEAN
     texts = list(dict.fromkeys(as_texts(values.drop_duplicates())))
-    if column.dtype.kind in "mM" or (texts and all(map(is_date, texts))):
-        advice = "replace them by numbers, such as year and month, or the days since a first day"
-        raise InputError(
-            f"{where} has dates, such as {brief(texts[0])}; {advice}, or leave it out: --drop {brief(name)}"
-        )
+    such = f"such as {brief(texts[0])}"
+    if column.dtype.kind == "M" or all(map(is_date, texts)):
+        advice = "replace them by numbers, such as year and month, or the days since a first day, or "
+        raise _UnusableColumnError(where, name, f"has dates, {such}", advice)
+    if column.dtype.kind == "m" or all(map(is_time, texts)):
+        raise _UnusableColumnError(where, name, f"has times, {such}", "replace them by numbers, such as minutes, or ")
     if column.dtype.kind == "c":
         raise InputError(f"{where} has complex numbers; expected real numbers, text or booleans")
-    like_numbers = sum(map(is_number, texts))
-    if len(texts) > 10 and like_numbers > 0.8 * len(texts):
-        wrong = next(text for text in texts if not is_number(text))
-        row = int(rows[np.flatnonzero(as_texts(column.iloc[rows]) == wrong)[0]])
-        raise table.bad_value(row, name, "a number, as in most rows")
+    if len(texts) > _MANY and all(map(has_unit, texts)):
+        raise _UnusableColumnError(where, name, f"has numbers with a unit, {such}", "write the numbers alone, or ")
+    wrong = [text for text in texts if not (is_number(text) or is_grouped(text))]
+    if len(texts) > _MANY and len(wrong) < 0.2 * len(texts):
+        row = int(rows[np.flatnonzero(as_texts(column.iloc[rows]) == wrong[0])[0]])
+        raise table.bad_value(row, name, f"a number, as in most rows; or leave the column out: {_drop_option(name)}")
     if len(texts) > MOST_CATEGORIES:
-        found = f"has {len(texts):,} different texts, such as {brief(texts[0])}, more than {MOST_CATEGORIES}"
-        raise InputError(f"{where} {found}; leave it out: --drop {brief(name)}")
+        raise _UnusableColumnError(
+            where, name, f"has {len(texts):,} different texts, {such}, more than {MOST_CATEGORIES}"
+        )
     return CATEGORIES

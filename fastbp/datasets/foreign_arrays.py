@@ -26,7 +26,8 @@ def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
     array([1., 2.])
     """
     values = backends.detach(values)
-    native = None if backends.kind(values) == "numpy" else backend.from_foreign(name, values)
+    is_foreign = backends.kind(values) != "numpy" or backends.device_of(values) is not None
+    native = backend.from_foreign(name, values) if is_foreign else None
     if native is None:
         return as_numpy(name, values)
     if not backend.xp.isdtype(native.dtype, ("bool", "integral", "real floating")):
@@ -71,7 +72,7 @@ def as_numpy(name: str, values: Array) -> npt.NDArray[Any]:
 
 
 def text_labels(values: Array) -> npt.NDArray[Any] | None:
-    """Return labels that are text as an array of shape (n,), or None for other values.
+    """Return labels that are text as an array of shape (n,), or None for other values. Some labels may be missing.
 
     >>> text_labels(["no", "yes"]).tolist(), text_labels([0, 1])
     (['no', 'yes'], None)
@@ -79,19 +80,22 @@ def text_labels(values: Array) -> npt.NDArray[Any] | None:
     if type(values) is np.ndarray and values.dtype.kind in "buif":
         return None
     first = values
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
+    while isinstance(first, (list, tuple)):
+        first = next((value for value in first if value is not None), None)
     if not (
         isinstance(first, str) or isinstance(values, np.ndarray) or type(values).__module__.partition(".")[0] in _FRAMES
     ):
         return None
     try:
-        array = np.asarray(values)
+        array = np.asarray(values, object if isinstance(values, (list, tuple)) else None)  # NaN must not become "nan"
     except (TypeError, ValueError):
         return None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    is_text = array.dtype.kind in "UT" or (array.dtype == object and all(isinstance(v, str) for v in array.flat))
+    is_text = array.dtype.kind in "UT"
+    if array.dtype == object:
+        others = [value for value in array.flat if not isinstance(value, str)]
+        is_text = len(others) < array.size and all(type(v).__name__ in _MISSING or v != v for v in others)
     return array if array.ndim == 1 and array.size and is_text else None
 
 
@@ -119,8 +123,9 @@ def _check_is_readable(name: str, values: Array) -> None:
     Without this check, some libraries would silently copy an array from the GPU.
     """
     if backends.device_of(values) is not None:
+        library = type(values).__module__.partition(".")[0]
         raise InputError(
-            f"{name} must be on the CPU, got a GPU array of {backends.kind(values)}; copy it to the CPU, "
+            f"{name} must be on the CPU, got a GPU array of {library}; copy it to the CPU, "
             "or use a network on the same GPU: backend='cupy'"
         )
     if hasattr(type(values), "toarray"):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.costs import log_likelihood
+from fastbp.datasets.class_names import class_numbers
 from fastbp.datasets.foreign_arrays import as_backend_array, text_labels
 from fastbp.datasets.sparse_columns import SparseColumns, as_sparse_columns, is_sparse
 from fastbp.errors import InputError, brief, plural
@@ -54,9 +55,9 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
     """Return targets as a matrix of shape (outputs, examples).
 
     Target columns are returned unchanged. A label becomes a unit column: 1 in the row of its class, 0 elsewhere. Labels
-    are integers, whole numbers as floats, or booleans, of shape (n,) or (n, 1). For a network with one output, a
-    vector holds one target per example instead of labels. Raises `InputError` for other shapes, for labels out of
-    range, and for targets outside the bounds of the cost.
+    are integers, whole numbers as floats, booleans, or names of classes, of shape (n,) or (n, 1). For a network with
+    one output, a vector holds one target per example instead of labels. Raises `InputError` for other shapes, for
+    labels out of range, and for targets outside the bounds of the cost.
     """
     outputs = plan.sizes[-1]
     y = _vector_of_column(_as_numbers("y", y, plan), examples)
@@ -73,7 +74,8 @@ def as_targets(y: Array, examples: int, plan: Plan) -> Array:
 def as_classes(labels: Array, examples: int, plan: Plan) -> npt.NDArray[np.int64]:
     """Return the class of each example as a NumPy array.
 
-    `labels` are integers or target columns. The class of a target column is the index of its largest entry.
+    `labels` are integers, names of classes, or target columns. The class of a target column is the index of its largest
+    entry.
     """
     labels = _vector_of_column(_as_numbers("labels", labels, plan), examples)
     if labels.ndim == 2:
@@ -127,7 +129,8 @@ def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> N
             np.multiply(columns.T, scale, out=plan.backend.columns(block), dtype=plan.dtype, casting="unsafe")
         return
     rows, _ = example_rows(columns, plan)
-    block[...] = plan.backend.columns(rows if scale == 1.0 else scale * rows)
+    with plan.backend.device_context():
+        plan.backend.assign(plan.backend.columns(block), rows if scale == 1.0 else scale * rows)
 
 
 def hold_out(
@@ -157,16 +160,13 @@ def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
     if isinstance(matrix, SparseColumns):
         return matrix.take(indices)
     xp = namespace(matrix)
-    return xp.take(matrix, xp.asarray(indices), axis=1)
+    return xp.take(matrix, xp.asarray(indices, device=matrix.device), axis=1)
 
 
 def _as_numbers(name: str, y: Array, plan: Plan) -> Array:
-    """Return labels or targets as a NumPy array or an array of the backend. Raises `InputError` for text."""
+    """Return labels or targets as a NumPy array or an array of the backend. Text becomes the numbers of its classes."""
     text = text_labels(y)
-    if text is not None:
-        numbers = f"classes, {name} = numpy.unique({name}, return_inverse=True)"
-        raise InputError(f"{name} must contain numbers, got text like {brief(str(text[0]))}; pass numbers: {numbers}")
-    return as_backend_array(name, y, plan.backend)
+    return as_backend_array(name, y, plan.backend) if text is None else class_numbers(name, text, plan)
 
 
 def _vector_of_column(y: Array, examples: int) -> Array:

@@ -228,6 +228,14 @@ class Preparation:
             j += feature.inputs
 
 
+def check_preparation(preparation: Preparation | None, sizes: Sequence[int]) -> None:
+    """Raise `InputError` unless a preparation fits the layer sizes of a network, or is None."""
+    if preparation is not None:
+        if not isinstance(preparation, Preparation):
+            raise InputError(f"preparation must be a fastbp.datasets.Preparation, got {brief(preparation)}")
+        preparation.check_sizes(sizes)
+
+
 def from_description(description: Mapping[str, Any]) -> Preparation:
     """Return the preparation for a description from a file; raise `InputError` if the description is not valid."""
     target = field(description, "target", dict)
@@ -326,5 +334,6 @@ def _described(feature: Feature) -> str:
     else:
         scaled = f", (value - {feature.offset:g}) * {feature.factor:g}"
         text = "number" + (scaled if (feature.offset, feature.factor) != (0.0, 1.0) else "")
-    fill = f", {brief(feature.fill)} if missing" if feature.fill is not None else ""
+    filled = f"{feature.fill:g}" if isinstance(feature.fill, float) else brief(feature.fill)
+    fill = "" if feature.fill is None else f", {filled} if missing"
     return f"{feature.name}: {text}{fill}"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.fit_features import complete_rows, fit_on_rows, without_columns
-from fastbp.datasets.preparation import CATEGORIES, NUMBER, Preparation
+from fastbp.datasets.preparation import BOOLEAN, CATEGORIES, NUMBER, Preparation
 from fastbp.datasets.rows_and_labels import Advance
 from fastbp.datasets.sources import Rows, Source, read_source
 from fastbp.datasets.splits import stratified
@@ -89,14 +89,14 @@ def prepare(
     source = read_source(path, label=label, header=header, advance=advance)
     table = without_columns(source.table, drop)
     name, why = (source.label, "from the file") if source.label else label_column(table, label)
-    rows = complete_rows(table, missing)
+    rows = complete_rows(table, missing, name)
     target = fit_target(table, name, task, rows)
     parts = _split(source, target, rows, seed)
     preparation = fit_on_rows(table, target, parts[0], rows, scale, missing)
     training, validation, test = (
         (preparation.transform(table, part), preparation.labels(table, part)) for part in parts
     )
-    said = [*table.notes, describe(target, table, rows, why), _inputs_line(preparation, scale)]
+    said = [*table.notes, describe(target, table, rows, why), *_inputs_lines(preparation, table, scale)]
     said += _missing_lines(table, rows, preparation, missing)
     return Prepared(training, validation, test, preparation, tuple(said))
 
@@ -124,11 +124,9 @@ def _deal(table: Table, target: Target, rows: Rows, shares: tuple[float, ...], s
     return stratified(groups, shares, seed)
 
 
-def _inputs_line(preparation: Preparation, scale: str | None) -> str:
-    """Return one line about the inputs and their scaling."""
+def _inputs_lines(preparation: Preparation, table: Table, scale: str | None) -> list[str]:
+    """Return lines about the inputs: their scaling, and the columns that do not have numbers."""
     columns, inputs = len(preparation.features), len(preparation.inputs)
-    texts = sum(feature.kind == CATEGORIES for feature in preparation.features)
-    one_hot = f", {plural(texts, 'column')} of text as categories" if texts else ""
     if preparation.input_scale != 1.0:
         how = f"whole numbers up to {1 / preparation.input_scale:g} in {columns} columns: pixels, scaled to 0 ... 1"
     else:
@@ -138,14 +136,23 @@ def _inputs_line(preparation: Preparation, scale: str | None) -> str:
             "max": "numbers divided by the largest absolute value of their column",
             "none": "numbers not scaled",
         }[scale or "standard"]
-    return f"inputs: {inputs:,} from {plural(columns, 'column')}{one_hot}; {how}"
+    texts = [f"{table.column(f.name)} ({len(f.categories)})" for f in preparation.features if f.kind == CATEGORIES]
+    booleans = [table.column(f.name) for f in preparation.features if f.kind == BOOLEAN]
+    others = [("text as categories", texts), ("true or false", booleans)]
+    lines = [f"{what}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}" for what, names in others if names]
+    return [f"inputs: {inputs:,} from {plural(columns, 'column')}; {how}", *lines]
 
 
 def _missing_lines(table: Table, rows: Rows, preparation: Preparation, missing: str | None) -> list[str]:
+    lines = []
     if left_out := len(table.frame) - len(rows):
-        return [f"missing values: {plural(left_out, 'row')} left out"]
+        counts = table.frame.isna().sum()
+        most, count = (table.column(counts.idxmax()), counts.max()) if missing == "drop" else ("the label", left_out)
+        lines = [
+            f"missing values: {left_out:,} of {len(table.frame):,} rows left out, {count:,} of them because of {most}"
+        ]
     filled = [feature for feature in preparation.features if feature.fill is not None]
-    names = ", ".join(table.column(feature.name) for feature in filled[:5]) + (", ..." if len(filled) > 5 else "")
+    names = ", ".join(table.column(feature.name) for feature in filled[:8]) + (", ..." if len(filled) > 8 else "")
     numeric = all(feature.kind == NUMBER for feature in filled)
     most = "" if numeric else "; in text and booleans by the most frequent value"
-    return [f"missing values in {names}: replaced by the {missing}{most}"] if filled else []
+    return [*lines, f"missing values replaced by the {missing}{most}: {names}"] if filled else lines

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.datasets.foreign_arrays import as_backend_array
-from fastbp.errors import InputError, brief, finite_number
+from fastbp.errors import InputError, brief, finite_number, truncate
 from fastbp.operations import Plan
 
 Array = Any
@@ -19,10 +19,10 @@ def as_weights(
     """Return the weights of the examples as a matrix of shape (1, examples).
 
     If neither argument is given, all examples weigh the same, and the matrix has the shape (0, examples).
-    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes to weights. A class that is
-    missing from it has the weight 1. If `class_weight` is "balanced", the weight of a class is n / (number of classes ·
-    examples of the class), where n is the number of all examples. If both arguments are given, their weights are
-    multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
+    `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes, or their names, to weights. A
+    class that is missing from it has the weight 1. If `class_weight` is "balanced", the weight of a class is n /
+    (number of classes · examples of the class), where n is the number of all examples. If both arguments are given,
+    their weights are multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
     """
     if sample_weight is None and class_weight is None:
         return np.empty((0, examples), plan.dtype)
@@ -35,7 +35,7 @@ def as_weights(
         weights *= given
     if class_weight is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
-            weights *= _class_weights(class_weight, classes, plan.sizes[-1])
+            weights *= _class_weights(class_weight, classes, plan)
     names = {"sample_weight": sample_weight, "class_weight": class_weight}
     name = " times ".join(name for name, given in names.items() if given is not None)
     _check(name, weights, plan.dtype)
@@ -64,20 +64,24 @@ def _check(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
         )
 
 
-def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, count: int) -> npt.NDArray[Any]:
+def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, plan: Plan) -> npt.NDArray[Any]:
     """Return the weight of each example, which is the weight of its class."""
+    count = plan.sizes[-1]
     if classes is None:
         raise InputError("class_weight needs targets that are classes: integer labels or unit columns")
     if isinstance(class_weight, str) and class_weight == "balanced":
         present = np.bincount(classes, minlength=count)
         each = len(classes) / (np.count_nonzero(present) * np.maximum(present, 1))
     elif isinstance(class_weight, Mapping):
-        unknown = [key for key in class_weight if key not in range(count)]
+        numbers = {name: c for c, name in enumerate(plan.classes)}
+        of_class = {numbers.get(key, key): weight for key, weight in class_weight.items()}
+        unknown = [key for key in of_class if key not in range(count)]
         if unknown:
             given = f"class_weight has the class {brief(unknown[0])}"
-            raise InputError(f"{given}; the classes are the integers from 0 to {count - 1}")
+            names = f", or {truncate(', '.join(plan.classes), 60)}" if plan.classes else ""
+            raise InputError(f"{given}; the classes are the integers from 0 to {count - 1}{names}")
         each = np.array(
-            [finite_number(f"class_weight[{c}]", class_weight.get(c, 1.0), positive=False) for c in range(count)]
+            [finite_number(f"class_weight[{c}]", of_class.get(c, 1.0), positive=False) for c in range(count)]
         )
     else:
         raise InputError(f"class_weight must be 'balanced' or a dict of classes and weights, got {brief(class_weight)}")

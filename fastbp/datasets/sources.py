@@ -73,6 +73,8 @@ def read_inputs_of(path: StrPath, *, header: bool | None, text_columns: Any, adv
 
     The table may have a label column as well.
     """
+    if path != STDIN and not Path(path).exists():
+        raise InputError(f"{display_path(path)} does not exist")
     if path != STDIN and Path(path).is_file() and (kind := file_kind(Path(path))) != "table":
         file = Path(path)
         arrays = {"npy": read_npy, "npz": npz_inputs, "idx": read_idx}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.datasets.rows_and_labels import Advance
+from fastbp.datasets.table_fields import number_in
 from fastbp.datasets.table_text import text_table
 from fastbp.errors import InputError, brief, one_line
 from fastbp.files.reading import DEFLATE_LIMIT, StrPath, bad_file, display_path, regular_file, translate_errors
@@ -31,6 +32,14 @@ _REMEDIES = {
     b"\x28\xb5\x2f\xfd": ("is compressed by zstd", "a file that is plain or compressed by gzip"),
     b"FEA1": ("is a Feather file of version 1", "version 2, as pandas and pyarrow write it"),
     b"\xd0\xcf\x11\xe0": ("is an old Excel file", "a .csv file; export the sheet as CSV"),
+    b"\x89PNG": ("is an image", "a table, or a folder with a sub-folder of images for each class"),
+    b"\xff\xd8\xff": ("is an image", "a table, or a folder with a sub-folder of images for each class"),
+    b"%PDF": ("is a PDF file", "a table in text form, such as .csv"),
+    b"[{": ("is a JSON file", "a .csv file, as written by pandas.read_json(path).to_csv(path, index=False)"),
+    b'{"': ("is a JSON file", "a .csv file, as written by pandas.read_json(path).to_csv(path, index=False)"),
+    b"<": ("is an HTML or XML file", "a table in text form, such as .csv"),
+    b"@rel": ("is an ARFF file", "a .csv file; scipy.io.arff.loadarff reads ARFF"),
+    b"@REL": ("is an ARFF file", "a .csv file; scipy.io.arff.loadarff reads ARFF"),
 }
 _FEWEST_BYTES = 2**28  # a table of this size is accepted however well it is compressed
 
@@ -186,9 +195,13 @@ def _read(path: Path, where: str, header: bool | None, text_columns: Any, advanc
             raise InputError(f"{given} is for tables in text form; {where} always has column names")
         return _without_index(_read_arrow(path, where, _ARROW[start[:4]]))
     text = text_table(path, where, header)
-    frame = text.frame(frozenset(text_columns), advance)
-    layout = text.layout
-    return _without_index(Table(frame, layout.header, where, text.place))
+    frame, grouped = text.frame(frozenset(text_columns), advance)
+    notes = ["numbers have a decimal comma"] * (text.layout.decimal == ",")
+    if grouped:
+        columns = [f"{text.called(name)} ({example} is {number_in(example, text.layout.decimal):.15g})"
+                   for name, example in list(grouped.items())[:5]]  # fmt: skip
+        notes.append(f"thousands separators in {', '.join(columns)}{', …' * (len(grouped) > 5)}")
+    return _without_index(Table(frame, text.layout.header, where, text.place, tuple(notes)))
 
 
 def _read_arrow(path: Path, where: str, kind: str) -> Table:
@@ -214,7 +227,7 @@ def _read_arrow(path: Path, where: str, kind: str) -> Table:
 
 def _without_index(table: Table) -> Table:
     """Return the table without a first column that counts the rows, and without nameless columns that are empty."""
-    frame, notes = table.frame, []
+    frame, notes = table.frame, list(table.notes)
     first = frame.columns[0]
     if table.header and first.startswith(("Unnamed: ", "__index_level_")) and frame.shape[1] > 1:
         column = frame[first]

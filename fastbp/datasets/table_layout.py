@@ -1,18 +1,19 @@
 """Detection of the layout of a table in text form: its separator, its decimal mark and its column names."""
 
 import csv
-import re
 from typing import NamedTuple
+
+from fastbp.datasets.table_fields import (
+    MISSING,
+    MISSING_AMONG_NUMBERS,
+    has_decimal_comma,
+    is_grouped,
+    is_number,
+    like_numbers,
+)
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
 """The separators that are recognised, and their names in messages."""
-
-MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "None", "-nan", "<NA>"])
-"""Fields that stand for a missing value: the most common ones of those that pandas recognises, and "?"."""
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.IGNORECASE)
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}( .*)?")
 
 
 class Layout(NamedTuple):
@@ -27,24 +28,6 @@ class Layout(NamedTuple):
     names: tuple[str, ...]
 
 
-def is_number(text: str) -> bool:
-    """Return whether a field is a number, written with a decimal point.
-
-    >>> is_number("-1.5e3"), is_number("1,5"), is_number("1_000")
-    (True, False, False)
-    """
-    return _NUMBER.fullmatch(text) is not None
-
-
-def is_date(text: str) -> bool:
-    """Return whether a field is a date, such as 2024-01-31, 31.01.2024 or 1/31/2024.
-
-    >>> is_date("2024-01-31 12:30"), is_date("1.5")
-    (True, False)
-    """
-    return _DATE.fullmatch(text) is not None
-
-
 def find_layout(lines: list[str], header: bool | None = None) -> Layout:
     r"""Return the layout of a table that begins with the given lines, none of which is empty.
 
@@ -57,8 +40,8 @@ def find_layout(lines: list[str], header: bool | None = None) -> Layout:
     rows = split(lines, separator)
     decimal = "," if separator != "," and _has_decimal_commas(rows) else "."
     if decimal == ",":
-        rows = [[f.replace(",", ".") if _DECIMAL_COMMA.fullmatch(f) else f for f in row] for row in rows]
-    named = has_header(rows) if header is None else header
+        rows = [[f.replace(",", ".") if has_decimal_comma(f) else f for f in row] for row in rows]
+    named = has_header(rows, decimal) if header is None else header
     return Layout(separator, decimal, named, tuple(rows[0]) if named else default_names(len(rows[0])))
 
 
@@ -74,7 +57,7 @@ def split(lines: list[str], separator: str) -> list[list[str]]:
     return [[field.strip() for field in row] for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
 
 
-def has_header(rows: list[list[str]]) -> bool:
+def has_header(rows: list[list[str]], decimal: str = ".") -> bool:
     """Return whether the first of the given rows has the names of the columns.
 
     It has names if it counts 0, 1, 2, … or 1, 2, 3, …, as pandas does by default, and the second row does not count.
@@ -87,15 +70,17 @@ def has_header(rows: list[list[str]]) -> bool:
     (True, False)
     """
     first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    texts = [
+        not (field in MISSING or field in MISSING_AMONG_NUMBERS or like_numbers([field], decimal)) for field in first
+    ]
     if not below:
-        return any(field not in MISSING and not is_number(field) for field in first)
+        return any(texts)
     if _counts(first) and not _counts(below[0]):
         return True
-    columns = [[field for field in column if field not in MISSING] for column in zip(*below, strict=True)]
-    numeric = [bool(column) and all(map(is_number, column)) for column in columns]
+    columns = list(zip(*below, strict=True))
+    numeric = [like_numbers(column, decimal) for column in columns]
     if any(numeric):
-        return any(number and field and not is_number(field) and field not in MISSING
-                   for field, number in zip(first, numeric, strict=True))  # fmt: skip
+        return any(number and text for text, number in zip(texts, numeric, strict=True))
     if any(map(is_number, first)) or "" in first[1:]:
         return False
     return len(set(first)) == len(first) and not any(f in column for f, column in zip(first, columns, strict=True))
@@ -128,6 +113,14 @@ def _separator(lines: list[str]) -> str:
 
 
 def _has_decimal_commas(rows: list[list[str]]) -> bool:
+    """Return whether the decimal mark is a comma.
+
+    It is, if more numbers have one comma than have a point. A comma in front of three digits may also be a thousands
+    separator. If all commas are, such fields do not count when other numbers have a point or two commas.
+    """
     fields = [field for row in rows for field in row]
-    with_comma = sum(_DECIMAL_COMMA.fullmatch(field) is not None for field in fields)
-    return with_comma > sum("." in field and is_number(field) for field in fields)
+    with_comma = [field for field in fields if has_decimal_comma(field)]
+    with_point = sum("." in field and is_number(field) for field in fields)
+    if all(map(is_grouped, with_comma)):
+        return bool(with_comma) and not with_point and not any(f.count(",") > 1 and is_grouped(f) for f in fields)
+    return len(with_comma) > with_point

@@ -22,7 +22,8 @@ import numpy as np
 
 from fastbp.datasets.idx import GZIP_MAGIC
 from fastbp.datasets.rows_and_labels import Advance
-from fastbp.datasets.table_layout import MISSING, SEPARATORS, Layout, find_layout
+from fastbp.datasets.table_fields import MISSING, is_grouped, like_numbers, number_in
+from fastbp.datasets.table_layout import SEPARATORS, Layout, find_layout
 from fastbp.errors import InputError, brief, one_line, plural
 from fastbp.files.reading import bad_file, translate_errors
 
@@ -42,26 +43,33 @@ class TextTable:
     encoding: str
     layout: Layout
 
-    def frame(self, text_columns: frozenset[str] = frozenset(), advance: Advance | None = None) -> Any:
-        """Return the table as a pandas DataFrame. The columns in `text_columns` are kept as text.
+    def frame(
+        self, text_columns: frozenset[str] = frozenset(), advance: Advance | None = None
+    ) -> tuple[Any, dict[str, str]]:
+        """Return the table as a pandas DataFrame, and examples of numbers with thousands separators by column.
+
+        The columns in `text_columns` are kept as text.
 
         Raises `InputError` if a row has too many fields, a quotation mark is not closed, or the text cannot be decoded.
         """
         import pandas as pd
 
         chunks: list[Any] = []
+        grouped: dict[str, str] = {}
         with self._translated_errors(), warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # all rows have too many fields
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
             for chunk in self._chunks(text_columns, advance):
-                if changed := _mixed(
-                    chunks[0] if chunks else chunk, chunk
-                ):  # with numbers in one chunk and text in another: read them as text
-                    return self.frame(text_columns | changed, advance)
+                for name, (values, example) in self._written_otherwise(chunk, text_columns).items():
+                    chunk[name] = values
+                    if example is not None:
+                        grouped.setdefault(name, example)
+                if changed := _mixed(chunks[0] if chunks else chunk, chunk):
+                    return self.frame(text_columns | changed, advance)  # read them as text
                 chunks.append(_in_bytes(chunk))
         if not sum(map(len, chunks)):
             raise bad_file(self.shown, "has column names and no rows", _EXPECTED)
-        return chunks[0] if len(chunks) == 1 else pd.concat(chunks, ignore_index=True)
+        return (chunks[0] if len(chunks) == 1 else pd.concat(chunks, ignore_index=True)), grouped
 
     def place(self, row: int, column: str) -> tuple[str, str]:
         """Return the place of a value, such as "line 7, column 'age'", and the value as it is written in the file.
@@ -99,6 +107,27 @@ class TextTable:
                 na_values=[*MISSING], skipinitialspace=True, encoding=self.encoding,
                 chunksize=max(100, _CELLS_PER_CHUNK // len(names)), low_memory=False,
             )  # fmt: skip
+
+    def _written_otherwise(self, chunk: Any, text_columns: frozenset[str]) -> dict[str, tuple[Any, str | None]]:
+        """Return the numbers in columns that pandas takes for text, by the name of the column.
+
+        These are columns of numbers with thousands separators, or with a mark like "-" for missing values. The second
+        value is one of the numbers with thousands separators, or None.
+        """
+        decimal, found = self.layout.decimal, {}
+        for name in chunk.columns:
+            if chunk[name].dtype.kind in "biuf" or name in text_columns:
+                continue
+            texts = chunk[name].dropna()
+            if not (all(isinstance(text, str) for text in texts.iloc[:50]) and like_numbers(texts.iloc[:50], decimal)):
+                continue  # most columns of text are recognised by their first fields
+            if like_numbers(texts, decimal):
+                values = np.full(len(chunk), np.nan)
+                values[chunk[name].notna().to_numpy()] = [number_in(text, decimal) for text in texts]
+                whole = bool((np.abs(values) < 2**53).all() and (values == np.trunc(values)).all())
+                example = next((text for text in texts if is_grouped(text, decimal)), None)
+                found[name] = (values.astype(np.int64) if whole else values, example)
+        return found
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:

@@ -12,11 +12,12 @@ from fastbp.datasets.idx import GZIP_MAGIC, read_idx
 from fastbp.datasets.npz import ZIP_MAGIC, npz_examples, npz_inputs
 from fastbp.datasets.rows_and_labels import LARGEST_LABEL, Examples, as_labels, as_rows
 from fastbp.datasets.table_files import Table, read_table
-from fastbp.datasets.targets import find_column, label_column, numbers
+from fastbp.datasets.targets import CLASSIFICATION, Target, find_column, label_column, numbers
 from fastbp.errors import InputError, brief
 from fastbp.files.reading import StrPath, bad_file, regular_file, translate_errors
 
 _EXPECTED = "an .npz or .csv file"
+_SHEETS = (".xlsx", ".xlsm", ".ods")  # zip archives too, which `read_table` refuses
 
 
 def read_examples(path: StrPath, label: str | None = None) -> Examples:
@@ -77,10 +78,15 @@ def read_examples(path: StrPath, label: str | None = None) -> Examples:
     return table_examples(read_table(path), label)[0]
 
 
-def table_examples(table: Table, label: str | int | None) -> tuple[Examples, str]:
-    """Return the inputs and the integer labels in a table, and the name of the label column."""
+def table_examples(table: Table, label: str | int | None, classes: tuple[str, ...] = ()) -> tuple[Examples, str]:
+    """Return the inputs and the labels in a table, and the name of the label column.
+
+    The labels are integers. If `classes` are given and the label column has text, it has names of these classes.
+    """
     name, _ = label_column(table, label)
     rows = _numeric_rows(table, [column for column in table.frame.columns if column != name])
+    if classes and table.frame[name].dtype.kind not in "biuf":
+        return (rows.T, Target(name, CLASSIFICATION, classes).labels(table, np.arange(len(rows)))), name
     return (rows.T, _integer_labels(table, name)), name
 
 
@@ -161,7 +167,7 @@ def file_kind(path: Path) -> str:
         magic = file.read(6)
     if magic == b"\x93NUMPY":
         return "npy"
-    if magic[:4] in ZIP_MAGIC:
+    if magic[:4] in ZIP_MAGIC and path.suffix.lower() not in _SHEETS:
         return "npz"
     if magic[:2] == GZIP_MAGIC:
         with translate_errors(path, _EXPECTED, EOFError, zlib.error), gzip.open(path) as content:

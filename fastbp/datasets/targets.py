@@ -69,11 +69,13 @@ class Target:
         """
         if self.task == REGRESSION:
             return np.asarray(outputs[0], np.float64) / self.factor + self.offset
-        names = np.array(self.classes, object)
-        if all(name.removeprefix("-").isdecimal() for name in self.classes):
-            names = names.astype(np.int64)
-        answers: npt.NDArray[Any] = names[np.asarray(outputs).argmax(axis=0)]
+        answers: npt.NDArray[Any] = self.answers_by_class()[np.asarray(outputs).argmax(axis=0)]
         return answers
+
+    def answers_by_class(self) -> npt.NDArray[Any]:
+        """Return the names of the classes; if the names of all classes are integers, as int64."""
+        names = np.array(self.classes, object)
+        return names.astype(np.int64) if all(n.removeprefix("-").isdecimal() for n in self.classes) else names
 
 
 def label_column(table: Table, label: str | int | None) -> tuple[str, str]:
@@ -121,7 +123,7 @@ def fit_target(table: Table, label: str, task: str | None, rows: npt.NDArray[np.
         choose("task", task, dict.fromkeys(TASKS))
     column = table.frame[label].iloc[rows]
     if (missing := np.flatnonzero(column.isna().to_numpy())).size:
-        expected = "a label; leave out such rows with --missing drop"
+        expected = "a label; --missing mean, median or drop leaves out such rows"
         raise table.bad_value(int(rows[missing[0]]), label, expected, "is empty")
     chosen = task or _guess(column)
     if chosen == REGRESSION:
@@ -155,7 +157,8 @@ def describe(target: Target, table: Table, rows: npt.NDArray[np.int64], why: str
     counts = np.bincount(target.labels(table, rows), minlength=target.outputs)
     shown = [f"{truncate(c, 30)} {n:,}" for c, n in zip(target.classes[:10], counts, strict=False)]
     rest = ", …" if target.outputs > 10 else ""
-    return f"label: {name} ({why}; {kind}), {target.outputs:,} classes: {', '.join(shown)}{rest}"
+    hint = f"; --task {REGRESSION} for numbers" if kind == "integers" and target.outputs > 2 else ""
+    return f"label: {name} ({why}; {kind}), {target.outputs:,} classes: {', '.join(shown)}{rest}{hint}"
 
 
 def numbers(table: Table, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -179,11 +182,11 @@ def as_texts(column: Any) -> npt.NDArray[Any]:
 
     Whole numbers have no decimal point. Booleans are "True" and "False".
     """
-    values = column.to_numpy(object)
-    missing = column.isna().to_numpy()
-    if column.dtype.kind in "f":
-        values = [int(value) if value == value and float(value).is_integer() else value for value in values]
-    return np.array([None if gone else str(value) for value, gone in zip(values, missing, strict=True)], object)
+    codes, different = column.factorize()  # the code of missing values is −1
+    if column.dtype.kind == "f":
+        different = [int(value) if float(value).is_integer() else value for value in different]
+    texts: npt.NDArray[Any] = np.array([*map(str, different), None], object)[codes]
+    return texts
 
 
 def _guess(column: Any) -> str:

@@ -2,36 +2,44 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastbp import backends
+from fastbp.activations import Activation, sigmoid
 from fastbp.datasets.foreign_arrays import as_numpy, text_labels
 from fastbp.errors import InputError
+from fastbp.estimators import old_pickles
+from fastbp.estimators.clipped_costs import clipped
 from fastbp.estimators.epochs import Dataset, Rows, outputs, parameters_of
 from fastbp.estimators.fitting import TrainingLoop
+from fastbp.estimators.from_scikit_learn import HOOKS, check_sample_weight
+from fastbp.estimators.lbfgs_solver import fit_lbfgs
 from fastbp.estimators.parameter_checks import (
-    ACTIVATIONS,
+    CONSTRAINTS,
+    OUTPUTS,
     HiddenActivation,
     LearningRate,
     Solver,
-    check_parameters,
+    fastbp_activations,
     hidden_layers,
 )
+from fastbp.estimators.plain_arrays import FLOATS, has_finite_sum, is_plain_matrix, is_plain_vector
+from fastbp.estimators.solver_state import SolverState
 from fastbp.operations import Plan
 from fastbp.parameters import plan_of
 from fastbp.training.small_batches import small_batches_of
 
 Array = npt.NDArray[Any]
-_FLOATS = (np.float64, np.float32)  # X in float32 is kept; any other dtype is converted to float64
 
 
 class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
@@ -40,6 +48,11 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
     coefs_: list[Array]
     intercepts_: list[Array]
     out_activation_: str
+    class_weight: Any = None  # a parameter of the classifier only
+    _optimizer: SolverState
+    _parameter_constraints = CONSTRAINTS
+    _doc_link_module = "fastbp"
+    _doc_link_template = "https://github.com/fastbp/fastbp/blob/main/docs/migrating.md#from-scikit-learn"
 
     def __init__(
         self,
@@ -66,7 +79,9 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         backend: backends.BackendLike | None = None,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -90,15 +105,32 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.backend = backend
+        self.dropout = dropout
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _refuse_hooks(cls.__name__, {name for kind in cls.__mro__ for name in vars(kind)})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return old_pickles.stamped(super().__getstate__())
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(old_pickles.current(type(self), state))
 
     @abstractmethod
-    def _cost(self, out_activation: str) -> str:
-        """Return fastbp's name of the cost that belongs to an output activation."""
+    def _targets(self, y: Any, *, partial: bool) -> Array:
+        """Check the targets, and return the network's targets as an array of shape (n, n_L)."""
 
     @abstractmethod
-    def _loss(self, cost: float) -> float:
-        """Return scikit-learn's loss without its L2 term, given `cost`, the average of C_x over the examples."""
+    def _fresh_out_activation(self) -> str:
+        """Return the value of `out_activation_` for new parameters."""
+
+    @property
+    def _loss_divisor(self) -> int:
+        """The number of outputs over which the loss is a mean. Elsewhere, it is a sum over the outputs."""
+        return 1
 
     @abstractmethod
     def _stratify_labels(self, y: Array) -> Array | None:
@@ -116,47 +148,90 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         tags.input_tags.sparse = True
         return tags
 
-    def _starts_fresh(self, *, partial: bool) -> bool:
-        """Return whether training starts from new random parameters rather than from the present ones."""
-        return not hasattr(self, "coefs_") or not (partial or self.warm_start)
+    def _check_solver(self) -> bool:
+        """Return True; raise AttributeError if the solver does not train on mini-batches."""
+        if isinstance(self.solver, str) and self.solver == "lbfgs":
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
 
-    def _check_input(self, x: Any, y: Any, *, partial: bool, **options: Any) -> tuple[Rows, Array]:
-        """Check the estimator's parameters, the rows and the targets. Return the rows and targets.
-
-        Rows and targets are checked by functions of scikit-learn. The rows are returned as a dense array or as a CSR
-        matrix. Most of these checks are skipped for plain arrays, because they take longer than a small mini-batch.
-        """
-        check_parameters({name: getattr(self, name) for name in _parameter_names(type(self))})
-        if _is_plain_matrix(x) and _is_plain_vector(y, len(x)) and _has_finite_sum(x):
-            validate_data(self, x, y, reset=self._starts_fresh(partial=partial), skip_check_array=True)
-            return x, y
-        options |= {"accept_sparse": "csr", "dtype": _FLOATS, "order": "C", "multi_output": True}
-        checked: tuple[Rows, Array] = validate_data(
-            self, _as_numpy("X", x), _as_numpy("y", y), reset=self._starts_fresh(partial=partial), **options
-        )
-        return checked
-
-    def _fit(self, dataset: Dataset, out_activation: str, *, partial: bool) -> None:
-        """Train on checked examples. If `partial` is True, train for one epoch only."""
+    def _train(self, x: Any, y: Any, sample_weight: Any, *, partial: bool, **options: Any) -> Any:
+        """Check examples, train on them, and return the estimator. `options` are options of `validate_data`."""
+        _refuse_hooks(type(self).__name__, vars(self))
+        layers, activations = hidden_layers(self.hidden_layer_sizes, self.activation)
+        fresh = not hasattr(self, "coefs_") or not (partial or self.warm_start)
+        rows, y = self._checked_examples(x, y, reset=fresh, **options)
+        targets = self._targets(y, partial=partial)
+        w = self._example_weights(sample_weight, y, rows)
         if partial and self.early_stopping:
-            raise InputError("early_stopping must be False for partial_fit, which trains for one epoch, got True")
-        fresh, rng = self._starts_fresh(partial=partial), check_random_state(self.random_state)
-        if not fresh and out_activation != self.out_activation_:
-            raise InputError(
-                f"y must be targets for {self.out_activation_} outputs, as in the first fit, "
-                f"got targets for {out_activation} outputs"
-            )
-        layers, names = hidden_layers(self.hidden_layer_sizes, self.activation)
-        sizes = [dataset.x.shape[1], *layers, dataset.y.shape[1]]
-        plan = self._plan(sizes, names, out_activation, dataset.x.dtype)
-        coefs, intercepts = _initial_parameters(sizes, names, rng) if fresh else (self.coefs_, self.intercepts_)
+            raise InputError("partial_fit does not support early_stopping=True")
+        rng = check_random_state(self.random_state)
+        sizes = [rows.shape[1], *layers, targets.shape[1]]
+        if fresh:
+            dtype, out_activation = rows.dtype, self._fresh_out_activation()
+            coefs, intercepts = _initial_parameters(sizes, activations, self.activation, rng)
+        else:
+            dtype, out_activation, coefs, intercepts = self._parameters_so_far(sizes)
+        plan = self._plan(sizes, activations, out_activation, dtype)
         p = parameters_of(coefs, intercepts, plan, copied=True)
         if fresh:
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
-        if fresh or (self.validation_scores_ is not None) != bool(self.early_stopping):
+        dataset = Dataset(rows.astype(dtype, copy=False), np.ascontiguousarray(targets, dtype), w)
+        self._fit_parameters(plan, p, dataset, rng, fresh=fresh, partial=partial)
+        return self
+
+    def _checked_examples(self, x: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Rows, Any]:
+        """Return rows and targets that functions of scikit-learn have checked. Sparse rows are a CSR matrix.
+
+        Most of these checks are skipped for plain arrays, because they take longer than a small mini-batch.
+        """
+        if is_plain_matrix(x) and is_plain_vector(y, len(x)) and has_finite_sum(x):
+            validate_data(self, x, y, reset=reset, skip_check_array=True)
+            return x, y
+        options |= {"accept_sparse": "csr", "dtype": FLOATS, "order": "C", "multi_output": True, "reset": reset}
+        checked: tuple[Rows, Any] = validate_data(self, _as_numpy("X", x), _as_numpy("y", y), **options)
+        return checked
+
+    def _fit_parameters(
+        self, plan: Plan, p: Any, dataset: Dataset, rng: np.random.RandomState, *, fresh: bool, partial: bool
+    ) -> None:
+        """Train the parameters `p` with the solver, and set `coefs_` and `intercepts_`."""
+        plan = replace(plan, formulas=replace(plan.formulas, output=clipped(plan.formulas.output, plan.dtype)))
+        if self.solver == "lbfgs":
+            self.coefs_, self.intercepts_ = fit_lbfgs(self, plan, p, dataset)
+            return
+        stopping = getattr(self, "validation_scores_", None) is not None
+        if fresh or not hasattr(self, "loss_curve_") or stopping != bool(self.early_stopping):
             self._reset_history()
         loop = TrainingLoop(self, plan, p, dataset, rng, partial=partial)
         self.coefs_, self.intercepts_ = loop.run(1 if partial else self.max_iter)
+
+    def _example_weights(self, sample_weight: Any, y: Any, rows: Rows) -> Array | None:
+        """Return the checked weights of the examples, with shape (n,), or None if all examples weigh the same."""
+        w = None
+        if sample_weight is not None:
+            w = check_sample_weight(_as_numpy("sample_weight", sample_weight), rows)
+            w = np.asarray(w, np.float64)
+        if self.class_weight is not None:
+            by_class = compute_sample_weight(self.class_weight, y)
+            w = by_class if w is None else w * by_class
+        if w is not None and not w.any():
+            raise InputError("Sample weights must contain at least one non-zero number.")
+        return w
+
+    def _parameters_so_far(self, sizes: list[int]) -> tuple[Any, str, list[Array], list[Array]]:
+        """Return the dtype, `out_activation_`, `coefs_` and `intercepts_`; raise `InputError` if `sizes` do not fit."""
+        found = [np.shape(w)[0] for w in self.coefs_] + [np.shape(self.coefs_[-1])[1]]
+        if sizes[1:-1] != found[1:-1]:
+            raise InputError(f"hidden_layer_sizes must be those of coefs_, {found[1:-1]}, got {sizes[1:-1]}")
+        if sizes[-1] != found[-1]:
+            raise InputError(f"y must have {found[-1]} columns, as in the first fit, got {sizes[-1]}")
+        dtype = np.result_type(*self.coefs_)
+        return (
+            dtype if dtype in FLOATS else np.dtype(np.float64),
+            self.out_activation_,
+            self.coefs_,
+            self.intercepts_,
+        )
 
     def _reset_history(self) -> None:
         """Forget the losses and scores of earlier epochs."""
@@ -164,45 +239,49 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.best_loss_ = None if self.early_stopping else math.inf
         self.best_validation_score_ = -math.inf if self.early_stopping else None
-        self._waited = 0  # number of consecutive epochs without improvement
+        self._no_improvement_count = 0
 
-    def _plan(self, sizes: Sequence[int], names: Sequence[str], out_activation: str, dtype: npt.DTypeLike) -> Plan:
-        activations, cost = self._formulas(names, out_activation)
-        return plan_of(sizes, activations, cost, bias=True, dtype=dtype, backend=backends.get(self.backend))
-
-    def _formulas(self, names: Sequence[str], out_activation: str) -> tuple[tuple[str, ...], str]:
-        """Return fastbp's names of the activations and of the cost."""
-        activations = tuple([ACTIVATIONS.get(name, name) for name in (*names, out_activation)])
-        return activations, self._cost(out_activation)
+    def _plan(
+        self, sizes: Sequence[int], activations: Sequence[str | Activation], out_activation: str, dtype: npt.DTypeLike
+    ) -> Plan:
+        names, cost = fastbp_activations(activations, out_activation), OUTPUTS[out_activation]
+        return plan_of(sizes, names, cost, bias=True, dtype=dtype, backend=backends.get(self.backend))
 
     def _outputs(self, x: Any) -> Array:
         """Check the rows of `x`, and return the network's outputs aᴸ for them. Their shape is (n, n_L).
 
-        The outputs are computed from the present `coefs_` and `intercepts_`.
+        The outputs are computed from the present `coefs_` and `intercepts_`, in float64 if `x` or `coefs_` need it.
         """
         check_is_fitted(self, "coefs_")
-        if _is_plain_matrix(x):
+        if is_plain_matrix(x):
             validate_data(self, x, reset=False, skip_check_array=True)
             with suppress(InputError):  # not finite; the full checks find out where
                 return self._outputs_of_rows(x)
         return self._outputs_of_rows(
-            validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=_FLOATS, reset=False)
+            validate_data(self, _as_numpy("X", x), accept_sparse="csr", dtype=FLOATS, reset=False)
         )
 
     def _outputs_of_rows(self, rows: Rows) -> Array:
-        layers = len(self.coefs_) - 1
-        names = [self.activation] * layers if isinstance(self.activation, str) else self.activation
-        if isinstance(rows, np.ndarray) and (found := self._small_outputs(rows, names)) is not None:
-            return found
-        sizes = [self.n_features_in_, *(np.shape(w)[1] for w in self.coefs_)]
-        plan = self._plan(sizes, names, self.out_activation_, self.coefs_[0].dtype)
-        return outputs(plan, parameters_of(self.coefs_, self.intercepts_, plan, copied=False), rows)
+        layers, coefs, intercepts = len(self.coefs_) - 1, self.coefs_, self.intercepts_
+        one = isinstance(self.activation, (str, Activation))
+        activations: Any = [self.activation] * layers if one else self.activation
+        if rows.dtype == np.float64 and any(np.asarray(w).dtype != rows.dtype for w in coefs):
+            coefs, intercepts = ([np.asarray(a, rows.dtype) for a in part] for part in (coefs, intercepts))
+        if isinstance(rows, np.ndarray):
+            found = self._small_outputs(rows, coefs, intercepts, activations)
+            if found is not None:
+                return found
+        sizes = [self.n_features_in_, *(np.shape(w)[1] for w in coefs)]
+        plan = self._plan(sizes, activations, self.out_activation_, np.asarray(coefs[0]).dtype)
+        return outputs(plan, parameters_of(coefs, intercepts, plan, copied=False), rows)
 
-    def _small_outputs(self, rows: Rows, names: Sequence[str]) -> Array | None:
+    def _small_outputs(
+        self, rows: Rows, coefs: list[Array], intercepts: list[Array], activations: Sequence[str | Activation]
+    ) -> Array | None:
         """Return the outputs for a few dense rows, or None if they have to be computed in the general way."""
-        weights, biases = [np.asarray(w).T for w in self.coefs_], [np.reshape(b, (-1, 1)) for b in self.intercepts_]
-        activations, cost = self._formulas(names, self.out_activation_)
-        batches = small_batches_of(weights, biases, activations, cost, backends.get(self.backend))
+        weights, biases = [np.asarray(w).T for w in coefs], [np.reshape(b, (-1, 1)) for b in intercepts]
+        names, cost = fastbp_activations(activations, self.out_activation_), OUTPUTS[self.out_activation_]
+        batches = small_batches_of(weights, biases, names, cost, backends.get(self.backend))
         batch = None if batches is None else batches.with_inputs(rows.T)
         if batches is None or batch is None:
             return None
@@ -211,64 +290,23 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return found
 
 
-def _is_plain_matrix(x: Any) -> bool:
-    """Return whether scikit-learn's checks would return the array x unchanged, if its numbers are finite."""
-    return (
-        type(x) is np.ndarray
-        and x.ndim == 2
-        and x.size > 0
-        and x.dtype in _FLOATS
-        and x.flags.c_contiguous
-        and x.dtype.isnative
-        and x.flags.aligned
-    )
-
-
-def _is_plain_vector(y: Any, n: int) -> bool:
-    """Return whether scikit-learn's checks would return y, which has to have n targets, unchanged."""
-    if type(y) is not np.ndarray or y.shape != (n,):
-        return False
-    return y.dtype.kind in "iub" or (y.dtype.kind == "f" and _has_finite_sum(y))
-
-
-def _has_finite_sum(array: Array) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum()))
-
-
-@cache
-def _parameter_names(kind: type[BaseMLP]) -> list[str]:
-    """Return the names of an estimator's parameters. scikit-learn would find them anew in each call."""
-    names: list[str] = kind._get_param_names()
-    return names
-
-
-def check_sample_weight(sample_weight: Any, x: Rows) -> Array | None:
-    """Return the checked weights of the examples, with shape (n,), or None if `sample_weight` is None.
-
-    Raises `InputError` if the shape is wrong, if a weight is negative, or if all weights are zero.
-    """
-    if sample_weight is None:
-        return None
-    w = check_array(
-        _as_numpy("sample_weight", sample_weight), ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if w.shape != (x.shape[0],):
-        raise InputError(f"sample_weight must have shape ({x.shape[0]},), one weight per example, got shape {w.shape}")
-    if (w < 0).any():
-        raise InputError(f"sample_weight must not be negative, got {w.min():g} (example {w.argmin()})")
-    if not w.any():
-        raise InputError("sample_weight must be positive for at least one example, got only zeros")
-    return np.asarray(w)
+def _refuse_hooks(owner: str, names: Any) -> None:
+    """Raise TypeError if one of scikit-learn's private methods is among the names."""
+    if found := HOOKS.intersection(names):
+        raise TypeError(
+            f"{owner} replaces {', '.join(sorted(found))}, which fastbp.estimators never calls; use the estimator of "
+            "sklearn.neural_network for this class"
+        )
 
 
 def _as_numpy(name: str, values: Any) -> Any:
     """Convert an array of another library to a NumPy array, without a copy.
 
-    A masked array is refused. Text and any other value are returned unchanged, because scikit-learn checks them.
+    A masked array is refused if it has masked values. Any other value is returned unchanged, because scikit-learn
+    checks it.
     """
     if isinstance(values, np.ma.MaskedArray):
-        return as_numpy(name, values)
+        return as_numpy(name, values) if np.ma.is_masked(values) else np.asarray(values)
     foreign = hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray)
     if foreign and (text := text_labels(values)) is not None:
         return text
@@ -276,17 +314,21 @@ def _as_numpy(name: str, values: Any) -> Any:
 
 
 def _initial_parameters(
-    sizes: Sequence[int], names: Sequence[str], rng: np.random.RandomState
+    sizes: Sequence[int],
+    activations: Sequence[str | Activation],
+    activation: Any,
+    rng: np.random.RandomState,
 ) -> tuple[list[Array], list[Array]]:
     """Return random coefs and intercepts, drawn from the uniform distribution U(−r, r).
 
     r² is 2/(n_in + n_out) for layers with the activation "logistic", and 6/(n_in + n_out) for the other activations
     (Glorot and Bengio 2010). For the output layer, r follows from the activation of the last hidden layer, as in
-    scikit-learn.
+    scikit-learn. Without hidden layers, it follows from `activation`.
     """
     coefs, intercepts = [], []
-    for n_in, n_out, name in zip(sizes[:-1], sizes[1:], [*names, names[-1] if names else "identity"], strict=True):
-        r = math.sqrt((2.0 if name == "logistic" else 6.0) / (n_in + n_out))
+    last = activations[-1] if activations else activation
+    for n_in, n_out, name in zip(sizes[:-1], sizes[1:], [*activations, last], strict=True):
+        r = math.sqrt((2.0 if name in ("logistic", sigmoid) else 6.0) / (n_in + n_out))
         coefs.append(rng.uniform(-r, r, (n_in, n_out)))
         intercepts.append(rng.uniform(-r, r, n_out))
     return coefs, intercepts

@@ -5,20 +5,24 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import type_of_target
 
 from fastbp.backends import BackendLike
-from fastbp.errors import InputError, brief
-from fastbp.estimators.base import BaseMLP, check_sample_weight
-from fastbp.estimators.epochs import Dataset
-from fastbp.estimators.parameter_checks import HiddenActivation, LearningRate, Solver
+from fastbp.errors import InputError
+from fastbp.estimators.base import BaseMLP
+from fastbp.estimators.from_scikit_learn import (
+    check_partial_fit_first_call,
+    for_mini_batches,
+    validate_unless_fitted,
+    validating,
+)
+from fastbp.estimators.labels import check_known, class_numbers, indicators
+from fastbp.estimators.parameter_checks import CLASS_WEIGHT, HiddenActivation, LearningRate, Solver
 
 Array = npt.NDArray[Any]
-_COSTS = {"logistic": "cross-entropy", "softmax": "log-likelihood"}
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -35,25 +39,29 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     hidden_layer_sizes : int or sequence of int, default=(100,)
         Number of neurons in each hidden layer. The input and output layers are not listed; `()` gives a network without
         hidden layers.
-    activation : {"identity", "logistic", "tanh", "relu"} or a sequence of these, default="relu"
-        One activation function for all hidden layers, or a sequence with one for each of them. "logistic" is called
-        "sigmoid" elsewhere in fastbp.
-    solver : {"sgd", "adam"}, default="adam"
-        Optimizer. "sgd" is stochastic gradient descent, with momentum if `momentum` > 0. "adam" is Adam.
+    activation : {"identity", "logistic", "tanh", "relu", ...}, Activation, or a list of these, default="relu"
+        One activation function for all hidden layers, or a list with one for each of them. "logistic" is called
+        "sigmoid" elsewhere in fastbp. The other names are "elu", "gelu", "gelu-tanh", "leaky-relu", "silu" and
+        "softplus". Your own activation is a `fastbp.activations.Activation`.
+    solver : {"lbfgs", "sgd", "adam"} or Optimizer, default="adam"
+        Optimizer. "lbfgs" is L-BFGS on all examples, by `scipy.optimize`. "sgd" is stochastic gradient descent, with
+        momentum if `momentum` > 0. "adam" is Adam. Any other optimizer is an object of `fastbp.optimizers`, such as
+        `AdamW()` or your own `Optimizer`.
     alpha : float, default=0.0001
         Strength α of the L2 regularization in the formula above. Biases are not regularized.
     batch_size : int or "auto", default="auto"
         Number m of examples in a mini-batch. "auto" is the smaller of 200 and the number of training examples.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Learning-rate schedule of "sgd". "constant" keeps η = `learning_rate_init`. "invscaling" sets
-        η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5 whenever training
-        would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or less.
+        Learning-rate schedule of "sgd" and of optimizer objects. "constant" keeps η = `learning_rate_init`.
+        "invscaling" sets η = `learning_rate_init` / (`t_` + 1)^`power_t` after each epoch. "adaptive" divides η by 5
+        whenever training would otherwise stop for lack of improvement. Training then stops only if η is already 1e-6 or
+        less.
     learning_rate_init : float, default=0.001
         Initial learning rate η.
     power_t : float, default=0.5
         Exponent in the formula of "invscaling".
     max_iter : int, default=200
-        Largest number of epochs in one call of `fit`.
+        Largest number of epochs in one call of `fit`, or of iterations of "lbfgs".
     shuffle : bool, default=True
         Whether to put the training examples in a new random order in each epoch.
     random_state : int, numpy.random.RandomState or None, default=None
@@ -61,20 +69,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         With an int, repeated calls give the same result.
     tol : float, default=1e-4
         Smallest decrease of the training loss that counts as an improvement. With `early_stopping`, the smallest
-        increase of the validation score that counts.
+        increase of the validation score that counts. "lbfgs" ends when no entry of the gradient is larger.
     verbose : bool or int, default=False
         Whether to print the loss of each epoch. With `early_stopping`, the validation score is printed too.
     warm_start : bool, default=False
         Whether `fit` starts from the present parameters instead of new random ones.
     momentum : float, default=0.9
-        Momentum μ of "sgd", 0 ≤ μ < 1.
+        Momentum μ of "sgd", 0 ≤ μ ≤ 1.
     nesterovs_momentum : bool, default=True
         Whether "sgd" uses Nesterov's form of momentum.
     early_stopping : bool, default=False
         Whether to hold out part of the examples and to stop when the score on these examples no longer improves. The
         estimator then keeps the parameters of the best epoch.
     validation_fraction : float, default=0.1
-        Fraction of the examples to hold out for `early_stopping`, between 0 and 1.
+        Fraction of the examples to hold out for `early_stopping`, at least 0 and below 1.
     beta_1 : float, default=0.9
         Decay rate β₁ of Adam's first moment, 0 ≤ β₁ < 1.
     beta_2 : float, default=0.999
@@ -83,9 +91,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Constant ε in the denominator of Adam's step.
     n_iter_no_change : int or math.inf, default=10
         Training stops when more than this number of consecutive epochs have brought no improvement of at least `tol`.
+    max_fun : int, default=15000
+        Largest number of evaluations of the loss by "lbfgs". An iteration takes one or more.
     backend : str, array module or None, default=None
         Backend to compute on: a name from `fastbp.backends.available()`, "auto", or the module of an array library.
         None means the current backend.
+    dropout : float or list of float, default=0.0
+        Rate of dropout: the fraction of the activations of the hidden layers that is set to 0 in each step of training.
+        A list has the rate of the inputs and of each hidden layer. The losses are those with dropout. Not for "lbfgs".
     class_weight : dict, "balanced" or None, default=None
         Weight of each class. The weight of every example is multiplied by the weight of its class. "balanced" makes all
         classes count equally. The weight of a class is then n/(number of classes · number of examples of the class),
@@ -138,20 +151,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Differences from scikit-learn:
 
-    * The solver "lbfgs", which does not use mini-batches, and its parameter `max_fun` are not available.
-    * The parameters `backend` and `class_weight` are new, and `activation` may be a list.
-    * Apart from the differences below, results agree up to rounding errors. The same `random_state` gives the same
-      initial parameters, held-out examples and mini-batches as in scikit-learn 1.9.
-    * `sample_weight` is divided by its average over all training examples. scikit-learn divides it by its average over
-      each mini-batch. Here an example therefore counts in proportion to its weight in every mini-batch. In
-      scikit-learn, a mini-batch with small weights takes as large a step as any other. Here α is divided by the same
-      average as the weights, and by the size of the mini-batch. A weight of 2 therefore has the same effect as having
-      the example twice.
-    * Held-out examples are stratified by class for any number of classes, as scikit-learn's documentation says.
-      scikit-learn itself stratifies only two classes. If a class is too small to be split, the split is not stratified.
-    * `loss_` is computed from the weighted inputs z. scikit-learn computes it from clipped probabilities. The L2 term
-      of `loss_` assumes that ‖W‖² changes linearly during an epoch.
-    * Training that diverges raises `fastbp.DivergedError`.
+    * The parameters `backend`, `dropout` and `class_weight` are new. `activation` and `solver` accept more values.
+    * If all targets are of one class, `predict_proba` has one column, like `classes_`. scikit-learn's has two.
+    * A mini-batch whose weights are all 0 leaves the gradient at 0. scikit-learn raises a ZeroDivisionError.
+    * A masked array with masked values is refused. scikit-learn uses the values behind the mask.
+    * If y has negative numbers in several columns, there is a warning, because every number other than 0 is a label.
+    * `partial_fit` finds the number of labels itself if y has several columns. `classes` is then optional.
+    * `hidden_layer_sizes` must not change when training continues. scikit-learn ignores such a change, or fails.
+    * Training that diverges ends at once, unless `early_stopping` is True: no later epoch can make an infinite
+      parameter finite. NumPy's warnings of overflow are not issued.
+    * A subclass must not replace private methods of scikit-learn's estimator, because they would not be called.
+
+    Apart from these differences, results agree up to rounding errors with those of the same version of scikit-learn,
+    from 1.7 on. The same `random_state` gives the same initial parameters, held-out examples and mini-batches. With
+    scikit-learn 1.6, sample weights and the loss "poisson" are those of scikit-learn 1.7.
 
     References
     ----------
@@ -168,6 +181,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     """
 
     classes_: Array
+    loss = "log_loss"  # not a parameter, as in scikit-learn
+    _parameter_constraints = BaseMLP._parameter_constraints | {"class_weight": CLASS_WEIGHT}
+    _label_binarizer: LabelBinarizer
 
     def __init__(
         self,
@@ -194,7 +210,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
+        max_fun: int = 15000,
         backend: BackendLike | None = None,
+        dropout: float | Sequence[float] = 0.0,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     ) -> None:
         super().__init__(
@@ -220,10 +238,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             beta_2=beta_2,
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
             backend=backend,
+            dropout=dropout,
         )
         self.class_weight = class_weight
 
+    @validating
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
         """Train on X and y, starting from new random parameters or, with `warm_start`, from the present ones.
 
@@ -234,8 +255,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The class of each example, or columns of 0 and 1.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more. A weight of 2 has the same effect as having the example twice in a
-            mini-batch.
+            Weight of each example, or one number for all of them. A weight of 2 has the same effect as having the
+            example twice in the mini-batch.
 
         Returns
         -------
@@ -247,7 +268,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid. `fastbp.InputError` is a subclass of ValueError.
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Warns
         -----
@@ -261,8 +282,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         >>> MLPClassifier((3,), tol=0.1, random_state=0).fit([[0.0], [1.0]], ["no", "yes"]).classes_.tolist()
         ['no', 'yes']
         """
-        return self._train(X, y, sample_weight, None, partial=False)
+        self._train(X, y, sample_weight, partial=False)
+        return self
 
+    @for_mini_batches
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
         """Train for one epoch on X and y, continuing from the present parameters and optimizer state.
 
@@ -273,7 +296,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array-like of shape (n,) or (n, n_outputs)
             The class of each example, or columns of 0 and 1.
         sample_weight : array-like of shape (n,), optional
-            Weight of each example, 0 or more.
+            Weight of each example, or one number for all of them.
         classes : array-like of shape (n_classes,), optional
             All classes that y may contain in this and later calls. Required in the first call, unless y has columns of
             0 and 1.
@@ -288,7 +311,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ValueError
             If a parameter or the input is invalid, `early_stopping` is True, or `class_weight` is "balanced".
         fastbp.DivergedError
-            If the loss is no longer finite.
+            If a parameter of the network is not finite after training. It is a subclass of ValueError too.
 
         Examples
         --------
@@ -300,7 +323,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise InputError(
                 "class_weight must be a dict or None for partial_fit, got 'balanced', which needs all examples at once"
             )
-        return self._train(X, y, sample_weight, classes, partial=True)
+        validate_unless_fitted(self)
+        self._note_classes(y, classes)
+        self._train(X, y, sample_weight, partial=True)
+        return self
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row.
@@ -322,11 +348,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         >>> net.predict([[-1.0], [2.0]]).tolist()
         [3, 7]
         """
-        indices = self._class_indices(self._outputs(X))
+        a = self._outputs(X)
         if self._multilabel:
-            return indices
+            return self._label_binarizer.inverse_transform(a)  # type: ignore[no-any-return]
         # If there is only one class, an index of 1 means this class too.
-        return np.asarray(self.classes_[np.minimum(indices[:, 0], len(self.classes_) - 1)])
+        return np.asarray(self.classes_[np.minimum(self._class_indices(a)[:, 0], len(self.classes_) - 1)])
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class for each row.
@@ -383,23 +409,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _multilabel(self) -> bool:
         return bool(self.out_activation_ == "logistic" and self.n_outputs_ > 1)
 
-    def _train(self, x: Any, y: Any, sample_weight: Any, classes: Any, *, partial: bool) -> "MLPClassifier":
-        rows, labels = self._check_input(x, y, partial=partial)
-        fresh = self._starts_fresh(partial=partial)
-        labels = _check_labels(labels, len(labels) if fresh else len(self.classes_))
-        if fresh:
-            self.classes_ = _classes_of(labels, classes, partial=partial)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            given = brief(np.unique(classes).tolist())
-            raise InputError(f"classes must be those of the first call, {brief(self.classes_.tolist())}, got {given}")
-        w = check_sample_weight(sample_weight, rows)
-        if self.class_weight is not None:
-            class_weights = compute_sample_weight(self.class_weight, labels)
-            w = check_sample_weight(class_weights if w is None else class_weights * w, rows)
-        targets = _targets(labels, self.classes_).astype(rows.dtype)
-        several_classes = labels.ndim == 1 and len(self.classes_) > 2
-        self._fit(Dataset(rows, targets, w), "softmax" if several_classes else "logistic", partial=partial)
-        return self
+    def _note_classes(self, y: Any, classes: Any) -> None:
+        """Set `classes_` in the first call of `partial_fit`; raise ValueError if they change in a later call."""
+        multilabel = not hasattr(self, "classes_") and type_of_target(y, input_name="y").startswith("multilabel")
+        if multilabel and classes is None:
+            classes = np.arange(np.shape(y)[1])
+        if check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+
+    def _targets(self, y: Any, *, partial: bool) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        known = hasattr(self, "classes_") and (partial or self.warm_start)
+        if not known:
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        numbers = class_numbers(self._label_binarizer, y)
+        if known:
+            check_known(y, numbers, self.classes_, warm_start=self.warm_start)
+        return indicators(self._label_binarizer, y, numbers)
+
+    def _fresh_out_activation(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _class_indices(self, a: Array) -> Array:
         """Return the indices of the predicted or true classes.
@@ -410,69 +441,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """
         return a.argmax(axis=1)[:, None] if self.out_activation_ == "softmax" else np.asarray(a > 0.5, np.int64)
 
-    def _cost(self, out_activation: str) -> str:
-        return _COSTS[out_activation]
-
-    def _loss(self, cost: float) -> float:
-        return cost
-
     def _stratify_labels(self, y: Array) -> Array | None:
-        return None if self._multilabel else self._class_indices(y)[:, 0]
+        return y.astype(bool) if y.shape[1] == 1 else None
 
     def _validation_score(self, y: Array, a: Array, w: Array | None) -> float:
         return float(np.average((self._class_indices(a) == self._class_indices(y)).all(axis=1), weights=w))
-
-
-def _check_labels(y: Any, most_classes: int) -> Array:
-    """Return labels as an array of shape (n,), or columns of 0 and 1 as an array of shape (n, n_L).
-
-    `most_classes` is the largest number of classes that y can have. Raises ValueError for anything else.
-    """
-    if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iub" and not _may_be_numbers(y, most_classes):
-        return y
-    labels = y.toarray() if sparse.issparse(y) else y
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = column_or_1d(labels, warn=True)
-    check_classification_targets(labels)
-    if labels.ndim == 2 and type_of_target(labels) != "multilabel-indicator":
-        raise InputError("y must have one class per example, or columns of 0 and 1, got several columns of classes")
-    return np.asarray(labels)
-
-
-def _may_be_numbers(y: Array, most_classes: int) -> bool:
-    """Return whether scikit-learn has to count the classes, because many of them may mean a regression problem."""
-    return len(y) > 20 and 2 * most_classes > len(y)
-
-
-def _classes_of(labels: Array, classes: Any, *, partial: bool) -> Array:
-    """Return the sorted classes: `classes` if it is given, otherwise the distinct labels.
-
-    If the labels are columns of 0 and 1, the classes are the numbers of the columns.
-    """
-    if labels.ndim == 2:
-        return np.arange(labels.shape[1])
-    if classes is not None:
-        return np.unique(classes)
-    if partial:
-        raise InputError(
-            "classes must list all classes in the first call of partial_fit, got None; pass np.unique(y), for example"
-        )
-    return np.unique(labels)
-
-
-def _targets(labels: Array, classes: Array) -> Array:
-    """Return the targets of the network's outputs as an array of shape (n, n_L).
-
-    Labels that are columns of 0 and 1 are returned unchanged. Two classes become one column, with 1 for the second
-    class. More classes become one column per class, with 1 in the column of the example's class.
-    """
-    if labels.ndim == 2:
-        return labels
-    index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    unknown = np.flatnonzero(classes[index] != labels)
-    if unknown.size:
-        given = f"{brief(labels[unknown[0]].item())} (example {unknown[0]})"
-        raise InputError(f"y must contain only the known classes {brief(classes.tolist())}, got {given}")
-    if len(classes) <= 2:
-        return index[:, None]
-    return index[:, None] == np.arange(len(classes))  # type: ignore[no-any-return]

@@ -3,7 +3,8 @@
 The computations are those of `fastbp.equations`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from fastbp.datasets.inputs import as_columns
+from fastbp.errors import DivergedError
 from fastbp.files.parameter_tensors import host_tensors, put_tensors
 from fastbp.files.tensors import Tensors
 from fastbp.operations import Examples, Parameters, Plan, PreparingBackend
@@ -99,19 +101,21 @@ def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
 class EpochTrainer:
     """Trains parameters in place, on mini-batches of m examples.
 
-    The L2 term (α/m) W is added to the gradient ∂C/∂W. If `snapshot` holds the state of an optimizer of the same kind,
-    training continues from this state.
+    In a mini-batch whose examples have the weights w_x, the gradient is (Σ w_x ∂C_x/∂W + α W) / Σ w_x, and the cost is
+    (Σ w_x C_x + ½ α Σ ‖W‖²) / Σ w_x. Without weights, all w_x are 1. If all weights of a mini-batch are 0, the gradient
+    is 0. In the cost, the L2 term is multiplied by `l2_scale`. `dropout` has the rates of `Settings.dropout`, and `rng`
+    draws the masks. If `snapshot` holds the state of an optimizer with the same formula, training continues from it.
     """
 
     def __init__(
-        self, plan: Plan, p: Parameters, dataset: Dataset, m: int, optimizer: Optimizer, alpha: float,
-        snapshot: OptimizerSnapshot | None,
+        self, plan: Plan, p: Parameters, dataset: Dataset, m: int, optimizer: Optimizer,
+        snapshot: OptimizerSnapshot | None, rng: np.random.RandomState, *, alpha: float = 0.0, l2_scale: float = 1.0,
+        dropout: tuple[float, ...] = (),
     ) -> None:  # fmt: skip
-        x, y, w = dataset
-        self._plan = replace(plan, formulas=replace(plan.formulas, weighted=w is not None))
-        self._p, self._m, self._optimizer, self._alpha = p, m, optimizer, alpha
-        weights = np.empty((len(y), 0)) if w is None else w[:, None]
-        self._x, self._y, self._s = x, y, np.ascontiguousarray(weights, plan.dtype)
+        x, y, self._w = dataset
+        self._plan = replace(plan, formulas=replace(plan.formulas, weighted=self._w is not None))
+        self._p, self._m, self._optimizer, self._x, self._y, self._rng = p, m, optimizer, x, y, rng
+        self._alpha, self._l2_scale, self._dropout = alpha, l2_scale if alpha else 0.0, dropout
         self._state = State(new_optimizer_state(plan, optimizer.rule))
         if snapshot is not None and snapshot.optimizer.rule == optimizer.rule:
             self._state.steps = snapshot.steps
@@ -119,15 +123,26 @@ class EpochTrainer:
                 put_tensors(prefix, snapshot.tensors, moment, plan)
         self._source = "sparse" if sparse.issparse(x) and isinstance(plan.backend, PreparingBackend) else plan.dtype
         at_once = self._source == "sparse" or not sparse.issparse(x)
-        self._examples = self._upload(x, self._y, self._s) if at_once else None
+        self._examples = self._upload(x, y, self._weights_of(y)) if at_once else None
         self._loops: dict[int, MiniBatches] = {}  # the keys are numbers of examples
 
-    def run_epoch(self, order: Indices, eta: float) -> float:
-        """Train once on the examples in the given order, and return Σ C_x.
+    @property
+    def steps(self) -> int:
+        """The number of steps of the optimizer so far."""
+        return self._state.steps
 
-        Each C_x is computed before its mini-batch changes the parameters.
+    def run_epoch(self, order: Indices, eta: float) -> float:
+        """Train once on the examples in the given order, and return the cost, summed over the examples.
+
+        The cost of each mini-batch is computed before it changes the parameters.
         """
-        return sum(self._run(indices, eta) for indices in self._parts(order))
+        s, decays = self._normalized_weights(order)
+        if self._examples is None:  # the rows have to be made dense: each part is a mini-batch
+            starts = range(0, len(order), self._m)
+            return sum(self._run_part(order[i : i + self._m], eta, s, decays[k : k + 1]) for k, i in enumerate(starts))
+        if self._w is not None:
+            self._examples = self._examples._replace(s=self._plan.backend.upload(s))
+        return self._run(order, eta, self._examples, decays)
 
     def snapshot(self) -> OptimizerSnapshot:
         """Return a copy of the optimizer's present state."""
@@ -136,27 +151,47 @@ class EpochTrainer:
             tensors |= host_tensors(prefix, moment, self._plan)
         return OptimizerSnapshot(self._optimizer, self._state.steps, tensors)
 
-    def _run(self, indices: Indices, eta: float) -> float:
-        n, examples = len(indices), self._examples
-        if examples is None:
-            examples = self._upload(self._x[indices].toarray(), self._y[indices], self._s[indices])
-            indices = np.arange(n)
+    def _normalized_weights(self, order: Indices) -> tuple[Array, Array]:
+        """Return the weights of all examples with a mean of 1 in each mini-batch, and the factors of W.
+
+        The weights have shape (n, 1), or no columns if there are none.
+        """
+        starts = np.arange(0, len(order), self._m)
+        counts = np.diff(starts, append=len(order))
+        if self._w is None:
+            return self._weights_of(self._y), self._alpha / counts
+        sums = np.add.reduceat(self._w[order], starts)
+        inverse = np.divide(1.0, sums, out=np.zeros(len(sums)), where=sums != 0.0)
+        w = np.zeros(len(self._w))
+        w[order] = self._w[order] * np.repeat(counts * inverse, counts)
+        return self._weights_of(self._y, w), self._alpha * inverse
+
+    def _weights_of(self, y: Array, w: Array | None = None) -> Array:
+        """Return weights as a matrix with one row per example. Without weights, it has no columns, or zeros."""
+        s = np.zeros((len(y), 0 if self._w is None else 1), self._plan.dtype)
+        if w is not None:
+            s[:, 0] = w
+        return s
+
+    def _run_part(self, indices: Indices, eta: float, s: Array, decays: Array) -> float:
+        examples = self._upload(self._x[indices].toarray(), self._y[indices], s[indices])
+        return self._run(np.arange(len(indices)), eta, examples, decays)
+
+    def _run(self, indices: Indices, eta: float, examples: Examples, decays: Array) -> float:
+        n = len(indices)
         if n not in self._loops:
             self._loops[n] = MiniBatches(
-                self._plan, self._p, examples, self._source, min(self._m, n), n, self._state,
-                self._optimizer, lmbda=self._alpha, lmbda_over_batch=True,
+                self._plan, self._p, examples, self._source, min(self._m, n), n, self._state, self._optimizer,
+                dropout=self._dropout,
             )  # fmt: skip
+            self._loops[n].l2_scale = self._l2_scale
         loop = self._loops[n]
-        loop.examples, self._state.done, self._state.total = examples, 0, 0.0
-        return n * loop.epoch(indices, eta, Watcher())
-
-    def _parts(self, order: Indices) -> Iterator[Indices]:
-        """Split the indices in `order` into parts, and yield the parts that are trained on one after another.
-
-        If the rows have to be made dense, each part is a mini-batch. Otherwise, `order` is the only part.
-        """
-        step = self._m if self._examples is None else len(order)
-        yield from (order[start : start + step] for start in range(0, len(order), step))
+        if self._dropout:
+            loop.set_dropout_key(*map(int, self._rng.randint(0, 2**32, size=2, dtype=np.uint64)))
+        loop.examples, loop.decays, self._state.done, self._state.total = examples, decays, 0, 0.0
+        with suppress(DivergedError):  # whether to go on is decided by `TrainingLoop`
+            loop.epoch(indices, eta, Watcher())
+        return self._state.total
 
     def _moments(self) -> list[tuple[str, Parameters]]:
         """Return a pair (prefix, moment) for each moment used by the optimizer.

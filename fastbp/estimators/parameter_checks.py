@@ -1,119 +1,91 @@
-"""The parameters of the estimators: their types, and checks of their values when an estimator is fitted.
+"""Checks of the parameters of the estimators."""
 
-The names of the parameters are scikit-learn's. The error messages are worded like all others in fastbp.
-"""
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal
 
-import math
-from collections.abc import Callable, Mapping
-from numbers import Real
-from typing import Any, Literal, get_args
+import numpy as np
 
-from fastbp.errors import InputError, brief, choose, finite_number, number_between, plural, whole_number
+from fastbp.activations import ACTIVATIONS as FASTBP_ACTIVATIONS
+from fastbp.activations import Activation
+from fastbp.errors import InputError, choose, plural, whole_number
+from fastbp.estimators.from_scikit_learn import Interval, Options, StrOptions
+from fastbp.optimizers import Optimizer
 
-HiddenActivation = Literal["identity", "logistic", "tanh", "relu"]
-Solver = Literal["sgd", "adam"]
+HiddenActivation = (
+    Literal["identity", "logistic", "tanh", "relu", "leaky-relu", "elu", "gelu", "gelu-tanh", "silu", "softplus"]
+    | Activation
+)
+Solver = Literal["lbfgs", "sgd", "adam"] | Optimizer
 LearningRate = Literal["constant", "invscaling", "adaptive"]
 
-ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""A mapping from scikit-learn's name of an activation to fastbp's name."""
+OUTPUTS = {"identity": "quadratic", "exp": "poisson", "logistic": "cross-entropy", "softmax": "log-likelihood"}
+"""A mapping from `out_activation_` to fastbp's name of the cost."""
+
+_OTHER_NAMES = {"logistic": "sigmoid", "exp": "exponential"}
+_OTHERS = set(FASTBP_ACTIVATIONS) - {"identity", "sigmoid", "tanh", "relu", "exponential", "softmax"}
+_NAMES = ["identity", "logistic", "tanh", "relu", *sorted(_OTHERS)]
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [StrOptions(set(_NAMES)), Activation, list, tuple],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"}), Optimizer],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
+    "backend": "no_validation",  # type: ignore[dict-item]
+    "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+}
+"""The valid values of the parameters that both estimators have, for scikit-learn's validation."""
+
+CLASS_WEIGHT: list[Any] = [Mapping, StrOptions({"balanced"}), None]
+LOSS: list[Any] = [StrOptions({"squared_error", "poisson"})]
 
 
-def check_parameters(params: Mapping[str, Any]) -> None:
-    """Raise `InputError` for the first invalid parameter of an estimator.
-
-    `hidden_layer_sizes` and `activation` are not checked here, but by `hidden_layers`.
-
-    >>> check_parameters({"max_iter": 0})
-    Traceback (most recent call last):
-    fastbp.errors.InputError: max_iter must be an integer >= 1, got 0
-    """
-    for name, value in params.items():
-        if name in _CHECKS:
-            _CHECKS[name](name, value)
-
-
-def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str]]:
-    """Return the sizes of the hidden layers, and scikit-learn's names of their activations.
+def hidden_layers(sizes: Any, activation: Any) -> tuple[list[int], list[str | Activation]]:
+    """Return the sizes of the hidden layers and their activations, which are scikit-learn's names or objects.
 
     Raises `InputError` if `sizes` or `activation` is invalid.
 
     >>> hidden_layers((30, 20), "relu")
     ([30, 20], ['relu', 'relu'])
     """
-    listed = list(sizes) if hasattr(sizes, "__iter__") and not isinstance(sizes, (str, bytes)) else [sizes]
+    listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    if any(isinstance(n, Real) and n <= 0 for n in listed):
+        raise InputError(f"hidden_layer_sizes must be > 0, got {listed}.")
     layers = [whole_number("hidden_layer_sizes", n) for n in listed]
-    if isinstance(activation, str):
-        choose("activation", activation, ACTIVATIONS)  # checked even if there are no hidden layers
+    if isinstance(activation, (str, Activation)):
         return layers, [activation] * len(layers)
-    if not isinstance(activation, (list, tuple)):
-        raise InputError(
-            "activation must be a name or a list with one name per hidden layer, "
-            f"got {brief(activation)}; valid names: {', '.join(ACTIVATIONS)}"
-        )
-    for name in activation:
-        choose("activation", name, ACTIVATIONS)
+    for each in activation:
+        if not isinstance(each, Activation):
+            choose("activation", each, dict.fromkeys(_NAMES))
     if len(activation) != len(layers):
         given = f"{plural(len(activation), 'name')} for {plural(len(layers), 'hidden layer')}"
         raise InputError(f"activation must have one name per hidden layer, got {given}")
     return layers, list(activation)
 
 
-def _check_solver(name: str, value: Any) -> None:
-    if value == "lbfgs":
-        raise InputError("solver must be 'sgd' or 'adam', got 'lbfgs', which does not train on mini-batches")
-    choose(name, value, dict.fromkeys(get_args(Solver)))
+def fastbp_activations(activations: Sequence[str | Activation], output: str) -> tuple[str | Activation, ...]:
+    """Return the activations of all layers, with fastbp's names in place of scikit-learn's.
 
-
-def _check_learning_rate(name: str, value: Any) -> None:
-    choose(name, value, dict.fromkeys(get_args(LearningRate)))
-
-
-def _check_batch_size(name: str, value: Any) -> None:
-    if not (isinstance(value, str) and value == "auto"):
-        _check_whole_number_or("'auto'", name, value)
-
-
-def _check_patience(name: str, value: Any) -> None:
-    if not (isinstance(value, Real) and value == math.inf):
-        _check_whole_number_or("inf", name, value)
-
-
-def _check_whole_number_or(alternative: str, name: str, value: Any) -> None:
-    try:
-        whole_number(name, value)
-    except InputError:
-        raise InputError(f"{name} must be an integer >= 1 or {alternative}, got {brief(value)}") from None
-
-
-def _check_positive(name: str, value: Any) -> None:
-    finite_number(name, value, positive=True)
-
-
-def _check_not_negative(name: str, value: Any) -> None:
-    finite_number(name, value, positive=False)
-
-
-def _check_fraction(name: str, value: Any) -> None:
-    number_between(name, value, 0.0, 1.0)
-
-
-def _check_decay(name: str, value: Any) -> None:
-    number_between(name, value, 0.0, 1.0, low_included=True)
-
-
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "solver": _check_solver,
-    "alpha": _check_not_negative,
-    "batch_size": _check_batch_size,
-    "learning_rate": _check_learning_rate,
-    "learning_rate_init": _check_positive,
-    "power_t": _check_not_negative,
-    "max_iter": whole_number,
-    "tol": _check_not_negative,
-    "momentum": _check_decay,
-    "validation_fraction": _check_fraction,
-    "beta_1": _check_decay,
-    "beta_2": _check_decay,
-    "epsilon": _check_positive,
-    "n_iter_no_change": _check_patience,
-}
+    >>> fastbp_activations(["relu"], "logistic")
+    ('relu', 'sigmoid')
+    """
+    return tuple([_OTHER_NAMES.get(a, a) if isinstance(a, str) else a for a in (*activations, output)])

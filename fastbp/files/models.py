@@ -5,6 +5,7 @@ each other, and so are `generator_state` and `generator_from`. If you add a prop
 functions of a pair. Increase `VERSION` if an older fastbp would read the new files wrongly.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from fastbp import __version__, backends
 from fastbp.activations import ACTIVATIONS, Activation
 from fastbp.costs import COSTS, Cost
+from fastbp.datasets.class_names import checked_classes
 from fastbp.datasets.preparation import Preparation, from_description
 from fastbp.errors import InputError, brief, choose, one_line, truncate, whole_number
 from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tensors
@@ -22,11 +24,11 @@ from fastbp.operations import Backend, Plan
 from fastbp.parameters import as_parameters, check_dtype_name, empty_parameters, plan_of
 
 Array = Any
-VERSION = 2
+VERSION = 3
 """The version of the format of model files. Files of a later version are refused.
 
-Version 2 adds the preparation of tables. A network without a preparation is still written in version 1, so that older
-versions of fastbp can read its file.
+Version 2 adds the preparation of tables, and version 3 adds names of classes to networks without a preparation. Other
+networks are still written in version 1 or 2, so that older versions of fastbp can read their files.
 """
 
 _WIDEST = 2**31 - 1
@@ -58,11 +60,13 @@ class Model(NamedTuple):
 def write_model(path: StrPath, model: Model) -> None:
     """Write a model file atomically; raise `InputError` if the file cannot be written or could not be loaded again."""
     plan, weights, biases, rng, preparation = model
-    version = 1 if preparation is None else VERSION
+    version = 2 if preparation is not None else VERSION if plan.classes else 1
     description = {"kind": "model", "version": version, "fastbp": __version__, **describe(plan)}
     description["generator"] = generator_state(rng)
     if preparation is not None:
         description["preparation"] = preparation.description()
+    elif plan.classes:
+        description["classes"] = list(plan.classes)
     tensors = host_tensors("", as_parameters(weights, biases, plan), plan, bias_columns=True)
     _check_finite(tensors)
     write_tensors(path, tensors, description)
@@ -84,7 +88,9 @@ def read_model(
         weights, biases = empty_parameters(plan)
         put_tensors("", tensors, as_parameters(weights, biases, plan), plan, bias_columns=True)
         rng = generator_from(field(description, "generator", dict))
-        return Model(plan, weights, biases, rng, _preparation(description, plan))
+        preparation = _preparation(description, plan)
+        classes = classes_in(description, plan) if preparation is None else preparation.target.classes
+        return Model(dataclasses.replace(plan, classes=classes), weights, biases, rng, preparation)
 
 
 def describe(plan: Plan) -> dict[str, Any]:
@@ -128,6 +134,11 @@ def plan_from(
         backend=backend,
         input_scale=field(description, "input_scale", float),
     )
+
+
+def classes_in(description: Mapping[str, Any], plan: Plan) -> tuple[str, ...]:
+    """Return the names of the classes in a description, or an empty tuple if it has none."""
+    return checked_classes(field(description, "classes", list), plan) if "classes" in description else ()
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:

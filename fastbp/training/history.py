@@ -1,10 +1,12 @@
 """The results that training records after each epoch."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fastbp.errors import plural
 
 
 class Epoch(NamedTuple):
@@ -52,7 +54,7 @@ class Epoch(NamedTuple):
         return "  ".join(parts)
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The results of all epochs of a training run.
 
@@ -67,6 +69,8 @@ class History:
     --------
     >>> History(cost=[0.5, 0.25]).cost[-1]
     0.25
+    >>> History(cost=[0.5, 0.25])
+    <History: 2 epochs, cost 0.25>
     """
 
     cost: list[float] = field(default_factory=list)
@@ -74,6 +78,38 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int | None = None
+
+    def __repr__(self) -> str:
+        parts = [plural(len(self.cost), "epoch")]
+        names = ("cost", "validation_cost", "validation_accuracy")
+        parts += [f"{name} {values[-1]:.4g}" for name in names if (values := getattr(self, name))]
+        if self.best_epoch is not None:
+            parts.append(f"best epoch {self.best_epoch}")
+        return f"<History: {', '.join(parts)}>"
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with one row per epoch.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One column for each attribute with values: cost, validation_cost, validation_accuracy and seconds. The index
+            is the number of the epoch, counted from 1.
+
+        Examples
+        --------
+        >>> History(cost=[0.5, 0.25], seconds=[1.0, 1.0]).to_frame().loc[2, "cost"].item()
+        0.25
+        """
+        from fastbp.plots.frames import history_frame
+
+        return history_frame(self)
+
+    def plot(self, quantity: Literal["cost", "accuracy"] = "cost", *, ax: Any = None) -> Any:
+        """Draw the costs or the validation accuracy over the epochs; see `fastbp.plots.learning_curves`."""
+        from fastbp.plots.curves import learning_curves
+
+        return learning_curves(self, quantity, ax=ax)
 
     def append(self, epoch: Epoch) -> None:
         """Add the results of an epoch."""

@@ -76,6 +76,9 @@ class Watcher:
     def advanced(self, examples: int) -> None:
         """Receive the number of examples just processed."""
 
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Receive the number of the epoch with which a run continues, or that an earlier call has finished the run."""
+
     def finished(self, epoch: Epoch) -> None:
         """Receive the results of an epoch that has finished."""
 
@@ -124,8 +127,9 @@ def train(
         dropout=settings.dropout,
     )  # fmt: skip
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
+    _report_resumption(watcher, settings, state)
     try:
-        while state.epoch <= settings.epochs and not has_run_out(settings.patience, state.best, state.epoch - 1):
+        while not _has_ended(settings, state):
             state.rng = rng.bit_generator.state
             eta = eta_of(settings.schedule, state.epoch, settings.epochs)
             check_data()
@@ -150,7 +154,7 @@ def train(
                 if failure is not None:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
-            if callback is not None and _is_true(callback(epoch)):
+            if callback is not None and is_true(callback(epoch)):
                 break
     except KeyboardInterrupt:
         if (failure := _write_failure(checkpoint, state)) is not None:
@@ -161,6 +165,16 @@ def train(
     if failure is not None:
         raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
+
+
+def _has_ended(settings: Settings, state: State) -> bool:
+    return state.epoch > settings.epochs or has_run_out(settings.patience, state.best, state.epoch - 1)
+
+
+def _report_resumption(watcher: Watcher, settings: Settings, state: State) -> None:
+    """Report with which epoch a resumed run continues. Do nothing for a new run."""
+    if state.steps:
+        watcher.resumed(state.epoch, settings.epochs, _has_ended(settings, state))
 
 
 def _write_failure(checkpoint: Callable[[State], None] | None, state: State) -> str | None:
@@ -184,7 +198,7 @@ def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     The cost does not reveal such a parameter, because it was computed before the last update.
     """
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), plan.backend.device_context():
         sums = [float(plan.backend.xp.sum(block)) for block in blocks]
     if not all(map(math.isfinite, sums)):
         raise _diverged(state, eta)
@@ -203,7 +217,7 @@ def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
 
 
-def _is_true(answer: Any) -> bool:
+def is_true(answer: Any) -> bool:
     """Return whether the answer of a callback is Python's or NumPy's True.
 
     Other values that count as true, such as a list, do not end training.
@@ -215,19 +229,22 @@ class MiniBatches:
     """Trains on `n` examples, epoch by epoch, in mini-batches of `m` examples.
 
     Each call of compiled code processes as many mini-batches as it can in about a tenth of a second.
-    Ctrl-C and progress are handled between calls. The L2 term of the gradient is λ/n W. With `lmbda_over_batch`, λ is
-    divided by the size of the mini-batch instead of n. The last mini-batch may be smaller.
+    Ctrl-C and progress are handled between calls. The last mini-batch may be smaller. The L2 term of the gradient is
+    λ/n W, unless `decays` has been set: then its entries are the factors of W in the mini-batches of an epoch, and the
+    cost has an L2 term too, which is counted `l2_scale` times.
     """
 
     def __init__(
         self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
-        optimizer: Optimizer, *, lmbda: float = 0.0, lmbda_over_batch: bool = False, dropout: tuple[float, ...] = (),
+        optimizer: Optimizer, *, lmbda: float = 0.0, dropout: tuple[float, ...] = (),
     ) -> None:  # fmt: skip
         self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
-        self.optimizer, self.lmbda, self.lmbda_over_batch = optimizer, lmbda, lmbda_over_batch
+        self.optimizer, self.lmbda, self.l2_scale = optimizer, lmbda, 0.0
+        self.decays: npt.NDArray[np.float64] | None = None
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         self.workers = plan.backend.worker_context(plan, source, m, n)
+        self.run = plan.backend.training_run(plan, source, m, n)
         memory = WorkspacePool(plan, self.operations, m, examples.x, dropout)
         self.full_batches, self.last_size = divmod(n, m)
         self.full_workspace = memory.workspace(m)
@@ -241,7 +258,10 @@ class MiniBatches:
 
     def draw_dropout_key(self, rng: np.random.Generator) -> None:
         """Draw the key of the dropout masks of the next epoch."""
-        key_0, key_1 = map(int, rng.integers(2**32, size=2))
+        self.set_dropout_key(*map(int, rng.integers(2**32, size=2)))
+
+    def set_dropout_key(self, key_0: int, key_1: int) -> None:
+        """Set the key of the dropout masks of the next epoch."""
         for dropout in self.dropouts:
             set_keys(dropout, key_0, key_1)
 
@@ -282,14 +302,15 @@ class MiniBatches:
     def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
         """Train on `count` mini-batches and count them in the state; return the seconds they took."""
         start, state = time.perf_counter(), self.state
-        n = m if self.lmbda_over_batch else self.n
-        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=n)
+        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=self.n)
+        if self.decays is not None:
+            step = step._replace(decays=self.decays[state.done : state.done + count], l2_scale=self.l2_scale)
         arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
         if self.dropouts:
             dropout = self.dropouts[0] if ws is self.full_workspace else self.dropouts[1]
-            self.backend.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
+            self.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
         else:
-            self.backend.run(equations.train_mini_batches, *arguments)
+            self.run(equations.train_mini_batches, *arguments)
         self.backend.synchronize()
         state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start

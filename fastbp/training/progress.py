@@ -1,9 +1,10 @@
-"""Progress on standard error: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress on standard error: a bar on a terminal, one line per epoch elsewhere. In a notebook, a bar in the output."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def watching(progress: bool, examples: int) -> Iterator[Watcher]:
     if not progress:
         yield Watcher()
         return
-    lines = Bar(examples) if _on_terminal() else Lines()
+    lines = NotebookBar(examples) if _in_notebook() else Bar(examples) if _on_terminal() else Lines()
     try:
         with on_compile(lines.compiling):
             yield lines
@@ -118,15 +119,25 @@ class Lines(Watcher):
     def __init__(self) -> None:
         self.stream = BestEffortStream(sys.stderr)
         self._silent_until, self._compiling, self._since = 0.0, False, time.perf_counter()
+        self.rate: float | None = None  # examples per second of the last epoch
+
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Print with which epoch a run continues, or that it was finished."""
+        if not finished:
+            self.print(f"continuing with epoch {epoch} of {epochs}")
+        elif epoch > epochs:
+            self.print(f"this run was finished: it has {epoch - 1} epochs; to continue it, ask for more epochs")
+        else:
+            self.print(f"this run was finished: it stopped early after {epoch - 1} epochs")
 
     def finished(self, epoch: Epoch) -> None:
         """Print the epoch, unless a line was printed within the last half second."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
+        self.rate = epoch.examples_per_second * epoch.seconds / max(seconds, epoch.seconds)
         if now >= self._silent_until or epoch.number == epoch.epochs:
             self._silent_until = now + 0.5
-            rate = epoch.examples_per_second * epoch.seconds / max(seconds, epoch.seconds)
-            self.print(str(epoch._replace(seconds=seconds, examples_per_second=rate)))
+            self.print(str(epoch._replace(seconds=seconds, examples_per_second=self.rate)))
 
     def warned(self, message: str) -> None:
         """Print a warning."""
@@ -147,12 +158,20 @@ class Lines(Watcher):
 
 
 class Bar(Lines):
-    """Shows a bar with the fraction of examples processed, and prints lines above the bar."""
+    """Shows a bar with the fraction of examples processed, and prints lines above the bar.
+
+    The examples per second and the time left are those of the last epoch, as in its line.
+    """
 
     def __init__(self, examples: int) -> None:
         super().__init__()
-        style = "{percentage:3.0f}% {bar} {rate_fmt}  {left} s left"  # like the line of an epoch
-        self._bar = _bar(examples, self.stream, unit=" examples", unit_scale=True, bar_format=style)
+        style = "{percentage:3.0f}% {bar} {speed} examples/s  {left} s left"  # like the line of an epoch
+        self._bar = _bar(examples, self.stream, rate_of=lambda: self.rate, bar_format=style)
+
+    def resumed(self, epoch: int, epochs: int, finished: bool) -> None:
+        """Print with which epoch a run continues. The examples of earlier epochs do not count for the rate."""
+        super().resumed(epoch, epochs, finished)
+        self._bar.initial = self._bar.n
 
     def advanced(self, examples: int) -> None:
         """Advance the bar."""
@@ -167,14 +186,58 @@ class Bar(Lines):
         self._bar.close()
 
 
+class NotebookBar(Lines):
+    """Shows one bar below the cell of a notebook, with the results of the current epoch."""
+
+    def __init__(self, examples: int) -> None:
+        super().__init__()
+        from tqdm import notebook, std
+
+        style = "{l_bar}{bar}| {left} s left"
+        kind = notebook.tqdm if find_spec("ipywidgets") else std.tqdm
+        self._bar = _bar(examples, sys.stdout, kind=kind, bar_format=style, leave=True)
+
+    def advanced(self, examples: int) -> None:
+        """Advance the bar."""
+        self._bar.update(examples)
+
+    def print(self, line: str) -> None:
+        """Show a line in place of the previous one."""
+        self._bar.set_description_str(line)
+
+    def warned(self, message: str) -> None:
+        """Print a warning that stays."""
+        self._bar.write(f"warning: {message}", file=sys.stdout)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
 def _on_terminal() -> bool:
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def _bar(total: int | None, stream: BestEffortStream, **options: Any) -> Any:
+def _bar(
+    total: int | None,
+    stream: Any,
+    kind: Any = None,
+    rate_of: Callable[[], float | None] = lambda: None,
+    **options: Any,
+) -> Any:
+    """Return a bar of tqdm. Its format may contain {speed} and {left}, from the rate that `rate_of` returns.
+
+    If it returns None, the rate is the average since the start of the bar. `kind` is a subclass of tqdm's bar.
+    """
     from tqdm import tqdm
 
-    class Quiet(tqdm):  # type: ignore[misc]
+    class Quiet(kind or tqdm):  # type: ignore[misc]
         monitor_interval = 0  # do not start tqdm's thread: a fork would not copy it
 
         @property
@@ -182,8 +245,8 @@ def _bar(total: int | None, stream: BestEffortStream, **options: Any) -> Any:
             """What the format of the bar may show. tqdm itself shows 0 seconds left as long as it knows no rate."""
             shown: dict[str, Any] = super().format_dict
             done, elapsed = shown["n"] - shown["initial"], shown["elapsed"]
-            rate = shown["rate"] or (done / elapsed if elapsed else 0.0)
-            known = rate and shown["total"]
-            return {**shown, "left": f"{(shown['total'] - shown['n']) / rate:,.0f}" if known else "?"}
+            rate = rate_of() or (done / elapsed if elapsed else 0.0)
+            left = f"{(shown['total'] - shown['n']) / rate:,.0f}" if rate and shown["total"] else "?"
+            return {**shown, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
 
-    return Quiet(total=total, file=stream, dynamic_ncols=True, leave=False, **options)
+    return Quiet(total=total, file=stream, dynamic_ncols=True, **({"leave": False} | options))

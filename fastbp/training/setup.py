@@ -29,10 +29,10 @@ from fastbp.files.locks import locked
 from fastbp.files.mapped import check_unchanged, mapped_files
 from fastbp.files.reading import StrPath
 from fastbp.operations import Examples, Parameters, Plan
-from fastbp.optimizers import Optimizer, optimizer_of
+from fastbp.optimizers import LBFGS, Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
-from fastbp.training import checkpoints, fingerprints, inference, loop
+from fastbp.training import checkpoints, fingerprints, inference, lbfgs, loop
 from fastbp.training.dropout import dropout_rates
 from fastbp.training.history import Epoch, History
 from fastbp_kernels.sparse_rows import SparseRows
@@ -81,6 +81,9 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
 
     Raises `InputError` for bad arguments. If `options` ask for it, the state of a checkpoint is restored.
     """
+    full_batch = isinstance(options.optimizer, str) and options.optimizer == LBFGS
+    if full_batch:
+        lbfgs.refuse_options(vars(options))
     inputs = as_columns("x", x, plan.sizes[0], plan)
     n = int(inputs.shape[1])
     targets = as_targets(y, n, plan)
@@ -92,7 +95,9 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
         checkpoints.rewind(options.checkpoint, copied_rng)
     initial_rng_state = copied_rng.bit_generator.state
     training_indices, validation = _split(options.validation, inputs, targets, classes, copied_rng)
-    settings = _settings(options, len(training_indices), plan)
+    settings = (
+        lbfgs.Settings(*_common_settings(options)) if full_batch else _settings(options, len(training_indices), plan)
+    )
     validation = None if validation is None else _checked_pair(validation, plan)
     validate = None if validation is None else _validation_function(validation, plan, p)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
@@ -100,24 +105,27 @@ def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Ar
     if source == "uint8" and plan.input_scale == 1.0:
         warn_of_unscaled_pixels(inputs)
     examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
-    state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
-    checkpoint = None
-    if options.checkpoint is not None:
-        data = _fingerprints(examples, validation, options.validation, plan)
-        seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
-        checkpoint = checkpoints.Checkpoint(
-            options.checkpoint, plan, settings, n, copied_rng, initial_rng_state, data, seed
-        )
-        if resuming:
-            checkpoint.read(p, state, anyway=options.resume_anyway)
+    arguments = plan, p, examples, source, training_indices
+    train: Callable[..., History]
+    if isinstance(settings, lbfgs.Settings):
+        train = functools.partial(lbfgs.train, *arguments, settings)
+    else:
+        state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
+        checkpoint = None
+        if options.checkpoint is not None:
+            data = _fingerprints(examples, validation, options.validation, plan)
+            seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
+            checkpoint = checkpoints.Checkpoint(
+                options.checkpoint, plan, settings, n, copied_rng, initial_rng_state, data, seed
+            )
+            if resuming:
+                checkpoint.read(p, state, anyway=options.resume_anyway)
+        write = None if checkpoint is None else functools.partial(checkpoint.write, p)
+        train = functools.partial(loop.train, *arguments, settings, state, rng, checkpoint=write)
     mapped = mapped_files(array for data in (examples.x, examples.y, *(validation or ())) for array in _arrays(data))
     rng.bit_generator.state = copied_rng.bit_generator.state
-    begin = functools.partial(
-        loop.train, plan, p, examples, source, training_indices, settings, state, rng,
-        validate=validate, callback=options.callback,
-        checkpoint=None if checkpoint is None else functools.partial(checkpoint.write, p),
-        check_data=functools.partial(check_unchanged, mapped) if mapped else None,
-    )  # fmt: skip
+    check_data = functools.partial(check_unchanged, mapped) if mapped else None
+    begin = functools.partial(train, validate=validate, callback=options.callback, check_data=check_data)
     return Run(settings.epochs * len(training_indices), begin)
 
 
@@ -221,9 +229,7 @@ def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -
 
 def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
     """Check the settings of training on `examples` examples, and return them."""
-    if options.patience is not None and options.validation is None:
-        raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
-    optimizer, epochs = optimizer_of(options.optimizer, options.momentum), whole_number("epochs", options.epochs)
+    optimizer, (epochs, lmbda, patience) = optimizer_of(options.optimizer, options.momentum), _common_settings(options)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
     return loop.Settings(
@@ -232,8 +238,16 @@ def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
         if options.mini_batch_size is None
         else whole_number("mini_batch_size", options.mini_batch_size, most=examples),
         schedule,
-        finite_number("lmbda", options.lmbda, positive=False),
+        lmbda,
         optimizer,
-        None if options.patience is None else whole_number("patience", options.patience),
+        patience,
         dropout_rates(options.dropout, plan.sizes),
     )
+
+
+def _common_settings(options: Options) -> tuple[int, float, int | None]:
+    """Check the settings that all optimizers have, and return epochs, λ and patience."""
+    if options.patience is not None and options.validation is None:
+        raise InputError("patience needs validation data; pass validation=(x, y), or a fraction like validation=0.1")
+    epochs, lmbda = whole_number("epochs", options.epochs), finite_number("lmbda", options.lmbda, positive=False)
+    return epochs, lmbda, None if options.patience is None else whole_number("patience", options.patience)

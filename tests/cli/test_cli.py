@@ -120,7 +120,7 @@ def test_errors_are_one_line_and_exit_code_2(arguments, message):
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("fastbp.plots.learning_curves.find_spec", lambda name: None)
+    monkeypatch.setattr("fastbp.plots.canvas.find_spec", lambda name: None)
     done = run("train", "--plot", "c.png")
     assert done.returncode == 2
     assert done.stderr == "fastbp: pictures need matplotlib, which is not installed: pip install 'fastbp[plot]'\n"
@@ -300,3 +300,13 @@ def test_shell_completion():
     environment = {**os.environ, "_FASTBP_COMPLETE": "bash_source"}
     done = subprocess.run(FASTBP, capture_output=True, text=True, env=environment)
     assert "complete -o nosort -F _fastbp_completion fastbp" in done.stdout
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("name", ["", "train", "evaluate", "predict", "export", "info", "check", "bench"])
+def test_help_fits_the_terminal_and_breaks_no_word(columns, name):
+    arguments = [name, "--help"] if name else ["--help"]
+    wide = run(*arguments, COLUMNS="10000").stdout
+    narrow = run(*arguments, COLUMNS=str(columns)).stdout
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert narrow.split() == wide.split()

@@ -207,6 +207,25 @@ def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
     assert said[2].endswith("167 examples/s  24 s left")
 
 
+def test_the_bar_shows_the_rate_and_the_time_left_of_the_lines(monkeypatch):
+    now, stream = [0.0], SimpleNamespace(text="", isatty=lambda: True, closed=False, flush=lambda: None)
+    stream.write = lambda text: setattr(stream, "text", stream.text + text)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    bar = progress.Bar(5000)
+    bar.advanced(1000)
+    now[0] = 10.0
+    bar.finished(fastbp.Epoch(1, 5, 0.5, None, None, 2.0, 500.0))  # 1000 examples in 10 s, with validation
+    shown = bar._bar.format_dict
+    assert (shown["speed"], shown["left"]) == ("100", "40")
+    bar.advanced(1000)
+    now[0] = 20.0
+    bar.finished(fastbp.Epoch(2, 5, 0.5, None, None, 2.0, 500.0))
+    assert "100 examples/s  30 s left" in stream.text  # the line
+    assert bar._bar.format_dict["left"] == "30"
+    bar.close()
+
+
 # ---- files
 
 
@@ -310,7 +329,7 @@ def test_ctrl_c_after_resuming_reports_the_epoch_and_counts_all_epochs(epochs, c
     code, out, err = command(*TRAIN, "--epochs", 5, *options, "--resume")
     assert code == 130
     assert err.splitlines()[-1] == f"stopped by Ctrl-C in epoch {3 + epochs}"
-    assert f"{2 + epochs} epochs in" in out
+    assert f"{2 + epochs} epochs, the last {epochs} in" in out
     check()
 
 

@@ -44,9 +44,11 @@ def predictions(*arguments):
 
 
 def test_what_decides_the_result_is_printed_before_training(trained):
-    label, inputs, network, counts, accuracy, *_ = trained.splitlines()
+    label, inputs, texts, booleans, network, counts, accuracy, *_ = trained.splitlines()
     assert label.startswith("label: column 'buys' (the last column; text), 2 classes: no ")
-    assert inputs.startswith("inputs: 6 from 4 columns, 1 column of text as categories; numbers scaled to mean 0")
+    assert inputs.startswith("inputs: 6 from 4 columns; numbers scaled to mean 0")
+    assert texts == "text as categories: column 'city' (3)"
+    assert booleans == "true or false: column 'member'"
     assert network == "<Network 6-30-2: sigmoid, softmax; log-likelihood cost; float32 on numpy-plain>"
     assert counts.endswith("validation and 20 test examples")
     assert float(accuracy.split()[1].rstrip("%")) > 85
@@ -194,10 +196,21 @@ def test_names_of_other_programs_are_understood(people):
 def test_a_resumed_and_a_finished_run_say_so(people):
     options = ["train", "--data", "people.csv", "--checkpoint", "run", "--backend", "numpy-plain"]
     run(*options, "--epochs", "2")
-    assert "continuing the run of run with epoch 3 of 4" in run(*options, "--epochs", "4", "--resume").stdout
-    assert "the run of run was finished: it has 4 epochs" in run(*options, "--epochs", "4", "--resume").stdout
+    done = run(*options, "--epochs", "4", "--resume")
+    assert done.stderr.startswith("continuing with epoch 3 of 4\n")
+    assert "4 epochs, the last 2 in " in done.stdout
+    done = run(*options, "--epochs", "4", "--resume")
+    assert done.stderr == "this run was finished: it has 4 epochs; to continue it, ask for more epochs\n"
+    assert "4 epochs, the last 0 in " in done.stdout
+    done = run(*options, "--epochs", "6", "--resume", "--eta", "7")
+    assert done.returncode == 2
+    assert "continuing" not in done.stdout + done.stderr
     early = run("train", "--data", "people.csv", "--patience", "2", "--backend", "numpy-plain").stdout
     assert "stopped early: no improvement in 2 epochs; the parameters are those of the best epoch, " in early
+    options += ["--patience", "2", "--overwrite"]
+    run(*options)
+    done = run(*options[:-1], "--resume")
+    assert done.stderr.startswith("this run was finished: it stopped early after ")
 
 
 def test_only_predict_and_score_take_tables_and_rows_are_refused(trained, people):
@@ -210,9 +223,10 @@ def test_only_predict_and_score_take_tables_and_rows_are_refused(trained, people
 
 
 def test_export_says_that_the_preparation_is_not_exported(trained):
-    done = run("export", "net.safetensors", "net.json")
-    assert done.returncode == 0
-    assert "net.json does not contain the preparation of the columns" in done.stderr
+    for form in ("json", "c"):
+        done = run("export", "net.safetensors", f"net.{form}")
+        assert done.returncode == 0
+        assert f"net.{form} does not contain the preparation of the columns" in done.stderr
 
 
 def test_evaluate_refuses_an_input_as_label(trained):
@@ -231,3 +245,24 @@ def test_options_that_the_data_cannot_use_are_refused(tmp_path, monkeypatch):
     done = run("predict", "plain.safetensors", "inputs.npy", "--header")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fastbp: --header and --no-header are for networks that were trained on a table\n"
+
+
+def test_commands_use_the_classes_of_a_network_that_was_trained_on_text_labels(people):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 100))
+    y = np.array(["ant", "bee", "cat"])[x.argmax(axis=0)]
+    net = fastbp.Network([3, 3], "softmax", "log-likelihood", rng=0, backend="numpy-plain")
+    net.train(x, y, epochs=20, eta=0.5, progress=False)
+    net.save("net.safetensors")
+    assert "classes ant, bee, cat" in run("info", "net.safetensors").stdout
+    pd.DataFrame(x.T, columns=["a", "b", "c"]).assign(kind=y).to_csv("t.csv", index=False)
+    rows, _ = predictions("t.csv", "--label", "kind")
+    assert rows[0] == ["class", "ant", "bee", "cat"]
+    answers = [row[0] for row in rows[1:]]
+    assert np.mean(answers == y) > 0.9
+    out = run("evaluate", "net.safetensors", "--data", "t.csv").stdout
+    assert f"accuracy {np.mean(answers == y):.2%}" in out
+    assert "ant  bee  cat  predicted" in " ".join(out.split("label")[-1].split()).replace(" ", "  ")
+    pd.DataFrame(x.T, columns=["a", "b", "c"]).assign(kind="dog").to_csv("t.csv", index=False)
+    done = run("evaluate", "net.safetensors", "--data", "t.csv")
+    assert done.stderr.endswith("line 2, column 'kind' is 'dog'; expected one of the classes ant, bee, cat\n")

@@ -139,6 +139,10 @@ def test_training_options_are_converted_to_scikit_learn_and_back():
         assert convert.training_from_sklearn(library.MLPClassifier(**there), 1000) == options
     expected = {"epochs": 200, "mini_batch_size": 200, "eta": 0.001, "optimizer": fastbp.optimizers.Adam()}
     assert convert.training_from_sklearn(theirs.MLPRegressor(), 1000) == expected | {"lmbda": 0.0001 * 1000 / 200}
+    options = {"epochs": 7, "lmbda": 0.5, "optimizer": "lbfgs"}
+    there = convert.training_to_sklearn(1000, **options)
+    assert (there["alpha"], there["solver"]) == (0.5, "lbfgs")
+    assert convert.training_from_sklearn(theirs.MLPRegressor(**there), 1000) == options
     assert convert.training_from_sklearn(theirs.MLPRegressor(batch_size=50), 20)["mini_batch_size"] == 20
 
 
@@ -323,7 +327,7 @@ HOSTILE_ATTRIBUTES = [
     ({"intercepts_": [np.ones(3), np.ones(3)]}, r"intercepts_\[0\] must have shape \(4,\), got \(3,\)"),
     ({"intercepts_": [np.ones(4), np.full(3, np.inf)]}, r"intercepts_\[1\] must be finite, got NaN or infinity"),
     ({"out_activation_": "exp"}, "unknown out_activation_ 'exp'; valid: softmax, logistic, identity"),
-    ({"activation": "gelu"}, "unknown activation 'gelu'; did you mean 'relu'"),
+    ({"activation": "rely"}, "unknown activation 'rely'; did you mean 'relu'"),
     ({"activation": ["relu", "tanh"]}, r"activations must be one activation .*\(here 2\), got a list of 3"),
     ({"activation": None}, "unknown activation None"),
     ({"activation": 3}, "unknown activation 3"),
@@ -354,7 +358,7 @@ def test_other_objects_and_unfitted_estimators_are_refused():
     )
     refused("estimator must be .* got None", convert.to_sklearn, net, None)
     poisson = theirs.MLPRegressor(loss="poisson")
-    refused("loss must be 'squared_error', fastbp's quadratic cost, got 'poisson'", convert.to_sklearn, net, poisson)
+    refused("loss must be 'squared_error' for the cost quadratic, got 'poisson'", convert.to_sklearn, net, poisson)
     for way in (convert.to_torch, lambda other: convert.to_book(other, "net")):
         refused("net must be a fastbp.Network, got dict", way, {})
     refused("estimator must be an MLPClassifier or MLPRegressor, got 3", convert.training_from_sklearn, 3, 10)
@@ -394,7 +398,7 @@ def test_networks_that_an_estimator_cannot_represent_are_refused(library, sizes,
     refused(message, convert.to_sklearn, net, library.MLPClassifier())
     net = fastbp.Network([5, 3], "identity", "sum-squared")
     refused(
-        "must be identity with quadratic for MLPRegressor, got identity with sum-squared",
+        "identity with quadratic or exponential with poisson for MLPRegressor, got identity with sum-squared",
         convert.to_sklearn,
         net,
         library.MLPRegressor(),
@@ -421,7 +425,8 @@ def test_invalid_classes_are_refused(output, classes, message):
 def test_user_formulas_with_the_name_of_a_built_in_are_refused(tmp_path):
     mine = fastbp.Activation("sigmoid", lambda z: 0.5 * z, lambda z, a: 0.5 + 0.0 * a, outputs=(0.0, 1.0))
     net = fastbp.Network([5, 4, 3], [mine, "sigmoid"], "cross-entropy", backend="numpy-plain")
-    refused("for scikit-learn, got 'sigmoid'", convert.to_sklearn, net, ours.MLPClassifier())
+    refused("for scikit-learn, got 'sigmoid'", convert.to_sklearn, net, theirs.MLPClassifier())
+    assert convert.to_sklearn(net, ours.MLPClassifier()).activation == mine
     refused("for the book's format, got 'sigmoid'", convert.to_book, net, tmp_path / "net")
 
 
@@ -466,7 +471,6 @@ def test_hostile_files_of_the_book_are_refused(text, message, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver": "lbfgs"}, "solver must be 'sgd' or 'adam' for Network.train, got 'lbfgs'"),
         (
             {"solver": "sgd", "learning_rate": "adaptive"},
             "learning_rate must be 'constant' for Network.train, got 'adaptive'",
@@ -486,7 +490,8 @@ def test_estimator_parameters_without_an_equivalent_are_refused(options, message
     ("options", "message"),
     [
         ({"eta": fastbp.schedules.Cosine(0.5)}, r"eta must be a positive number, got Cosine\(eta=0.5\)"),
-        ({"optimizer": "lbfgs"}, "unknown optimizer 'lbfgs'"),
+        ({"optimizer": "lbfgs", "eta": 0.1}, "eta cannot be combined with optimizer 'lbfgs', got 0.1"),
+        ({"optimizer": "rmsprop"}, "optimizer must be SGD or Adam for scikit-learn, got 'rmsprop'"),
         ({"mini_batch_size": 200}, "mini_batch_size must be an integer from 1 to 100, got 200"),
         ({"lmbda": float("inf")}, "lmbda must be a number >= 0, got inf"),
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
@@ -494,3 +499,21 @@ def test_estimator_parameters_without_an_equivalent_are_refused(options, message
 )
 def test_training_options_without_an_equivalent_are_refused(options, message):
     refused(message, convert.training_to_sklearn, 100, **options)
+
+
+def test_poisson_regressors_and_other_activations_of_fastbps_estimators():
+    from fastbp import estimators
+
+    x = np.random.default_rng(0).standard_normal((30, 5))
+    options = {"activation": ["gelu", "logistic"], "hidden_layer_sizes": (4, 3), "max_iter": 2, "tol": 9.0}
+    own = {"solver": fastbp.optimizers.AdamW(), "dropout": 0.2, "n_iter_no_change": 1, "random_state": 0}
+    counts = estimators.MLPRegressor("poisson", **options | own).fit(x, np.arange(30) % 4)
+    net = convert.from_sklearn(counts)
+    assert [a.name for a in net.activations] == ["gelu", "sigmoid", "exponential"]
+    np.testing.assert_allclose(net.feedforward(x.T)[0], counts.predict(x), rtol=1e-12)
+    again = convert.to_sklearn(net, counts)
+    np.testing.assert_allclose(again.predict(x), counts.predict(x), rtol=1e-12)
+    assert again.get_params() == counts.get_params()
+    training = convert.training_from_sklearn(counts, 30)
+    assert (training["optimizer"], training["dropout"]) == (fastbp.optimizers.AdamW(), 0.2)
+    refused("loss must be 'poisson' for the cost poisson", convert.to_sklearn, net, estimators.MLPRegressor())

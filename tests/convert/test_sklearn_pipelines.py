@@ -34,7 +34,8 @@ def run(model, x):
 
 
 def fitted(kind, y, activation="tanh", dtype=np.float32):
-    estimator = kind((8, 5), activation, max_iter=300, tol=0.01, learning_rate_init=0.01, random_state=0)
+    options = {"hidden_layer_sizes": (8, 5), "activation": activation, "max_iter": 300, "tol": 0.01}
+    estimator = kind(**options, learning_rate_init=0.01, random_state=0)
     return make_pipeline(StandardScaler(), estimator).fit(X.astype(dtype), y)
 
 

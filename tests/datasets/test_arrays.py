@@ -252,7 +252,9 @@ def test_estimators_take_rows_of_any_kind_without_a_copy(make, received_by_code)
     np.testing.assert_array_equal(proba, expected)
     if make is frame:
         assert net.feature_names_in_.tolist() == columns
-    regressor = estimators.MLPRegressor((4,), max_iter=3, tol=1.0, n_iter_no_change=1, random_state=0)
+    regressor = estimators.MLPRegressor(
+        hidden_layer_sizes=(4,), max_iter=3, tol=1.0, n_iter_no_change=1, random_state=0
+    )
     np.testing.assert_array_equal(
         regressor.fit(given_, make(targets)).predict(given_),
         regressor.fit(given_, targets).predict(given_),
@@ -364,7 +366,7 @@ def test_estimators_refuse_unreadable_arrays_in_one_line(name):
         given_.__class__ = type("OnGPU", (OnGPU,), {"__dlpack__": None})
     message = message.replace("NAME", "X")
     refused(message, estimators.MLPClassifier().fit, given_, LABELS[:3])
-    fitted = estimators.MLPRegressor((2,), max_iter=1, tol=1.0).partial_fit(X, Y[0, :3])
+    fitted = estimators.MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, tol=1.0).partial_fit(X, Y[0, :3])
     refused(message, fitted.predict, given_)
 
 

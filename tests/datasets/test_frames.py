@@ -1,5 +1,7 @@
 """Frames of pandas, Polars and PyArrow as data of networks and estimators: right values, or the call that works."""
 
+import copy
+
 import numpy as np
 import pytest
 from refusals import refused
@@ -158,17 +160,71 @@ TEXT = {
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_labels_of_text_are_refused_with_the_call_that_works(name):
+def test_labels_of_text_set_the_classes_and_give_the_results_of_integers(name, tmp_path):
     text = np.array(["no", "yes", "perhaps"])[LABELS]
+    classes, numbers = np.unique(text, return_inverse=True)
     y = TEXT[name](text)
+    nets = [fastbp.Network([2, 3, 3], rng=0, backend="numpy-plain") for _ in range(2)]
+    for net, labels in zip(nets, (y, numbers), strict=True):
+        options = {"epochs": 3, "progress": False, "patience": 2}
+        net.train(ROWS.T, labels, validation=(ROWS.T, labels), class_weight={0: 2.0}, **options)
+        net.update_mini_batch(ROWS.T, labels, 0.1)
+    ours, expected = nets
+    assert (ours.classes, expected.classes) == (("no", "perhaps", "yes"), None)
+    for mine, other in zip(ours.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    for method in ("accuracy", "score", "cost"):
+        assert getattr(ours, method)(ROWS.T, y) == getattr(expected, method)(ROWS.T, numbers)
+    ours.save(tmp_path / "net")
+    for net in (ours, ours.to(dtype="float64"), fastbp.load(tmp_path / "net"), copy.deepcopy(ours)):
+        assert net.predict(ROWS.T).tolist() == classes[expected.predict(ROWS.T)].tolist()
+        assert net.predict(ROWS.T[:, 0]).tolist() == classes[expected.predict(ROWS.T[:, 0])].tolist()
+
+
+def test_text_with_one_sigmoid_output_has_two_classes():
+    net = fastbp.Network([2, 4, 1], ["tanh", "sigmoid"], "cross-entropy", rng=0, backend="numpy-plain")
+    y = np.where(B > 4, "large", "small")
+    net.train(ROWS.T, y, epochs=2, progress=False)
+    outputs = net.feedforward(ROWS.T)[0]
+    assert net.predict(ROWS.T).tolist() == np.where(outputs >= 0.5, "small", "large").tolist()
+    assert net.score(ROWS.T, y) == np.mean(net.predict(ROWS.T) == y)
+
+
+def test_classes_can_be_assigned_and_used_as_keys_of_class_weight():
+    net, other = (fastbp.Network([2, 3], rng=0, backend="numpy-plain") for _ in range(2))
+    net.classes = ["z", "a", "m"]
+    y = ["a"] * 11 + ["z"]
+    net.train(ROWS.T, y, epochs=2, class_weight={"z": 3.0}, progress=False)
+    other.train(ROWS.T, [1] * 11 + [0], epochs=2, class_weight={0: 3.0}, progress=False)
+    np.testing.assert_array_equal(net.weights[0], other.weights[0])
+    assert set(net.predict(ROWS.T)) <= {"z", "a", "m"}
+    net.classes = None
+    assert net.predict(ROWS.T).dtype == np.int64
+
+
+def test_text_labels_that_do_not_fit_are_refused_and_change_nothing():
+    text = np.array(["no", "yes", "perhaps"])[LABELS]
     net = fastbp.Network([2, 3], rng=0, backend="numpy-plain")
-    message = refused("y must contain numbers, got text like 'no'", net.train, ROWS.T, y, progress=False)
-    variables = {"y": y, "numpy": np}
+    message = refused("y must contain numbers, got text like 'no'; train with labels of text", net.cost, ROWS.T, text)
+    variables = {"y": text, "numpy": np}
     exec(message.partition("pass numbers: ")[2], variables)
-    net.train(ROWS.T, variables["y"], epochs=1, progress=False)
-    assert variables["classes"].tolist() == ["no", "perhaps", "yes"]
-    assert (variables["classes"][variables["y"].ravel()] == text).all()
-    refused("labels must contain numbers, got text like 'no'", net.accuracy, ROWS.T, y)
+    assert net.cost(ROWS.T, variables["y"]) > 0
+    refused("labels must contain numbers, got text like 'no'", net.accuracy, ROWS.T, text)
+    refused("epochs must be", net.train, ROWS.T, text, epochs=0)
+    assert net.classes is None
+    train = fastbp.Network([2, 5], backend="numpy-plain").train
+    refused("y must have 5 different labels, .*, got 3: no, perhaps, yes; .*set net.classes = ", train, ROWS.T, text)
+    refused("y must have 2 different labels", fastbp.Network([2, 2], backend="numpy-plain").train, ROWS.T, text)
+    refused("got one identity output", fastbp.Network([2, 1], "identity", backend="numpy-plain").train, ROWS.T, text)
+    for missing in (None, np.nan, pandas.NA):
+        for labels in ([*text[:3], missing, *text[4:]], pandas.Series([missing, *text[1:]], dtype=object)):
+            refused("y must have a label for each example, got .*example [03]", net.train, ROWS.T, labels)
+    net.train(ROWS.T, text, epochs=1, progress=False)
+    refused(r"y must contain the classes no, perhaps, yes, got 'n' \(example 0\)", net.train, ROWS.T, ["n", *text[1:]])
+    refused("class_weight has the class 'n'; the classes are .*, or no, perhaps, yes", net.train, ROWS.T, text,
+            class_weight={"n": 1.0})  # fmt: skip
+    for classes in (["a", "b"], ["a", "a", "b"], [1, 2, 3], "abc"):
+        refused("classes must ", setattr, net, "classes", classes)
 
 
 REFUSED = {
@@ -179,7 +235,7 @@ REFUSED = {
     "text": (lambda: plain().assign(b="red"), r"x must contain real numbers, got 'red'; leave out .*get_dummies\(x"),
     "dates": (lambda: plain().assign(b=pandas.Timestamp(0)), "x must contain real numbers, got Timestamp"),
     "text, categorical": (lambda: plain().assign(b=pandas.Categorical(["u"] * 12)), "got 'u'"),
-    "huge": (lambda: pandas.DataFrame({"a": [10**400] * 12, "b": B}), "in the range of float64"),
+    "huge": (lambda: pandas.DataFrame({"a": np.array([10**400] * 12, object), "b": B}), "in the range of float64"),
 }
 
 

@@ -13,6 +13,7 @@ from refusals import refused
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from fastbp.datasets import fit, prepare, read_table
+from fastbp.datasets.sources import read_inputs_of
 
 ROWS = [[5.1, 3.5, "setosa"], [6.3, -2.9, "virginica"], [5.8, 2.7, "setosa"]]
 
@@ -117,6 +118,59 @@ def test_text_in_a_later_chunk_makes_the_whole_column_text(file, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("data", "values", "note"),
+    [
+        ('views,y\n"9,081",1\n"1,234,567.5",0\n12,0\n', [9081, 1234567.5, 12], "column 'views' (9,081 is 9081)"),
+        ("views;y\n9,081;1\n1,234,567;0\n12;0\n", [9081, 1234567, 12], "column 'views' (9,081 is 9081)"),
+        ("views;y\n9,081;1.5\n1,234;0.5\n12,000;0\n", [9081, 1234, 12000], "column 'views' (9,081 is 9081)"),
+        ("views;y\n9.081,25;1,5\n1.234;0,5\n12;0\n", [9081.25, 1234, 12], "column 'views' (9.081,25 is 9081.25)"),
+        ("views,y\n1 234,1\n-1\u00a0234\u00a0567,0\n", [1234, -1234567], "column 'views' (1 234 is 1234)"),
+        ("views;y\n9,081;1\n1,234;0\n", [9.081, 1.234], "numbers have a decimal comma"),
+        ("views;y\n9,08;1\n1,234;0\n", [9.08, 1.234], "numbers have a decimal comma"),
+    ],
+)
+def test_thousands_separators(file, data, values, note):
+    table = read_table(file(data))
+    assert table.header
+    assert table.frame["views"].tolist() == values
+    assert table.notes[-1].endswith(note)
+
+
+@pytest.mark.parametrize("token", ["?", "-", "NA", "n/a", "", "null", "#N/A", "--", ".", "missing"])
+def test_missing_values_as_they_are_written(file, token):
+    data = "a,b,y\n" + "".join(f"{i if i % 5 else token},{'uv'[i % 2]},{i % 2}\n" for i in range(1, 41))
+    assert read_table(file(data)).header
+    prepared = prepare(file(data), missing="mean")
+    feature = prepared.preparation.features[0]
+    assert feature.kind == "number"
+    assert 0 < feature.fill < 41
+    place = f"line 6, column 'a' is {'empty' if not token else repr(token)}".replace("?", r"\?").replace("'.'", r"'\.'")
+    refused(
+        f"{place}; expected a value; for tables with missing values: --missing mean, median or drop",
+        prepare,
+        file(data),
+    )
+
+
+def test_rows_without_a_label_are_left_out(file):
+    data = "a,b,y\n" + "".join(
+        f"{i if i % 7 else ''},{i if i % 3 else ''},{i % 2 if i % 5 else ''}\n" for i in range(1, 61)
+    )
+    prepared = prepare(file(data), missing="mean")
+    assert sum(part[0].shape[1] for part in (prepared.training, prepared.validation, prepared.test)) == 48
+    assert prepared.said[-2:] == (
+        "missing values: 12 of 60 rows left out, 12 of them because of the label",
+        "missing values replaced by the mean: column 'a', column 'b'",
+    )
+    dropped = prepare(file(data), missing="drop").said[-1]
+    assert dropped == "missing values: 33 of 60 rows left out, 20 of them because of column 'b'"
+
+
+def test_a_dash_among_texts_is_a_text(file):
+    assert read_table(file("a,y\nx,1\n-,0\n1,0\n")).frame["a"].tolist() == ["x", "-", "1"]
+
+
+@pytest.mark.parametrize(
     ("label", "column"), [(None, "species"), ("width", "width"), (0, "length"), ("-1", "species"), ("1", "width")]
 )
 def test_the_label_column_is_found_by_name_or_position(file, label, column):
@@ -153,16 +207,35 @@ def test_the_task_follows_from_the_label_column(values, task):
 
 REFUSED = {
     "dates": ("day,y\n2024-01-01,0\n2024-01-02,1\n", r"column 'day' has dates, such as '2024-01-01'; replace them by"),
+    "times": (
+        "at,y\n12:30,0\n9:05 pm,1\n",
+        r"column 'at' has times, such as '12:30'; replace them by numbers, such as",
+    ),
+    "months": ("day,y\n5 Jan 2024,0\n31 March 2024,1\n", "column 'day' has dates, such as '5 Jan 2024'"),
+    "units": (
+        "price,y\n" + "".join(f"$ {i}.99,{i % 2}\n" for i in range(30)),
+        r"column 'price' has numbers with a unit, such as '\$ 0.99'; write the numbers alone, or leave it out",
+    ),
+    "several columns": (
+        "day,first name,a,at,y\n"
+        + "".join(f"2024-01-{i % 28 + 1:02},name{i},{i},12:{i % 60:02},{i % 2}\n" for i in range(150)),
+        r"3 columns cannot be inputs: column 'day' has dates, .*; column 'first name' has 150 different texts, .*; "
+        r"column 'at' has times, such as '12:00'; leave them out: --drop day --drop 'first name' --drop at",
+    ),
+    "nothing but missing": ("a,b,y\n1,?,0\n2,NA,1\n3,,1\n", "column 'b' has no values; leave it out: --drop b"),
     "missing": ("a,y\n1,0\n,1\n2,1\n", r"line 3, column 'a' is empty; expected a value; .*--missing mean, median or"),
     "missing, written": ("a,y\n1,0\nNA,1\n2,1\n", "line 3, column 'a' is 'NA'; expected a value"),
-    "missing label": ("a,y\n1,0\n2,\n2,1\n", "line 3, column 'y' is empty; expected a label; .*--missing drop"),
+    "missing label": (
+        "a,y\n1,0\n2,\n2,1\n",
+        "line 3, column 'y' is empty; expected a label; --missing mean, median or drop leaves out",
+    ),
     "text among numbers": (
         "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(30)) + "abc,1\n",
         "line 32, column 'a' is 'abc'; expected a number, as in most rows",
     ),
     "too many texts": (
         "a,y\n" + "".join(f"name{i},{i % 2}\n" for i in range(200)),
-        "column 'a' has 200 different texts, such as 'name0', more than 100; leave it out: --drop 'a'",
+        "column 'a' has 200 different texts, such as 'name0', more than 100; leave it out: --drop a",
     ),
     "one class": ("a,y\n1,0\n2,0\n", "the label column 'y' has only the value '0'; expected at least 2"),
     "an identifier as label": (
@@ -176,6 +249,11 @@ REFUSED = {
     "latin1": ("a,y\nfianc\xe9e,0\n".encode("latin1"), "has another encoding; expected UTF-8; to convert it: iconv"),
     "infinity": ("a,y\n1,0\ninf,1\n", "line 3, column 'a' is 'inf'; expected a finite number"),
     "excel": (b"PK\3\4\0\0", "cannot be read|is a zip archive|is not a zip file"),
+    "json": ('[{"a": 1, "y": 0}]', "is a JSON file; expected a .csv file, as written by"),
+    "html": ("<html></html>", "is an HTML or XML file"),
+    "arff": ("@relation x\n", "is an ARFF file"),
+    "image": (b"\x89PNG\r\n\x1a\n", "is an image; expected a table, or a folder"),
+    "pdf": (b"%PDF-1.4", "is a PDF file"),
     "sqlite": (b"SQLite format 3\0", "is a database of SQLite; expected a .csv file"),
     "pickle": (b"\x80\4N.", "is a pickle, which is never loaded"),
     "nothing": ("", "has no rows"),
@@ -190,6 +268,16 @@ def test_tables_that_cannot_be_used_are_refused(file, kind):
     error = refused(message, prepare, file(data))
     assert "table.csv" in error
     assert len(error) < 400
+
+
+def test_excel_files_and_missing_files_are_refused(file, tmp_path):
+    refused(
+        "sheet.xlsx is a zip archive, such as an Excel file; expected a .csv",
+        prepare,
+        file(b"PK\3\4\0\0", "sheet.xlsx"),
+    )
+    nowhere = tmp_path / "nowhere.csv"
+    refused("nowhere.csv does not exist", read_inputs_of, nowhere, header=None, text_columns=())
 
 
 def test_parts_of_an_archive_are_kept(tmp_path):
@@ -263,6 +351,46 @@ def test_what_is_fitted_does_not_depend_on_validation_and_test_examples(file):
     (x, _), others = prepared.training, [prepared.validation[0], prepared.test[0]]
     np.testing.assert_allclose([x.mean(), x.std()], [0, 1], atol=1e-6)
     assert abs(np.concatenate([x, *others], axis=1).mean()) > 1e-4
+
+
+def test_pixels_are_recognised_by_the_training_examples_alone(file):
+    def data(changed, value, rows=50):
+        pixels = np.random.default_rng(0).integers(0, 256, (rows, 64)).astype(object)
+        pixels[changed, 3] = value
+        lines = [f"{i % 2}," + ",".join(map(str, row)) for i, row in enumerate(pixels)]
+        return file(",".join(["label", *(f"p{j}" for j in range(64))]) + "\n" + "\n".join(lines) + "\n")
+
+    marked = prepare(data(slice(None), "7"))  # to find the rows of each part
+    assert marked.preparation.input_scale == 1 / 255
+    seeded = [read_split(marked, part) for part in ("training", "test")]
+    for row, expected in zip(seeded, (1.0, 1 / 255), strict=True):
+        for value in ("300", "-1", "2.5"):
+            prepared = prepare(data(row, value))
+            assert prepared.preparation.input_scale == expected, (row, value)
+            if expected != 1.0:
+                assert float(value) in prepared.test[0][3]
+
+
+def read_split(prepared, part):
+    """Return the index in the file of an example of a part, which is found by its pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64))
+    pixels[:, 3] = 7
+    return next(i for i, row in enumerate(pixels) if (row == getattr(prepared, part)[0][:, 0]).all())
+
+
+def test_columns_of_text_and_booleans_are_named(file):
+    rows = "".join(f"{i},{'uv'[i % 2]},{i % 3 == 0},{'klm'[i % 3]},{i % 2}\n" for i in range(30))
+    assert prepare(file("n,colour,member,size,y\n" + rows)).said[1:] == (
+        "inputs: 7 from 4 columns; numbers scaled to mean 0 and standard deviation 1, column by column",
+        "text as categories: column 'colour' (2), column 'size' (3)",
+        "true or false: column 'member'",
+    )
+
+
+def test_integers_taken_as_classes_say_how_to_predict_numbers(file):
+    stars = prepare(file("a,stars\n" + "".join(f"{i},{i % 10 + 1}\n" for i in range(60)))).said[0]
+    assert ", 10 classes: 1 6, 2 6, " in stars
+    assert stars.endswith("; --task regression for numbers")
 
 
 def test_pixels_stay_bytes_and_constant_columns_get_scale_1(file):

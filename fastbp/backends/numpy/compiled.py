@@ -185,4 +185,5 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
             optimizer_step=cpu.no_step(dtype) if step is None else fused.optimizer_step(cpu, step, dtype),
             output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
             add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
+            add_squares=cpu.add_squares(dtype),
         )

@@ -369,6 +369,27 @@ def sum_of_squares(dtype: str) -> Kernel:
     return _compiled(kernel, types.void(_block(dtype), types.float64[::1]))
 
 
+@cache
+def add_squares(dtype: str) -> Kernel:
+    """Compile a kernel with the arguments (factor, block, total). It adds factor Σ block² to total[0]."""
+    zero = np.dtype(dtype).type(0)
+
+    @range_body(small_gemm.SUMS)
+    def rows(args: Any, start: Any, end: Any) -> None:
+        factor, block, total = args
+        squares = zero
+        for i in range(start, end):
+            for j in range(block.shape[1]):
+                squares += block[i, j] * block[i, j]
+        total[0] += factor * squares
+
+    def kernel(factor: Any, block: Any, total: Any) -> None:
+        code, args = make_task(rows, (factor, block, total))
+        parallel_for_two(code, args, block.shape[0], False)
+
+    return _compiled(kernel, types.void(types.float64, _block(dtype), types.float64[::1]))
+
+
 @jitable
 def _read_none(first: Any, second: Any, third: Any, i: Any, j: Any) -> Any:
     return ()

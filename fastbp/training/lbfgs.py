@@ -1,0 +1,189 @@
+"""Training with L-BFGS: SciPy chooses the steps, and the equations give the cost of all examples and its gradient."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastbp.backends.interrupts import uninterrupted
+from fastbp.errors import DivergedError, InputError, brief
+from fastbp.files.parameter_tensors import put_tensors
+from fastbp.operations import Examples, Parameters, Plan
+from fastbp.training.early_stopping import Best, better, has_run_out
+from fastbp.training.full_batch import FullBatch, Vector, pack, unpack
+from fastbp.training.history import Epoch, History
+from fastbp.training.loop import Validation, Watcher, is_true
+
+Objective = Callable[[Vector], tuple[float, Vector]]
+_FAILED = 2  # the status in which SciPy ends a line search without success
+NO_LIMIT = 2**31 - 1  # of evaluations; a line search takes at most 20 per iteration
+_NOT_TAKEN = {
+    "eta": "a line search finds the length of each step",
+    "schedule": "it has no learning rate",
+    "mini_batch_size": "each step uses all examples",
+    "dropout": "each step needs the exact gradient",
+    "momentum": "the direction of each step comes from the last ten gradients",
+    "checkpoint": "the state of L-BFGS is inside SciPy; a callback can call net.save",
+    "resume": "the state of L-BFGS is inside SciPy; load a saved network and train it",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of training with L-BFGS."""
+
+    epochs: int
+    lmbda: float
+    patience: int | None
+
+
+def refuse_options(given: Mapping[str, Any]) -> None:
+    """Raise `InputError` if a training option is given that L-BFGS does not take.
+
+    An option is not given if it is missing, None, 0 or False.
+
+    >>> refuse_options({"eta": 0.5})
+    Traceback (most recent call last):
+    fastbp.errors.InputError: eta cannot be combined with optimizer 'lbfgs', got 0.5; leave it out: a line search ...
+    """
+    for name, reason in _NOT_TAKEN.items():
+        value = given.get(name)
+        if value is not None and not (isinstance(value, (int, float)) and value == 0):
+            text = brief(os.fspath(value) if isinstance(value, os.PathLike) else value)
+            raise InputError(f"{name} cannot be combined with optimizer 'lbfgs', got {text}; leave it out: {reason}")
+
+
+def minimize(
+    objective: Objective, theta: Vector, *, iterations: int, evaluations: int = NO_LIMIT, tol: float = 1e-5,
+    finished: Callable[[Vector, float], bool] | None = None,
+) -> Any:  # fmt: skip
+    """Minimize a function of a vector with `scipy.optimize.minimize`; return SciPy's `OptimizeResult`.
+
+    `objective` returns the value and the gradient. `finished` is called after each iteration with the new vector and
+    its value, and ends the search by returning True. Otherwise, the search ends when no entry of the gradient is larger
+    than `tol`, or when the value decreases by less than 2.2e-9 of itself.
+    """
+    from scipy.optimize import minimize as scipy_minimize  # takes 0.1 s to import
+
+    def callback(intermediate_result: Any) -> None:  # SciPy passes the value only to an argument of this name
+        if finished(intermediate_result.x, float(intermediate_result.fun)):  # type: ignore[misc]
+            raise StopIteration
+
+    called = None if finished is None else callback
+    options = {"maxiter": iterations, "maxfun": evaluations, "gtol": tol}
+    return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
+
+
+def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0) -> Objective:
+    """Return a function of θ that returns C + (decay/2) Σ ‖W‖² and its gradient.
+
+    In the value only, C is divided by `divisor`. So do the estimators, which follow scikit-learn.
+    """
+
+    def objective(theta: Vector) -> tuple[float, Vector]:
+        cost, nabla = batch(theta)
+        w = batch.weights_in(theta)
+        nabla[: len(w)] += decay * w
+        return cost / divisor + 0.5 * decay * float(w @ w), nabla
+
+    return objective
+
+
+def train(
+    plan: Plan,
+    p: Parameters,
+    examples: Examples,
+    source: str,
+    training_indices: npt.NDArray[np.int64],
+    settings: Settings,
+    *,
+    validate: Validation | None = None,
+    watcher: Watcher | None = None,
+    callback: Callable[[Epoch], Any] | None = None,
+    check_data: Callable[[], None] | None = None,
+) -> History:
+    """Train the parameters in place on the examples with the given indices; return the history.
+
+    An iteration of L-BFGS counts as an epoch. The parameters change only when an iteration has ended, also on Ctrl-C.
+    If `callback` assigns other parameters, L-BFGS starts again from these. The other arguments are those of
+    `loop.train`.
+    """
+    everything = len(training_indices) == int(examples.y.shape[0])
+    batch = FullBatch(plan, examples, source, None if everything else training_indices)
+    run = _Run(plan, p, batch, settings, validate, watcher or Watcher(), callback, check_data or (lambda: None))
+    while run.search():
+        pass
+    if run.best is not None:
+        put_tensors("", run.best.tensors, p, plan)
+    return run.history
+
+
+class _Run:
+    """A training run. It consists of one search, and of one more for each time that the callback assigns parameters."""
+
+    def __init__(
+        self, plan: Plan, p: Parameters, batch: FullBatch, settings: Settings, validate: Validation | None,
+        watcher: Watcher, callback: Callable[[Epoch], Any] | None, check_data: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._plan, self._p, self._batch, self._settings = plan, p, batch, settings
+        self._validate, self._watcher, self._callback, self._check_data = validate, watcher, callback, check_data
+        self._decay = settings.lmbda / batch.n
+        self._objective = objective_of(batch, self._decay)
+        self.history = History()
+        self.best: Best | None = None
+
+    def search(self) -> bool:
+        """Search from the present parameters. Return whether to search again, from parameters that were assigned."""
+        self._assigned = self._stopped = False
+        self._check_data()
+        start, remaining = pack(self._p, self._plan), self._settings.epochs - len(self.history.cost)
+        self._epoch_began = time.perf_counter()
+        found = minimize(self._objective, start, iterations=remaining, finished=self._finish_epoch)
+        self._check_finite(found.fun)
+        if found.status == _FAILED and not self._stopped:
+            epoch = len(self.history.cost) + 1
+            self._watcher.warned(f"training stopped in epoch {epoch}: the line search of L-BFGS found no lower cost")
+        return self._assigned and len(self.history.cost) < self._settings.epochs
+
+    def _finish_epoch(self, theta: Vector, value: float) -> bool:
+        """Take over the parameters that an iteration has found; return whether to end the search."""
+        self._check_finite(value)
+        seconds, n, number = time.perf_counter() - self._epoch_began, self._batch.n, len(self.history.cost) + 1
+        cost = value - self._l2_term(theta)
+        with uninterrupted():
+            unpack(theta, self._p, self._plan)
+        self._check_data()
+        watched, accuracy = self._validate() if self._validate else (None, None)
+        epoch = Epoch(number, self._settings.epochs, cost, watched, accuracy, seconds, n / seconds)
+        with uninterrupted():
+            self.history.append(epoch)
+            if self._settings.patience is not None:
+                self.best = better(self.best, epoch, self._p, self._plan)
+                self.history.best_epoch = None if self.best is None else self.best.epoch
+        self._watcher.advanced(n)
+        self._watcher.finished(epoch)
+        self._stopped = has_run_out(self._settings.patience, self.best, number)
+        if self._callback is not None:
+            if is_true(self._callback(epoch)):
+                self._stopped = True
+            elif not self._stopped:
+                found = self._batch.rounded(theta)
+                self._assigned = self._stopped = not np.array_equal(pack(self._p, self._plan), found)
+        self._epoch_began = time.perf_counter()
+        return self._stopped
+
+    def _l2_term(self, theta: Vector) -> float:
+        w = self._batch.weights_in(theta)
+        return 0.5 * self._decay * float(w @ w)
+
+    def _check_finite(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the cost is not finite in epoch {len(self.history.cost) + 1}; scale the inputs to [0, 1], or "
+                "start with smaller weights"
+            )
