@@ -495,24 +495,11 @@ class Network:
         2
         """
         options = Options(
-            epochs=epochs,
-            mini_batch_size=mini_batch_size,
-            eta=eta,
-            lmbda=lmbda,
-            dropout=dropout,
-            momentum=momentum,
-            optimizer=optimizer,
-            validation=validation,
-            patience=patience,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            checkpoint=checkpoint,
-            resume=resume,
-            resume_anyway=resume_anyway,
-            overwrite=overwrite,
-            seeded=self._seeded,
-            callback=callback,
-        )
+            epochs=epochs, mini_batch_size=mini_batch_size, eta=eta, lmbda=lmbda, dropout=dropout, momentum=momentum,
+            optimizer=optimizer, validation=validation, patience=patience, sample_weight=sample_weight,
+            class_weight=class_weight, checkpoint=checkpoint, resume=resume, resume_anyway=resume_anyway,
+            overwrite=overwrite, seeded=self._seeded, callback=callback,
+        )  # fmt: skip
         ranks: dict[str, Any] = {"comm": comm, "sharded": sharded}
         keep_plan = functools.partial(setattr, self, "_plan")
         return train(self._plan, keep_plan, self._parameters, self._rng, x, y, options, progress=progress, **ranks)
