@@ -22,7 +22,7 @@ OLDEST_OPSET = 7
 _BYTES = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2}  # bytes of one number, by the name of its type
 _AFTER = {
     "ArgMax", "ArrayFeatureExtractor", "Binarizer", "Cast", "Concat", "Gather", "Greater", "GreaterOrEqual", "Identity",
-    "LabelEncoder", "Reshape", "Squeeze", "Sub", "TopK", "Where", "ZipMap",
+    "LabelEncoder", "Less", "Not", "Reshape", "Squeeze", "Sub", "TopK", "Where", "ZipMap",
 }  # fmt: skip
 """The operators that turn outputs into classes, or change their form."""
 
