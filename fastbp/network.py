@@ -42,6 +42,7 @@ from fastbp.training.dropout import masks_of
 from fastbp.training.history import Epoch, History, r_squared
 from fastbp.training.setup import Options, train
 from fastbp.training.small_batches import SmallBatches
+from fastbp.training.summaries import Described, summary
 
 Array = Any
 DTypeName = Literal["float32", "float64"]
@@ -65,7 +66,7 @@ def _on_backend_device(method: Callable[Concatenate["Network", P], R]) -> Callab
     return wrapper
 
 
-class Network:
+class Network(Described):
     """A fully connected network, aˡ = σ(Wˡ aˡ⁻¹ + bˡ), trained by backpropagation.
 
     Parameters
@@ -746,20 +747,7 @@ class Network:
             3       10     sigmoid   10 × 30  10 × 1         310   1,240
         23,860 parameters, 95,440 bytes; quadratic cost; float32 on numpy
         """
-        from fastbp.plots.summaries import summary
-
         return summary(self._plan)
-
-    def _repr_html_(self) -> str:
-        from fastbp.plots.summaries import summary_html
-
-        return summary_html(self._plan)
-
-    def __repr__(self) -> str:
-        names = ", ".join(activation.name for activation in self.activations)
-        sizes = "-".join(str(n) for n in self.sizes)
-        bias = "" if self._plan.formulas.bias else ", no biases"
-        return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
 
     def _parameters(self) -> Parameters:
         """Return the parameters in the form that the equations use.
