@@ -485,24 +485,12 @@ class Network:
         2
         """
         options = Options(
-            epochs=epochs,
-            mini_batch_size=mini_batch_size,
-            eta=eta,
-            lmbda=lmbda,
-            dropout=dropout,
-            momentum=momentum,
-            optimizer=optimizer,
-            validation=validation,
-            patience=patience,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            checkpoint=checkpoint,
-            resume=resume,
-            resume_anyway=resume_anyway,
-            overwrite=overwrite,
-            seeded=self._seeded,
+            epochs=epochs, mini_batch_size=mini_batch_size, eta=eta, lmbda=lmbda, dropout=dropout,
+            momentum=momentum, optimizer=optimizer, validation=validation, patience=patience,
+            sample_weight=sample_weight, class_weight=class_weight, checkpoint=checkpoint, resume=resume,
+            resume_anyway=resume_anyway, overwrite=overwrite, seeded=self._seeded,
             callback=None if callback is None else self._with_assigned_parameters(callback),
-        )
+        )  # fmt: skip
         plan = plan_with_classes(self._plan, y)
         with checkpoint_lock(checkpoint):
             run = prepare(plan, self._parameters(), self._rng, x, y, options)
