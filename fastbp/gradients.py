@@ -390,7 +390,7 @@ def _along_a_direction(
     """
     xp = namespace(theta)
     direction = rng.standard_normal(tuple(theta.shape))
-    v = xp.asarray(direction / np.linalg.norm(direction))
+    v = xp.asarray(direction / np.linalg.norm(direction), device=theta.device)
     start = xp.asarray(theta, copy=True)
     costs = []
     for step in (_STEP, -_STEP):

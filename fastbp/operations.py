@@ -23,6 +23,8 @@ from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
 Operation = Callable[..., None]
+Run = Callable[..., None]
+"""A function that runs an equation, with the arguments (equation, *arguments) of `Backend.run`."""
 R = TypeVar("R")
 
 
@@ -276,6 +278,15 @@ class Backend(ABC):
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run one of the equations with the given arguments."""
 
+    def training_run(self, plan: "Plan", source: str, m: int, n: int) -> Run:
+        """Return a function like `run` for a training on n examples in mini-batches of m. By default return `run`.
+
+        The function is called many times, with the same arrays and the equation `train_mini_batches`, or
+        `train_mini_batches_with_dropout`. A backend may use this to make most of the calls faster. The results must be
+        those of `run`. `source` is the dtype of the examples.
+        """
+        return self.run
+
     def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
         """Call a function with each of the parts, perhaps on several threads.
 
@@ -305,6 +316,15 @@ class Backend(ABC):
 
         Do not write to the result, because it may share memory with the NumPy array.
         """
+
+    def assign(self, target: Array, values: Any) -> None:
+        """Copy values into an array of this backend, on its device.
+
+        `values` is a number, a NumPy array, or another array of this backend. All writes to arrays of a backend, other
+        than those of its operations, are made with this method. So they are made on the right device and stream.
+        """
+        with self.device_context():
+            target[...] = self.upload(values) if isinstance(values, np.ndarray) else values
 
     @abstractmethod
     def to_host(self, array: Array) -> npt.NDArray[Any]:
@@ -346,7 +366,7 @@ class Backend(ABC):
 
     def set_cost_total(self, total: Array, cost: float) -> None:
         """Set a total from `new_cost_total` to the given cost."""
-        total[...] = cost
+        self.assign(total, cost)
 
     def read_cost_total(self, total: Array) -> float:
         """Return a total from `new_cost_total` as a Python number."""
@@ -421,7 +441,7 @@ class Plan:
         """Return a copy of a host array as a new, writable array on the backend, in the dtype of the plan."""
         host = np.asarray(values, self.dtype)
         array = self.backend.empty(host.shape, self.dtype)
-        array[...] = self.backend.upload(host)
+        self.backend.assign(array, host)
         return array
 
 

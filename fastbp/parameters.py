@@ -88,10 +88,8 @@ def draw_parameters(plan: Plan, rng: np.random.Generator, init: str) -> tuple[li
     """
     deviation = choose("init", init, INITS)
     weights, biases = shapes_of(plan)
-    with plan.backend.device_context():
-        drawn_biases = [plan.array(rng.standard_normal(shape)) for shape in biases]
-        drawn_weights = [plan.array(rng.standard_normal(shape) * deviation(shape[1])) for shape in weights]
-    return drawn_weights, drawn_biases
+    drawn_biases = [plan.array(rng.standard_normal(shape)) for shape in biases]
+    return [plan.array(rng.standard_normal(shape) * deviation(shape[1])) for shape in weights], drawn_biases
 
 
 def empty_parameters(plan: Plan) -> tuple[list[Array], list[Array]]:
@@ -139,7 +137,7 @@ class ParameterList:
         values = checked_parameters(self._name, arrays, plan)
         for own, value in zip(self._arrays, values, strict=True):
             if value is not own:
-                own[...] = value
+                plan.backend.assign(own, value)
         self.listed[:] = self._arrays
 
     def current(self, plan: Plan) -> list[Array]:
@@ -205,7 +203,7 @@ def check_dtype_name(name: str) -> str:
 def _zeros(plan: Plan, weights: Shapes, biases: Sequence[int]) -> Parameters:
     def zero(shape: tuple[int, int]) -> Array:
         array = plan.backend.empty(shape, plan.dtype)
-        array[...] = 0.0
+        plan.backend.assign(array, 0.0)
         return array
 
     return Parameters(tuple(map(zero, weights)), tuple(plan.backend.columns(zero((1, n))) for n in biases))

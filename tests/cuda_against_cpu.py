@@ -74,9 +74,12 @@ def execute(kernel, *arguments, geometry=None):
 
 
 def flat(arguments):
-    """Return the arguments of a CUDA kernel: it takes an optimizer's constants one by one, and n at the end."""
-    parts = {name: value if name == "constants" else [value] for name, value in arguments.items() if name != "n"}
-    return [part for values in parts.values() for part in values]
+    """Return the arguments of a CUDA kernel: it takes an optimizer's numbers as an array, and n at the end."""
+    values = {name: value for name, value in arguments.items() if name != "n"}
+    if "constants" not in values:
+        return list(values.values())
+    eta, decay, t, constants, *arrays = values.values()
+    return [np.array([eta, t, *constants], arrays[0].dtype), decay, *arrays]
 
 
 def copies(arguments):
@@ -91,7 +94,7 @@ def copies(arguments):
 def few_threads(kernel, m, n):
     """Return a launch with so few threads that each takes strides along x and y, if the kernel has strides."""
     usual = kernel.geometry(m, n)
-    if kernel.name in ("add_cost", "optimizer_step"):
+    if kernel.name in ("add_cost", "add_squares", "optimizer_step"):
         return usual
     if usual.shared_bytes:
         return usual._replace(grid=(2, 1))
@@ -144,6 +147,10 @@ def _for_output_error(rng, m, n, dtype, *, bias, **options):
 
 def _for_cost(rng, m, n, dtype, **options):
     return _for_output(rng, m, n, dtype, **options) | {"total": np.zeros(1)}
+
+
+def _for_add_squares(rng, m, n, dtype):
+    return {"factor": 0.3, "w": _plain(rng, m, n, dtype), "total": np.zeros(1)}
 
 
 def _for_gather(rng, m, n, dtype, *, source):
@@ -281,6 +288,7 @@ def _other_pairs():
                 "out",
             ),
         )
+    yield "add_squares", Pair(lambda k, dtype: k.add_squares(dtype), _for_add_squares, "w")
     yield "add_column_sums", Pair(lambda k, dtype: k.add_column_sums(dtype), _for_add_column_sums, "sums")
     for optimizer in (*OPTIMIZERS.values(), THREE_STATES):
         if (rule := optimizer.rule) is None:

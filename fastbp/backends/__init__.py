@@ -185,7 +185,7 @@ def infer(**arrays: Any) -> Backend:
         if device_of(other) != number:
             given = f"{first} is on GPU {number} and {name} is on GPU {device_of(other)}"
             raise InputError(f"{given}; move both to one device")
-    if kind(array) == "cupy":
+    if kind(array) == "cupy" or (kind(array) == "numpy" and number is not None):  # no namespace, but on a GPU
         return _named(f"cupy:{number}")
     if kind(array) in NAMES and kind(array) != "numpy":
         return _named(kind(array))

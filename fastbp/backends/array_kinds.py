@@ -1,5 +1,6 @@
 """Find out which library an array belongs to, and which device it is on."""
 
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -72,7 +73,7 @@ def device_of(array: Any) -> int | None:
     Parameters
     ----------
     array : array_like
-        An array of CuPy, or of any library that supports the DLPack protocol.
+        An array of CuPy, or of any library with the DLPack protocol or `__cuda_array_interface__`.
 
     Returns
     -------
@@ -84,10 +85,24 @@ def device_of(array: Any) -> int | None:
     >>> device_of(np.zeros(3)) is None
     True
     """
+    if isinstance(array, np.ndarray):
+        return None
     if kind(array) == "cupy":
         return int(array.device.id)
     try:
-        device, number = array.__dlpack_device__() if hasattr(array, "__dlpack_device__") else (None, None)
+        if hasattr(array, "__dlpack_device__"):
+            device, number = array.__dlpack_device__()
+            return int(number) if device == _DLPACK_CUDA else None
+        interface = getattr(array, "__cuda_array_interface__", None)
     except (ValueError, TypeError, RuntimeError, BufferError):
         return None  # an array without memory, like PyTorch's meta tensors
-    return number if device == _DLPACK_CUDA else None
+    return None if interface is None else _device_of_memory(interface["data"][0])
+
+
+def _device_of_memory(pointer: int) -> int:
+    """Return the number of the GPU that memory is on; the current one if CuPy is missing, or there is no memory."""
+    if pointer == 0 or find_spec("cupy") is None:
+        return 0
+    from cupy.cuda import runtime
+
+    return int(runtime.pointerGetAttributes(pointer).device)

@@ -46,7 +46,7 @@ def make_floor(
     pool = WorkspacePool(plan, operations, m)
     full, short = pool.workspace(m), pool.workspace(last)
     for delta in full.deltas:
-        delta[...] = 1e-3
+        backend.assign(delta, 1e-3)
     equation = forward_products if forward_only else epoch_products
     return lambda: backend.run(equation, operations, p, full, short, full_batches, short_batches)
 

@@ -6,6 +6,7 @@ from typing import Any
 from fastbp.bench.crossover import crossovers
 from fastbp.bench.report import LEGEND, report
 from fastbp.bench.results import Results, as_json
+from fastbp.bench.verdict import verdicts
 from fastbp.files.atomic import write_atomically
 from fastbp.files.reading import StrPath
 from fastbp.plots.explain.pages import assembled
@@ -47,6 +48,7 @@ def _verdict(results: Results) -> Iterator[str]:
     """Yield what the measurements say, one sentence each."""
     if not results.complete:
         yield "The benchmark was stopped before its end. These are the results so far."
+    yield from verdicts(results)
     plain = {m.point: m.examples_per_second for m in results.measurements if m.backend == "numpy-plain"}
     for backend in dict.fromkeys(m.backend for m in results.measurements if m.backend != "numpy-plain"):
         of_backend = [m for m in results.measurements if m.backend == backend and m.point in plain]

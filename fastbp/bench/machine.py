@@ -63,7 +63,7 @@ def _copy_rate(candidate: Candidate, size: int) -> float:
     backend = backends.get("numpy-plain") if candidate.floor.name == "numpy" else candidate.floor
     source, target = (backend.empty((size // 4,), "float32") for _ in range(2))
     for array in (source, target):
-        array[...] = 1.0
+        backend.assign(array, 1.0)
     work = partial(backend.run, copy, source, target)
     return 2 * size / min(timed(backend, candidate.clock, work) for _ in range(_REPEATS))
 

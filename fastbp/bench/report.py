@@ -1,32 +1,36 @@
-"""The text report of a benchmark: the machines, a table, the crossovers and the failures.
+"""The text report of a benchmark: the machines, a table, the crossovers, the failures and the verdict.
 
 A crossover is the mini-batch size, or the network, from which a GPU trains faster than the CPU.
 """
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.crossover import crossovers
 from fastbp.bench.results import Machine, Measurement, Results
 from fastbp.bench.timing import Spread
+from fastbp.bench.verdict import verdicts
 from fastbp.errors import plural
 
-_COLUMNS = ("m", "backend", "step", "", "examples/s", "", "GFLOP/s", "of floor", "of peak", "vs plain", "vs CPU")
-_WIDTHS = (6, 11, 9, 5, 11, 5, 8, 8, 7, 8, 7)
+_GROUPS = f"{'share of':>64}{'speedup over':>14}"  # above the last four columns
+_COLUMNS = ("m", "backend", "step", "examples/s", "", "GFLOP/s", "floor", "peak", "plain", "CPU")
+_WIDTHS = (6, 11, 7, 10, 5, 8, 5, 5, 6, 6)
 LEGEND = """\
-Medians, ± half the interquartile range.
-step: update for one mini-batch of m examples, from the call in Python to its end.
+Medians; ± half the interquartile range of examples/s.
+step: update for one mini-batch of m examples, from the call in Python to its
+  end; on a GPU it is interpreted, while epochs replay it.
 examples/s: training examples per second in whole epochs, with shuffling.
-of floor: time of the matrix products alone (BLAS; cuBLAS on a GPU), as a share
-  of the time of the epoch. It is more than 100% only if fastbp's own products
-  of small matrices are faster than BLAS.
-of peak: GFLOP/s, as a share of the best rate of a large square product.
-vs plain: speedup over plain NumPy.
-vs CPU: speedup over the CPU's fastest backend."""
+share of floor: time of the matrix products alone (BLAS; cuBLAS on a GPU), as a
+  share of the time of the epoch. It is more than 100% only if fastbp's own
+  products of small matrices are faster than BLAS.
+share of peak: GFLOP/s, as a share of the best rate of a large square product.
+speedup over plain: speedup over the same equations in plain NumPy.
+speedup over CPU: speedup over the CPU's fastest backend."""
 
 
 def report(results: Results) -> str:
-    """Return the text of the report. Its table is 96 characters wide, plus the longest name of a network."""
+    """Return the text of the report. Its table and its verdict, which is the last line, fit into 80 columns."""
     lines = [line for machine in results.machines for line in _machine_lines(machine)]
     if results.no_gpu is not None:
         lines.append(f"no usable GPU: {results.no_gpu}")
@@ -34,6 +38,8 @@ def report(results: Results) -> str:
     lines += _transfers(results)
     lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
     lines += [f"{failure.backend} failed while measuring {failure.what}: {failure.why}" for failure in results.failures]
+    for verdict in verdicts(results):
+        lines += ["", *wrap(verdict, 80, break_on_hyphens=False)]
     return "\n".join(lines).rstrip("\n")
 
 
@@ -48,13 +54,13 @@ def _machine_lines(machine: Machine) -> Iterator[str]:
 
 
 def _table(results: Results) -> Iterator[str]:
-    first = max(len(m.net) for m in results.measurements)
-    yield _line(f"{results.dtype:<{first}}", _COLUMNS)
+    yield f"{results.dtype}{_GROUPS[len(results.dtype) :]}"
+    yield _line(_COLUMNS)
     previous = ""
     for m in results.measurements:
-        if previous and m.net != previous:
-            yield ""
-        yield _line(f"{m.net if m.net != previous else '':<{first}}", _cells(m, results))
+        if m.net != previous:
+            yield m.net
+        yield _line(_cells(m, results))
         previous = m.net
 
 
@@ -67,7 +73,6 @@ def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
         f"{m.mini_batch_size:,}",
         m.backend,
         _time(m.step_seconds.median),
-        _half_range(m.step_seconds),
         f"{m.examples_per_second:,.0f}",
         _half_range(m.epoch_seconds),
         f"{m.flops_per_second / 1e9:,.1f}",
@@ -78,11 +83,10 @@ def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
     )
 
 
-def _line(first: str, cells: tuple[str, ...]) -> str:
-    cells = tuple(
+def _line(cells: tuple[str, ...]) -> str:
+    return " ".join(
         f"{cell:{'<' if i == 1 else '>'}{width}}" for i, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
     )
-    return f"{first} {' '.join(cells)}"
 
 
 def _transfers(results: Results) -> Iterator[str]:

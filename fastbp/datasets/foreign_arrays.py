@@ -26,7 +26,8 @@ def as_backend_array(name: str, values: Array, backend: Backend) -> Array:
     array([1., 2.])
     """
     values = backends.detach(values)
-    native = None if backends.kind(values) == "numpy" else backend.from_foreign(name, values)
+    is_foreign = backends.kind(values) != "numpy" or backends.device_of(values) is not None
+    native = backend.from_foreign(name, values) if is_foreign else None
     if native is None:
         return as_numpy(name, values)
     if not backend.xp.isdtype(native.dtype, ("bool", "integral", "real floating")):
@@ -122,8 +123,9 @@ def _check_is_readable(name: str, values: Array) -> None:
     Without this check, some libraries would silently copy an array from the GPU.
     """
     if backends.device_of(values) is not None:
+        library = type(values).__module__.partition(".")[0]
         raise InputError(
-            f"{name} must be on the CPU, got a GPU array of {backends.kind(values)}; copy it to the CPU, "
+            f"{name} must be on the CPU, got a GPU array of {library}; copy it to the CPU, "
             "or use a network on the same GPU: backend='cupy'"
         )
     if hasattr(type(values), "toarray"):

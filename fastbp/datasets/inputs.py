@@ -129,7 +129,8 @@ def copy_into(columns: Array, block: Array, plan: Plan, scale: float = 1.0) -> N
             np.multiply(columns.T, scale, out=plan.backend.columns(block), dtype=plan.dtype, casting="unsafe")
         return
     rows, _ = example_rows(columns, plan)
-    block[...] = plan.backend.columns(rows if scale == 1.0 else scale * rows)
+    with plan.backend.device_context():
+        plan.backend.assign(plan.backend.columns(block), rows if scale == 1.0 else scale * rows)
 
 
 def hold_out(
@@ -159,7 +160,7 @@ def take_columns(matrix: Array, indices: npt.NDArray[np.int64]) -> Array:
     if isinstance(matrix, SparseColumns):
         return matrix.take(indices)
     xp = namespace(matrix)
-    return xp.take(matrix, xp.asarray(indices), axis=1)
+    return xp.take(matrix, xp.asarray(indices, device=matrix.device), axis=1)
 
 
 def _as_numbers(name: str, y: Array, plan: Plan) -> Array:

@@ -54,7 +54,7 @@ def put_tensors(
 ) -> None:
     """Copy tensors into parameters. The tensors must have passed `check_tensors`."""
     for l, w in enumerate(p.weights):
-        w[...] = plan.backend.upload(tensors[f"{prefix}weights.{l}"])
+        plan.backend.assign(w, tensors[f"{prefix}weights.{l}"])
     for l, b in enumerate(p.biases if plan.formulas.bias else ()):
         row = tensors[f"{prefix}biases.{l}"]
-        b[...] = plan.backend.columns(plan.backend.upload(row.T if bias_columns else row))
+        plan.backend.assign(plan.backend.columns(b), row.T if bias_columns else row)

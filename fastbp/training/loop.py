@@ -198,7 +198,7 @@ def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     The cost does not reveal such a parameter, because it was computed before the last update.
     """
     blocks = (*p.weights, *(p.biases if plan.formulas.bias else ()))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), plan.backend.device_context():
         sums = [float(plan.backend.xp.sum(block)) for block in blocks]
     if not all(map(math.isfinite, sums)):
         raise _diverged(state, eta)
@@ -244,6 +244,7 @@ class MiniBatches:
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
         self.operations = plan.operations(source)
         self.workers = plan.backend.worker_context(plan, source, m, n)
+        self.run = plan.backend.training_run(plan, source, m, n)
         memory = WorkspacePool(plan, self.operations, m, examples.x, dropout)
         self.full_batches, self.last_size = divmod(n, m)
         self.full_workspace = memory.workspace(m)
@@ -307,9 +308,9 @@ class MiniBatches:
         arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
         if self.dropouts:
             dropout = self.dropouts[0] if ws is self.full_workspace else self.dropouts[1]
-            self.backend.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
+            self.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
         else:
-            self.backend.run(equations.train_mini_batches, *arguments)
+            self.run(equations.train_mini_batches, *arguments)
         self.backend.synchronize()
         state.done, state.steps = state.done + count, state.steps + count
         return time.perf_counter() - start

@@ -9,6 +9,8 @@ import importlib
 import inspect
 import re
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -21,15 +23,20 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip insta
 importlib.import_module("cupy.cublas")
 from cupy.cuda import device as cupy_device
 from cupy.cuda import function, stream
+from cupy_backends.cuda.api import driver as driver_api
 from cupy_backends.cuda.libs import cublas
+from numba import types
 
 import fastbp
 from fastbp import backends, equations
+from fastbp.backends.cupy import cublas_entry, memory
+from fastbp.backends.cupy import device as cupy_module
 from fastbp.backends.cupy.device import CuPy, CuPyDevice
+from fastbp.backends.cupy.replay import MODES, replay_at_most
 from fastbp.operations import Examples, OptimizerState, Parameters, WorkspacePool, step_config
-from fastbp.optimizers import SGD
-from fastbp.parameters import plan_of
-from fastbp_kernels.cuda import compilation
+from fastbp.optimizers import SGD, Adam
+from fastbp.parameters import as_parameters, new_optimizer_state, plan_of
+from fastbp_kernels.cuda import compilation, kernels
 from ptx import run
 
 pytestmark = pytest.mark.cuda
@@ -37,8 +44,8 @@ pytestmark = pytest.mark.cuda
 
 def cupy_view(host):
     """Return a CuPy array that shares the memory of a NumPy array. Views of it can be made without a GPU."""
-    memory = cupy.cuda.UnownedMemory(host.ctypes.data, max(host.nbytes, 1), host, 0)
-    return cupy.ndarray(host.shape, host.dtype, memptr=cupy.cuda.MemoryPointer(memory, 0))
+    owner = cupy.cuda.UnownedMemory(host.ctypes.data, max(host.nbytes, 1), host, 0)
+    return cupy.ndarray(host.shape, host.dtype, memptr=cupy.cuda.MemoryPointer(owner, 0))
 
 
 def numpy_view(array):
@@ -108,14 +115,7 @@ def device(monkeypatch):
     }.items():
         monkeypatch.setattr(cublas, name, stand_in)
 
-    def loaded(kernel, number):
-        def launch(grid, block, arguments, *, shared_mem):
-            host = [numpy_view(a) if isinstance(a, cupy.ndarray) else a for a in arguments]
-            run(kernel.ptx, grid, block, *host, shared_bytes=shared_mem)
-
-        return launch
-
-    monkeypatch.setattr(compilation, "_loaded", loaded)
+    monkeypatch.setattr(compilation, "_loaded", lambda kernel, number: Function(kernel, None))
     return CuPyDevice(0)
 
 
@@ -226,8 +226,8 @@ def test_arrays_of_another_device_are_refused(device):
 
 def _on_gpu_1(backend):
     host = np.ones(3)
-    memory = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, 1)
-    return cupy.ndarray(3, "float64", memptr=cupy.cuda.MemoryPointer(memory, 0))
+    owner = cupy.cuda.UnownedMemory(host.ctypes.data, host.nbytes, host, 1)
+    return cupy.ndarray(3, "float64", memptr=cupy.cuda.MemoryPointer(owner, 0))
 
 
 def test_cupy_arrays_are_used_without_a_copy(device):
@@ -239,3 +239,293 @@ def test_cupy_arrays_are_used_without_a_copy(device):
 def test_contiguous_rows_are_not_copied(device):
     rows = cupy_view(np.ones((3, 2), np.float32))
     assert CuPy("cupy", device).contiguous(rows.T.T).data.ptr == rows.data.ptr
+
+
+def test_arrays_of_other_libraries_are_taken_over_by_dlpack_or_by_the_cuda_interface(device, monkeypatch):
+    taken = []
+    monkeypatch.setattr(cupy, "from_dlpack", lambda array: taken.append(("dlpack", array)))
+    monkeypatch.setattr(cupy, "asarray", lambda array: taken.append(("interface", array)))
+    both = SimpleNamespace(__dlpack__=None, __cuda_array_interface__={})
+    only = SimpleNamespace(__cuda_array_interface__={})
+    for array in (both, only):
+        device.from_foreign(array)
+    assert taken == [("dlpack", both), ("interface", only)]
+
+
+@pytest.mark.parametrize("shape", [(7, 11), (3, 64), (1, 200)])
+def test_large_arrays_are_uploaded_in_pieces(device, shape, rng, monkeypatch):
+    sizes, asarray, asked = [], cupy.asarray, []
+    monkeypatch.setattr(cupy, "asarray", lambda host: sizes.append(host.nbytes) or asarray(host))
+    monkeypatch.setattr(CuPyDevice, "assign", lambda self, target, value: _fill(target, numpy_view(value)))
+    monkeypatch.setattr(cupy_module, "check_fits", lambda what, size: asked.append((what, size)))
+    monkeypatch.setattr(cupy_module, "_LARGE", 300)
+    monkeypatch.setattr(cupy_module, "_PIECE", 256)
+    host = rng.random(shape)
+    found = device.upload(host)
+    np.testing.assert_array_equal(numpy_view(found), host)
+    assert sum(sizes) == host.nbytes
+    assert max(sizes) == 256  # CuPy pins as much as the largest piece
+    assert asked == [(f"an array of shape {shape} in float64", host.nbytes)]
+    sizes.clear()
+    device.upload(host[:1, :5])
+    assert sizes == [40]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("status", "lacks"), [(1, True), (3, True), (13, False)])
+def test_errors_of_cublas_about_memory(monkeypatch, status, lacks):
+    """With CuPy's own class, and the status that a call by ctypes returns."""
+    monkeypatch.setattr(memory, "free_and_total", lambda: (2**30, 2**33))
+    expected = memory.DeviceMemoryError if lacks else cublas.CUBLASError
+    said = "cuBLAS could not allocate memory" if lacks else "CUBLAS_STATUS"
+    with pytest.raises(expected, match=said), memory.translate_out_of_memory():
+        cublas_entry._checked(status)
+
+
+# Loading: machine code from nvJitLink, or else the PTX.
+
+
+class Module:
+    """CuPy's module. It accepts machine code, or PTX, or neither."""
+
+    def __init__(self, accepts):
+        self.accepts, self.loaded = accepts, []
+
+    def load(self, code):
+        if not code.startswith(self.accepts):
+            raise driver_api.CUDADriverError(218)  # CUDA_ERROR_INVALID_PTX
+        self.loaded.append(code)
+
+
+def kernel_that_links(cubin):
+    def linked(architecture):
+        if cubin is None:
+            raise RuntimeError("nvJitLink error: ERROR_UNRECOGNIZED_OPTION\nERROR 3: -v")
+        return cubin
+
+    return SimpleNamespace(name="activate", linked=linked, ptx=".version 8.0")
+
+
+def test_a_kernel_that_cannot_be_linked_is_compiled_by_the_driver():
+    module = Module(accepts=b"\x7fELF")
+    compilation._load(module, kernel_that_links(b"\x7fELF..."), "sm_90")
+    assert module.loaded == [b"\x7fELF..."]
+    module = Module(accepts=b".version")
+    compilation._load(module, kernel_that_links(None), "sm_90")
+    assert module.loaded == [b".version 8.0"]
+
+
+def test_a_kernel_that_nothing_can_load_is_named_with_versions():
+    message = (
+        r"^kernel activate cannot be loaded for sm_90 with cuda-core \S+, numba-cuda \S+: linking failed with "
+        r"RuntimeError: nvJitLink error: ERROR_UNRECOGNIZED_OPTION, and the driver refused the PTX with CUDADriverError"
+    )
+    with pytest.raises(RuntimeError, match=message) as caught:
+        compilation._load(Module(accepts=b"nothing"), kernel_that_links(None), "sm_90")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_launch_links_without_options_of_the_assembler(monkeypatch):
+    given = []
+
+    class Linker:
+        def __init__(self, code, options):
+            given.append((options.arch, options.ptxas_options))
+
+        def link(self, target):
+            return SimpleNamespace(code=b"\x7fELF")
+
+        def get_info_log(self):
+            return ""
+
+    monkeypatch.setattr("cuda.core.Linker", Linker)
+    kernel = replace(kernels.gather("uint8", "float32"), made_from=None)  # which is not kept on disk
+    assert kernel.linked("sm_80") == b"\x7fELF"
+    kernel.link("sm_80", "-v")
+    assert given == [("sm_80", None), ("sm_80", ["-v"])]
+
+
+# Replay: calls that are made ready once, and captured in CUDA graphs.
+
+
+class Function:
+    """CuPy's function of a loaded kernel. A call launches it at once, and the driver knows it by `ptr`."""
+
+    def __init__(self, kernel, ptr):
+        self.kernel, self.ptr = kernel, ptr
+
+    def __call__(self, grid, block, arguments, *, shared_mem):
+        host = [numpy_view(a) if isinstance(a, cupy.ndarray) else a for a in arguments]
+        run(self.kernel.ptx, grid, block, *host, shared_bytes=shared_mem)
+
+
+class Driver:
+    """The driver's launch, a stream that can be captured, and cuBLAS's entry points, on host memory."""
+
+    def __init__(self):
+        self.kernels, self.capturing, self.captured, self.log, self.streams = [], None, [], [], 0
+
+    def loaded(self, kernel, number):
+        self.kernels.append(kernel)
+        return Function(kernel, len(self.kernels))
+
+    def launch_kernel(self, function, gx, gy, gz, bx, by, bz, shared_bytes, stream, parameters, extra):
+        kernel = self.kernels[function - 1]
+        kinds = (*kernel.parameters, types.uint64, types.uint64)
+        arguments = []
+        for kind, place in zip(kinds, (ctypes.c_void_p * len(kinds)).from_address(parameters), strict=True):
+            pointer = isinstance(kind, types.CPointer)
+            value = np.frombuffer(ctypes.string_at(place, 8), "uint64" if pointer else kind.name)[0]
+            arguments.append(ARRAYS[int(value)] if pointer else value)
+        assert (gz, bz, extra) == (1, 1, 0)
+        self.do(stream, run, kernel.ptx, (gx, gy), (bx, by), *arguments, shared_bytes=shared_bytes)
+
+    def do(self, stream, call, *arguments, **options):
+        if self.capturing is None:
+            assert stream == 0  # the user's
+            call(*arguments, **options)
+        else:
+            assert stream == self.capturing
+            self.captured.append(partial(call, *arguments, **options))
+
+    def entry(self, name, dtype=None):
+        """Return an entry point of cuBLAS that takes ctypes' arguments."""
+        gemm = dtype and gemm_on_host(dtype)
+
+        def multiply(handle, op_a, op_b, m, n, k, alpha, *rest):
+            assert self.workspace == (None if self.capturing is None else 32 * 2**20)
+            address = lambda reference: ctypes.addressof(reference._obj)
+            a, lda, b, ldb, beta, c, ldc = (getattr(v, "value", v) for v in rest)
+            sizes = (v.value for v in (op_a, op_b, m, n, k))
+            self.do(self.stream, gemm, handle, *sizes, address(alpha), a, lda, b, ldb, address(beta), c, ldc)
+            return 0
+
+        def note(handle, *arguments):
+            values = [getattr(v, "value", v) for v in arguments]
+            self.log.append((name, *values))
+            if name == "stream":
+                self.stream, self.workspace = values[0] or 0, None
+            if name == "workspace":
+                self.workspace = values[1]
+            return 0
+
+        return multiply if gemm else note
+
+
+ARRAYS = {}  # NumPy views of the device's arrays, by address
+
+
+@pytest.fixture
+def driver(device, monkeypatch):
+    driver = Driver()
+
+    class Stream:
+        def __init__(self, *, non_blocking):
+            assert non_blocking
+            driver.streams += 1
+            self.ptr = 100 + driver.streams
+
+        def begin_capture(self):
+            driver.capturing, driver.captured = self.ptr, []
+
+        def end_capture(self):
+            driver.capturing, calls = None, driver.captured
+            return SimpleNamespace(launch=lambda: [call() for call in calls])
+
+    library = SimpleNamespace(
+        cublasSgemm_v2=driver.entry("gemm", "float32"), cublasDgemm_v2=driver.entry("gemm", "float64"),
+        cublasSetStream_v2=driver.entry("stream"), cublasSetWorkspace_v2=driver.entry("workspace"),
+        cublasSetMathMode=driver.entry("math"), cublasSetPointerMode_v2=driver.entry("pointers"),
+    )  # fmt: skip
+    entries = cublas_entry.CuBLAS(library)
+    monkeypatch.setattr(cublas, "getMathMode", lambda handle: 0)
+    monkeypatch.setattr(cublas, "setMathMode", lambda handle, mode: None)
+    monkeypatch.setattr(cupy_module, "cublas", lambda: entries)
+    monkeypatch.setattr(compilation, "_loaded", driver.loaded)
+    monkeypatch.setattr(driver_api, "launchKernel", driver.launch_kernel)
+    monkeypatch.setattr(cupy.cuda, "Stream", Stream)
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: SimpleNamespace(ptr=0))
+    monkeypatch.setattr(CuPyDevice, "assign", lambda self, target, value: _fill(target, _host(value)))
+    monkeypatch.setattr(cupy.cuda, "Device", lambda number: _Device())
+    empty = cupy.empty
+
+    def listed(shape, dtype):
+        array = empty(shape, dtype)
+        ARRAYS[array.data.ptr] = numpy_view(array)
+        return array
+
+    monkeypatch.setattr(cupy, "empty", listed)
+    return driver
+
+
+class _Device(nullcontext):
+    compute_capability = "90"
+
+
+def _host(value):
+    return numpy_view(value) if isinstance(value, cupy.ndarray) else value
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ready_calls_and_graphs_through_cupys_arrays_have_the_bits_of_cupys_calls(driver, dtype, tf32, rng):
+    """The packed arguments, the products and the capture, on real CuPy arrays, with one column among the layers."""
+    x, y, order = rng.random((20, 5)), rng.random((20, 2)), rng.permutation(20)
+    start = [rng.standard_normal(shape) for shape in ((1, 5), (2, 1))]
+    results = {}
+    for mode in MODES:
+        backend = CuPy("cupy", CuPyDevice(0, tf32=tf32))
+        plan = plan_of([5, 1, 2], "tanh", "quadratic", bias=True, dtype=dtype, backend=backend)
+        plan = replace(plan, formulas=replace(plan.formulas, rule=Adam().rule))
+        operations, moments = plan.operations(), new_optimizer_state(plan, Adam().rule)
+        p = as_parameters([plan.array(w) for w in start], [plan.array(np.zeros((n, 1))) for n in (1, 2)], plan)
+        examples = Examples(plan.array(x), plan.array(y), plan.block(0, 20), 1.0)
+        ws, total = WorkspacePool(plan, operations, 4).workspace(4), backend.new_cost_total(2, 4, dtype)
+        backend.set_cost_total(total, 0.0)
+        indices = backend.empty((20,), "int64")
+        _fill(indices, order)
+        steps = step_config(Adam(), 0.1, steps=0, count=5, lmbda=0.1, n=20)
+        take_steps = backend.training_run(plan, dtype, 4, 20)
+        with replay_at_most(mode):
+            take_steps(equations.train_mini_batches, operations, p, moments, ws, examples, indices, steps, 4, total)
+        assert take_steps.mode == mode, backend.device.refused
+        results[mode] = [numpy_view(a).tobytes() for a in (*p.weights, *p.biases, total)]
+    assert results["ready"] == results["eager"] == results["graph"]
+    modes = [entry[1] for entry in driver.log if entry[0] == "math"]
+    assert modes == ([3, 0] * 3 if tf32 else [])  # the ready steps; the first step and the capture of the graph
+
+
+@pytest.mark.parametrize("op_b", ["N", "T"])
+@pytest.mark.parametrize("op_a", ["N", "T"])
+@pytest.mark.parametrize("sizes", [(2, 3, 4), (1, 3, 4), (2, 1, 4), (2, 3, 1), (1, 1, 1)])
+def test_the_arguments_of_products_are_those_that_cupy_passes(device, sizes, op_a, op_b, monkeypatch):
+    m, n, k = sizes
+    given = []
+    monkeypatch.setattr(cublas, "sgemm", lambda *arguments: given.append(arguments))
+    for transposed_a in (False, True):
+        for transposed_b in (False, True):
+            shape_a, shape_b = (m, k) if op_a == "N" else (k, m), (k, n) if op_b == "N" else (n, k)
+            a = _matrix_view(shape_a, transposed_a)
+            b, out = _matrix_view(shape_b, transposed_b), _matrix_view((m, n), True)
+            device.gemm(op_a, op_b, a, b, out, 1.0, 0.0)
+            _, ta, tb, *shape, _, _, lda, _, ldb, _, _, _ = given.pop()
+            here_a, here_b, *found = cublas_entry.product_shape(op_a, op_b, a, b, out)
+            assert [ta, tb, *shape, lda, ldb] == ["NT".index(here_a), "NT".index(here_b), *found]
+
+
+def _matrix_view(shape, in_fortran_order):
+    host = np.ones(shape[::-1] if in_fortran_order else shape, np.float32)
+    return cupy_view(host).T if in_fortran_order else cupy_view(host)
+
+
+def test_a_capture_that_fails_is_ended(driver, device):
+    def fails(binding):
+        def call():
+            raise RuntimeError("not captured")
+
+        return call
+
+    with pytest.raises(RuntimeError, match="not captured"):
+        device.capture([fails], 1)
+    assert driver.capturing is None
+    assert driver.log[-1] == ("stream", None)  # the workspace is given back

@@ -2,14 +2,17 @@
 
 import pickle
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import fastbp
 from fastbp import backends
+from fastbp.backends import array_kinds
 from fastbp.backends.cupy import device as cupy_device
 from fastbp.backends.cupy import diagnosis
+from fastbp.datasets.foreign_arrays import as_backend_array
 
 pytestmark = pytest.mark.cuda
 NO_GPU = "no GPU at all: buy one"
@@ -17,6 +20,8 @@ NO_GPU = "no GPU at all: buy one"
 
 class Device:
     """Replaces `CuPyDevice`."""
+
+    device_context = staticmethod(nullcontext)
 
     def __init__(self, number, *, tf32=False):
         self.number, self.tf32, self.xp = number, tf32, np
@@ -30,6 +35,7 @@ def gpus(monkeypatch):
     )
     monkeypatch.setattr(cupy_device, "CuPyDevice", Device)
     monkeypatch.setattr(cupy_device, "_current", lambda: 1)
+    monkeypatch.setattr(cupy_device, "_usable", set())
     cupy_device._on_device.cache_clear()
     backends._automatic.cache_clear()
     yield
@@ -40,6 +46,7 @@ def gpus(monkeypatch):
 @pytest.fixture
 def no_gpu(monkeypatch):
     monkeypatch.setattr(diagnosis, "unavailable_reason", lambda device=None: NO_GPU)
+    monkeypatch.setattr(cupy_device, "_usable", set())
     backends._automatic.cache_clear()
     yield
     backends._automatic.cache_clear()
@@ -71,6 +78,16 @@ def test_other_names_are_unknown(name):
     said = re.escape(f"unknown backend {name!r}; ") + ".*valid: numpy, .*cupy.*auto"
     with pytest.raises(fastbp.InputError, match=said):
         backends.get(name)
+
+
+def test_the_packages_are_inspected_once_per_device(gpus, monkeypatch):
+    asked, reason = [], diagnosis.unavailable_reason
+    monkeypatch.setattr(diagnosis, "unavailable_reason", lambda device=None: asked.append(device) or reason(device))
+    for _ in range(3):
+        backends.get("cupy"), backends.get("cupy:1"), backends.get("cupy:0")
+        with pytest.raises(fastbp.InputError, match="only two"):  # a failure is looked into each time
+            backends.get("cupy:7")
+    assert asked == [None, 0, 7, 7, 7]
 
 
 def test_a_device_that_does_not_exist(gpus):
@@ -117,6 +134,41 @@ def test_arrays_of_other_libraries_on_the_same_gpu_are_imported_with_dlpack(gpus
     assert imported == [array]
     with pytest.raises(fastbp.InputError, match="x is on GPU 1 and the network is on GPU 0; move both to one"):
         backend.from_foreign("x", OnGPU(1))
+
+
+class OnlyDLPack:
+    """An array without a namespace, as some libraries have, on a GPU."""
+
+    shape, ndim, dtype = (2, 3), 2, np.dtype("float32")
+
+    def __dlpack_device__(self):
+        return 2, 1
+
+    def __dlpack__(self, **options):
+        raise AssertionError("read on the host")
+
+
+class OnlyCUDAInterface:
+    """An array of a library like Numba, on a GPU."""
+
+    shape, ndim, dtype = (2, 3), 2, np.dtype("float32")
+    __cuda_array_interface__ = {"data": (4096, False), "shape": (2, 3), "typestr": "<f4", "version": 3}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("array", [OnlyDLPack(), OnlyCUDAInterface()])
+def test_arrays_without_a_namespace_are_used_on_their_gpu(gpus, array, monkeypatch):
+    monkeypatch.setattr(array_kinds, "_device_of_memory", lambda pointer: {4096: 1}[pointer])
+    backend = backends.get("cupy:1")
+    backend.device.from_foreign = lambda given: (given, "shared")
+    assert backends.device_of(array) == 1
+    assert backends.infer(x=array).name == "cupy:1"
+    assert backend.from_foreign("x", array) == (array, "shared")
+    with pytest.raises(fastbp.InputError, match="x is on GPU 1 and the network is on GPU 0; move both to one device"):
+        as_backend_array("x", array, backends.get("cupy:0"))
+    with pytest.raises(fastbp.InputError, match="x must be on the CPU, got a GPU array of test_cuda_choice; copy"):
+        as_backend_array("x", array, backends.get("numpy"))
+    backend.device.from_foreign = lambda given: np.ones(given.shape)
+    assert as_backend_array("x", array, backend).shape == (2, 3)
 
 
 def test_a_softmax_wider_than_shared_memory_is_refused(gpus):

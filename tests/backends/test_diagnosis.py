@@ -360,6 +360,33 @@ def test_out_of_memory_is_reported_with_figures(machine):
         pass
 
 
+class CUBLASError(RuntimeError):
+    def __init__(self, status):
+        super().__init__(f"CUBLAS_STATUS_{status}")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (CUDARuntimeError(2, "cudaErrorMemoryAllocation: out of memory"), "CUDA could not allocate memory for its own"),
+        (CUBLASError(1), r"cuBLAS could not allocate memory for its own use \(CUBLAS_STATUS_1\)"),
+        (CUBLASError(3), r"cuBLAS could not allocate memory for its own use \(CUBLAS_STATUS_3\)"),
+    ],
+)
+def test_memory_that_cuda_and_cublas_cannot_allocate(machine, error, what):
+    said = f"^{what}.*, with 1.5 GiB of 8.0 GiB free on the GPU; reduce"
+    with pytest.raises(DeviceMemoryError, match=said), memory.translate_out_of_memory():
+        raise error
+
+
+@pytest.mark.parametrize("error", [CUDARuntimeError(700, "an illegal address"), CUBLASError(13), RuntimeError("x")])
+def test_other_errors_of_cuda_are_unchanged(machine, error):
+    with pytest.raises(type(error)) as caught, memory.translate_out_of_memory():
+        raise error
+    assert caught.value is error
+
+
 def test_cuda_packages_are_imported_only_when_needed(run_python):
     source = (
         "import sys, fastbp.backends.cupy.diagnosis, fastbp.backends.cupy.memory\n"

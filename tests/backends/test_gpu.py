@@ -174,9 +174,9 @@ def test_threads_train_at_once_on_separate_streams(either, rng):
 
 
 @on_gpu
-@pytest.mark.parametrize("group", ["kernels", "epochs", "streams", "steps", "products"])
+@pytest.mark.parametrize("group", ["kernels", "epochs", "streams", "steps", "replays", "products"])
 def test_all_checks_of_fastbp_check_pass(gpu, group):
-    arguments = (gpu,) if group == "kernels" else (gpu, Instruments())
+    arguments = (gpu,) if group in ("kernels", "replays") else (gpu, Instruments())
     assert [check for check in getattr(gpu_check, group)(*arguments) if not check.passed] == []
 
 

@@ -23,8 +23,9 @@ from fastbp.bench.candidates import Candidate, choose_candidates
 from fastbp.bench.crossover import Pair, crossover, crossovers
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.report import report
-from fastbp.bench.results import read_results, write_results
+from fastbp.bench.results import Measurement, Results, read_results, write_results
 from fastbp.bench.timing import Spread, spread
+from fastbp.bench.verdict import verdicts
 from fastbp.cli import fastbp
 from fastbp.errors import InputError
 
@@ -170,15 +171,91 @@ def test_transfers_are_counted(results):
 def test_rows_of_the_table_against_a_calculation_by_hand(results):
     """20-8-5 × 10: 880 operations per example, 15 + 8.8 µs per step, products 5 + 8.8 µs; on the GPU 300.0088 µs."""
     lines = report(results).splitlines()
-    on_cpu = next(line for line in lines if line.startswith("20-8-5 "))
-    words = on_cpu.split()
-    assert words[1:6] == ["10", "slow-numbers", "23.8", "µs", "±0%"]
+    on_cpu, on_gpu = (line.split() for line in lines[lines.index("20-8-5") + 1 :][:2])
+    assert on_cpu[:4] == ["10", "slow-numbers", "23.8", "µs"]
     peak = 4 * 64**3 / (2e-6 + 4 * 64**3 / 1e9) / 1e9
     rate = 880 * 10 / 23.8e-6 / 1e9
-    assert words[6:] == ["420,168", "±0%", f"{rate:.1f}", f"{13.8 / 23.8:.0%}", f"{rate / peak:.0%}", "–", "–"]
-    on_gpu = lines[lines.index(on_cpu) + 1].split()
+    assert on_cpu[4:] == ["420,168", "±0%", f"{rate:.1f}", f"{13.8 / 23.8:.0%}", f"{rate / peak:.0%}", "–", "–"]
     assert on_gpu[-1] == "0.079×"  # 23.8 / 300.1
-    assert max(map(len, lines)) <= 110
+
+
+def test_the_table_and_the_verdict_fit_80_columns(results):
+    wide = dataclasses.replace(
+        results,
+        measurements=[
+            dataclasses.replace(m, backend={"stand-in": "cupy:1+tf32"}.get(m.backend, "numpy-plain"), sizes=sizes)
+            for m in results.measurements
+            for sizes in [(784, 2048, 2048, 2048, 10)]
+        ],
+    )
+    for shown in (results, wide):
+        lines = report(shown).splitlines()
+        first = next(i for i, line in enumerate(lines) if line.startswith("float64 "))
+        table = lines[first : lines.index("Medians; ± half the interquartile range of examples/s.")]
+        assert len(table) > 8
+        assert max(map(len, table + lines[-3:])) <= 80
+        assert lines[first].endswith("share of  speedup over")
+
+
+# The verdict.
+
+
+def compared(*points, backend="cupy", no_gpu=None):
+    """Return results with points (network, m, seconds on the CPU, seconds on the GPU), and a noise of 5%."""
+    measured = []
+    for net, m, *seconds in points:
+        for name, where, taken in zip(("numpy", backend), ("CPU", backend), seconds, strict=False):
+            times = took(taken, 0.05)
+            measured.append(Measurement(name, where, grid.parse_sizes(net), m, 1000, times, times, times, None))
+    return Results("", "", "float32", "", 1, 1, {}, no_gpu, measurements=measured)
+
+
+SMALL, MIDDLE, LARGE = ("784-30-10", 10), ("784-30-10", 1000), ("784-1024-10", 100)
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        (
+            compared((*LARGE, 8.8, 1.0), (*SMALL, 1.0, 14.0), (*MIDDLE, 2.4, 1.0)),  # in any order
+            "On this machine, train on the CPU up to 784-30-10 with mini-batches of 10; from 784-30-10 with "
+            "mini-batches of 1,000 on, cupy is 2.4 to 8.8 times as fast.",
+        ),
+        (
+            compared((*SMALL, 3.1, 1.0), (*LARGE, 3.1, 1.0), backend="cupy:1"),
+            "On this machine, train on the GPU: at each size, cupy:1 is 3.1 times as fast as the CPU.",
+        ),
+        (
+            compared((*SMALL, 1.0, 14.0), (*MIDDLE, 1.0, 2.0)),
+            "On this machine, train on the CPU: at each size, it is 2 to 14 times as fast as cupy.",
+        ),
+        (
+            compared((*SMALL, 1.0, 14.0), (*MIDDLE, 1.0, 1.0)),
+            "On this machine, train on the CPU: cupy is not clearly faster at any size.",
+        ),
+        (
+            compared((*SMALL, 1.0, 14.0), (*MIDDLE, 2.0, 1.0), (*LARGE, 1.0, 2.0)),
+            "On this machine, train on the CPU; cupy is faster only at 784-30-10 with mini-batches of 1,000.",
+        ),
+        (
+            compared((*SMALL, 1.0), no_gpu="CuPy is not installed"),
+            "Train on the CPU, because no GPU can be used here; on a machine with a GPU, fastbp bench says from which "
+            "size on the GPU is faster.",
+        ),
+        (
+            compared((*SMALL, 1.0)),
+            "Only the CPU was measured, so this says nothing about the other one; fastbp bench without --backend "
+            "measures both.",
+        ),
+    ],
+)
+def test_the_report_ends_with_the_verdict(results, said):
+    assert list(verdicts(results)) == [said]
+    assert report(results).replace("\n", " ").endswith(f"  {said}")
+
+
+def test_without_measurements_there_is_no_verdict():
+    assert list(verdicts(compared(no_gpu="CuPy is not installed"))) == []
 
 
 def test_speedups_over_plain_numpy_and_over_the_cpu(tmp_path):

@@ -49,6 +49,26 @@ def test_a_stand_in_passes(group):
     assert all(len(row(check)) <= 80 for check in checks)
 
 
+def test_replays_on_a_stand_in_pass(monkeypatch):
+    monkeypatch.setattr("fastbp.training.loop._SECONDS_PER_CALL", 1e6)  # replay although the interpreter is slow
+    backend = StandIn()
+    checks = list(gpu_check.replays(backend))
+    assert [check for check in checks if not check.passed] == []
+    assert backend.device.calls.count("graph") == 3 * 12
+    assert all(len(row(check)) <= 80 for check in checks)
+
+
+def test_a_replay_that_fails_or_differs_fails_the_check(monkeypatch):
+    monkeypatch.setattr("fastbp.training.loop._SECONDS_PER_CALL", 1e6)
+    backend = StandIn()
+    backend.device.fail_at = 3
+    ready = backend.device.ready_gemm
+    backend.device.ready_gemm = lambda *arguments: ready(*arguments[:-2], 1.5 * arguments[-2], arguments[-1])
+    failed = [check.what for check in gpu_check.replays(backend) if not check.passed]
+    assert failed[0] == "parameters that differ: sgd, float32, recorded calls"
+    assert failed[-1] == "kinds of replay that failed on this device"
+
+
 # Faults: each makes a backend do something wrong; the named check must fail.
 
 

@@ -90,7 +90,6 @@ def test_the_html_names_the_parameters_and_links_to_the_documentation():
 def test_there_is_no_partial_fit_for_lbfgs():
     for kind in (MLPClassifier, MLPRegressor):
         assert not hasattr(kind(solver="lbfgs"), "partial_fit")
-        assert "partial_fit" not in dir(kind(solver="lbfgs"))
         assert hasattr(kind(solver=AdamW()), "partial_fit")
 
 
@@ -237,7 +236,7 @@ def scaled(w, g, v, eta, decay, t):
 OWN = fastbp.Optimizer("scaled", scaled, state=["v"])
 
 
-@pytest.mark.parametrize("activation", ["gelu", "elu", SOFT_SIGN, ["silu", SOFT_SIGN]], ids=str)
+@pytest.mark.parametrize("activation", ["gelu", "elu", SOFT_SIGN, ["silu", SOFT_SIGN]], ids=["gelu", "elu", "soft-sign", "two"])
 @pytest.mark.parametrize("solver", [AdamW(), OWN], ids=["AdamW", "own"])
 def test_more_activations_and_optimizers(activation, solver):
     sizes = (5, 4) if isinstance(activation, list) else (5,)

@@ -3,20 +3,27 @@
 The kernels here are written by hand, so these tests need no CUDA compiler.
 """
 
+import ast
 import math
 import operator
+import re
+import shutil
 import struct
+import sys
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ptx
 from ptx import PTXError, Traffic, run
 
 pytestmark = pytest.mark.cuda
+PACKAGE = Path(ptx.__file__).parent
 
 F32, F64 = np.float32, np.float64
 INTEGERS = ["s16", "u16", "s32", "u32", "s64", "u64"]
@@ -935,3 +942,27 @@ def test_a_text_must_have_one_kernel():
     for text in ("", BIAS_RELU + BIAS_RELU, BIAS_RELU.rstrip()[:-1], BIAS_RELU.replace("u64 z", "u128 z")):
         with pytest.raises(PTXError):
             run(text, (1,), (1,))
+
+
+# The package.
+
+
+def test_the_package_imports_only_the_standard_library_and_numpy():
+    """So that it can be copied into another project."""
+    imported = set()
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"numpy"}
+
+
+def test_the_package_works_without_the_rest(run_python, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "alone" / "ptx")
+    (example,) = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.S)
+    (said,) = re.findall(r"^print\(.*#(.*)$", example, re.M)
+    source = f"import sys\nsys.path.insert(0, 'alone')\n{example}\nassert not [n for n in sys.modules if 'fastbp' in n]"
+    done = run_python(source, PYTHONPATH="")
+    assert done.stdout.strip() == said.strip(), done.stderr

@@ -115,6 +115,8 @@ def _execute(steps: tuple[Step, ...], lanes: Lanes) -> int:
             _check_barriers(held, lanes)
             ready, held = ready | held, {}
             lanes.shared.log.forget()
+            if lanes.count == lanes.shared.threads:  # one block
+                lanes.memory.order()
             continue
         if at == len(steps):
             return int(taken.max())

@@ -3,7 +3,8 @@
 Each array argument has a separate range of addresses, far from all others, so that an access beyond its end cannot
 reach another array by chance. Arrays that share memory on the host share it here too: a race between lanes is detected
 by the bytes accessed, through whichever argument. Accesses must have the width of the array's items. A barrier orders
-global accesses within a block on a GPU, but not here: a kernel that relies on it is rejected as a race.
+global accesses within a block. Here, it does so only if a launch has one block. With several blocks, a kernel that
+relies on it is rejected as a race.
 """
 
 import math
@@ -182,6 +183,11 @@ class Memory:
         if number not in self.buffers:
             raise PTXError("out of bounds: an address in none of the arguments")
         return self.buffers[number]
+
+    def order(self) -> None:
+        """Take the accesses so far to be ordered before all later ones."""
+        for buffer in self.buffers.values():
+            buffer.log.forget()
 
     def share_logs(self) -> None:
         """Give buffers whose memory overlaps one log; its unit is the largest that divides all their items."""

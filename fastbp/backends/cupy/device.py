@@ -6,36 +6,45 @@ that uses NumPy arrays and a PTX interpreter. So they can run the rest of this b
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastbp.activations import identity, softmax
-from fastbp.backends import kernels_of_formulas as fused
+from fastbp.activations import softmax
 from fastbp.backends.array_kinds import device_of
+from fastbp.backends.cupy.cublas_entry import cublas, workspace_bytes
+from fastbp.backends.cupy.launching import dropout_on, operations_on
 from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
+from fastbp.backends.cupy.replay import Ready, Replay
 from fastbp.backends.interrupts import uninterrupted
 from fastbp.errors import InputError
-from fastbp.operations import Backend, Formulas, LayerOperations, Operation, Operations
-from fastbp.optimizers import UpdateRule
+from fastbp.operations import Backend, Formulas, Operation, Operations, Plan, Run
 
 Array = Any
 Kernel = Any
 _TF32_TENSOR_OP_MATH = 3  # a value of cublasMath_t, for which CuPy has no name
 _LARGE = 2**24  # bytes; the free memory is checked before larger uploads only, because the check calls the driver
+_PIECE = 2**25  # bytes of an upload at a time
 
 
 def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
     """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used."""
-    from fastbp.backends.cupy.diagnosis import unavailable_reason
+    if not (_usable and (_current() if number is None else number) in _usable):
+        from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-    reason = unavailable_reason(number)
-    if reason is not None:
-        raise InputError(f"backend 'cupy' cannot be used: {reason}")
-    return _on_device(_current() if number is None else number, tf32)
+        reason = unavailable_reason(number)
+        if reason is not None:
+            raise InputError(f"backend 'cupy' cannot be used: {reason}")
+    number = _current() if number is None else number
+    _usable.add(number)
+    return _on_device(number, tf32)
+
+
+_usable: set[int] = set()
+"""The devices that have been found usable. Asking again would take 2 ms, because it reads packages' metadata."""
 
 
 def _current() -> int:
@@ -55,12 +64,15 @@ def _on_device(number: int, tf32: bool) -> "CuPy":
 class CuPyDevice:
     """A GPU, used through CuPy. With `tf32`, cuBLAS rounds the factors of float32 products to 10-bit mantissas."""
 
+    recording = False
+
     def __init__(self, number: int, *, tf32: bool = False) -> None:
         import cupy
         import cupy.cublas
         from array_api_compat import cupy as namespace
 
         self.number, self.tf32, self.xp, self._cupy = number, tf32, namespace, cupy
+        self.refused: dict[str, str] = {}  # the ways of replaying steps that have failed, and why
 
     def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current device."""
@@ -72,14 +84,29 @@ class CuPyDevice:
         return self._cupy.empty(shape, dtype)
 
     def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a copy on the device. If the data do not fit, raise `DeviceMemoryError` and copy nothing."""
-        if host.nbytes > _LARGE:
-            check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
-        return self._cupy.asarray(host)
+        """Return a copy on the device. If the data do not fit, raise `DeviceMemoryError` and copy nothing.
+
+        CuPy copies through pinned memory, which it rounds up to a power of two and keeps. So large arrays are copied in
+        pieces.
+        """
+        if host.nbytes <= _LARGE:
+            return self._cupy.asarray(host)
+        check_fits(f"an array of shape {host.shape} in {host.dtype}", host.nbytes)
+        array = self._cupy.empty(host.shape, host.dtype)
+        there, here, step = array.reshape(-1), host.reshape(-1), _PIECE // host.itemsize
+        for start in range(0, host.size, step):
+            self.assign(there[start : start + step], self._cupy.asarray(here[start : start + step]))
+        return array
+
+    def assign(self, target: Array, value: Any) -> None:
+        """Copy a number, or an array on this device, into an array on this device."""
+        target[...] = value
 
     def from_foreign(self, array: Any) -> Array:
         """Return an array on this device as a CuPy array that shares its memory."""
-        return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
+        if isinstance(array, self._cupy.ndarray):
+            return array
+        return self._cupy.from_dlpack(array) if hasattr(array, "__dlpack__") else self._cupy.asarray(array)
 
     def contiguous(self, array: Array) -> Array:
         """Return the array in C order; copy it if necessary."""
@@ -99,6 +126,53 @@ class CuPyDevice:
             self._cupy.cublas.gemm(op_a, op_b, a, b, out=out, alpha=alpha, beta=beta)
         finally:
             cublas.setMathMode(handle, usual)
+
+    def binding(self) -> tuple[int, int]:
+        """Return the current stream and this thread's cuBLAS handle. Ready calls are bound to them."""
+        return self._cupy.cuda.get_current_stream().ptr, self._cupy.cuda.device.get_cublas_handle()
+
+    def ready_launch(self, kernel: Kernel, *arguments: Any) -> Ready:
+        """Return the launch of a kernel, ready to be made with a binding."""
+        from fastbp_kernels.cuda.compilation import ready_launch
+
+        on_stream = ready_launch(kernel, *arguments)
+        return lambda binding: on_stream(binding[0])
+
+    def ready_gemm(self, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> Ready:
+        """Return a matrix product, ready to be made with a binding."""
+        return lambda binding: cublas().gemm(binding[1], op_a, op_b, a, b, out, alpha, beta)
+
+    def products(self, binding: tuple[int, int]) -> AbstractContextManager[None]:
+        """Return a context in which ready products can be made."""
+        stream, handle = binding
+        return cublas().on_stream(handle, stream, tf32=self.tf32)
+
+    def capture(self, ready: Sequence[Ready], steps: int) -> Callable[[], None]:
+        """Return a function that launches, on the current stream, a CUDA graph of the calls, repeated `steps` times.
+
+        The calls are not executed. They are captured on a private stream, because CUDA cannot capture the default one.
+        """
+        stream, handle = self._cupy.cuda.Stream(non_blocking=True), self.binding()[1]
+        calls = [bind((stream.ptr, handle)) for bind in ready]
+        major = int(self._cupy.cuda.Device(self.number).compute_capability[:-1])
+        workspace = self._cupy.empty((workspace_bytes(major),), "uint8")
+        with cublas().on_stream(handle, stream.ptr, workspace, tf32=self.tf32):
+            stream.begin_capture()
+            try:
+                for _ in range(steps):
+                    for call in calls:
+                        call()
+            except BaseException:
+                with suppress(Exception):  # the capture has to end in any case
+                    stream.end_capture()
+                raise
+            graph = stream.end_capture()
+
+        def launch() -> None:
+            graph.launch()
+
+        vars(launch)["kept"] = calls, workspace
+        return launch
 
     def launch(self, kernel: Kernel, *arguments: Any) -> None:
         """Launch a kernel on the current stream."""
@@ -141,41 +215,21 @@ class CuPy(Backend):
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return operations that launch kernels. If a formula cannot be compiled, an `InputError` names it."""
-        from fastbp_kernels.cuda import kernels as cuda
+        from fastbp_kernels.cuda.step_numbers import STEP_NUMBERS
 
         with uninterrupted():  # the kernels may have to be compiled
-            rule, bias, weighted = formulas.output, formulas.bias, formulas.weighted
-            *hidden, last = formulas.activations
-            layers = [self._layer(g, g, dtype, bias, keep_z or g.needs_z) for g in hidden]
-            # The last layer's `hadamard` is never called.
-            layers.append(self._layer(last, identity, dtype, bias, keep_z or rule.needs_z))
-            return Operations(
-                layers=tuple(layers),
-                gather_x=self._gather(cuda.gather(source, dtype)),
-                gather=self._gather(cuda.gather(dtype, dtype)),
-                matmul_transposed=lambda w, delta, out: self.device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
-                add_column_sums=self._add_column_sums(cuda.add_column_sums(dtype)),
-                optimizer_step=self._optimizer_step(formulas.rule, dtype),
-                output_error=self._column_kernel(
-                    fused.output_error(cuda, rule, dtype, weighted=weighted, bias=bias), shape_of=1
-                ),
-                add_cost=self._column_kernel(fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
-                add_squares=self._add_squares,
-            )
+            numbers = self.empty((0 if formulas.rule is None else STEP_NUMBERS,), dtype)
+            return operations_on(self.device, formulas, dtype, source, numbers, keep_z=keep_z)
 
     def dropout(self, dtype: str) -> Operation:
         """Return the operation of dropout, which launches a kernel."""
-        from fastbp_kernels.cuda import kernels as cuda
-
         with uninterrupted():
-            kernel = cuda.dropout(dtype)
+            return dropout_on(self.device, dtype)
 
-        def drop(
-            threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
-        ) -> None:
-            self.device.launch(kernel, threshold, scale, key_0, key_1, examples, a, out, out.shape[1], n)
-
-        return drop
+    def training_run(self, plan: Plan, source: str, m: int, n: int) -> Run:
+        """Return a function like `run`, which replays the step of a training instead of interpreting each step."""
+        with uninterrupted():
+            return Replay(self, plan, source, m, n)
 
     def device_context(self) -> AbstractContextManager[Any]:
         """Return a context in which this GPU is CuPy's current device."""
@@ -203,7 +257,8 @@ class CuPy(Backend):
         if number != self.device.number:
             given = f"{name} is on GPU {number} and the network is on GPU {self.device.number}"
             raise InputError(f"{given}; move both to one device")
-        return self.device.from_foreign(array)
+        with self.device_context():
+            return self.device.from_foreign(array)
 
     def contiguous(self, rows: Array) -> Array:
         """Return a matrix in C order, which the kernels require; copy it if necessary."""
@@ -212,7 +267,7 @@ class CuPy(Backend):
 
     def run(self, equation: Callable[..., None], *arguments: Any) -> None:
         """Run an equation as Python code. It enqueues its operations on the current stream."""
-        with self.device_context():
+        with self.device_context(), translate_out_of_memory():
             equation(*arguments)
 
     def columns(self, rows: Array) -> Array:
@@ -228,6 +283,12 @@ class CuPy(Backend):
         """Return a copy on the device, in C order."""
         with self.device_context(), translate_out_of_memory():
             return self.device.upload(np.ascontiguousarray(host))
+
+    def assign(self, target: Array, values: Any) -> None:
+        """Copy a number, a NumPy array, or an array on this device into an array on this device."""
+        value = self.upload(values) if isinstance(values, np.ndarray) else values
+        with self.device_context(), translate_out_of_memory():
+            self.device.assign(target, value)
 
     def to_host(self, array: Array) -> npt.NDArray[Any]:
         """Return a copy as a NumPy array."""
@@ -262,63 +323,8 @@ class CuPy(Backend):
         """
         host = np.zeros(total.shape, total.dtype)
         host[0] = cost, cost - float(host.dtype.type(cost))
-        total[...] = self.upload(host)
+        self.assign(total, host)
 
     def read_cost_total(self, total: Array) -> float:
         """Return the sum of all accumulators as a Python number."""
         return float(self.to_host(total).sum(dtype=np.float64))
-
-    def _layer(self, g: Any, of_hadamard: Any, dtype: str, bias: bool, keeps_z: bool) -> LayerOperations:
-        from fastbp_kernels.cuda import kernels as cuda
-
-        return LayerOperations(
-            keeps_z,
-            matmul=lambda w, a, z: self.device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
-            add_outer=lambda alpha, delta, a, beta, w: self.device.gemm("N", "T", a, delta, w.T, alpha, beta),
-            activate=self._column_kernel(fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z), shape_of=1),
-            hadamard=self._column_kernel(fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
-        )
-
-    def _column_kernel(self, kernel: Kernel, *, shape_of: int) -> Operation:
-        """Return an operation that launches a kernel and passes it the shape of the argument with index `shape_of`."""
-
-        def operation(*arguments: Array) -> None:
-            n, m = arguments[shape_of].shape
-            self.device.launch(kernel, *arguments, m, n)
-
-        return operation
-
-    def _gather(self, kernel: Kernel) -> Operation:
-        def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
-            n, m = out.shape
-            if n:  # there are no rows if the examples are not weighted
-                self.device.launch(kernel, data, indices, scale, out, m, n)
-
-        return gather
-
-    def _add_squares(self, factor: float, w: Array, total: Array) -> None:
-        total[:1, :1] += factor * self.xp.sum(w * w)
-
-    def _add_column_sums(self, kernel: Kernel) -> Operation:
-        def add_column_sums(alpha: float, sums: Array, beta: float, b: Array) -> None:
-            n, n_sums = sums.shape
-            if n:
-                self.device.launch(kernel, alpha, sums, beta, b, n_sums, n)
-
-        return add_column_sums
-
-    def _optimizer_step(self, rule: UpdateRule | None, dtype: str) -> Operation:
-        from fastbp_kernels.cuda import kernels as cuda
-
-        if rule is None:
-            return lambda *arguments: None  # plain SGD never calls it
-        kernel = fused.optimizer_step(cuda, rule, dtype)
-
-        def optimizer_step(
-            eta: float, decay: float, t: float, constants: npt.NDArray[np.float64], *arrays: Array
-        ) -> None:
-            rows, columns = arrays[-1].shape
-            if rows * columns:
-                self.device.launch(kernel, eta, decay, t, *constants.tolist(), *arrays, rows, columns)
-
-        return optimizer_step

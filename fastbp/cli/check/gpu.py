@@ -16,6 +16,7 @@ from fastbp import __version__, datasets, equations
 from fastbp.activations import sigmoid
 from fastbp.backends.cupy.device import CuPy
 from fastbp.backends.cupy.instruments import Instruments
+from fastbp.backends.cupy.replay import MODES, replay_at_most
 from fastbp.cli.check.host import HEAD, Check, gradients, trainings
 from fastbp.cli.check.kernel_checks import kernels, max_error, put_columns, put_matrix, read_columns
 from fastbp.costs import output_rule, quadratic
@@ -50,6 +51,7 @@ def checks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     yield from epochs(backend, instruments)
     yield from streams(backend, instruments)
     yield from steps(backend, instruments)
+    yield from replays(backend)
     yield from products(backend, instruments)
 
 
@@ -76,14 +78,21 @@ def epochs(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
 
 
 def _trained(
-    backend: Any, eta: float | None = None, optimizer: OptimizerName = "sgd", input_scale: float = 1.0, **options: Any
-) -> list[Array]:
-    """Return the parameters after one epoch on digits. The images are uint8 if there is an input scale."""
+    backend: Any, eta: float | None = None, optimizer: OptimizerName = "sgd", input_scale: float = 1.0,
+    dropout: float = 0.0, sizes: tuple[int | None, int] = (None, 50), **options: Any,
+) -> list[Array]:  # fmt: skip
+    """Return the parameters after one epoch on digits. The images are uint8 if there is an input scale.
+
+    `sizes` are the number of examples, by default all, and of examples in a mini-batch.
+    """
     (x, labels), _ = datasets.digits()
+    x, labels = x[:, : sizes[0]], labels[: sizes[0]]
     if input_scale != 1.0:
         x = np.rint(x / input_scale).astype(np.uint8)
     net = Network([64, 30, 10], backend=backend, rng=0, input_scale=input_scale, **options)
-    net.train(x, labels, epochs=1, mini_batch_size=50, eta=eta, optimizer=optimizer, progress=False)
+    net.train(
+        x, labels, epochs=1, mini_batch_size=sizes[1], eta=eta, optimizer=optimizer, dropout=dropout, progress=False
+    )
     host = net.to("numpy")
     return [*host.weights, *host.biases]
 
@@ -141,7 +150,7 @@ class Step:
         self._backend = backend
         self._blocks = [*ws.activations, *ws.deltas, *ws.sums, ws.y]
         for block in self._blocks:
-            block[...] = put_columns(backend, np.full(block.shape, np.nan), "float32")
+            backend.assign(backend.columns(block), np.full(block.T.shape, np.nan, np.float32))
         total = backend.new_cost_total(10, 8, "float32")
         backend.set_cost_total(total, 0.0)
         used = moments.nabla, moments.first, moments.second
@@ -180,7 +189,7 @@ def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
         def record(name: str) -> None:
             events.append((name, len(sizes)))
 
-        with _recorded(backend, record):
+        with _recorded(backend, record), replay_at_most("eager"):
             net.train(x, y, epochs=2, mini_batch_size=5, progress=False, callback=lambda epoch: record("epoch"))
     names = [name for name, _ in events]
     second = events[names.index("epoch") + 1 :]
@@ -191,6 +200,28 @@ def steps(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     yield Check("host copies during the steps of an epoch", sum(name in copies for name, _ in within), 0)
     # The uploads are the order of the examples and the cost total. The download is the cost total.
     yield Check("host copies in an epoch: 2 uploads, 1 download", sum(name in copies for name, _ in second), 3)
+
+
+def replays(backend: CuPy) -> Iterator[Check]:
+    """Yield the checks of replayed steps. They must give the same bits as steps without a replay."""
+    cases: list[tuple[OptimizerName, dict[str, Any]]] = [
+        ("sgd", {"input_scale": 1 / 16}),
+        ("momentum", {"dtype": "float32", "activations": ["tanh", "softmax"], "cost": "log-likelihood"}),
+        ("adam", {"dtype": "float64", "dropout": 0.25}),
+    ]
+    for optimizer, options in cases:
+        options["sizes"] = 144, 10  # in calls of 1, 4 and 9 steps, and a shorter mini-batch
+        with replay_at_most("eager"):
+            eager = _trained(backend, optimizer=optimizer, **options)
+        for mode in MODES[1:]:
+            with replay_at_most(mode):
+                count = _count_differing(eager, _trained(backend, optimizer=optimizer, **options))
+            what = f"{optimizer}, {options.get('dtype', 'float32')}"
+            yield Check(f"parameters that differ: {what}, {_REPLAYED[mode]}", count, 0)
+    yield Check("kinds of replay that failed on this device", len(backend.device.refused), 0)
+
+
+_REPLAYED = {"ready": "recorded calls", "graph": "CUDA graph"}
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def kernels(backend: Backend) -> Iterator[Check]:
             "hadamard": _hadamards(dtype),
             "output_error": _outputs(dtype, _output_error),
             "add_cost": _outputs(dtype, _add_cost),
+            "add_squares": _squares(dtype),
             "add_column_sums": _column_sums(backend, dtype),
             "dropout": _dropouts(dtype),
             "optimizer_step": _optimizer_steps(dtype),
@@ -158,6 +159,20 @@ def _add_cost(zays: Sequence[Array], backend: Backend, d: str, ops: Operations) 
     for _ in range(2):
         backend.run(ops.add_cost, *(put_columns(backend, block, d) for block in zays), total)
     return [np.array(backend.read_cost_total(total) / (n * m))]
+
+
+def _squares(dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
+    for n, m in SHAPES:
+        w = _normal(np.random.default_rng(n), n, m, dtype)
+
+        def run(backend: Backend, d: str, ops: Operations, w: Array = w) -> list[Array]:
+            total = backend.new_cost_total(1, 1, d)
+            backend.set_cost_total(total, 1.0)
+            for _ in range(2):
+                backend.run(ops.add_squares, 0.5, put_matrix(backend, w, d), total)
+            return [np.array(backend.read_cost_total(total) / w.size)]
+
+        yield "", _all_activations(True), False, run
 
 
 def _column_sums(backend: Backend, dtype: str) -> Iterator[tuple[str, Formulas, bool, Case]]:
@@ -281,7 +296,7 @@ def _applied(f: Callable[[Array], Array], z: Array, dtype: str) -> Array:
 def put_matrix(backend: Backend, host: Array, dtype: str) -> Any:
     """Return a new array on the backend with the content of a host array."""
     array = backend.empty(host.shape, dtype)
-    array[...] = backend.upload(np.ascontiguousarray(host, dtype))
+    backend.assign(array, np.ascontiguousarray(host, dtype))
     return array
 
 

@@ -5,11 +5,13 @@ device. CuPy loads the kernel and launches it on CuPy's current stream. Only loa
 `Kernel.ptx` and `Kernel.linked` work without a GPU.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +19,9 @@ from numba import cuda, types
 
 from fastbp_kernels import words
 from fastbp_kernels.compile_events import notify_compile
+from fastbp_kernels.cuda.kernel_files import kept
 from fastbp_kernels.formulas import diagnose_formula
-from fastbp_kernels.specialize import FormulaError, lower
+from fastbp_kernels.specialize import FormulaError, fingerprint, lower
 
 Formula = Callable[..., Any]
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -28,6 +31,7 @@ They are Turing, two of Ampere, Ada, Hopper, and two of Blackwell."""
 WARP = 32
 _MAX_BLOCKS_Y = 65_535  # CUDA's limit on the number of blocks along y
 _BLOCK_2D = (32, 8)  # numbers of threads in a block along x and along y
+_KEPT = "fastbp_kernels.cuda."  # the package whose kernels are kept on disk
 _BLOCK_1D = 128  # number of threads in a block that has threads along x only
 
 
@@ -85,16 +89,32 @@ class Kernel:
     """A kernel with one signature. Its arguments are pointers and scalars, followed by m and n.
 
     `parameters` are the types of these pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
+    `made_from` has the formulas and options in the body. Together with the name and the parameters, they identify a
+    kernel of `fastbp_kernels.cuda`, whose PTX and machine code are kept on disk.
     """
 
     name: str
     body: Formula
     parameters: tuple[Any, ...]
     geometry: Callable[[int, int], Geometry]
+    made_from: tuple[Any, ...] | None = None
 
     @cached_property
     def ptx(self) -> str:
         """The PTX of the kernel for compute capability 7.5. All later devices can run it. Its entry point is `name`."""
+        text: str = kept(self._key, self._compiled)
+        return text
+
+    @property
+    def _key(self) -> tuple[Any, ...] | None:
+        """The key of the kernel's PTX on disk, or None if it is not kept."""
+        if self.made_from is None or not self.body.__module__.startswith(_KEPT):
+            return None
+        parts = [fingerprint(part) if callable(part) else part for part in self.made_from]
+        key = self.name, tuple(map(str, self.parameters)), repr(parts)
+        return None if " at 0x" in key[-1] else key  # an object that another process cannot recognize
+
+    def _compiled(self) -> str:
         notify_compile()
         signature = types.void(*self.parameters, types.uint64, types.uint64)
         text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
@@ -102,14 +122,20 @@ class Kernel:
         assert mangled is not None
         return str(text).replace(mangled[1], self.name)
 
-    def linked(self, architecture: str) -> tuple[bytes, str]:
-        """Return the machine code for an architecture such as "sm_90", and the assembler's log.
+    def linked(self, architecture: str) -> bytes:
+        """Return the machine code for an architecture such as "sm_90". It is a cubin (an ELF file)."""
+        key = self._key and (*self._key, architecture, hashlib.sha256(self.ptx.encode()).hexdigest())
+        cubin: bytes = kept(key, lambda: self.link(architecture)[0])
+        return cubin
 
-        The machine code is a cubin (an ELF file).
+    def link(self, architecture: str, *flags: str) -> tuple[bytes, str]:
+        """Link the PTX for an architecture. Return the machine code, and the log of the assembler.
+
+        `flags` are options of the assembler, such as "-v". Not every linker has them.
         """
         from cuda.core import Linker, LinkerOptions, ObjectCode
 
-        options = LinkerOptions(arch=architecture, ptxas_options=["-v"])
+        options = LinkerOptions(arch=architecture, ptxas_options=list(flags) or None)
         linker = Linker(ObjectCode.from_ptx(self.ptx.encode()), options=options)
         return bytes(linker.link("cubin").code), linker.get_info_log()
 
@@ -133,14 +159,60 @@ def launch(kernel: Kernel, *arguments: Any) -> None:
     _loaded(kernel, cupy.cuda.runtime.getDevice())(grid, block, kernel.packed(*arguments), shared_mem=shared_bytes)
 
 
+def ready_launch(kernel: Kernel, *arguments: Any) -> Callable[[int], Callable[[], None]]:
+    """Make a launch on CuPy's current device ready. Return a function that takes a stream and returns the launch.
+
+    The arguments are packed now. The launch keeps its arrays alive.
+    """
+    import cupy
+    from cupy_backends.cuda.api.driver import launchKernel
+
+    function = _loaded(kernel, cupy.cuda.runtime.getDevice())
+    (grid_x, grid_y), (block_x, block_y), shared_bytes = kernel.geometry(*arguments[-2:])
+    values = [
+        np.array(np.uintp(value.data.ptr) if isinstance(value, cupy.ndarray) else value)
+        for value in kernel.packed(*arguments)
+    ]
+    addresses = np.array([value.ctypes.data for value in values], np.uintp)
+    head = (function.ptr, grid_x, grid_y, 1, block_x, block_y, 1, shared_bytes)
+
+    def on_stream(stream: int) -> Callable[[], None]:
+        call = partial(launchKernel, *head, stream, int(addresses.ctypes.data), 0)
+        vars(call)["kept"] = (function, arguments, values, addresses)
+        return call
+
+    return on_stream
+
+
 @cache
 def _loaded(kernel: Kernel, device: int) -> Any:
     """Load a kernel on a device and return the function by which CuPy launches it."""
     import cupy
 
     module = cupy.cuda.function.Module()
-    module.load(kernel.linked(f"sm_{cupy.cuda.Device(device).compute_capability}")[0])
+    _load(module, kernel, f"sm_{cupy.cuda.Device(device).compute_capability}")
     return module.get_function(kernel.name)
+
+
+def _load(module: Any, kernel: Kernel, architecture: str) -> None:
+    """Load the machine code of a kernel into a module. If it cannot be linked, let the driver compile the PTX."""
+    try:
+        cubin = kernel.linked(architecture)
+    except Exception as error:  # of cuda-core, nvJitLink or the driver
+        try:
+            module.load(kernel.ptx.encode())
+        except Exception as refused:
+            versions = ", ".join(f"{name} {version(name)}" for name in ("cuda-core", "numba-cuda"))
+            raise RuntimeError(
+                f"kernel {kernel.name} cannot be loaded for {architecture} with {versions}: linking failed with "
+                f"{_first_line(error)}, and the driver refused the PTX with {_first_line(refused)}"
+            ) from error
+    else:
+        module.load(cubin)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def checked(kernel: Kernel, dtype: str, formulas: dict[Formula, int], results: int = 1) -> Kernel:

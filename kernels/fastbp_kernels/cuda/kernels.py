@@ -44,6 +44,7 @@ EXAMPLES_PER_SUM = 16
 """Number of examples that one thread adds up.
 
 A larger number gives fewer threads. A smaller number gives more partial sums."""
+_ONE_BLOCK = 256  # number of threads of a kernel that has one block
 _SHARED_BYTES = 48 * 1024  # bytes of shared memory that every device offers to a block without special settings
 
 
@@ -128,7 +129,7 @@ def activate(f: Formula, dtype: str, *, bias: bool, keep_z: bool) -> Kernel:
                 i += _stride_y()
             j += _stride_x()
 
-    return checked(Kernel("activate", body, pointers(dtype, 3), thread_per_element), dtype, {f: 1})
+    return checked(Kernel("activate", body, pointers(dtype, 3), thread_per_element, (f, bias, keep_z)), dtype, {f: 1})
 
 
 @cache
@@ -169,7 +170,7 @@ def softmax(dtype: str, *, bias: bool) -> Kernel:
                 j += start
             i += uint64(cuda.gridDim.x)
 
-    return Kernel("softmax", body, pointers(dtype, 3), warp_per_example(dtype))
+    return Kernel("softmax", body, pointers(dtype, 3), warp_per_example(dtype), (bias,))
 
 
 @cache_by_formula
@@ -195,7 +196,8 @@ def hadamard(prime: Formula, dtype: str, *, bias: bool) -> Kernel:
                 sums[t] = total
             t += _stride_x()
 
-    return checked(Kernel("hadamard", body, pointers(dtype, 4), _thread_per_partial_sum), dtype, {prime: 2})
+    kernel = Kernel("hadamard", body, pointers(dtype, 4), _thread_per_partial_sum, (prime, bias))
+    return checked(kernel, dtype, {prime: 2})
 
 
 @cache_by_formula
@@ -224,7 +226,8 @@ def output_error(error: Formula, dtype: str, *, weighted: bool, bias: bool) -> K
                 sums[t] = total
             t += _stride_x()
 
-    return checked(Kernel("output_error", body, pointers(dtype, 6), _thread_per_partial_sum), dtype, {error: 3})
+    kernel = Kernel("output_error", body, pointers(dtype, 6), _thread_per_partial_sum, (error, weighted, bias))
+    return checked(kernel, dtype, {error: 3})
 
 
 @cache_by_formula
@@ -249,7 +252,8 @@ def add_cost(cost: Formula, dtype: str, *, weighted: bool) -> Kernel:
                 k += threads
             _add_exactly(total, t, value)
 
-    return checked(Kernel("add_cost", body, pointers(dtype, 5), _thread_per_partial_sum), dtype, {cost: 3})
+    kernel = Kernel("add_cost", body, pointers(dtype, 5), _thread_per_partial_sum, (cost, weighted))
+    return checked(kernel, dtype, {cost: 3})
 
 
 @cache
@@ -289,7 +293,38 @@ def add_log_likelihood(dtype: str, *, weighted: bool) -> Kernel:
                 _add_exactly(total, i, s[i] * value if weighted else value)
             i += uint64(cuda.gridDim.x)
 
-    return Kernel("add_log_likelihood", body, pointers(dtype, 5), warp_per_example(dtype))
+    return Kernel("add_log_likelihood", body, pointers(dtype, 5), warp_per_example(dtype), (weighted,))
+
+
+@cache
+def add_squares(dtype: str) -> Kernel:
+    """Make a kernel with the arguments (factor, w, total, m, n). It adds factor Σ w² to the first entry of total.
+
+    Every thread of the only block adds some of the squares. The first thread adds up the sums of all threads, in their
+    order. `total` is as in `add_cost`.
+    """
+    real, zero = real_type(dtype), np.uint64(0)
+
+    def body(factor: Any, w: Any, total: Any, m: Any, n: Any) -> None:
+        partial_sums = cuda.shared.array(0, real)  # one per thread
+        t, threads = uint64(cuda.threadIdx.x), uint64(cuda.blockDim.x)
+        value = real(0)
+        k = t
+        while k < m * n:
+            value += w[k] * w[k]
+            k += threads
+        partial_sums[t] = value
+        cuda.syncthreads()
+        if t == zero:
+            value = real(0)
+            i = zero
+            while i < threads:
+                value += partial_sums[i]
+                i += uint64(1)
+            _add_exactly(total, zero, factor * value)
+
+    geometry = Geometry((1, 1), (_ONE_BLOCK, 1), _ONE_BLOCK * np.dtype(dtype).itemsize)
+    return Kernel("add_squares", body, (real, *pointers(dtype, 2)), lambda m, n: geometry, ())
 
 
 @cache
@@ -312,7 +347,7 @@ def gather(source: str, dtype: str) -> Kernel:
             i += _stride_y()
 
     data, indices = types.CPointer(real_type(source)), types.CPointer(types.int64)
-    return Kernel("gather", body, (data, indices, real, types.CPointer(real)), thread_per_element)
+    return Kernel("gather", body, (data, indices, real, types.CPointer(real)), thread_per_element, ())
 
 
 @cache
@@ -332,17 +367,19 @@ def add_column_sums(dtype: str) -> Kernel:
             b[j] = beta * b[j] + alpha * total
             j += _stride_x()
 
-    return Kernel("add_column_sums", body, (real, types.CPointer(real), real, types.CPointer(real)), thread_per_neuron)
+    parameters = (real, types.CPointer(real), real, types.CPointer(real))
+    return Kernel("add_column_sums", body, parameters, thread_per_neuron, ())
 
 
 @cache_by_formula
 def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) -> Kernel:
     """Compile a kernel that updates a parameter w and its state by an optimizer's formula.
 
-    The arguments of the kernel are (eta, decay, t, k_1, …, k_6, nabla, first, second, third, w, m, n). For each element
-    it computes
+    The arguments of the kernel are (numbers, decay, nabla, first, second, third, w, m, n). `numbers` is an array of η,
+    t and k_1 to k_6, which may differ between steps. They are in memory, so that a step can be replayed (see
+    `step_numbers.py`). For each element the kernel computes
 
-        w, first, second, third ← formula(w, nabla, first, second, third, eta, decay, t, k_1, …, k_6)
+        w, first, second, third ← formula(w, nabla, first, second, third, η, decay, t, k_1, …, k_6)
 
     in one pass. `state` is the number of state arrays that the formula uses, from 0 to 3. The kernel neither reads nor
     writes the other state arrays. `constants` is the number of constants that the formula takes. Each thread updates
@@ -351,20 +388,20 @@ def optimizer_step(formula: Formula, dtype: str, *, state: int, constants: int) 
     real, write = real_type(dtype), _WRITE_STATE[state]
     call = inlined(_with_all_arguments(lowered(formula, dtype), state, constants))
 
-    def body(
-        eta: Any, decay: Any, t: Any, k_1: Any, k_2: Any, k_3: Any, k_4: Any, k_5: Any, k_6: Any,
-        nabla: Any, first: Any, second: Any, third: Any, w: Any, m: Any, n: Any,
-    ) -> None:  # fmt: skip
+    def body(numbers: Any, decay: Any, nabla: Any, first: Any, second: Any, third: Any, w: Any, m: Any, n: Any) -> None:
         k = _x()
         if k < m * n:
             a = first[k] if state > 0 else real(0)
             b = second[k] if state > 1 else real(0)
             c = third[k] if state > 2 else real(0)
-            write(
-                call(w[k], nabla[k], a, b, c, eta, decay, t, k_1, k_2, k_3, k_4, k_5, k_6), w, first, second, third, k
-            )
+            found = call(
+                w[k], nabla[k], a, b, c, numbers[0], decay, numbers[1],
+                numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7],
+            )  # fmt: skip
+            write(found, w, first, second, third, k)
 
-    kernel = Kernel("optimizer_step", body, (*[real] * 9, *pointers(dtype, 5)), flat_thread_per_element)
+    parameters = (*pointers(dtype, 1), real, *pointers(dtype, 5))
+    kernel = Kernel("optimizer_step", body, parameters, flat_thread_per_element, (formula, state, constants))
     return checked(kernel, dtype, {formula: 5 + state + constants}, results=1 + state)
 
 
@@ -437,7 +474,7 @@ def dropout(dtype: str) -> Kernel:
             i += _stride_y()
 
     parameters = (integer, real, integer, integer, types.CPointer(integer), *pointers(dtype, 2))
-    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 3) // 4))
+    return Kernel("dropout", body, parameters, lambda m, n: thread_per_element(m, (n + 3) // 4), ())
 
 
 # ---- Sums and maxima of a warp

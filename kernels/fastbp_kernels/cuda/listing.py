@@ -51,7 +51,7 @@ def main() -> None:
     for name, listed in KERNELS.items():
         for dtype in ("float32", "float64"):
             kernel = listed.make(dtype)
-            registers = max(registers_of(kernel.linked(architecture)[1]) for architecture in ARCHITECTURES)
+            registers = max(registers_of(kernel.link(architecture, "-v")[1]) for architecture in ARCHITECTURES)
             moved, ideal = traffic(listed, dtype)
             count = len(instructions(kernel.ptx))
             print(f"{name:24}{dtype:9}{registers:9}{count:14}{moved:13g}{ideal:7}{moved / ideal:7.2f}")
@@ -189,6 +189,7 @@ KERNELS: dict[str, Listed] = {
     "gather from uint8": Listed(lambda dtype: kernels.gather("uint8", dtype), ("x",), ("out",)),
     "add_cost": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=False), ("a", "y"), ()),
     "add_cost, weighted": Listed(lambda dtype: kernels.add_cost(_quadratic, dtype, weighted=True), ("a", "y", "s"), ()),
+    "add_squares": Listed(kernels.add_squares, ("w",), ()),
     "add_log_likelihood": Listed(lambda dtype: kernels.add_log_likelihood(dtype, weighted=True), ("z", "y"), ()),
 }
 """The kernels to list, by their names in the table."""

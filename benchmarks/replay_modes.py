@@ -1,0 +1,93 @@
+"""Time a training step on a GPU in each mode of `fastbp.backends.cupy.replay`: `python -m benchmarks.replay_modes`.
+
+The columns are the time per step, in µs, and in brackets the part of it in which the host is busy. All modes take the
+same steps, and the parameters afterwards are compared bit by bit.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from fastbp import backends, equations
+from fastbp.backends.cupy.replay import MODES, replay_at_most
+from fastbp.operations import Examples, WorkspacePool, step_config
+from fastbp.optimizers import OPTIMIZERS
+from fastbp.parameters import as_parameters, draw_parameters, new_optimizer_state, plan_of
+
+CASES = [
+    ([784, 30, 10], 10, "float32", "sgd"),
+    ([784, 30, 10], 100, "float32", "sgd"),
+    ([64, 30, 10], 10, "float32", "sgd"),
+    ([784, 30, 10], 10, "float64", "sgd"),
+    ([784, 30, 10], 10, "float32", "adam"),
+    ([784, 800, 10], 100, "float32", "sgd"),
+    ([784, 800, 10], 100, "float32", "adam"),
+    ([784, 800, 10], 100, "float64", "adam"),
+    ([784, 1024, 1024, 10], 256, "float32", "sgd"),
+    ([784, 1024, 1024, 10], 256, "float32", "adam"),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", default="cupy", help="a GPU")
+    parser.add_argument("--steps", type=int, default=2000, help="number of steps that are timed together")
+    arguments = parser.parse_args()
+    backend = backends.get(arguments.backend)
+    print(f"{backend.device.description()}; {arguments.steps} steps")
+    print(f"{'network × mini-batch':<42}" + "".join(f"{mode:>16}" for mode in MODES) + "  bits")
+    for sizes, m, dtype, optimizer in CASES:
+        name = f"{'-'.join(map(str, sizes))} × {m}, {dtype}, {optimizer}"
+        times, bits = [], []
+        for mode in MODES:
+            with replay_at_most(mode):
+                total, host, parameters, reached = timed(backend, sizes, m, dtype, optimizer, arguments.steps)
+            times.append(f"{1e6 * total:8.1f} ({1e6 * host:.1f})")
+            bits.append(parameters)
+            if reached != mode:
+                times[-1] += f" {reached}!"
+        same = "same" if bits[0] == bits[1] == bits[2] else "DIFFERENT"
+        print(f"{name:<42}" + "".join(f"{text:>16}" for text in times) + f"  {same}", flush=True)
+    print("refused:", backend.device.refused)
+
+
+def timed(backend, sizes, m, dtype, optimizer, count):
+    """Return the time of a step and of the host's part, in seconds, and the parameters after all steps, as bytes."""
+    rng, optimizer = np.random.default_rng(0), OPTIMIZERS[optimizer]
+    plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend, input_scale=1 / 255)
+    plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
+    p = as_parameters(*draw_parameters(plan, rng, "scaled"), plan)
+    n = 1000 * m if 1000 * m * sizes[0] < 2**27 else 100 * m
+    x = rng.integers(0, 256, (n, sizes[0]), np.uint8)
+    examples = Examples(backend.upload(x), plan.array(rng.random((n, sizes[-1]))), plan.block(0, n), 1 / 255)
+    operations = plan.operations("uint8")
+    ws, total = WorkspacePool(plan, operations, m).workspace(m), backend.new_cost_total(sizes[-1], m, dtype)
+    state, take_steps = new_optimizer_state(plan, optimizer.rule), backend.training_run(plan, "uint8", m, count * m)
+    backend.set_cost_total(total, 0.0)
+    order = backend.upload(rng.integers(0, n, count * m))
+    done = 0
+
+    def take(steps):
+        nonlocal done
+        config = step_config(optimizer, optimizer.default_eta, steps=done, count=steps, lmbda=0.1, n=n)
+        with backend.device_context():
+            part = order[: steps * m]
+        take_steps(equations.train_mini_batches, operations, p, state, ws, examples, part, config, m, total)
+        done += steps
+
+    for steps in (1, 20, 1100, 32):  # also captures the graph of several steps
+        take(min(steps, count))
+    backend.synchronize()
+    start = time.perf_counter()
+    take(count)
+    host = time.perf_counter() - start
+    backend.synchronize()
+    whole = time.perf_counter() - start
+    parameters = [backend.to_host(w).tobytes() for w in p.weights]
+    return whole / count, host / count, parameters, take_steps.mode
+
+
+if __name__ == "__main__":
+    main()
