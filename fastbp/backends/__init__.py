@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from fastbp.backends.array_kinds import NAMES, BackendName, detach, device_of, kind
 from fastbp.errors import InputError, brief, choose
@@ -38,7 +38,7 @@ __all__ = [
 BackendLike: TypeAlias = BackendName | ModuleType | Backend
 """A backend, the name of a backend, or an array API namespace."""
 
-_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # the groups are the device number and the option "+tf32"
+_CUPY = re.compile(r"cupy(?::(\d+|local))?(\+tf32)?")  # the groups are the device and the option "+tf32"
 _MEANT = {
     "gpu": "'cupy' (an NVIDIA GPU), 'torch:cuda' or 'torch:mps' (other GPUs, with PyTorch)",
     "cuda": "'cupy', or 'torch:cuda' for PyTorch",
@@ -89,7 +89,8 @@ def get(choice: BackendLike | None = None) -> Backend:
         current backend. This is the backend set with `use_backend`, else the one named in the environment variable
         FASTBP_BACKEND, else "numpy".
 
-        "cupy" means CuPy's current device, and "cupy:1" means the second GPU. With "cupy+tf32" or "cupy:1+tf32",
+        "cupy" means CuPy's current device, and "cupy:1" means the second GPU. "cupy:local" means the GPU of this rank,
+        where a launcher such as mpiexec has started one rank per GPU. With "cupy+tf32" or "cupy:1+tf32",
         products of float32 matrices are faster, but use only 10 bits of the mantissas of the factors. "auto" means
         "cupy" if a GPU can be used, and "numpy" otherwise. The choice made for "auto" is logged once.
 
@@ -214,7 +215,8 @@ def _named(name: str) -> Backend:
     if match := _CUPY.fullmatch(name):
         from fastbp.backends.cupy.device import cupy_backend
 
-        return cupy_backend(None if match[1] is None else int(match[1]), tf32=match[2] is not None)
+        device = match[1] if match[1] in (None, "local") else int(match[1])
+        return cupy_backend(cast(Any, device), tf32=match[2] is not None)
     if name.startswith("torch:"):
         from fastbp.backends.torch_devices import torch_backend
 
