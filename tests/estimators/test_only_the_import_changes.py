@@ -236,7 +236,9 @@ def scaled(w, g, v, eta, decay, t):
 OWN = fastbp.Optimizer("scaled", scaled, state=["v"])
 
 
-@pytest.mark.parametrize("activation", ["gelu", "elu", SOFT_SIGN, ["silu", SOFT_SIGN]], ids=["gelu", "elu", "soft-sign", "two"])
+@pytest.mark.parametrize(
+    "activation", ["gelu", "elu", SOFT_SIGN, ["silu", SOFT_SIGN]], ids=["gelu", "elu", "soft-sign", "two"]
+)
 @pytest.mark.parametrize("solver", [AdamW(), OWN], ids=["AdamW", "own"])
 def test_more_activations_and_optimizers(activation, solver):
     sizes = (5, 4) if isinstance(activation, list) else (5,)
