@@ -75,16 +75,23 @@ def descend(
 ) -> None:
     """Take one step of the optimizer. `k` is the position of this step in `steps`, counted from 0.
 
+    `m` is the number of examples in the mini-batch. If several ranks train, it counts the examples of all ranks.
+
     For gradient descent, the step is W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ and b ← b − (η/m) Σ δ. Every other optimizer
     applies its own formula twice: to W with the gradient (1/m) Σ δ aᵀ and the decay λ/n, and to b with the gradient
     (1/m) Σ δ and the decay 0.
+
+    With several ranks, gradient descent needs no gradient either. The first rank computes (1 − ηλ/n) W − (η/m) Σ δ aᵀ
+    over its own examples, and the others compute −(η/m) Σ δ aᵀ. The sum over the ranks is the step.
     """
     eta, decay = float(steps.etas[k]), float(steps.decays[k])
     if steps.plain_sgd:
-        add_gradient(ops, ws, -eta / m, 1.0 - eta * decay, 1.0, p)
+        add_gradient(ops, ws, -eta / m, steps.carry * (1.0 - eta * decay), steps.carry, p)
+        ops.sum_over_ranks(steps.ranks, p.weights[0])
     else:
         nabla, first, second, third = state.nabla, state.first, state.second, state.third
         add_gradient(ops, ws, 1.0 / m, 0.0, 0.0, nabla)
+        ops.sum_over_ranks(steps.ranks, nabla.weights[0])
         t, constants = float(steps.t + k), steps.constants[k]
         for l in range(len(p.weights)):
             ops.optimizer_step(
@@ -118,17 +125,19 @@ def train_mini_batches(
     m: int,
     total: Array,
 ) -> None:
-    """Update the parameters once for every m indices of `order`.
+    """Update the parameters once for each η in `steps`.
 
-    The costs of each mini-batch are added to `total`. They are the costs before the update.
+    `order` has the indices of all mini-batches, one after the other. A mini-batch has m examples, or fewer if other
+    ranks have the rest. The costs of each mini-batch are added to `total`. They are the costs before the update.
     """
-    for start in range(0, order.shape[0], m):
-        mini_batch = order[start : start + m]
+    columns = order.shape[0] // steps.etas.shape[0]
+    for k in range(steps.etas.shape[0]):
+        mini_batch = order[k * columns : (k + 1) * columns]
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
-        add_l2_costs(ops, p, steps, start // m, m, total)
-        update_mini_batch(ops, p, state, ws, steps, start // m, m)
+        add_l2_costs(ops, p, steps, k, m, total)
+        update_mini_batch(ops, p, state, ws, steps, k, m)
         add_costs(ops, ws, total)
 
 
@@ -217,16 +226,17 @@ def train_mini_batches_with_dropout(
     dropout: Dropout,
 ) -> None:
     """Do the same as `train_mini_batches`, with dropout. The costs are computed from outputs with dropout."""
-    for start in range(0, order.shape[0], m):
-        mini_batch = order[start : start + m]
+    columns = order.shape[0] // steps.etas.shape[0]
+    for k in range(steps.etas.shape[0]):
+        mini_batch = order[k * columns : (k + 1) * columns]
         ops.gather_x(examples.x, mini_batch, examples.scale, ws.activations[0])
         ops.gather(examples.y, mini_batch, 1.0, ws.y)
         ops.gather(examples.s, mini_batch, 1.0, ws.s)
-        add_l2_costs(ops, p, steps, start // m, m, total)
+        add_l2_costs(ops, p, steps, k, m, total)
         feedforward_with_dropout(ops, p, ws, dropout, mini_batch)
         output_error(ops, ws)
         backpropagate_with_dropout(ops, p, ws, dropout, mini_batch)
-        descend(ops, p, state, dropout.inputs, steps, start // m, m)
+        descend(ops, p, state, dropout.inputs, steps, k, m)
         add_costs(ops, ws, total)
 
 

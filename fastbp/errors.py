@@ -56,6 +56,10 @@ class CheckpointError(InputError):
     """Training has finished, but the last checkpoint could not be written. The network has its trained parameters."""
 
 
+class RankError(RuntimeError):
+    """Another rank of a training over MPI has failed, or the ranks disagree. The message names the rank."""
+
+
 class GradientError(ArithmeticError):
     """Backpropagation and finite differences disagree. The message says where and by how much."""
 

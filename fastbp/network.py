@@ -14,13 +14,13 @@ from fastbp import backends, gradients
 from fastbp.activations import Activation, ActivationName
 from fastbp.backends import BackendLike
 from fastbp.costs import Cost, CostName
-from fastbp.datasets.class_names import checked_classes, named, plan_with_classes
+from fastbp.datasets.class_names import checked_classes, named
 from fastbp.datasets.foreign_arrays import as_backend_array
 from fastbp.datasets.inputs import as_classes, as_columns, as_targets, classes_of_units
 from fastbp.datasets.preparation import Preparation, check_preparation
 from fastbp.datasets.sparse_columns import is_sparse
 from fastbp.datasets.table_files import as_table, has_named_columns, refuse_tables
-from fastbp.errors import InputError, brief, explain_keywords, finite_number
+from fastbp.errors import InputError, explain_keywords, finite_number
 from fastbp.files import models
 from fastbp.files.reading import StrPath
 from fastbp.gradients import Trace
@@ -40,9 +40,9 @@ from fastbp.schedules import Schedule
 from fastbp.training import inference
 from fastbp.training.dropout import masks_of
 from fastbp.training.history import Epoch, History, r_squared
-from fastbp.training.progress import watching
-from fastbp.training.setup import Options, checkpoint_lock, prepare
+from fastbp.training.setup import Options, train
 from fastbp.training.small_batches import SmallBatches
+from fastbp.training.summaries import Described, summary
 
 Array = Any
 DTypeName = Literal["float32", "float64"]
@@ -66,7 +66,7 @@ def _on_backend_device(method: Callable[Concatenate["Network", P], R]) -> Callab
     return wrapper
 
 
-class Network:
+class Network(Described):
     """A fully connected network, aˡ = σ(Wˡ aˡ⁻¹ + bˡ), trained by backpropagation.
 
     Parameters
@@ -384,6 +384,8 @@ class Network:
         overwrite: bool = False,
         callback: Callable[[Epoch], Any] | None = None,
         progress: bool = True,
+        comm: Any = None,
+        sharded: bool = False,
     ) -> History:
         """Train by mini-batch gradient descent: W ← (1 − ηλ/n) W − (η/m) Σ δ aᵀ, b ← b − (η/m) Σ δ.
 
@@ -439,6 +441,13 @@ class Network:
             Called with an `Epoch` after each epoch. Training stops if it returns True.
         progress : bool
             Whether to show progress on standard error: a bar on a terminal, lines elsewhere.
+        comm : mpi4py communicator, optional
+            Train on all ranks of a communicator, such as `MPI.COMM_WORLD`. Every rank has to call `train`, with the
+            same network and the same arguments. Every rank ends with the same network, bit for bit. Each rank computes
+            a part of every mini-batch. The first rank reports progress and writes checkpoints. See `docs/scaling.md`.
+        sharded : bool
+            Whether each rank has its own examples in x, y, `validation` and `sample_weight`. Their numbers may differ.
+            If False, all ranks have the same examples.
 
         Returns
         -------
@@ -455,6 +464,8 @@ class Network:
         fastbp.training.CheckpointError
             At the end, if the last checkpoint could not be written. If an earlier checkpoint could not be written,
             there is only a warning.
+        fastbp.training.RankError
+            If another rank has failed, or if the parameters of the ranks are no longer the same.
         KeyboardInterrupt
             On Ctrl-C. The parameters are those after the last complete mini-batch.
 
@@ -485,30 +496,14 @@ class Network:
         2
         """
         options = Options(
-            epochs=epochs,
-            mini_batch_size=mini_batch_size,
-            eta=eta,
-            lmbda=lmbda,
-            dropout=dropout,
-            momentum=momentum,
-            optimizer=optimizer,
-            validation=validation,
-            patience=patience,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            checkpoint=checkpoint,
-            resume=resume,
-            resume_anyway=resume_anyway,
-            overwrite=overwrite,
-            seeded=self._seeded,
-            callback=None if callback is None else self._with_assigned_parameters(callback),
-        )
-        plan = plan_with_classes(self._plan, y)
-        with checkpoint_lock(checkpoint):
-            run = prepare(plan, self._parameters(), self._rng, x, y, options)
-            self._plan = plan
-            with watching(progress, run.total_examples) as watcher:
-                return run.begin(watcher=watcher)
+            epochs=epochs, mini_batch_size=mini_batch_size, eta=eta, lmbda=lmbda, dropout=dropout, momentum=momentum,
+            optimizer=optimizer, validation=validation, patience=patience, sample_weight=sample_weight,
+            class_weight=class_weight, checkpoint=checkpoint, resume=resume, resume_anyway=resume_anyway,
+            overwrite=overwrite, seeded=self._seeded, callback=callback,
+        )  # fmt: skip
+        ranks: dict[str, Any] = {"comm": comm, "sharded": sharded}
+        keep_plan = functools.partial(setattr, self, "_plan")
+        return train(self._plan, keep_plan, self._parameters, self._rng, x, y, options, progress=progress, **ranks)
 
     @_on_backend_device
     def update_mini_batch(self, x: Array, y: Array, eta: float) -> None:
@@ -752,20 +747,7 @@ class Network:
             3       10     sigmoid   10 × 30  10 × 1         310   1,240
         23,860 parameters, 95,440 bytes; quadratic cost; float32 on numpy
         """
-        from fastbp.plots.summaries import summary
-
         return summary(self._plan)
-
-    def _repr_html_(self) -> str:
-        from fastbp.plots.summaries import summary_html
-
-        return summary_html(self._plan)
-
-    def __repr__(self) -> str:
-        names = ", ".join(activation.name for activation in self.activations)
-        sizes = "-".join(str(n) for n in self.sizes)
-        bias = "" if self._plan.formulas.bias else ", no biases"
-        return f"<Network {sizes}: {names}; {self.cost_function.name} cost{bias}; {self.dtype} on {self.backend}>"
 
     def _parameters(self) -> Parameters:
         """Return the parameters in the form that the equations use.
@@ -812,18 +794,6 @@ class Network:
     def _examples(self, x: Array, y: Array) -> tuple[Array, Array]:
         inputs = self._inputs(x)
         return inputs, as_targets(y, inputs.shape[1], self._plan)
-
-    def _with_assigned_parameters(self, callback: Callable[[Epoch], Any]) -> Callable[[Epoch], Any]:
-        """Wrap a callback, so that parameters assigned by the callback are taken over after each call."""
-        if not callable(callback):
-            raise InputError(f"callback must be a function of an Epoch, got {brief(callback)}")
-
-        def wrapper(epoch: Epoch) -> Any:
-            answer = callback(epoch)
-            self._parameters()
-            return answer
-
-        return wrapper
 
     def _check_has_classes(self, what: str) -> None:
         if self.sizes[-1] < 2:

@@ -93,6 +93,9 @@ class StepConfig(NamedTuple):
     optimizer state. `t` is the number of the first step, counted from 1. `constants` is a float64 array on the host.
     Its row k has the constants of the optimizer's formula for step k. `l2_scale` says how often the L2 term
     (λ/2n) Σ ‖W‖² of each mini-batch is counted in its cost: 0 if the cost has no L2 term.
+
+    The other fields are for training on several ranks, which are processes with a part of each mini-batch. `carry` is 1
+    on the first rank and 0 on the others. `ranks` has the numbers that the operation `sum_over_ranks` needs.
     """
 
     etas: npt.NDArray[np.float64]
@@ -101,6 +104,8 @@ class StepConfig(NamedTuple):
     t: int
     constants: npt.NDArray[np.float64]
     l2_scale: float
+    carry: float
+    ranks: npt.NDArray[np.int64]
 
 
 class Dropout(NamedTuple):
@@ -127,8 +132,9 @@ class Dropout(NamedTuple):
 def step_config(optimizer: Optimizer, eta: float, *, steps: int, count: int, lmbda: float, n: int) -> StepConfig:
     """Return the numbers used in the next `count` update steps. `steps` is the number of steps taken so far."""
     constants = optimizer.constants_of_steps(eta, steps, count)
-    decays = np.full(count, lmbda / n)
-    return StepConfig(np.full(count, eta), decays, optimizer.rule is None, steps + 1, constants, 0.0)
+    decays, on_one_rank = np.full(count, lmbda / n), np.zeros(0, np.int64)
+    plain = optimizer.rule is None
+    return StepConfig(np.full(count, eta), decays, plain, steps + 1, constants, 0.0, 1.0, on_one_rank)
 
 
 # The operations.
@@ -165,6 +171,8 @@ class Operations(NamedTuple):
     any. Write the partial sums of `delta` to `sums`.
     `add_cost(z, a, y, s, total)`: total += Σ s_x C_x.
     `add_squares(factor, w, total)`: total += factor ‖w‖².
+    `sum_over_ranks(ranks, w)`: replace a block of memory by its sum over all ranks. `w` is at the start of the block.
+    On one process, this operation does nothing (see `Backend.sum_over_ranks`).
 
     A partial sum is the sum of some of the columns of `delta`. All partial sums together cover all columns. Each column
     of `sums` is one partial sum, and `Backend.n_partial_sums` is their number. In a network without biases, `sums` has
@@ -180,6 +188,7 @@ class Operations(NamedTuple):
     output_error: Operation
     add_cost: Operation
     add_squares: Operation
+    sum_over_ranks: Operation
 
 
 @dataclass(frozen=True)
@@ -286,6 +295,20 @@ class Backend(ABC):
         those of `run`. `source` is the dtype of the examples.
         """
         return self.run
+
+    def sum_over_ranks(self, comm: Any, block: Array) -> tuple[Operation, npt.NDArray[np.int64]]:
+        """Return the operation that replaces a block by its sum over the ranks of a communicator, and its numbers.
+
+        `block` is a matrix of one row. By default, the block is copied to the host, and the host's copy is summed.
+        """
+
+        def sum_on_host(ranks: npt.NDArray[np.int64], w: Array) -> None:
+            own = self.to_host(block)
+            total = np.empty_like(own)
+            comm.Allreduce(own, total)
+            block[...] = self.upload(total)
+
+        return sum_on_host, np.zeros(0, np.int64)
 
     def for_each(self, work: Callable[[int], None], parts: Sequence[int], multiplications: int) -> None:
         """Call a function with each of the parts, perhaps on several threads.

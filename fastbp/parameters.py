@@ -6,6 +6,7 @@ A *plan* says what is computed and where. The *parameters* are the arrays Wˡ an
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from operator import is_
 from typing import Any, Literal
 
@@ -164,6 +165,27 @@ def as_parameters(weights: Sequence[Array], biases: Sequence[Array], plan: Plan)
 def zeros(plan: Plan) -> Parameters:
     """Return zeros in the form of the parameters. Sums of gradients and an optimizer's moments start with zeros."""
     return _zeros(plan, shapes_of(plan)[0], [n if plan.formulas.bias else 0 for n in plan.sizes[1:]])
+
+
+def parameters_in_one_block(plan: Plan) -> tuple[Array, Parameters]:
+    """Return a block of zeros, which is a matrix of one row, and parameters that are parts of its memory.
+
+    The first parameter is at the start of the block. Each parameter starts at a multiple of 64 bytes.
+    """
+    layers = shapes_of(plan)[0]
+    shapes = [*layers, *((1, n if plan.formulas.bias else 0) for n, _ in layers)]
+    aligned = 64 // np.dtype(plan.dtype).itemsize
+    starts = list(accumulate((-(-n * k // aligned) * aligned for n, k in shapes), initial=0))
+    block, xp = plan.backend.empty((1, starts[-1]), plan.dtype), plan.backend.xp
+    block[...] = 0.0
+    parts = [xp.reshape(block[0, at : at + n * k], (n, k)) for at, (n, k) in zip(starts, shapes, strict=False)]
+    return block, Parameters(tuple(parts[: len(layers)]), tuple(map(plan.backend.columns, parts[len(layers) :])))
+
+
+def copy_parameters(source: Parameters, target: Parameters) -> None:
+    """Write the values of parameters to other parameters of the same shapes."""
+    for old, new in zip((*source.weights, *source.biases), (*target.weights, *target.biases), strict=True):
+        new[...] = old
 
 
 def new_optimizer_state(plan: Plan, rule: UpdateRule | None = None) -> OptimizerState:

@@ -22,7 +22,8 @@ class Modelled(ArrayAPI):
     def operations(self, formulas, dtype, source, *, keep_z=False):
         plain = super().operations(formulas, dtype, source, keep_z=keep_z)
         layers = [LayerOperations(keep, *map(self.launched, others)) for keep, *others in plain.layers]
-        others = {name: self.launched(f) for name, f in plain._asdict().items() if name != "layers"}
+        kept = ("layers", "sum_over_ranks")  # the sum launches nothing on one rank
+        others = {name: self.launched(f) for name, f in plain._asdict().items() if name not in kept}
         return plain._replace(layers=tuple(layers), **others)
 
     def launched(self, operation):

@@ -15,7 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from fastbp.backends.array_kinds import NAMES, BackendName, detach, device_of, kind
 from fastbp.errors import InputError, brief, choose
@@ -38,7 +38,15 @@ __all__ = [
 BackendLike: TypeAlias = BackendName | ModuleType | Backend
 """A backend, the name of a backend, or an array API namespace."""
 
-_CUPY = re.compile(r"cupy(?::(\d+))?(\+tf32)?")  # the groups are the device number and the option "+tf32"
+_CUPY = re.compile(r"cupy(?::(\d+|local))?(\+tf32)?")  # the groups are the device and the option "+tf32"
+_MEANT = {
+    "gpu": "'cupy' (an NVIDIA GPU), 'torch:cuda' or 'torch:mps' (other GPUs, with PyTorch)",
+    "cuda": "'cupy', or 'torch:cuda' for PyTorch",
+    "mps": "'torch:mps'",
+    "rocm": "'torch:cuda', with a build of PyTorch for ROCm",
+    "cpu": "'numpy'",
+}
+"""Names that other libraries give to devices, and the backends for them."""
 _chosen: ContextVar[Backend | None] = ContextVar("fastbp_backend", default=None)
 
 
@@ -81,9 +89,12 @@ def get(choice: BackendLike | None = None) -> Backend:
         current backend. This is the backend set with `use_backend`, else the one named in the environment variable
         FASTBP_BACKEND, else "numpy".
 
-        "cupy" means CuPy's current device, and "cupy:1" means the second GPU. With "cupy+tf32" or "cupy:1+tf32",
+        "cupy" means CuPy's current device, and "cupy:1" means the second GPU. "cupy:local" means the GPU of this rank,
+        where a launcher such as mpiexec has started one rank per GPU. With "cupy+tf32" or "cupy:1+tf32",
         products of float32 matrices are faster, but use only 10 bits of the mantissas of the factors. "auto" means
         "cupy" if a GPU can be used, and "numpy" otherwise. The choice made for "auto" is logged once.
+
+        "torch:cuda", "torch:cuda:1" and "torch:mps" are devices of PyTorch. They are used only when they are named.
 
     Returns
     -------
@@ -187,6 +198,8 @@ def infer(**arrays: Any) -> Backend:
             raise InputError(f"{given}; move both to one device")
     if kind(array) == "cupy" or (kind(array) == "numpy" and number is not None):  # no namespace, but on a GPU
         return _named(f"cupy:{number}")
+    if kind(array) == "torch" and str(array.device) != "cpu":
+        return _named(f"torch:{array.device}")
     if kind(array) in NAMES and kind(array) != "numpy":
         return _named(kind(array))
     if kind(array) != "numpy":
@@ -202,7 +215,14 @@ def _named(name: str) -> Backend:
     if match := _CUPY.fullmatch(name):
         from fastbp.backends.cupy.device import cupy_backend
 
-        return cupy_backend(None if match[1] is None else int(match[1]), tf32=match[2] is not None)
+        device = match[1] if match[1] in (None, "local") else int(match[1])
+        return cupy_backend(cast(Any, device), tf32=match[2] is not None)
+    if name.startswith("torch:"):
+        from fastbp.backends.torch_devices import torch_backend
+
+        return torch_backend(name)
+    if name in _MEANT:
+        raise InputError(f"unknown backend {name!r}; did you mean {_MEANT[name]}?")
     choose("backend", name, dict.fromkeys((*NAMES, "auto")))
     return _on_host(name)
 

@@ -41,12 +41,18 @@ class ArrayAPI(Backend):
     """
 
     def __init__(self, name: str, xp: Any, device: Any = None) -> None:
-        self.name, self.kind, self.xp, self.device = name, name.removesuffix("-plain"), xp, device
+        self.name, self.xp, self.device = name, xp, device
+        self.kind = name.partition(":")[0].removesuffix("-plain")
+        self._has_float64 = True
         try:
             self.empty((1,), "float32")[...] = 0.0
         except (TypeError, ValueError, AttributeError) as error:
             reason = "its arrays cannot be written to, and fastbp updates arrays in place"
             raise InputError(f"backend {name!r} cannot be used: {reason}") from error
+        try:
+            self.empty((1,), "float64")
+        except Exception:  # of any type, from the library
+            self._has_float64 = False
 
     def operations(self, formulas: Formulas, dtype: str, source: str, *, keep_z: bool = False) -> Operations:
         """Return the operations. They are array expressions, so they accept any dtype."""
@@ -76,10 +82,10 @@ class ArrayAPI(Backend):
 
         def add_cost(z: Array, a: Array, y: Array, s: Array, total: Array) -> None:
             cost = self._filled(rule.cost(z, a, y), a)
-            total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=xp.float64)
+            total[...] = total + xp.sum(s * cost if formulas.weighted else cost, dtype=total.dtype)
 
         def add_squares(factor: float, w: Array, total: Array) -> None:
-            total[...] = total + factor * xp.sum(w * w, dtype=xp.float64)
+            total[...] = total + factor * xp.sum(w * w, dtype=total.dtype)
 
         return Operations(
             layers=tuple(layers),
@@ -91,6 +97,7 @@ class ArrayAPI(Backend):
             output_error=output_error,
             add_cost=add_cost,
             add_squares=add_squares,
+            sum_over_ranks=lambda ranks, w: None,
         )
 
     def dropout(self, dtype: str) -> Operation:
@@ -134,7 +141,8 @@ class ArrayAPI(Backend):
             return array.copy()
         from array_api_compat import to_device
 
-        return np.array(np.from_dlpack(to_device(array, "cpu") if self.device is not None else array))
+        on_host = self.xp.empty((0,)).device  # the default device of these libraries
+        return np.array(np.from_dlpack(array if array.device == on_host else to_device(array, on_host)))
 
     def from_foreign(self, name: str, array: Array) -> Array | None:
         """Return the array if it belongs to this library, else None.
@@ -148,11 +156,21 @@ class ArrayAPI(Backend):
         for attribute in ("device", "layout"):  # of PyTorch tensors
             given, expected = getattr(native, attribute, None), getattr(like, attribute, None)
             if given != expected:
-                raise InputError(f"{name} must have the {attribute} of the network, {expected}, got {given}")
+                advice = f"; pass {name}.to({str(expected)!r})" if attribute == "device" else ""
+                raise InputError(f"{name} must have the {attribute} of the network, {expected}, got {given}{advice}")
         return native
 
     def synchronize(self) -> None:
         """Do nothing, because these libraries compute synchronously."""
+
+    def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
+        """Raise `InputError` for a float64 network on a device without float64."""
+        if dtype == "float64" and not self._has_float64:
+            raise InputError(f"dtype must be float32 with the backend {self.name!r}, whose device has no float64")
+
+    def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
+        """Return memory for adding up costs, in float64 if the device has float64."""
+        return self.empty((1,), "float64" if self._has_float64 else dtype)
 
     def _layer(
         self, f: Callable[..., Array], prime: Callable[..., Array], bias: bool, keeps_z: bool

@@ -66,11 +66,11 @@ class uninterrupted:  # noqa: N801 (it is used like a function)
 
     def _hold_back(self, number: int, frame: FrameType | None) -> None:
         second, self._pressed = self._pressed, True
-        if second and _is_compiling(frame):
+        if second and is_compiling(frame):
             raise KeyboardInterrupt
 
 
-def _is_compiling(frame: FrameType | None) -> bool:
+def is_compiling(frame: FrameType | None) -> bool:
     """Return whether a compiler is in the call stack of a frame. In that case, no kernel has started to compute."""
     while frame is not None:
         if frame.f_code in COMPILERS:

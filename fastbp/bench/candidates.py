@@ -17,6 +17,7 @@ from typing import cast
 
 from fastbp import backends
 from fastbp.backends import BackendName
+from fastbp.backends.torch_devices import TorchDevice
 from fastbp.bench.grid import Point, bytes_of
 from fastbp.bench.timing import Clock
 from fastbp.errors import InputError
@@ -111,5 +112,8 @@ def _candidate(backend: Backend) -> Candidate:
     if name.startswith("cupy"):
         gpu = backend.device  # type: ignore[attr-defined]
         return Candidate(name, backend, backend, name, gpu.description(), gpu.free_bytes)
+    if name.startswith("torch:") and name != "torch:cpu":
+        torch = cast(TorchDevice, backend)
+        return Candidate(name, backend, backend, name, torch.description(), lambda: torch.free_bytes(available_memory))
     floor = backends.get("numpy") if backend.kind == "numpy" else backend
     return Candidate(name, backend, floor, ON_CPU, f"{cpu_name()}, {cpu_count()} cores", available_memory)

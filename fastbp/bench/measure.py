@@ -113,7 +113,7 @@ class Trainer:
         """Train on one mini-batch."""
         loop, m = self._loop, self.point.m
         step = step_config(SGD(), _ETA, steps=0, count=1, lmbda=0.0, n=m)
-        arguments = (loop.operations, loop.p, self._state.moments, loop.full_workspace, loop.examples, self._one_batch)
+        arguments = (loop.operations, loop.p, self._state.moments, loop.workspaces[m], loop.examples, self._one_batch)
         loop.backend.run(equations.train_mini_batches, *arguments, step, m, loop.total)
 
     def timed(self, work: Callable[[], Any]) -> float:

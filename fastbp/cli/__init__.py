@@ -9,7 +9,7 @@ from fastbp import __version__
 from fastbp.cli import bench, evaluate, explain, export, info, predict, train
 from fastbp.cli.check import command as check_command
 from fastbp.cli.help_texts import Context
-from fastbp.errors import OTHER_NAMES, DivergedError, InputError
+from fastbp.errors import OTHER_NAMES, DivergedError, InputError, RankError
 from fastbp.files.outputs import STOPPED, OutputError, Outputs, discard_unwritten
 
 
@@ -53,7 +53,7 @@ def _exit_code() -> int:
         outputs.failed(InputError(_our_name(error) or error.format_message()))
     except click.ClickException as error:
         outputs.failed(InputError(error.format_message()))
-    except (InputError, DivergedError, OutputError, OSError) as error:
+    except (InputError, DivergedError, RankError, OutputError, OSError) as error:
         outputs.failed(error)
     except (click.Abort, KeyboardInterrupt):
         return STOPPED

@@ -15,6 +15,7 @@ from fastbp.cli import options as shared
 from fastbp.cli.loading import Loaded, check_table_options, load_data
 from fastbp.cli.metrics import chance_line, print_results
 from fastbp.costs import COSTS
+from fastbp.datasets.table_files import STDIN
 from fastbp.errors import InputError, choose, finite_number, plural, whole_number
 from fastbp.files.atomic import check_target
 from fastbp.files.outputs import Outputs, print_text, warn
@@ -24,6 +25,7 @@ from fastbp.parameters import dtype_name
 from fastbp.plots.curves import check_picture, save_curves
 from fastbp.training import checkpoints, lbfgs
 from fastbp.training.history import History
+from fastbp.training.ranks import Ranks, keep_first_rank_output, on_ranks, world
 
 SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": schedules.Cosine}
 
@@ -92,35 +94,34 @@ SCHEDULES = {"constant": schedules.Constant, "step": schedules.Step, "cosine": s
     "--resume-anyway", is_flag=True, help="Continue from the checkpoint even if data, seed or settings differ."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
+@click.option("--mpi", is_flag=True, help="Train on all processes that mpiexec has started.")
 @click.option("--save", type=click.Path(path_type=Path), help="Save the trained network to this file (safetensors).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Save the learning curves to this file (.png or .svg).")
 def train(
     data: str, label: str | None, sizes: str | None, hidden: str | None, dtype: str, backend: Any, seed: int,
-    save: Path | None, plot: Path | None, **options: Any,
+    mpi: bool, save: Path | None, plot: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train, save, test and plot, in this order.
 
-    The network is saved before testing and plotting, because these may fail.
+    The network is saved before testing and plotting, because these may fail. With several ranks, the first one prints
+    and writes files.
     """
-    start = time.perf_counter()
+    start, outputs = time.perf_counter(), Outputs()
     data = shared.dataset_name(data)
-    table = {name: options.pop(name) for name in ("task", "header", "scale", "missing", "drop")} | {"label": label}
-    check_table_options(data, table)
-    options["dropout"] = shared.parse_dropout(options["dropout"])
-    _check_options(sizes, hidden, dtype, seed, save, plot, options)
-    loaded = load_data(data, table, seed)
-    net, schedule = _network(loaded, sizes, hidden, dtype, backend, seed, options)
-    outputs = Outputs()
-    (x, labels), validation, _ = loaded.splits
-    for line in loaded.said:
-        outputs.print(line)
-    counts = [part.shape[1] for part, _ in loaded.splits]
-    outputs.print(f"{net!r}\n{counts[0]:,} training, {counts[1]:,} validation and {counts[2]:,} test examples")
-    if outputs.code and save is None and plot is None and options["checkpoint"] is None:
-        sys.exit(outputs.code)  # the result of the training would be lost
-    options["validation"] = validation if counts[1] else None
-    begun = time.perf_counter()
-    history, saved, epochs = _train_and_save(net, x, labels, {"eta": schedule, **options}, save, outputs)
+    with on_ranks(world() if mpi else None) as ranks:
+        if not ranks.first:
+            save = plot = None
+            keep_first_rank_output(ranks)
+        loaded, net = _load(ranks, data, label, sizes, hidden, dtype, backend, seed, save, plot, options)
+        _print_what_is_trained(net, loaded, ranks, outputs)
+        # Do not train if the result of the training would be lost.
+        lost = ranks.from_first(bool(outputs.code) and save is None and plot is None and options["checkpoint"] is None)
+        begun = time.perf_counter()
+        if not lost:
+            (x, labels), *_ = loaded.splits
+            history, saved, epochs = _train_and_save(net, x, labels, {"comm": ranks.comm, **options}, save, outputs)
+    if lost or not ranks.first:
+        sys.exit(outputs.code)
     seconds = time.perf_counter() - begun
     outputs.attempt("test the network", print_results, net, loaded.splits, outputs)
     all_epochs = plural(len(history.cost), "epoch") + ("" if epochs == len(history.cost) else f", the last {epochs}")
@@ -135,6 +136,34 @@ def train(
         sys.exit(outputs.code)
     if data == "digits" and save is None and plot is None:
         print_text(next_steps())
+
+
+def _load(
+    ranks: Ranks, data: str, label: str | None, sizes: str | None, hidden: str | None, dtype: str, backend: Any,
+    seed: int, save: Path | None, plot: Path | None, options: dict[str, Any],
+) -> tuple[Loaded, Network]:  # fmt: skip
+    """Return the data and a new network; leave the arguments of `Network.train` in `options`."""
+    table = {name: options.pop(name) for name in ("task", "header", "scale", "missing", "drop")} | {"label": label}
+    with ranks.agreement():
+        check_table_options(data, table)
+        options["dropout"] = shared.parse_dropout(options["dropout"])
+        _check_options(sizes, hidden, dtype, seed, save, plot, options)
+        if ranks.size > 1 and data == STDIN:
+            raise InputError("--mpi cannot read standard input, which only one rank has; pass a file: --data FILE")
+    loaded = ranks.one_per_node_first(lambda: load_data(data, table, seed))
+    with ranks.agreement():
+        net, options["eta"] = _network(loaded, sizes, hidden, dtype, backend, seed, options)
+    options["validation"] = loaded.splits[1] if loaded.splits[1][0].shape[1] else None
+    return loaded, net
+
+
+def _print_what_is_trained(net: Network, loaded: Loaded, ranks: Ranks, outputs: Outputs) -> None:
+    for line in loaded.said:
+        outputs.print(line)
+    counts = [part.shape[1] for part, _ in loaded.splits]
+    outputs.print(f"{net!r}\n{counts[0]:,} training, {counts[1]:,} validation and {counts[2]:,} test examples")
+    if ranks.size > 1:
+        outputs.print(f"{ranks.size} ranks with {plural(ranks.threads, 'thread')} each")
 
 
 def _network(

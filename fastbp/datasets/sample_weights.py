@@ -14,15 +14,21 @@ Array = Any
 
 
 def as_weights(
-    sample_weight: Array, class_weight: Any, classes: npt.NDArray[np.int64] | None, examples: int, plan: Plan
+    sample_weight: Array,
+    class_weight: Any,
+    classes: npt.NDArray[np.int64] | None,
+    examples: int,
+    plan: Plan,
+    of_class: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[Any]:
     """Return the weights of the examples as a matrix of shape (1, examples).
 
     If neither argument is given, all examples weigh the same, and the matrix has the shape (0, examples).
     `sample_weight` has one finite number >= 0 per example. `class_weight` maps classes, or their names, to weights. A
     class that is missing from it has the weight 1. If `class_weight` is "balanced", the weight of a class is n /
-    (number of classes · examples of the class), where n is the number of all examples. If both arguments are given,
-    their weights are multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
+    (number of classes · examples of the class), where n is the number of all examples. If `of_class` has the number of
+    examples of each class, it is used instead of the numbers in `classes`. If both arguments are given, their weights
+    are multiplied. Raises `InputError` for weights that the plan's dtype cannot represent.
     """
     if sample_weight is None and class_weight is None:
         return np.empty((0, examples), plan.dtype)
@@ -35,7 +41,7 @@ def as_weights(
         weights *= given
     if class_weight is not None:
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
-            weights *= _class_weights(class_weight, classes, plan)
+            weights *= _class_weights(class_weight, classes, plan, of_class)
     names = {"sample_weight": sample_weight, "class_weight": class_weight}
     name = " times ".join(name for name, given in names.items() if given is not None)
     _check(name, weights, plan.dtype)
@@ -64,24 +70,26 @@ def _check(name: str, weights: npt.NDArray[Any], dtype: str) -> None:
         )
 
 
-def _class_weights(class_weight: Any, classes: npt.NDArray[np.int64] | None, plan: Plan) -> npt.NDArray[Any]:
+def _class_weights(
+    class_weight: Any, classes: npt.NDArray[np.int64] | None, plan: Plan, of_class: npt.NDArray[np.int64] | None
+) -> npt.NDArray[Any]:
     """Return the weight of each example, which is the weight of its class."""
     count = plan.sizes[-1]
     if classes is None:
         raise InputError("class_weight needs targets that are classes: integer labels or unit columns")
     if isinstance(class_weight, str) and class_weight == "balanced":
-        present = np.bincount(classes, minlength=count)
-        each = len(classes) / (np.count_nonzero(present) * np.maximum(present, 1))
+        present = np.bincount(classes, minlength=count) if of_class is None else of_class
+        each = present.sum() / (np.count_nonzero(present) * np.maximum(present, 1))
     elif isinstance(class_weight, Mapping):
         numbers = {name: c for c, name in enumerate(plan.classes)}
-        of_class = {numbers.get(key, key): weight for key, weight in class_weight.items()}
-        unknown = [key for key in of_class if key not in range(count)]
+        given_weights = {numbers.get(key, key): weight for key, weight in class_weight.items()}
+        unknown = [key for key in given_weights if key not in range(count)]
         if unknown:
             given = f"class_weight has the class {brief(unknown[0])}"
             names = f", or {truncate(', '.join(plan.classes), 60)}" if plan.classes else ""
             raise InputError(f"{given}; the classes are the integers from 0 to {count - 1}{names}")
         each = np.array(
-            [finite_number(f"class_weight[{c}]", of_class.get(c, 1.0), positive=False) for c in range(count)]
+            [finite_number(f"class_weight[{c}]", given_weights.get(c, 1.0), positive=False) for c in range(count)]
         )
     else:
         raise InputError(f"class_weight must be 'balanced' or a dict of classes and weights, got {brief(class_weight)}")

@@ -10,8 +10,7 @@ the same when the run is resumed.
 import copy
 import math
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,22 @@ from fastbp.files.parameter_tensors import check_tensors, host_tensors, put_tens
 from fastbp.files.reading import StrPath, field, reading
 from fastbp.files.tensors import Tensors, read_tensors, write_tensors
 from fastbp.operations import OptimizerState, Parameters, Plan
-from fastbp.schedules import Schedule
 from fastbp.training import fingerprints
 from fastbp.training.early_stopping import Best
 from fastbp.training.history import History
 from fastbp.training.loop import Settings, State
+from fastbp.training.ranks import Ranks
 
 VERSION = 1
 """The version of the format of checkpoints. Files of a later version are refused."""
 
 _PREFIXES = ("velocity.", "second.", "third.", "best.", "history.")
-_DEFAULTS = {"optimizer": "SGD", "nesterov": False, "dropout": []}  # files of earlier versions lack these fields
+_DEFAULTS = {
+    "optimizer": "SGD",
+    "nesterov": False,
+    "dropout": [],
+    "shards": [],
+}  # files of earlier versions lack these fields
 _LISTS = ("cost", "validation_cost", "validation_accuracy", "seconds")  # the lists in a History
 _NUMBERS = 2**62  # the largest value of a counter that is accepted from a file
 
@@ -45,18 +49,20 @@ class Checkpoint:
     the names of arrays to fingerprints (hashes) of these arrays. `rng` is the random generator of the run.
     `initial_rng_state` is the state of this generator at the start of the run. It is stored too, because the validation
     examples were drawn from that state. `seed` is the fingerprint of the run's seed (`fingerprints.of_generator`), or
-    "" if the seed may differ.
+    "" if the seed may differ. If each rank has its own examples, `shards` has the number of
+    examples of each rank; otherwise it is empty.
     """
 
     def __init__(
         self, path: StrPath, plan: Plan, settings: Settings, examples: int, rng: np.random.Generator,
-        initial_rng_state: Any, data: Mapping[str, str], seed: str,
+        initial_rng_state: Any, data: Mapping[str, str], seed: str, shards: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.path, self.plan, self.rng, self.initial_rng_state = path, plan, rng, initial_rng_state
         self.schedule, self.data, self.seed = settings.schedule, dict(data), seed
         self.rule = settings.optimizer.rule
-        self.run = describe(plan) | _settings(settings) | {"examples": examples}
-        self.fixed = {"sizes", "bias", "dtype", *_optimizer(settings)}  # fields that decide which tensors a file has
+        self.run = describe(plan) | settings.describe() | {"examples": examples, "shards": list(shards)}
+        # Fields that decide which tensors a file has. Ranks with other examples would not continue the same run.
+        self.fixed = {"sizes", "bias", "dtype", "shards", *settings.optimizer.describe()}
         self.formulas = fingerprints.of_formulas(plan) | fingerprints.of_optimizer(settings.optimizer)
         self.schedule_fields = {
             "epochs": settings.epochs,
@@ -81,6 +87,8 @@ class Checkpoint:
         description |= {"rng": self._json(state.rng), "began": self._json(self.initial_rng_state)}
         description |= {"data": self.data, "schedule": self.schedule_fields}
         description |= {"formulas": {fingerprints.PYTHON: self.formulas}}
+        if state.totals:
+            description["totals"] = state.totals
         if state.best is not None:
             description["best"] = {"figure": state.best.figure, "epoch": state.best.epoch}
         write_tensors(self.path, tensors, description)
@@ -106,7 +114,7 @@ class Checkpoint:
                 check_tensors(prefix, parts.get(prefix, {}), self.plan)
             restored = _state(parts, description, state.moments)
         if differences:
-            restored.done, restored.total = 0, 0.0
+            restored.done, restored.total, restored.totals = 0, 0.0, []
         if "validation" in differences:  # accuracies or costs on other data cannot be compared
             restored.best = restored.history.best_epoch = None
         for prefix, parameters in ({"": p} | moments).items():
@@ -170,6 +178,18 @@ class Checkpoint:
         return generator_state(generator)
 
 
+def send_to_ranks(p: Parameters, state: State, rng: np.random.Generator, plan: Plan, ranks: Ranks) -> None:
+    """Give every rank the parameters, the state and the generator that the first rank has read from a checkpoint."""
+    parts = {"": p, "first.": state.moments.first, "second.": state.moments.second, "third.": state.moments.third}
+    used = {prefix: part for prefix, part in parts.items() if part.weights[0].shape[0]}
+    tensors = ranks.from_first({prefix: host_tensors(prefix, part, plan) for prefix, part in used.items()})
+    for prefix, part in used.items():
+        put_tensors(prefix, tensors[prefix], part, plan)
+    fields = {name: value for name, value in vars(state).items() if name != "moments"}
+    vars(state).update(ranks.from_first(fields))
+    rng.bit_generator.state = ranks.from_first(rng.bit_generator.state)
+
+
 def rewind(path: StrPath, rng: np.random.Generator) -> None:
     """Set a generator to the state that it had at the start of the run that wrote a checkpoint."""
     _, description = read_tensors(path, "checkpoint", VERSION)
@@ -215,36 +235,13 @@ def _state(parts: Mapping[str, Tensors], description: Mapping[str, Any], moments
         generator_from(field(description, "rng", dict)).bit_generator.state,
         history,
         best,
+        [finite_number("totals", total, positive=False) for total in description.get("totals", [])],
     )
 
 
 def _object(description: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the JSON object in a field of a description, or an empty one if the field is missing."""
     return field(description, name, dict) if name in description else {}
-
-
-def _settings(settings: Settings) -> dict[str, Any]:
-    return {
-        "mini_batch_size": settings.mini_batch_size,
-        "eta": _schedule_name(settings.schedule),
-        "lmbda": settings.lmbda,
-        "patience": settings.patience,
-        "dropout": list(settings.dropout),
-        **_optimizer(settings),
-    }
-
-
-def _optimizer(settings: Settings) -> dict[str, Any]:
-    return settings.optimizer.describe()
-
-
-def _schedule_name(schedule: Schedule) -> str:
-    """Return a text that describes a schedule.
-
-    For a function, the text is its name. For other objects it is the repr, which shows the fields of a dataclass.
-    Memory addresses are removed from a repr, since they differ between processes.
-    """
-    return str(getattr(schedule, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(schedule))))
 
 
 def _parts(tensors: Tensors) -> dict[str, Tensors]:

@@ -6,7 +6,7 @@ A fingerprint is a short text. Equal content has equal fingerprints in every pro
 import copy
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -100,6 +100,11 @@ def of_optimizer(optimizer: Optimizer) -> dict[str, str]:
         return {}
     functions = optimizer.formula, *filter(callable, optimizer.constants.values())
     return {f"optimizer {brief(optimizer.name)}": _hash(_content(functions, ()))}
+
+
+def of_texts(texts: Iterable[str]) -> str:
+    """Return the fingerprint of several fingerprints in order."""
+    return _hash(" ".join(texts))
 
 
 def of_generator(state: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from fastbp import equations
 from fastbp.backends.interrupts import uninterrupted
-from fastbp.errors import CheckpointError, DivergedError, InputError
+from fastbp.errors import CheckpointError, DivergedError, InputError, RankError
 from fastbp.files.parameter_tensors import put_tensors
 from fastbp.operations import (
     Dropout,
@@ -20,15 +21,20 @@ from fastbp.operations import (
     OptimizerState,
     Parameters,
     Plan,
-    Workspace,
+    PreparingBackend,
     WorkspacePool,
     step_config,
 )
 from fastbp.optimizers import Optimizer
+from fastbp.parameters import copy_parameters, parameters_in_one_block
 from fastbp.schedules import Schedule, eta_of
 from fastbp.training.dropout import new_dropout, set_keys
 from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.history import Epoch, History
+from fastbp.training.rank_checks import check_parameters
+from fastbp.training.ranks import Ranks
+from fastbp.training.shares import Run
+from fastbp_kernels.threefry import threefry_2x32
 
 Array = Any
 _SECONDS_PER_CALL = 0.1  # for a call of compiled code; Ctrl-C and the progress bar are handled between calls
@@ -49,6 +55,26 @@ class Settings:
     patience: int | None
     dropout: tuple[float, ...] = ()
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings that must be the same when a run is resumed, and on all ranks."""
+        return {
+            "mini_batch_size": self.mini_batch_size,
+            "eta": _schedule_name(self.schedule),
+            "lmbda": self.lmbda,
+            "patience": self.patience,
+            "dropout": list(self.dropout),
+            **self.optimizer.describe(),
+        }
+
+
+def _schedule_name(schedule: Schedule) -> str:
+    """Return a text that describes a schedule.
+
+    For a function, the text is its name. For other objects it is the repr, which shows the fields of a dataclass.
+    Memory addresses are removed from a repr, since they differ between processes.
+    """
+    return str(getattr(schedule, "__qualname__", re.sub(r" at 0x[0-9a-fA-F]+", "", repr(schedule))))
+
 
 @dataclass
 class State:
@@ -57,7 +83,7 @@ class State:
     `moments` is the state of the optimizer. `steps` is the number of all mini-batches so far. `epoch` is the number of
     the current epoch, from 1. `done` is the number of finished mini-batches in this epoch, and `total` is the sum of
     their costs. `rng` is the state that the random generator had before it drew the order of the examples for this
-    epoch.
+    epoch. If several ranks train, `totals` has the part of `total` that each rank has computed.
     """
 
     moments: OptimizerState
@@ -68,6 +94,7 @@ class State:
     rng: Any = None
     history: History = field(default_factory=History)
     best: Best | None = None
+    totals: list[float] = field(default_factory=list)
 
 
 class Watcher:
@@ -106,6 +133,7 @@ def train(
     callback: Callable[[Epoch], Any] | None = None,
     checkpoint: Callable[[State], None] | None = None,
     check_data: Callable[[], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> History:
     """Train the parameters in place on the examples with the given indices; return the history.
 
@@ -117,53 +145,60 @@ def train(
     `checkpoint` is called with the state after each epoch and on Ctrl-C. If it raises an exception, training continues
     with a warning. If the call after the last epoch raises one, `CheckpointError` is raised. `check_data` is called
     before and after examples are read. It can end training by raising an exception.
+
+    If there are several `ranks`, each of them calls this function, and all of them end with the same parameters.
     """
-    watcher, check_data = watcher or Watcher(), check_data or _unchecked
+    watcher, check_data, ranks = watcher or Watcher(), check_data or _unchecked, ranks or Ranks()
     failure: str | None = None  # why the last checkpoint was not written
-    watcher.advanced((state.epoch - 1) * len(training_indices))
     size, optimizer = settings.mini_batch_size, settings.optimizer
     loop = MiniBatches(
         plan, p, examples, source, size, len(training_indices), state, optimizer, lmbda=settings.lmbda,
-        dropout=settings.dropout,
+        dropout=settings.dropout, ranks=ranks,
     )  # fmt: skip
+    watcher.advanced((state.epoch - 1) * loop.n)
     state.rng = rng.bit_generator.state  # for a checkpoint before the first epoch
     _report_resumption(watcher, settings, state)
     try:
         while not _has_ended(settings, state):
             state.rng = rng.bit_generator.state
-            eta = eta_of(settings.schedule, state.epoch, settings.epochs)
-            check_data()
+            with ranks.agreement():
+                eta = eta_of(settings.schedule, state.epoch, settings.epochs)
+                check_data()
+            eta = ranks.from_first(eta)
             if settings.dropout:
                 loop.draw_dropout_key(rng)
+            order = ranks.own_generator(rng).permutation(len(training_indices))
             start = time.perf_counter()
-            cost = loop.epoch(training_indices[rng.permutation(len(training_indices))], eta, watcher)
-            seconds = time.perf_counter() - start
-            _check_finite(p, plan, state, eta)
-            check_data()
+            cost = loop.epoch(training_indices[order], eta, watcher)
+            seconds = max(ranks.gather(time.perf_counter() - start))
+            with ranks.agreement():
+                _check_finite(p, plan, state, eta)
+                check_data()
+            check_parameters(ranks, p, plan, state.epoch)
             watched, accuracy = validate() if validate else (None, None)
-            check_data()  # a checkpoint is written only if the data are unchanged
-            epoch = Epoch(
-                state.epoch, settings.epochs, cost, watched, accuracy, seconds, len(training_indices) / seconds
-            )
+            with ranks.agreement():
+                check_data()  # a checkpoint is written only if the data are unchanged
+            epoch = Epoch(state.epoch, settings.epochs, cost, watched, accuracy, seconds, loop.n / seconds)
             with uninterrupted():
                 _finish(state, epoch, rng)
                 if settings.patience is not None:
                     state.best = better(state.best, epoch, p, plan)
                     state.history.best_epoch = None if state.best is None else state.best.epoch
-                failure = _write_failure(checkpoint, state)
-                if failure is not None:
+                failure = ranks.from_first(_write_failure(checkpoint, state))
+                if failure is not None and ranks.first:
                     watcher.warned(f"{failure}; training continues; the next attempt is after the next epoch")
             watcher.finished(epoch)
-            if callback is not None and is_true(callback(epoch)):
+            if any(ranks.gather(is_true(ranks.together(callback or _ignore, epoch)))):
                 break
     except KeyboardInterrupt:
-        if (failure := _write_failure(checkpoint, state)) is not None:
+        if (failure := ranks.from_first(_write_failure(checkpoint, state))) is not None and ranks.first:
             watcher.warned(failure)
         raise
     if state.best is not None:
         put_tensors("", state.best.tensors, p, plan)
-    if failure is not None:
-        raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
+    with ranks.agreement():
+        if failure is not None:
+            raise CheckpointError(f"training has finished, but its last checkpoint was not written: {failure}")
     return state.history
 
 
@@ -192,6 +227,10 @@ def _unchecked() -> None:
     """Do nothing."""
 
 
+def _ignore(epoch: Epoch) -> None:
+    """Do nothing. It is called if there is no callback."""
+
+
 def _check_finite(p: Parameters, plan: Plan, state: State, eta: float) -> None:
     """Raise `DivergedError` if a parameter is not finite.
 
@@ -214,7 +253,8 @@ def _diverged(state: State, eta: float) -> DivergedError:
 def _finish(state: State, epoch: Epoch, rng: np.random.Generator) -> None:
     """Record an epoch in the history and set the state to the start of the next one."""
     state.history.append(epoch)
-    state.epoch, state.done, state.total, state.rng = epoch.number + 1, 0, 0.0, rng.bit_generator.state
+    state.epoch, state.done, state.total, state.totals = epoch.number + 1, 0, 0.0, []
+    state.rng = rng.bit_generator.state
 
 
 def is_true(answer: Any) -> bool:
@@ -232,37 +272,58 @@ class MiniBatches:
     Ctrl-C and progress are handled between calls. The last mini-batch may be smaller. The L2 term of the gradient is
     λ/n W, unless `decays` has been set: then its entries are the factors of W in the mini-batches of an epoch, and the
     cost has an L2 term too, which is counted `l2_scale` times.
+
+    With several ranks, each rank computes its columns of every mini-batch, and m counts the columns of all ranks. The
+    first rank computes the step, and the other ranks their part of it, in one block of memory. The sum of the blocks is
+    the step. For an optimizer with a formula, the block is ∇C. For plain gradient descent, it is a copy of the
+    parameters, so the network itself only has parameters that are complete.
     """
 
     def __init__(
         self, plan: Plan, p: Parameters, examples: Examples, source: str, m: int, n: int, state: State,
-        optimizer: Optimizer, *, lmbda: float = 0.0, dropout: tuple[float, ...] = (),
+        optimizer: Optimizer, *, lmbda: float = 0.0, dropout: tuple[float, ...] = (), ranks: Ranks | None = None,
     ) -> None:  # fmt: skip
-        self.backend, self.p, self.examples, self.state, self.m, self.n = plan.backend, p, examples, state, m, n
+        self.backend, self.p, self.examples, self.state, self.m = plan.backend, p, examples, state, m
         self.optimizer, self.lmbda, self.l2_scale = optimizer, lmbda, 0.0
         self.decays: npt.NDArray[np.float64] | None = None
+        self.ranks = ranks or Ranks()
+        self.shares = self.ranks.shares(n, m)
+        self.n = self.shares.n
+        self.full_batches, last = divmod(self.n, m)
+        self.batches = self.full_batches + bool(last)
         plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
-        self.operations = plan.operations(source)
-        self.workers = plan.backend.worker_context(plan, source, m, n)
-        self.run = plan.backend.training_run(plan, source, m, n)
-        memory = WorkspacePool(plan, self.operations, m, examples.x, dropout)
-        self.full_batches, self.last_size = divmod(n, m)
-        self.full_workspace = memory.workspace(m)
-        self.last_workspace = memory.workspace(self.last_size) if self.last_size else None
-        self.total = plan.backend.new_cost_total(plan.sizes[-1], m, plan.dtype)
-        self.dropouts: list[Dropout] = []  # one for full mini-batches, and one for a smaller last mini-batch
-        if dropout:
-            sizes = [m, self.last_size] if self.last_size else [m]
-            self.dropouts = [new_dropout(plan, dropout, memory.inputs(size), examples.x) for size in sizes]
+        self.operations = self.ranks.one_per_node_first(lambda: plan.operations(source))
+        with self.ranks.agreement():
+            self.workers = plan.backend.worker_context(plan, source, m, self.n)
+            several = self.ranks.size > 1
+            self.run = plan.backend.run if several else plan.backend.training_run(plan, source, m, self.n)
+            sizes = {run.columns for run in self.shares.runs}
+            memory = WorkspacePool(plan, self.operations, max(sizes), examples.x, dropout)
+            self.workspaces = {size: memory.workspace(size) for size in sizes}
+            self.total = plan.backend.new_cost_total(plan.sizes[-1], max(sizes), plan.dtype)
+            self.dropouts: dict[int, Dropout] = {}
+            if dropout:
+                inputs = {size: memory.inputs(size) for size in sizes}
+                self.dropouts = {size: new_dropout(plan, dropout, inputs[size], examples.x) for size in sizes}
+        self.trained, self.numbers = p, np.zeros(0, np.int64)
+        if several:
+            self._share_block(plan)
         self.batches_per_call = 1  # grows until a call takes a tenth of a second
 
     def draw_dropout_key(self, rng: np.random.Generator) -> None:
-        """Draw the key of the dropout masks of the next epoch."""
-        self.set_dropout_key(*map(int, rng.integers(2**32, size=2)))
+        """Draw the key of the dropout masks of the next epoch.
+
+        Masks belong to the number of an example. If each rank has its own examples, the ranks have different keys,
+        because they use the same numbers.
+        """
+        key_0, key_1 = map(int, rng.integers(2**32, size=2))
+        if self.ranks.sharded:
+            key_0, key_1 = threefry_2x32(key_0, key_1, self.ranks.index, 1)
+        self.set_dropout_key(key_0, key_1)
 
     def set_dropout_key(self, key_0: int, key_1: int) -> None:
         """Set the key of the dropout masks of the next epoch."""
-        for dropout in self.dropouts:
+        for dropout in self.dropouts.values():
             set_keys(dropout, key_0, key_1)
 
     def epoch(self, order: npt.NDArray[np.int64], eta: float, watcher: Watcher) -> float:
@@ -272,45 +333,99 @@ class MiniBatches:
         the calls of `watcher`.
         """
         state = self.state
-        order = self.backend.upload(order)
-        watcher.advanced(min(state.done * self.m, self.n))
+        order = self.backend.upload(self.shares.own_order(order))
+
+        def report(examples: int) -> None:
+            self.ranks.together(watcher.advanced, examples)
+
+        report(min(state.done * self.m, self.n))
         with uninterrupted() as ctrl_c:
-            self.backend.set_cost_total(self.total, state.total)
+            self.backend.set_cost_total(self.total, self._own_total())
+            self._begin()
             try:
                 with self.workers:
-                    self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(watcher.advanced, examples))
-            finally:
-                state.total = self.backend.read_cost_total(self.total)  # once per epoch: a GPU waits here
-        if not math.isfinite(state.total):
-            raise _diverged(state, eta)
+                    self._mini_batches(order, eta, lambda examples: ctrl_c.let_through(report, examples))
+            except BaseException as error:
+                if self.ranks.has_agreed(error):
+                    self._end()
+                raise
+            self._end()
+        with self.ranks.agreement():
+            if not math.isfinite(state.total):
+                raise _diverged(state, eta)
         return state.total / self.n
+
+    def _begin(self) -> None:
+        """Copy the network's parameters to the block that the ranks sum, if they are summed."""
+        if self.trained is not self.p:
+            copy_parameters(self.p, self.trained)
+
+    def _end(self) -> None:
+        """Take over the costs and the parameters after a complete mini-batch."""
+        if self.trained is not self.p:
+            copy_parameters(self.trained, self.p)
+        totals = self.ranks.gather(self.backend.read_cost_total(self.total))  # once per epoch: a GPU waits here
+        self.state.total = sum(totals)
+        self.state.totals = totals if self.ranks.size > 1 else []
+
+    def _own_total(self) -> float:
+        """Return the costs with which this rank starts. A resumed run starts with the costs of the checkpoint."""
+        state = self.state
+        if self.ranks.size > 1 and len(state.totals) == self.ranks.size:
+            return state.totals[self.ranks.index]
+        return state.total if self.ranks.first else 0.0
 
     def _mini_batches(self, order: Array, eta: float, advanced: Callable[[int], None]) -> None:
         """Train on the remaining mini-batches of an epoch."""
-        state, m = self.state, self.m
-        while state.done < self.full_batches:
-            count = min(self.batches_per_call, self.full_batches - state.done)
-            seconds = self._run(order[state.done * m : (state.done + count) * m], eta, self.full_workspace, m, count)
-            self.workers.record_time(count, seconds)
-            if count == self.batches_per_call:
-                self.batches_per_call = max(1, round(count * min(_SECONDS_PER_CALL / max(seconds, 1e-9), 4.0)))
-            advanced(count * m)
-        if self.last_workspace is not None and state.done == self.full_batches:
-            self._run(order[self.full_batches * m :], eta, self.last_workspace, self.last_size, 1)
-            advanced(self.last_size)
+        state = self.state
+        while state.done < self.batches:
+            full = state.done < self.full_batches
+            count = min(self.batches_per_call, self.full_batches - state.done) if full else 1
+            seconds = sum(self._run(run, order, eta) for run in self.shares.within(state.done, state.done + count))
+            seconds = self.ranks.from_first(seconds)  # so that all ranks stop after the same mini-batch
+            if full:
+                self.workers.record_time(count, seconds)
+                if count == self.batches_per_call:
+                    self.batches_per_call = max(1, round(count * min(_SECONDS_PER_CALL / max(seconds, 1e-9), 4.0)))
+            advanced(count * self.m if full else self.n - self.full_batches * self.m)
 
-    def _run(self, order: Array, eta: float, ws: Workspace, m: int, count: int) -> float:
-        """Train on `count` mini-batches and count them in the state; return the seconds they took."""
+    def _run(self, run: Run, order: Array, eta: float) -> float:
+        """Train on a run of mini-batches and count them in the state; return the seconds they took."""
         start, state = time.perf_counter(), self.state
-        step = step_config(self.optimizer, eta, steps=state.steps, count=count, lmbda=self.lmbda, n=self.n)
-        if self.decays is not None:
-            step = step._replace(decays=self.decays[state.done : state.done + count], l2_scale=self.l2_scale)
-        arguments = (self.operations, self.p, state.moments, ws, self.examples, order, step, m, self.total)
-        if self.dropouts:
-            dropout = self.dropouts[0] if ws is self.full_workspace else self.dropouts[1]
-            self.run(equations.train_mini_batches_with_dropout, *arguments, dropout)
-        else:
-            self.run(equations.train_mini_batches, *arguments)
+        equation, *arguments = self._call(run, order, eta)
+        self.run(equation, *arguments)
         self.backend.synchronize()
-        state.done, state.steps = state.done + count, state.steps + count
+        if len(self.numbers) and self.numbers[-1]:
+            raise RankError(f"MPI_Allreduce has failed with the error code {self.numbers[-1]}")
+        state.done, state.steps = state.done + run.batches, state.steps + run.batches
         return time.perf_counter() - start
+
+    def _call(self, run: Run, order: Array, eta: float) -> tuple[Any, ...]:
+        """Return the equation for a run of mini-batches, and its arguments."""
+        state, columns = self.state, run.columns
+        step = step_config(self.optimizer, eta, steps=state.steps, count=run.batches, lmbda=self.lmbda, n=self.n)
+        if self.decays is not None:
+            step = step._replace(decays=self.decays[run.first : run.first + run.batches], l2_scale=self.l2_scale)
+        step = step._replace(carry=float(self.ranks.first), ranks=self.numbers)
+        order = order[run.start : run.start + run.batches * columns]
+        arguments = (self.operations, self.trained, state.moments, self.workspaces[columns], self.examples, order, step)
+        if self.dropouts:
+            equation = equations.train_mini_batches_with_dropout
+            return equation, *arguments, run.m, self.total, self.dropouts[columns]
+        return equations.train_mini_batches, *arguments, run.m, self.total
+
+    def _share_block(self, plan: Plan) -> None:
+        """Allocate the block that the ranks sum in each step, and connect the ranks. Compile the equations."""
+        with self.ranks.agreement():
+            block, parts = parameters_in_one_block(plan)
+            if self.optimizer.rule is None:
+                self.trained = parts
+            else:
+                self.state.moments = self.state.moments._replace(nabla=parts)
+        summed, self.numbers = self.backend.sum_over_ranks(self.ranks.comm, block)
+        self.operations = self.operations._replace(sum_over_ranks=summed)
+        backend = self.backend
+        if isinstance(backend, PreparingBackend):
+            run = self.shares.runs[0]
+            order = np.zeros(run.columns, np.int64)
+            self.ranks.one_per_node_first(lambda: backend.prepare(*self._call(run._replace(batches=1), order, 0.1)))

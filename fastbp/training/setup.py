@@ -5,13 +5,14 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastbp.datasets.class_names import plan_with_classes
 from fastbp.datasets.inputs import (
     as_columns,
     as_targets,
@@ -32,9 +33,12 @@ from fastbp.operations import Examples, Parameters, Plan
 from fastbp.optimizers import LBFGS, Optimizer, optimizer_of
 from fastbp.parameters import new_optimizer_state
 from fastbp.schedules import Schedule, eta_of, schedule_of
-from fastbp.training import checkpoints, fingerprints, inference, lbfgs, loop
+from fastbp.training import checkpoints, fingerprints, lbfgs, loop, rank_checks
 from fastbp.training.dropout import dropout_rates
 from fastbp.training.history import Epoch, History
+from fastbp.training.progress import watching
+from fastbp.training.ranks import Ranks, on_ranks
+from fastbp.training.validation import validation_on_ranks
 from fastbp_kernels.sparse_rows import SparseRows
 
 Array = Any
@@ -64,72 +68,134 @@ class Options:
     callback: Callable[[Epoch], Any] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A training run that is ready to start.
+def train(
+    plan: Plan, keep_plan: Callable[[Plan], None], parameters: Callable[[], Parameters], rng: np.random.Generator,
+    x: Array, y: Array, options: Options, *, progress: bool, comm: Any, sharded: bool,
+) -> History:  # fmt: skip
+    """Train a network on the columns of x with targets y, and return the history.
 
-    `total_examples` is the number of examples to be processed in all epochs together. `begin(watcher=...)` trains and
-    returns the history.
+    `keep_plan` takes the plan with the names of classes when all arguments have been checked. `parameters` returns the
+    network's parameters, which are trained in place. It is called again after each call of the
+    callback, which may have assigned others. `comm` is None, or an mpi4py communicator whose ranks all call this
+    function. With several ranks, only the first one uses the checkpoint file.
     """
+    with on_ranks(comm, sharded=sharded) as ranks, ExitStack() as stack:
+        with ranks.agreement():
+            p, plan = parameters(), plan_with_classes(plan, y)
+            if _is_lbfgs(options) and ranks.size > 1:
+                raise InputError(
+                    f"optimizer 'lbfgs' needs one process, got comm with {ranks.size} ranks; leave out comm"
+                )
+        rank_checks.check_networks(ranks, plan, p, rng, vars(options))
+        if not ranks.first:
+            options = dataclasses.replace(options, checkpoint=None, resume=False, resume_anyway=False)
+        with ranks.agreement():
+            stack.enter_context(_checkpoint_lock(options.checkpoint))
+        begin, examples = prepare(plan, p, rng, x, y, options, ranks)
+        keep_plan(plan)
+        callback = None if options.callback is None else _with_assigned(options.callback, parameters)
+        with watching(progress and ranks.first, examples) as watcher:
+            return begin(watcher=watcher, callback=callback)
 
-    total_examples: int
-    begin: Callable[..., History]
 
+def prepare(
+    plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Array, options: Options, ranks: Ranks
+) -> tuple[Callable[..., History], int]:
+    """Return a function that trains the parameters `p` in place on the columns of x with targets y.
 
-def prepare(plan: Plan, p: Parameters, rng: np.random.Generator, x: Array, y: Array, options: Options) -> Run:
-    """Return a run that trains the parameters `p` in place on the columns of x with targets y.
-
-    Raises `InputError` for bad arguments. If `options` ask for it, the state of a checkpoint is restored.
+    The second result is the number of examples to be processed in all epochs together. Raises `InputError` for bad
+    arguments. If `options` ask for it, the state of a checkpoint is restored.
     """
-    full_batch = isinstance(options.optimizer, str) and options.optimizer == LBFGS
-    if full_batch:
-        lbfgs.refuse_options(vars(options))
-    inputs = as_columns("x", x, plan.sizes[0], plan)
-    n = int(inputs.shape[1])
-    targets = as_targets(y, n, plan)
-    classes = classes_of_units(targets, plan)
-    weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan)
-    copied_rng = copy.deepcopy(rng)  # numbers are drawn from the copy until all arguments have been checked
-    resuming = _resumes(options)
-    if resuming and options.checkpoint is not None:
-        checkpoints.rewind(options.checkpoint, copied_rng)
-    initial_rng_state = copied_rng.bit_generator.state
-    training_indices, validation = _split(options.validation, inputs, targets, classes, copied_rng)
-    settings = (
-        lbfgs.Settings(*_common_settings(options)) if full_batch else _settings(options, len(training_indices), plan)
-    )
-    validation = None if validation is None else _checked_pair(validation, plan)
-    validate = None if validation is None else _validation_function(validation, plan, p)
+    with ranks.agreement():
+        inputs, targets, classes = _data(x, y, options, plan)
+        copied_rng = copy.deepcopy(rng)  # numbers are drawn from the copy until all arguments have been checked
+        resuming = _resumes(options)
+        if resuming and options.checkpoint is not None:
+            checkpoints.rewind(options.checkpoint, copied_rng)
+    resuming = ranks.from_first(resuming)
+    copied_rng.bit_generator.state = initial_rng_state = ranks.from_first(copied_rng.bit_generator.state)
+    of_class = rank_checks.examples_of_classes(ranks, classes, plan)
+    with ranks.agreement():
+        n = int(inputs.shape[1])
+        weights = as_weights(options.sample_weight, options.class_weight, classes, n, plan, of_class)
+        own_rng = ranks.own_generator(copied_rng)
+        training_indices, validation = _split(options.validation, inputs, targets, classes, own_rng)
+    shards = ranks.gather(len(training_indices)) if ranks.sharded else []
+    count = sum(shards) or len(training_indices)
+    with ranks.agreement():
+        settings = (
+            lbfgs.Settings(*_common_settings(options))
+            if _is_lbfgs(options)
+            else _settings(options, count, plan, ranks.size)
+        )
+        validation = None if validation is None else _checked_pair(validation, plan)
+    validate = None if validation is None else validation_on_ranks(validation, plan, p, ranks)
     plan = dataclasses.replace(plan, formulas=dataclasses.replace(plan.formulas, weighted=weights.shape[0] > 0))
-    rows, source = example_rows(inputs, plan, keep_bytes=True)
-    if source == "uint8" and plan.input_scale == 1.0:
-        warn_of_unscaled_pixels(inputs)
-    examples = Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale)
+    with ranks.agreement():
+        examples, source = _examples(inputs, targets, weights, plan)
     arguments = plan, p, examples, source, training_indices
     train: Callable[..., History]
     if isinstance(settings, lbfgs.Settings):
         train = functools.partial(lbfgs.train, *arguments, settings)
     else:
-        state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
-        checkpoint = None
-        if options.checkpoint is not None:
-            data = _fingerprints(examples, validation, options.validation, plan)
-            seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
-            checkpoint = checkpoints.Checkpoint(
-                options.checkpoint, plan, settings, n, copied_rng, initial_rng_state, data, seed
-            )
-            if resuming:
+        with ranks.agreement():
+            state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
+            needs_data = ranks.size > 1 or options.checkpoint is not None
+            data = _fingerprints(examples, validation, options.validation, plan) if needs_data else {}
+        data = rank_checks.check_runs(ranks, data, settings, source, plan)
+        with ranks.agreement():
+            checkpoint = None
+            if options.checkpoint is not None:
+                seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
+                run = (settings, sum(shards) or n, copied_rng, initial_rng_state, data, seed, shards)
+                checkpoint = checkpoints.Checkpoint(options.checkpoint, plan, *run)
+            if resuming and checkpoint is not None:
                 checkpoint.read(p, state, anyway=options.resume_anyway)
+        if resuming:
+            checkpoints.send_to_ranks(p, state, copied_rng, plan, ranks)
         write = None if checkpoint is None else functools.partial(checkpoint.write, p)
-        train = functools.partial(loop.train, *arguments, settings, state, rng, checkpoint=write)
+        train = functools.partial(loop.train, *arguments, settings, state, rng, checkpoint=write, ranks=ranks)
     mapped = mapped_files(array for data in (examples.x, examples.y, *(validation or ())) for array in _arrays(data))
     rng.bit_generator.state = copied_rng.bit_generator.state
     check_data = functools.partial(check_unchanged, mapped) if mapped else None
-    begin = functools.partial(train, validate=validate, callback=options.callback, check_data=check_data)
-    return Run(settings.epochs * len(training_indices), begin)
+    return functools.partial(train, validate=validate, check_data=check_data), settings.epochs * count
 
 
-def checkpoint_lock(checkpoint: StrPath | None) -> AbstractContextManager[None]:
+def _is_lbfgs(options: Options) -> bool:
+    return isinstance(options.optimizer, str) and options.optimizer == LBFGS
+
+
+def _data(x: Array, y: Array, options: Options, plan: Plan) -> tuple[Array, Array, Indices | None]:
+    """Return the inputs, the targets, and the class of each example, or None if the targets are not classes."""
+    if options.callback is not None and not callable(options.callback):
+        raise InputError(f"callback must be a function of an Epoch, got {brief(options.callback)}")
+    if _is_lbfgs(options):
+        lbfgs.refuse_options(vars(options))
+    inputs = as_columns("x", x, plan.sizes[0], plan)
+    targets = as_targets(y, int(inputs.shape[1]), plan)
+    return inputs, targets, classes_of_units(targets, plan)
+
+
+def _examples(inputs: Array, targets: Array, weights: Array, plan: Plan) -> tuple[Examples, str]:
+    """Return the examples, and the dtype of their inputs."""
+    rows, source = example_rows(inputs, plan, keep_bytes=True)
+    if source == "uint8" and plan.input_scale == 1.0:
+        warn_of_unscaled_pixels(inputs)
+    return Examples(rows, example_rows(targets, plan)[0], example_rows(weights, plan)[0], plan.input_scale), source
+
+
+def _with_assigned(callback: Callable[[Epoch], Any], parameters: Callable[[], Parameters]) -> Callable[[Epoch], Any]:
+    """Wrap a callback, so that parameters assigned by the callback are taken over after each call."""
+
+    def wrapper(epoch: Epoch) -> Any:
+        answer = callback(epoch)
+        parameters()
+        return answer
+
+    return wrapper
+
+
+def _checkpoint_lock(checkpoint: StrPath | None) -> AbstractContextManager[None]:
     """Return a context that locks a checkpoint file. Without a checkpoint, this context does nothing.
 
     Entering the context raises `InputError` if another run uses the file.
@@ -215,28 +281,19 @@ def _checked_pair(pair: Any, plan: Plan) -> tuple[Array, Array]:
         raise InputError(f"validation: {error}") from error
 
 
-def _validation_function(pair: tuple[Array, Array], plan: Plan, p: Parameters) -> loop.Validation:
-    """Return a function that computes the cost on validation data and, if the targets are classes, the accuracy."""
-    inputs, targets = pair
-    labels = classes_of_units(targets, plan)
-
-    def validate() -> tuple[float, float | None]:
-        cost = inference.mean_cost(plan, p, inputs, targets)
-        return cost, None if labels is None else float(np.mean(inference.classes(plan, p, inputs) == labels))
-
-    return validate
-
-
-def _settings(options: Options, examples: int, plan: Plan) -> loop.Settings:
-    """Check the settings of training on `examples` examples, and return them."""
+def _settings(options: Options, examples: int, plan: Plan, ranks: int) -> loop.Settings:
+    """Check the settings of training on `examples` examples with a number of ranks, and return them."""
     optimizer, (epochs, lmbda, patience) = optimizer_of(options.optimizer, options.momentum), _common_settings(options)
     schedule = schedule_of(optimizer.default_eta if options.eta is None else options.eta)
     eta_of(schedule, 1, epochs)
+    size = min(10, examples)
+    if options.mini_batch_size is not None:
+        size = whole_number("mini_batch_size", options.mini_batch_size, most=examples)
+    if size < ranks:
+        raise InputError(f"mini_batch_size must be at least the number of ranks, {ranks}, got {size}")
     return loop.Settings(
         epochs,
-        min(10, examples)
-        if options.mini_batch_size is None
-        else whole_number("mini_batch_size", options.mini_batch_size, most=examples),
+        size,
         schedule,
         lmbda,
         optimizer,

@@ -140,7 +140,7 @@ def test_training_on_cupy_arrays_equals_training_on_numpy_arrays(device, dtype, 
             ws = WorkspacePool(plan, operations, 4).workspace(m)
             total = plan.backend.new_cost_total(sizes[-1], 4, dtype)
             _fill(total, 0.0)
-            step = step_config(SGD(), 0.7, steps=0, count=2, lmbda=0.1, n=9)
+            step = step_config(SGD(), 0.7, steps=0, count=len(part) // m, lmbda=0.1, n=9)
             indices = plan.backend.upload(np.asarray(part))
             plan.backend.run(
                 equations.train_mini_batches, operations, p, no_state, ws, examples, indices, step, m, total

@@ -109,11 +109,11 @@ def test_the_masks_are_the_same_on_every_backend(backend, n, m, dtype, in_place,
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
-def test_the_fraction_of_units_that_are_kept(rate):
+def test_the_fraction_of_units_that_are_kept(rate, backend):
     n = 1000
     for layer in range(3):
         key = threefry_2x32(1, 2, layer, 0)
-        mask = dropped("numpy", "float32", key, np.arange(n), np.ones((n, n), np.float32), rate) > 0
+        mask = dropped(backend, "float32", key, np.arange(n), np.ones((n, n), np.float32), rate) > 0
         error = 4 * (rate * (1 - rate)) ** 0.5
         assert abs(mask.mean() - (1 - rate)) < error / n
         assert np.abs(mask.mean(axis=0) - (1 - rate)).max() < 1.5 * error / n**0.5  # the largest of a thousand

@@ -187,10 +187,10 @@ def test_ctrl_c_leaves_the_parameters_of_the_last_whole_mini_batch(run_python, b
 def test_ctrl_c_is_checked_every_tenth_of_a_second(monkeypatch):
     counts = []
 
-    def take_a_millisecond_each(loop, order, eta, ws, m, count):
-        counts.append(count)
-        loop.state.done += count
-        return 0.001 * count
+    def take_a_millisecond_each(loop, run, order, eta):
+        counts.append(run.batches)
+        loop.state.done += run.batches
+        return 0.001 * run.batches
 
     monkeypatch.setattr(training.MiniBatches, "_run", take_a_millisecond_each)
     fastbp.Network([8, 3], rng=0).train(*make_data(400), epochs=2, mini_batch_size=1, progress=False)

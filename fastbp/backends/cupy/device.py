@@ -8,13 +8,14 @@ that uses NumPy arrays and a PTX interpreter. So they can run the rest of this b
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import softmax
 from fastbp.backends.array_kinds import device_of
+from fastbp.backends.cupy import rank_sums
 from fastbp.backends.cupy.cublas_entry import cublas, workspace_bytes
 from fastbp.backends.cupy.launching import dropout_on, operations_on
 from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
@@ -30,8 +31,15 @@ _LARGE = 2**24  # bytes; the free memory is checked before larger uploads only, 
 _PIECE = 2**25  # bytes of an upload at a time
 
 
-def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
-    """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used."""
+def cupy_backend(number: int | Literal["local"] | None = None, *, tf32: bool = False) -> "CuPy":
+    """Return the backend for a GPU, by default CuPy's current device; raises `InputError` if it cannot be used.
+
+    The number "local" means the GPU of this rank, where a launcher has started several ranks on a node.
+    """
+    if number == "local":
+        from fastbp.backends.cupy.diagnosis import unavailable_reason
+
+        number = None if unavailable_reason() else rank_sums.local_gpu(_count())
     if not (_usable and (_current() if number is None else number) in _usable):
         from fastbp.backends.cupy.diagnosis import unavailable_reason
 
@@ -45,6 +53,14 @@ def cupy_backend(number: int | None = None, *, tf32: bool = False) -> "CuPy":
 
 _usable: set[int] = set()
 """The devices that have been found usable. Asking again would take 2 ms, because it reads packages' metadata."""
+
+
+def _count() -> int:
+    """Return the number of GPUs that this process can see."""
+    import cupy
+
+    count: int = cupy.cuda.runtime.getDeviceCount()
+    return count
 
 
 def _current() -> int:
@@ -201,6 +217,30 @@ class CuPyDevice:
         """Wait for the current stream."""
         self._cupy.cuda.get_current_stream().synchronize()
 
+    def bus_id(self) -> str:
+        """Return the PCI bus id, by which one GPU of a node differs from the others."""
+        return str(self._cupy.cuda.runtime.deviceGetPCIBusId(self.number))
+
+    def why_no_nccl(self) -> str:
+        """Return why NCCL cannot be used, or an empty text."""
+        return "" if self._cupy.cuda.nccl.available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
+
+    def connect_nccl(self, comm: Any) -> Callable[[Array], None]:
+        """Connect the ranks of a communicator. Return a function that replaces an array by its sum over the ranks.
+
+        The function enqueues the sum on the current stream.
+        """
+        nccl = self._cupy.cuda.nccl
+        name = comm.bcast(nccl.get_unique_id() if comm.Get_rank() == 0 else None)
+        ranks = nccl.NcclCommunicator(comm.Get_size(), name, comm.Get_rank())
+        dtypes = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+        def all_reduce(array: Array) -> None:
+            stream, address = self._cupy.cuda.get_current_stream().ptr, array.data.ptr
+            ranks.allReduce(address, address, array.size, dtypes[array.dtype.name], nccl.NCCL_SUM, stream)
+
+        return all_reduce
+
 
 class CuPy(Backend):
     """The equations on a GPU, with fused kernels and in-place cuBLAS products on CuPy's current stream."""
@@ -300,6 +340,12 @@ class CuPy(Backend):
         """Wait until all work enqueued on the current stream is done."""
         with self.device_context():
             self.device.synchronize()
+
+    def sum_over_ranks(self, comm: Any, block: Array) -> tuple[Operation, npt.NDArray[np.int64]]:
+        """Return the operation, which sums by NCCL on the current stream if each rank has a GPU of its own."""
+        with self.device_context():
+            reduce = rank_sums.sum_in_place(self.device, comm, block)
+        return lambda ranks, w: reduce(), np.zeros(0, np.int64)
 
     def n_partial_sums(self, m: int) -> int:
         """Return the number of partial sums of m columns of δ. For each neuron, one thread computes one partial sum."""

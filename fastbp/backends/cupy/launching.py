@@ -35,7 +35,7 @@ def operations_on(
         layers=tuple(layers),
         gather_x=_gather(device, cuda.gather(source, dtype)),
         gather=_gather(device, cuda.gather(dtype, dtype)),
-        matmul_transposed=lambda w, delta, out: device.gemm("N", "N", w.T, delta, out, 1.0, 0.0),
+        matmul_transposed=lambda w, delta, out: _gemm(device, "N", "N", w.T, delta, out, 1.0, 0.0),
         add_column_sums=_add_column_sums(device, cuda.add_column_sums(dtype)),
         optimizer_step=_optimizer_step(device, formulas.rule, dtype, numbers),
         output_error=_column_kernel(
@@ -43,6 +43,7 @@ def operations_on(
         ),
         add_cost=_column_kernel(device, fused.add_cost(cuda, rule, dtype, weighted=weighted), shape_of=1),
         add_squares=_add_squares(device, dtype),
+        sum_over_ranks=lambda ranks, w: None,
     )
 
 
@@ -66,11 +67,18 @@ def _layer(device: Any, g: Any, of_hadamard: Any, dtype: str, bias: bool, keeps_
     activate = fused.activate(cuda, g, dtype, bias=bias, keep_z=keeps_z)
     return LayerOperations(
         keeps_z,
-        matmul=lambda w, a, z: device.gemm("T", "N", w.T, a, z, 1.0, 0.0),
-        add_outer=lambda alpha, delta, a, beta, w: device.gemm("N", "T", a, delta, w.T, alpha, beta),
+        matmul=lambda w, a, z: _gemm(device, "T", "N", w.T, a, z, 1.0, 0.0),
+        add_outer=lambda alpha, delta, a, beta, w: _gemm(device, "N", "T", a, delta, w.T, alpha, beta),
         activate=_column_kernel(device, activate, shape_of=1),
         hadamard=_column_kernel(device, fused.hadamard(cuda, of_hadamard, dtype, bias=bias), shape_of=2),
     )
+
+
+def _gemm(device: Any, op_a: str, op_b: str, a: Array, b: Array, out: Array, alpha: float, beta: float) -> None:
+    if b.size:
+        device.gemm(op_a, op_b, a, b, out, alpha, beta)
+    else:  # a rank may have no columns of a mini-batch
+        out *= beta
 
 
 def _column_kernel(device: Any, kernel: Kernel, *, shape_of: int) -> Operation:
@@ -78,7 +86,8 @@ def _column_kernel(device: Any, kernel: Kernel, *, shape_of: int) -> Operation:
 
     def operation(*arguments: Array) -> None:
         n, m = arguments[shape_of].shape
-        device.launch(kernel, *arguments, m, n)
+        if m:  # a rank may have no columns of a mini-batch
+            device.launch(kernel, *arguments, m, n)
 
     return operation
 
@@ -86,7 +95,7 @@ def _column_kernel(device: Any, kernel: Kernel, *, shape_of: int) -> Operation:
 def _gather(device: Any, kernel: Kernel) -> Operation:
     def gather(data: Array, indices: Array, scale: float, out: Array) -> None:
         n, m = out.shape
-        if n:  # there are no rows if the examples are not weighted
+        if n and m:  # there are no rows if the examples are not weighted
             device.launch(kernel, data, indices, scale, out, m, n)
 
     return gather

@@ -135,6 +135,19 @@ class CompiledNumPy(PreparingBackend):
     def synchronize(self) -> None:
         """Do nothing, because compiled code runs synchronously."""
 
+    def n_partial_sums(self, m: int) -> int:
+        """Return 1, or 0 if there are no columns, because kernels write to the sums while they read columns."""
+        return min(m, 1)
+
+    def sum_over_ranks(self, comm: Any, block: Array) -> tuple[Operation, npt.NDArray[np.int64]]:
+        """Return the operation as compiled code, which calls the function MPI_Allreduce itself."""
+        from fastbp_kernels.cpu import all_reduce
+
+        with uninterrupted():
+            handles = all_reduce.handles(comm, block)
+            operation: Operation = all_reduce.all_reduce(block.dtype.name, all_reduce.handle_size())
+            return operation, handles
+
 
 def _check_blas() -> None:
     from fastbp_kernels.cpu import blas_library
@@ -160,6 +173,7 @@ def _lowered(equation: Callable[..., None]) -> Callable[..., None]:
 def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Operations:
     from fastbp_kernels.cpu import loops as cpu
     from fastbp_kernels.cpu import sparse_products
+    from fastbp_kernels.cpu.all_reduce import no_sum
 
     with uninterrupted():  # the kernels may have to be compiled
         hidden = formulas.activations[:-1]
@@ -186,4 +200,5 @@ def _operations(formulas: Formulas, dtype: str, source: str, keep_z: bool) -> Op
             output_error=fused.output_error(cpu, rule, dtype, weighted=formulas.weighted),
             add_cost=fused.add_cost(cpu, rule, dtype, weighted=formulas.weighted),
             add_squares=cpu.add_squares(dtype),
+            sum_over_ranks=no_sum(dtype),
         )

@@ -335,7 +335,8 @@ def add_outer(dtype: str) -> Kernel:
         product(AS_IT_IS, TRANSPOSED, k, end - start, m, alpha, a_, k, delta_, n, beta, w_, k)
 
     def kernel(alpha: Any, delta: Any, a: Any, beta: Any, w: Any) -> None:
-        if small_gemm_pays and small_gemm.fits_small_gemm(w, a) and w.size * w.itemsize <= small_gemm.MAX_OUTER_W_BYTES:
+        small = small_gemm_pays and small_gemm.fits_small_gemm(w, a) and delta.shape[0] > 0
+        if small and w.size * w.itemsize <= small_gemm.MAX_OUTER_W_BYTES:
             code, args = make_task(small_gemm.add_outer, (alpha, delta, a, beta, w))
         else:
             code, args = make_task(rows, (alpha, delta, a, beta, w))

@@ -12,6 +12,22 @@ if TYPE_CHECKING:
 _HEAD = ("layer", "neurons", "activation", "weights", "biases", "parameters", "bytes")
 
 
+class Described:
+    """The short text of a network, and its table in notebooks."""
+
+    _plan: "Plan"
+
+    def __repr__(self) -> str:
+        plan = self._plan
+        names = ", ".join(activation.name for activation in plan.formulas.activations)
+        sizes, bias = "-".join(map(str, plan.sizes)), "" if plan.formulas.bias else ", no biases"
+        cost = plan.formulas.output.cost_function.name
+        return f"<Network {sizes}: {names}; {cost} cost{bias}; {plan.dtype} on {plan.backend.name}>"
+
+    def _repr_html_(self) -> str:
+        return summary_html(self._plan)
+
+
 def summary(plan: "Plan") -> str:
     """Return a table of the layers; see `Network.summary`."""
     rows = _rows(plan)
