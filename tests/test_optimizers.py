@@ -163,9 +163,8 @@ def test_l2_over_the_mini_batch(name):
     examples = Examples(upload(x.T), upload(np.eye(2)[y]), plan.block(0, 11), 1.0)
     state = training.State(new_optimizer_state(plan, CHOICES[name].rule))
     p = as_parameters(net.weights, net.biases, plan)
-    mini_batches = training.MiniBatches(
-        plan, p, examples, "float64", 4, 11, state, CHOICES[name], lmbda=0.3, lmbda_over_batch=True
-    )
+    mini_batches = training.MiniBatches(plan, p, examples, "float64", 4, 11, state, CHOICES[name])
+    mini_batches.decays = 0.3 / np.array([4.0, 4.0, 3.0])
     mini_batches.epoch(order, 0.05, training.Watcher())
     assert_near(net, expected, 1e-12)
     assert state.steps == 3
