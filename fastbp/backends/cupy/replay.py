@@ -147,12 +147,13 @@ class Replay:
         steps: StepConfig, m: int, total: Array, *dropout: Any,
     ) -> list[Ready]:  # fmt: skip
         """Return the calls of a step."""
+        step = steps._replace(etas=steps.etas[:1], decays=steps.decays[:1], constants=steps.constants[:1])
         recorder, recorded = self._recorder, [part._replace(drop_x=self._drop, drop=self._drop) for part in dropout]
         recorder.calls = []
         recorder.launch(
             self._next, self._order, self._table, self._position, self._indices, self._numbers, m, self._width
         )
-        equation(self._operations, p, state, ws, examples, self._indices, steps, m, total, *recorded)
+        equation(self._operations, p, state, ws, examples, self._indices, step, m, total, *recorded)
         calls, recorder.calls = recorder.calls, []
         return calls
 
