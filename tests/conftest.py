@@ -18,6 +18,8 @@ if not os.access(os.curdir, os.W_OK):  # hypothesis would warn that it cannot wr
     hypothesis.settings.register_profile("read-only", database=InMemoryExampleDatabase())
     hypothesis.settings.load_profile("read-only")
 
+collect_ignore = ["mpi_programs.py"]  # programs that tests start under mpiexec; they need mpi4py
+
 
 def pytest_make_parametrize_id(val):
     """Do not use bytes as test ids: gzip files contain the time, and the workers of `-n 2` must agree on the ids."""

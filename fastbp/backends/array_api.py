@@ -156,7 +156,7 @@ class ArrayAPI(Backend):
         for attribute in ("device", "layout"):  # of PyTorch tensors
             given, expected = getattr(native, attribute, None), getattr(like, attribute, None)
             if given != expected:
-                advice = f"; pass {name}.to({str(expected)!r})" if attribute == "device" else ""
+                advice = f"; pass {name}.to('{expected}')" if attribute == "device" else ""
                 raise InputError(f"{name} must have the {attribute} of the network, {expected}, got {given}{advice}")
         return native
 
@@ -166,7 +166,7 @@ class ArrayAPI(Backend):
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
         """Raise `InputError` for a float64 network on a device without float64."""
         if dtype == "float64" and not self._has_float64:
-            raise InputError(f"dtype must be float32 with the backend {self.name!r}, whose device has no float64")
+            raise InputError(f"dtype must be float32 with the backend '{self.name}', whose device has no float64")
 
     def new_cost_total(self, n: int, m: int, dtype: str) -> Array:
         """Return memory for adding up costs, in float64 if the device has float64."""

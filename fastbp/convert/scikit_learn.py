@@ -148,7 +148,7 @@ def to_sklearn(net: Network, estimator: Any, *, classes: Any = None) -> Any:
     output = _out_activation(net, type(estimator).__name__, is_classifier=hasattr(estimator, "predict_proba"))
     if output in _LOSSES and estimator.get_params().get("loss", "squared_error") != _LOSSES[output]:
         given = f"{brief(getattr(estimator, 'loss', 'squared_error'))}"
-        raise InputError(f"loss must be {_LOSSES[output]!r} for the cost {net.cost_function.name}, got {given}")
+        raise InputError(f"loss must be '{_LOSSES[output]}' for the cost {net.cost_function.name}, got {given}")
     if output == "softmax" and net.sizes[-1] == 2:
         weights[-1], biases[-1] = weights[-1][1:] - weights[-1][:1], biases[-1][1:] - biases[-1][:1]
     layers = [w.shape[0] for w in weights[:-1]]

@@ -118,7 +118,7 @@ def warn_of_unscaled_pixels(matrix: Array) -> None:
         warnings.warn(
             f"x contains bytes up to {largest}, which are not scaled; for pixels, pass input_scale=1/255 to Network",
             UserWarning,
-            stacklevel=6,  # the call of `Network.train`
+            stacklevel=8,  # the call of `Network.train`
         )
 
 

@@ -183,7 +183,13 @@ def test_the_table_and_the_verdict_fit_80_columns(results):
     wide = dataclasses.replace(
         results,
         measurements=[
-            dataclasses.replace(m, backend={"stand-in": "cupy:1+tf32"}.get(m.backend, "numpy-plain"), sizes=sizes)
+            dataclasses.replace(
+                m,
+                backend={"stand-in": "cupy:1+tf32"}.get(m.backend, "numpy-plain"),
+                sizes=sizes,
+                epoch_seconds=took(10_000 * m.epoch_seconds.median),
+                floor_seconds=took(10_000 * m.floor_seconds.median),
+            )
             for m in results.measurements
             for sizes in [(784, 2048, 2048, 2048, 10)]
         ],

@@ -321,7 +321,10 @@ UNREADABLE = {
         lambda: [[1.0, 2.0], [3.0]],
         "NAME must be an array that NumPy can read, got list: setting an array element",
     ),
-    "GPU": (OnGPU, "NAME must be on the CPU, got a GPU array of numpy; copy it to the CPU, or use a network on"),
+    "GPU": (
+        OnGPU,
+        "NAME must be on the CPU, got a GPU array of (tests|test_arrays); copy it to the CPU, or use a network on",
+    ),
     "sparse tensor": (
         tensor(lambda t: t.to_sparse()),
         "NAME must be an array that NumPy can read, got Tensor: can't convert Sparse layout",

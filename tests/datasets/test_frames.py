@@ -276,7 +276,9 @@ def test_estimators_take_frames_and_their_labels(name, kind):
     frame = FRAMES[name]()
     rows = np.stack([A, B > 4], axis=1).astype(float) if name == "booleans" else ROWS
     fitted = [
-        getattr(estimators, kind)((3,), max_iter=2, tol=9.0, n_iter_no_change=1, random_state=0).fit(x, LABELS)
+        getattr(estimators, kind)(hidden_layer_sizes=(3,), max_iter=2, tol=9.0, n_iter_no_change=1, random_state=0).fit(
+            x, LABELS
+        )
         for x in (frame, rows)
     ]
     np.testing.assert_array_equal(fitted[0].predict(frame), fitted[1].predict(rows))
