@@ -172,11 +172,12 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         else:
             dtype, out_activation, coefs, intercepts = self._parameters_so_far(sizes)
         plan = self._plan(sizes, activations, out_activation, dtype)
-        p = parameters_of(coefs, intercepts, plan, copied=True)
         if fresh:
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
         dataset = Dataset(rows.astype(dtype, copy=False), np.ascontiguousarray(targets, dtype), w)
-        self._fit_parameters(plan, p, dataset, rng, fresh=fresh, partial=partial)
+        with plan.backend.device_context():
+            p = parameters_of(coefs, intercepts, plan, copied=True)
+            self._fit_parameters(plan, p, dataset, rng, fresh=fresh, partial=partial)
         return self
 
     def _checked_examples(self, x: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Rows, Any]:
@@ -273,7 +274,8 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
                 return found
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in coefs)]
         plan = self._plan(sizes, activations, self.out_activation_, np.asarray(coefs[0]).dtype)
-        return outputs(plan, parameters_of(coefs, intercepts, plan, copied=False), rows)
+        with plan.backend.device_context():
+            return outputs(plan, parameters_of(coefs, intercepts, plan, copied=False), rows)
 
     def _small_outputs(
         self, rows: Rows, coefs: list[Array], intercepts: list[Array], activations: Sequence[str | Activation]

