@@ -86,6 +86,7 @@ def parameters_from_the_user(folder):
 def training(folder):
     for options in ({"dropout": 0.2}, {"optimizer": "adam", "sample_weight": np.ones(24)}, {"lmbda": 0.1}):
         network().train(X, Y, **QUIET, **options)
+    network().train(X, Y, epochs=2, optimizer="lbfgs", progress=False)
     net = network()
     early = {"validation": (X, Y), "patience": 1, "checkpoint": folder / "run", "optimizer": "momentum"}
     net.train(X, Y, **QUIET, **early, callback=lambda epoch: net.cost(X, Y))
@@ -118,6 +119,14 @@ def benchmark(folder):
     floor.make_floor(backends.get("cupy:1"), (4, 3, 3), "float32", RNG.integers(0, 255, (7, 4), np.uint8), 3)()
 
 
+def parts_of_a_training(folder):
+    net = network()
+    backend = net._plan.backend
+    parameters.new_optimizer_state(net._plan)
+    backend.set_cost_total(backend.new_cost_total(3, 3, "float32"), 0.0)
+    backend.upload(X)
+
+
 def checks(folder):
     backend = backends.get("cupy:1")
     instruments = StandInInstruments(backend)
@@ -139,6 +148,7 @@ FLOWS = [
     moves,
     estimators,
     benchmark,
+    parts_of_a_training,
     checks,
 ]
 
@@ -187,14 +197,17 @@ FAULTS = {
         files, [parameter_tensors, models], "put_tensors", f"plan.backend.assign(w, {TENSOR})",
         f"w[...] = plan.backend.upload({TENSOR})",
     ),
-    "an optimizer's state": (estimators, parameters, "_zeros", "plan.backend.assign(array, 0.0)", "array[...] = 0.0"),
+    "an optimizer's state": (
+        parts_of_a_training, parameters, "_zeros", "plan.backend.assign(array, 0.0)", "array[...] = 0.0",
+    ),
     "the total cost": (
-        estimators, cupy_device.CuPy, "set_cost_total", "self.assign(total, host)", "total[...] = self.upload(host)",
+        parts_of_a_training, cupy_device.CuPy, "set_cost_total", "self.assign(total, host)",
+        "total[...] = self.upload(host)",
     ),
     "a check of gradients": (
         gradient_check, gradients, "check_gradients", "with net._plan.backend.device_context():", "if True:",
     ),
-    "an upload": (estimators, cupy_device.CuPy, "upload", "self.device_context(), ", ""),
+    "an upload": (parts_of_a_training, cupy_device.CuPy, "upload", "self.device_context(), ", ""),
     "the benchmark": (benchmark, floor, "make_floor", "backend.assign(delta, 1e-3)", "delta[...] = 1e-3"),
     "a row of the check": (
         checks, kernel_checks, "put_matrix", "backend.assign(array, np.ascontiguousarray(host, dtype))",
