@@ -176,8 +176,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
             self.t_, self.n_layers_, self.n_outputs_, self.out_activation_ = 0, len(sizes), sizes[-1], out_activation
         dataset = Dataset(rows.astype(dtype, copy=False), np.ascontiguousarray(targets, dtype), w)
         with plan.backend.device_context():
-            p = parameters_of(coefs, intercepts, plan, copied=True)
-            self._fit_parameters(plan, p, dataset, rng, fresh=fresh, partial=partial)
+            self._fit_parameters(plan, coefs, intercepts, dataset, rng, fresh=fresh, partial=partial)
         return self
 
     def _checked_examples(self, x: Any, y: Any, *, reset: bool, **options: Any) -> tuple[Rows, Any]:
@@ -193,17 +192,19 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         return checked
 
     def _fit_parameters(
-        self, plan: Plan, p: Any, dataset: Dataset, rng: np.random.RandomState, *, fresh: bool, partial: bool
-    ) -> None:
-        """Train the parameters `p` with the solver, and set `coefs_` and `intercepts_`."""
+        self, plan: Plan, coefs: list[Array], intercepts: list[Array], dataset: Dataset, rng: np.random.RandomState, *,
+        fresh: bool, partial: bool,
+    ) -> None:  # fmt: skip
+        """Train from the given parameters with the solver, and set `coefs_` and `intercepts_`."""
         plan = replace(plan, formulas=replace(plan.formulas, output=clipped(plan.formulas.output, plan.dtype)))
         if self.solver == "lbfgs":
+            p = parameters_of(coefs, intercepts, plan, copied=False)
             self.coefs_, self.intercepts_ = fit_lbfgs(self, plan, p, dataset)
             return
         stopping = getattr(self, "validation_scores_", None) is not None
         if fresh or not hasattr(self, "loss_curve_") or stopping != bool(self.early_stopping):
             self._reset_history()
-        loop = TrainingLoop(self, plan, p, dataset, rng, partial=partial)
+        loop = TrainingLoop(self, plan, coefs, intercepts, dataset, rng, partial=partial)
         self.coefs_, self.intercepts_ = loop.run(1 if partial else self.max_iter)
 
     def _example_weights(self, sample_weight: Any, y: Any, rows: Rows) -> Array | None:

@@ -18,7 +18,13 @@ from fastbp.files.parameter_tensors import host_tensors, put_tensors
 from fastbp.files.tensors import Tensors
 from fastbp.operations import Examples, Parameters, Plan, PreparingBackend
 from fastbp.optimizers import Optimizer
-from fastbp.parameters import as_parameters, checked_parameters, new_optimizer_state
+from fastbp.parameters import (
+    as_parameters,
+    checked_parameters,
+    copy_parameters,
+    empty_parameters,
+    new_optimizer_state,
+)
 from fastbp.training import inference
 from fastbp.training.loop import MiniBatches, State, Watcher
 
@@ -99,32 +105,68 @@ def outputs(plan: Plan, p: Parameters, x: Rows) -> Array:
 
 
 class EpochTrainer:
-    """Trains parameters in place, on mini-batches of m examples.
+    """Trains parameters on mini-batches of m of n examples. It can be kept for other examples, which is faster.
 
     In a mini-batch whose examples have the weights w_x, the gradient is (Σ w_x ∂C_x/∂W + α W) / Σ w_x, and the cost is
     (Σ w_x C_x + ½ α Σ ‖W‖²) / Σ w_x. Without weights, all w_x are 1. If all weights of a mini-batch are 0, the gradient
     is 0. In the cost, the L2 term is multiplied by `l2_scale`. `dropout` has the rates of `Settings.dropout`, and `rng`
-    draws the masks. If `snapshot` holds the state of an optimizer with the same formula, training continues from it.
+    draws the masks.
     """
 
     def __init__(
-        self, plan: Plan, p: Parameters, dataset: Dataset, m: int, optimizer: Optimizer,
-        snapshot: OptimizerSnapshot | None, rng: np.random.RandomState, *, alpha: float = 0.0, l2_scale: float = 1.0,
-        dropout: tuple[float, ...] = (),
-    ) -> None:  # fmt: skip
-        x, y, self._w = dataset
-        self._plan = replace(plan, formulas=replace(plan.formulas, weighted=self._w is not None))
-        self._p, self._m, self._optimizer, self._x, self._y, self._rng = p, m, optimizer, x, y, rng
-        self._alpha, self._l2_scale, self._dropout = alpha, l2_scale if alpha else 0.0, dropout
+        self, plan: Plan, dataset: Dataset, m: int, n: int, optimizer: Optimizer, dropout: tuple[float, ...] = ()
+    ) -> None:
+        self._made_for = _description(plan, dataset, m, n, optimizer, dropout)
+        self.p = as_parameters(*empty_parameters(plan), plan)
+        self._plan = replace(plan, formulas=replace(plan.formulas, weighted=dataset.w is not None))
+        self._m, self._optimizer, self._dropout = m, optimizer, dropout
+        self._source = _source(plan, dataset.x)
         self._state = State(new_optimizer_state(plan, optimizer.rule))
-        if snapshot is not None and snapshot.optimizer.rule == optimizer.rule:
+        self._loops: dict[int, MiniBatches] = {}  # the keys are numbers of examples
+        self._snapshot: OptimizerSnapshot | None = None
+
+    def continues(
+        self, snapshot: OptimizerSnapshot | None, plan: Plan, dataset: Dataset, m: int, n: int, optimizer: Optimizer,
+        dropout: tuple[float, ...],
+    ) -> bool:  # fmt: skip
+        """Return whether this trainer can train on these examples, and whether its optimizer has the state `snapshot`.
+
+        The other arguments are those of a new trainer.
+        """
+        known = snapshot is not None and snapshot is self._snapshot
+        return known and self._made_for == _description(plan, dataset, m, n, optimizer, dropout)
+
+    def start(
+        self, coefs: Sequence[Array], intercepts: Sequence[Array], dataset: Dataset,
+        snapshot: OptimizerSnapshot | None, rng: np.random.RandomState, *, alpha: float, l2_scale: float,
+    ) -> None:  # fmt: skip
+        """Take over parameters, examples and the state of an optimizer. Later epochs train from there.
+
+        The state is that of an optimizer with the same formula. With another one, or none, training starts from zeros.
+        """
+        x, y, self._w = dataset
+        plan = self._plan
+        copy_parameters(parameters_of(coefs, intercepts, plan, copied=False), self.p)
+        self._x, self._y, self._rng = x, y, rng
+        self._alpha, self._l2_scale = alpha, l2_scale if alpha else 0.0
+        same_formula = snapshot is not None and snapshot.optimizer.rule == self._optimizer.rule
+        if snapshot is not None and same_formula and snapshot is not self._snapshot:
             self._state.steps = snapshot.steps
             for prefix, moment in self._moments():
                 put_tensors(prefix, snapshot.tensors, moment, plan)
-        self._source = "sparse" if sparse.issparse(x) and isinstance(plan.backend, PreparingBackend) else plan.dtype
         at_once = self._source == "sparse" or not sparse.issparse(x)
         self._examples = self._upload(x, y, self._weights_of(y)) if at_once else None
-        self._loops: dict[int, MiniBatches] = {}  # the keys are numbers of examples
+
+    def end(self) -> OptimizerSnapshot:
+        """Return a copy of the optimizer's present state, and forget the examples."""
+        tensors: Tensors = {}
+        for prefix, moment in self._moments():
+            tensors |= host_tensors(prefix, moment, self._plan)
+        self._snapshot = OptimizerSnapshot(self._optimizer, self._state.steps, tensors)
+        del self._x, self._y, self._w, self._examples
+        for loop in self._loops.values():
+            del loop.examples
+        return self._snapshot
 
     @property
     def steps(self) -> int:
@@ -143,13 +185,6 @@ class EpochTrainer:
         if self._w is not None:
             self._examples = self._examples._replace(s=self._plan.backend.upload(s))
         return self._run(order, eta, self._examples, decays)
-
-    def snapshot(self) -> OptimizerSnapshot:
-        """Return a copy of the optimizer's present state."""
-        tensors: Tensors = {}
-        for prefix, moment in self._moments():
-            tensors |= host_tensors(prefix, moment, self._plan)
-        return OptimizerSnapshot(self._optimizer, self._state.steps, tensors)
 
     def _normalized_weights(self, order: Indices) -> tuple[Array, Array]:
         """Return the weights of all examples with a mean of 1 in each mini-batch, and the factors of W.
@@ -181,14 +216,14 @@ class EpochTrainer:
         n = len(indices)
         if n not in self._loops:
             self._loops[n] = MiniBatches(
-                self._plan, self._p, examples, self._source, min(self._m, n), n, self._state, self._optimizer,
+                self._plan, self.p, examples, self._source, min(self._m, n), n, self._state, self._optimizer,
                 dropout=self._dropout,
             )  # fmt: skip
-            self._loops[n].l2_scale = self._l2_scale
         loop = self._loops[n]
         if self._dropout:
             loop.set_dropout_key(*map(int, self._rng.randint(0, 2**32, size=2, dtype=np.uint64)))
-        loop.examples, loop.decays, self._state.done, self._state.total = examples, decays, 0, 0.0
+        loop.examples, loop.decays, loop.l2_scale = examples, decays, self._l2_scale
+        self._state.done, self._state.total = 0, 0.0
         with suppress(DivergedError):  # whether to go on is decided by `TrainingLoop`
             loop.epoch(indices, eta, Watcher())
         return self._state.total
@@ -206,3 +241,16 @@ class EpochTrainer:
         plan, upload = self._plan, self._plan.backend.upload
         inputs = as_columns("X", x.T, plan.sizes[0], plan).rows if sparse.issparse(x) else upload(x)
         return Examples(inputs, upload(y), upload(s), 1.0)
+
+
+def _source(plan: Plan, x: Rows) -> str:
+    """Return the dtype of the examples for the backend, or "sparse" if it computes with the entries of a CSR matrix."""
+    return "sparse" if sparse.issparse(x) and isinstance(plan.backend, PreparingBackend) else plan.dtype
+
+
+def _description(
+    plan: Plan, dataset: Dataset, m: int, n: int, optimizer: Optimizer, dropout: tuple[float, ...]
+) -> tuple[Any, ...]:
+    """Return what determines the memory and the operations of a trainer."""
+    entries = np.diff(dataset.x.indptr).max(initial=0) if sparse.issparse(dataset.x) else None
+    return plan, dataset.w is None, _source(plan, dataset.x), entries, m, n, optimizer, dropout

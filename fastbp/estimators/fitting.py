@@ -12,7 +12,7 @@ from fastbp.errors import DivergedError, InputError
 from fastbp.estimators.epochs import Dataset, EpochTrainer, Indices, coefs_and_intercepts, outputs
 from fastbp.estimators.from_scikit_learn import warn
 from fastbp.estimators.solver_state import SolverState, new_solver_state
-from fastbp.operations import Parameters, Plan
+from fastbp.operations import Plan
 from fastbp.training.dropout import dropout_rates
 
 Array = npt.NDArray[Any]
@@ -21,23 +21,27 @@ Array = npt.NDArray[Any]
 class TrainingLoop:
     """One fit of an estimator. If the estimator's `shuffle` is True, each epoch has a new random order of the examples.
 
-    Losses and scores are written to the estimator's attributes. The parameters `p` are trained in place.
+    Losses and scores are written to the estimator's attributes. Training starts from the given coefs and intercepts.
     """
 
     def __init__(
-        self, estimator: Any, plan: Plan, p: Parameters, dataset: Dataset, rng: np.random.RandomState, *,
-        partial: bool,
+        self, estimator: Any, plan: Plan, coefs: list[Array], intercepts: list[Array], dataset: Dataset,
+        rng: np.random.RandomState, *, partial: bool,
     ) -> None:  # fmt: skip
-        self._estimator, self._plan, self._p, self._rng, self._partial = estimator, plan, p, rng, partial
+        self._estimator, self._plan, self._rng, self._partial = estimator, plan, rng, partial
         if not partial or not hasattr(estimator, "_optimizer"):
             estimator._optimizer = new_solver_state(estimator)
         self._order, self._held_out = _split(estimator, dataset, rng)
         _check_weights(dataset, self._order, self._held_out)
-        m, solver = _mini_batch_size(estimator.batch_size, len(self._order)), self._solver
-        self._trainer = EpochTrainer(
-            plan, p, dataset, m, solver.optimizer, solver.snapshot, rng, alpha=estimator.alpha,
-            l2_scale=estimator._loss_divisor, dropout=dropout_rates(estimator.dropout, plan.sizes),
-        )  # fmt: skip
+        m, n, solver = _mini_batch_size(estimator.batch_size, len(self._order)), len(self._order), self._solver
+        made_for = (plan, dataset, m, n, solver.optimizer, dropout_rates(estimator.dropout, plan.sizes))
+        kept, solver.trainer = solver.trainer, None
+        if kept is None or not kept.continues(solver.snapshot, *made_for):
+            kept = EpochTrainer(*made_for)
+        self._trainer, self._p = kept, kept.p
+        kept.start(
+            coefs, intercepts, dataset, solver.snapshot, rng, alpha=estimator.alpha, l2_scale=estimator._loss_divisor
+        )
 
     @property
     def _solver(self) -> SolverState:
@@ -72,9 +76,11 @@ class TrainingLoop:
                     warn(f"Stochastic Optimizer: {reached}", ConvergenceWarning)
         except KeyboardInterrupt:
             warn("Training interrupted by user.")
-        self._solver.snapshot = self._trainer.snapshot()
+        self._solver.snapshot = self._trainer.end()
         found = best or coefs_and_intercepts(self._p, self._plan)
         check_finite(*found)
+        if self._partial:
+            self._solver.trainer = self._trainer  # the next call of `partial_fit` is faster with it
         return found
 
     def _run_epoch(self) -> None:

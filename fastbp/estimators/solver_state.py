@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fastbp.estimators.epochs import OptimizerSnapshot
+from fastbp.estimators.epochs import EpochTrainer, OptimizerSnapshot
 from fastbp.optimizers import SGD, Adam, Optimizer
 
 _SMALLEST_ETA = 1e-6  # learning_rate="adaptive" stops when η is this small, as in scikit-learn
@@ -15,7 +15,11 @@ class SolverState:
     The attributes `learning_rate_init`, `learning_rate`, `lr_schedule` and `power_t` have the names and the meaning of
     scikit-learn's optimizers. They can be changed between calls of `partial_fit`. `lr_schedule` is None for the solver
     "adam", which has no schedule. As in scikit-learn, `partial_fit` uses the settings of the first call.
+
+    `trainer` is the trainer of the last call of `partial_fit`, with its memory. Copies and pickles do not have it.
     """
+
+    trainer: EpochTrainer | None = None
 
     def __init__(
         self, optimizer: Optimizer, learning_rate_init: float, lr_schedule: str | None, power_t: float
@@ -23,6 +27,9 @@ class SolverState:
         self.optimizer, self.lr_schedule, self.power_t = optimizer, lr_schedule, power_t
         self.learning_rate_init, self.learning_rate = learning_rate_init, float(learning_rate_init)
         self.snapshot: OptimizerSnapshot | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "trainer"}
 
     @property
     def eta(self) -> float:
