@@ -35,8 +35,8 @@ from fastbp.estimators.parameter_checks import (
 )
 from fastbp.estimators.plain_arrays import FLOATS, has_finite_sum, is_plain_matrix, is_plain_vector
 from fastbp.estimators.solver_state import SolverState
-from fastbp.operations import Plan
-from fastbp.parameters import plan_of
+from fastbp.operations import Plan, PreparingBackend
+from fastbp.parameters import as_parameters, plan_of
 from fastbp.training.small_batches import small_batches_of
 
 Array = npt.NDArray[Any]
@@ -269,28 +269,33 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         activations: Any = [self.activation] * layers if one else self.activation
         if rows.dtype == np.float64 and any(np.asarray(w).dtype != rows.dtype for w in coefs):
             coefs, intercepts = ([np.asarray(a, rows.dtype) for a in part] for part in (coefs, intercepts))
-        if isinstance(rows, np.ndarray):
-            found = self._small_outputs(rows, coefs, intercepts, activations)
-            if found is not None:
-                return found
+        found = self._outputs_of_usable(rows, coefs, intercepts, activations)
+        if found is not None:
+            return found
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in coefs)]
         plan = self._plan(sizes, activations, self.out_activation_, np.asarray(coefs[0]).dtype)
         with plan.backend.device_context():
             return outputs(plan, parameters_of(coefs, intercepts, plan, copied=False), rows)
 
-    def _small_outputs(
+    def _outputs_of_usable(
         self, rows: Rows, coefs: list[Array], intercepts: list[Array], activations: Sequence[str | Activation]
     ) -> Array | None:
-        """Return the outputs for a few dense rows, or None if they have to be computed in the general way."""
+        """Return the outputs, or None if coefs or intercepts have to be converted first, or are not on the host."""
+        backend = backends.get(self.backend)
+        if not isinstance(backend, PreparingBackend):
+            return None
         weights, biases = [np.asarray(w).T for w in coefs], [np.reshape(b, (-1, 1)) for b in intercepts]
         names, cost = fastbp_activations(activations, self.out_activation_), OUTPUTS[self.out_activation_]
-        batches = small_batches_of(weights, biases, names, cost, backends.get(self.backend))
-        batch = None if batches is None else batches.with_inputs(rows.T)
-        if batches is None or batch is None:
+        batches = small_batches_of(weights, biases, names, cost, backend)
+        if batches is None or batches.plan.sizes[0] != rows.shape[1]:
             return None
-        found = batch.outputs(weights, biases)
-        batches.put_back(batch)
-        return found
+        batch = batches.with_inputs(rows.T) if isinstance(rows, np.ndarray) else None
+        if batch is not None:
+            found: Array | None = batch.outputs(weights, biases)
+            batches.put_back(batch)
+            if found is not None:
+                return found
+        return outputs(batches.plan, as_parameters(weights, biases, batches.plan), rows)
 
 
 def _refuse_hooks(owner: str, names: Any) -> None:

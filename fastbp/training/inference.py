@@ -11,7 +11,14 @@ from fastbp import equations
 from fastbp.datasets.inputs import check_finite, copy_into
 from fastbp.datasets.sparse_columns import SparseColumns
 from fastbp.operations import Operations, Parameters, Plan, PreparingBackend, Workspace, WorkspacePool
-from fastbp.training.small_batches import SmallBatch, SmallBatches, can_read_columns, can_read_rows, gather_inputs
+from fastbp.training.small_batches import (
+    SmallBatch,
+    SmallBatches,
+    can_read_columns,
+    can_read_rows,
+    gather_inputs,
+    small_batches_for_parts,
+)
 
 Array = Any
 _BLOCK = 2**22  # most elements of the widest layer in a batch: 16 MB in float32
@@ -89,7 +96,8 @@ def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatc
     """
     columns, sparse = x.shape[1], x.rows if isinstance(x, SparseColumns) else None
     size = part_size(plan, columns, sparse=sparse is not None)
-    batches, rows_in_place = SmallBatches(plan, p, kept=_ALL, x=sparse), _is_zero_copy(x, plan)
+    batches = small_batches_for_parts(plan) if sparse is None else SmallBatches(plan, p, kept=_ALL, x=sparse)
+    rows_in_place = _is_zero_copy(x, plan)
     # Copy Wᵀ once, if there are so many entries that most of it is read anyway.
     w_t = None
     if sparse is not None and len(sparse.values) >= x.shape[0]:
@@ -109,7 +117,7 @@ def _for_parts(plan: Plan, p: Parameters, x: Array, receive: Callable[[SmallBatc
             batch.read_columns(x, start)
         else:
             batch.fill(x[:, part])
-        rows, finite = batch.feedforward()
+        rows, finite = batch.feedforward(p.weights, p.biases)
         if not finite and sparse is None:
             check_finite("x", x[:, part], plan, before=start)
         receive(batch, part, rows)

@@ -9,7 +9,7 @@ Networks on other backends than "numpy" have no small batches.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -43,13 +43,14 @@ _READ = "fdB"  # the dtypes that a small batch accepts: float32, float64 and uin
 
 
 class SmallBatches:
-    """The small batches that a network used last. If `x` is given, all inputs are examples of these `SparseRows`.
+    """The small batches that a network used last. `plan` is the plan of the network.
 
-    A thread takes a batch, and puts it back after the call. Meanwhile, other threads take others, or make their own.
+    If `x` is given, all inputs are examples of these `SparseRows`. A thread takes a batch, and puts it back after the
+    call. Meanwhile, other threads take others, or make their own.
     """
 
     def __init__(self, plan: Plan, p: Parameters, kept: int = _KEPT, x: SparseRows | None = None) -> None:
-        self._plan, self._p, self._inputs, self._most_kept, self._sparse = plan, p, plan.sizes[:1], kept, x
+        self.plan, self._p, self._inputs, self._most_kept, self._sparse = plan, p, plan.sizes[:1], kept, x
         bytes_per_column = 3 * sum(plan.sizes) * np.dtype(plan.dtype).itemsize
         most = min(_MAX_BYTES // bytes_per_column, _MAX_MULTIPLICATIONS // plan.multiplications)
         self._most = most if isinstance(plan.backend, PreparingBackend) else 0
@@ -62,7 +63,7 @@ class SmallBatches:
                 with suppress(ValueError):  # another thread has taken it
                     self._kept.remove(batch)
                     return batch
-        return SmallBatch(self._plan, self._p, m, self._sparse)
+        return SmallBatch(self.plan, self._p, m, self._sparse)
 
     def put_back(self, batch: "SmallBatch") -> None:
         """Keep a batch for the next call."""
@@ -79,9 +80,9 @@ class SmallBatches:
         """
         batch = self._taken_for(x)
         if batch is not None:
-            if x.ndim == 2 and can_read_columns(x, self._plan, batch.m):
+            if x.ndim == 2 and can_read_columns(x, self.plan, batch.m):
                 batch.read_columns(x)
-            elif x.ndim == 2 and can_read_rows(x, self._plan):
+            elif x.ndim == 2 and can_read_rows(x, self.plan):
                 batch.read_rows(x.T)
             else:
                 batch.fill(x)
@@ -140,6 +141,12 @@ def _small_batches_for(
     return SmallBatches(plan, as_parameters(*empty_parameters(plan), plan))
 
 
+@lru_cache(maxsize=4)
+def small_batches_for_parts(plan: Plan) -> SmallBatches:
+    """Return small batches for the parts of large data sets. Pass the parameters to each call."""
+    return SmallBatches(plan, as_parameters(*empty_parameters(plan), plan))
+
+
 class SmallBatch:
     """The memory of a batch of m columns, and the calls on it. Each call is made ready when it is first needed."""
 
@@ -153,6 +160,7 @@ class SmallBatch:
         self._shapes, self._found, self._numbers = shapes_of(plan), np.zeros(5), np.arange(m)
         self._matmul_of_columns, self._sum_of_squares = self._backend.input_operations(plan.dtype)
         self._from_columns: ReadyCall | None = None  # computes outputs from columns that have not been copied
+        self._template = np.empty((0, 0), plan.dtype)  # stands for these columns until they are given
         self._from_sparse: ReadyCall | None = None  # computes outputs from sparse examples that have not been copied
         self._uncopied: ReadyCall | None = None  # the call for the present inputs; None if they were copied
         self._has_own_rows = True  # whether `_feedforward` reads the inputs from `_x`
@@ -191,9 +199,9 @@ class SmallBatch:
     def read_columns(self, x: Array, start: int = 0) -> None:
         """Let `feedforward` read columns of x where they are, from column `start`.
 
-        x is C-ordered and in the right dtype. All calls have a matrix of the same shape.
+        x is C-ordered and in the right dtype. The call is made ready again if x has another shape than the last one.
         """
-        if self._from_columns is None:
+        if self._from_columns is None or self._template.shape != x.shape:
             self._template = np.empty(x.shape, x.dtype)  # takes no memory, as it is not written; x must not be kept
             arguments = (self._matmul_of_columns, self._sum_of_squares, self._template, start, self._found)
             self._from_columns = self._ready(feedforward_from_columns, *arguments)
@@ -219,27 +227,26 @@ class SmallBatch:
         squares, low, high, low_sum, high_sum = self._found.tolist()
         return squares < np.inf and are_within_bounds(self._plan, low, high, low_sum, high_sum)
 
-    def feedforward(self) -> tuple[Array, bool]:
+    def feedforward(self, weights: Sequence[Array] = (), biases: Sequence[Array] = ()) -> tuple[Array, bool]:
         """Compute the outputs. Return them, and whether all inputs are known to be finite.
 
-        There is one example per row. The next call overwrites them.
+        There is one example per row. The next call overwrites them. `weights` and `biases` are parameters of the same
+        shapes, to be used in place of the batch's own.
         """
-        if self._uncopied is None:
-            self._feedforward()
-        else:
-            self._uncopied()
-            self._uncopied = None
+        call = self._uncopied or self._feedforward
+        self._uncopied = None
+        call.replace(self._p.weights, weights)
+        call.replace(self._p.biases, biases)
+        call()
         return self._workspace.activations[-1], bool(self._found[0] < np.inf)
 
     def outputs(self, weights: Sequence[Array] = (), biases: Sequence[Array] = ()) -> Array | None:
         """Return the outputs, one example per row, or None if they may come from inputs that are not finite.
 
-        `weights` and `biases` are parameters of the same shapes, to be used in place of the batch's own.
+        `weights` and `biases` are those of `feedforward`.
         """
-        call = self._uncopied or self._feedforward
-        call.replace(self._p.weights, weights)
-        call.replace(self._p.biases, biases)
-        rows, finite = self._backend.on_one_thread(self.feedforward, self.m * self._plan.multiplications)
+        call = partial(self.feedforward, weights, biases)
+        rows, finite = self._backend.on_one_thread(call, self.m * self._plan.multiplications)
         return rows.copy() if finite else None
 
     def total_cost(self, y: Array) -> float:

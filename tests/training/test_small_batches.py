@@ -316,3 +316,22 @@ def test_columns_are_read_where_they_are(m, monkeypatch, rng):
     read_only[3, m - 2] = np.nan
     with pytest.raises(fastbp.InputError, match=rf"\(row 3, column {m - 2}\)"):
         net.feedforward(read_only)
+
+
+def test_networks_that_share_the_memory_of_parts_compute_with_their_own_parameters(monkeypatch, rng):
+    monkeypatch.setattr(small_batches, "_MIN_READ", 0)
+    monkeypatch.setattr("fastbp.backends.numpy.parallel_parts.MIN_PARALLEL", 0)
+    nets = [fastbp.Network([30, 20, 5], dtype="float64", rng=seed) for seed in range(4)]
+    rows = rng.random((4003, 30))
+    layouts = [rows.T, np.ascontiguousarray(rows.T), np.ascontiguousarray(rows[:3001].T), rows[:3500].T.astype("f")]
+    jobs = [(net, x, net.to("numpy-plain").feedforward(x)) for net in nets for x in layouts]
+
+    def agrees(job):
+        net, x, expected = job
+        np.testing.assert_allclose(net.feedforward(x), expected, rtol=1e-12)
+        np.testing.assert_array_equal(net.predict(x), expected.argmax(axis=0))
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(agrees, 3 * jobs))
+    assert len({id(small_batches.small_batches_for_parts(net._plan)) for net in nets}) == 1
