@@ -13,7 +13,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -80,9 +80,9 @@ class TextTable:
         if not self.path.is_file():  # the file was removed after it was read
             return f"row {row + 1}, {self.called(column)}", ""
         with _opened(self.path, self.shown) as binary, io.TextIOWrapper(binary, self.encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            rows = (fields for fields in reader if any(field.strip() for field in fields[:1]) or len(fields) > 1)
-            for index, fields in enumerate(rows):
+            lines = [""]  # the last line read
+            reader = csv.reader(_noting(file, lines), delimiter=separator, skipinitialspace=True)
+            for index, fields in enumerate(fields for fields in reader if lines[-1].strip()):
                 if index == row + self.layout.header:
                     fields = " ".join(fields).split() if separator == " " else fields
                     if len(fields) < len(names):
@@ -208,6 +208,12 @@ def _in_bytes(chunk: Any) -> Any:
     if not integers or values.min() < 0 or values.max() > 255:
         return chunk
     return chunk.astype(np.uint8 if all_integers else dict.fromkeys(integers, np.uint8))
+
+
+def _noting(file: Iterable[str], lines: list[str]) -> Iterator[str]:
+    """Yield the lines of a file. Meanwhile, the last item of `lines` is the line yielded last."""
+    for lines[-1] in file:
+        yield lines[-1]
 
 
 def _opened(path: Path, shown: str, advance: Advance | None = None) -> io.BufferedReader:

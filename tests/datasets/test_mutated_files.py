@@ -9,7 +9,7 @@ import fuzz_files
 import numpy as np
 import pandas  # noqa: F401  (imported before memory is measured)
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_idx import idx
 
@@ -108,6 +108,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, name, data):
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode),
                          st.text('0123456789.,;-+e"\n\r \ufeffan', max_size=300).map(str.encode)))  # fmt: skip
+@example(content=b'""')
 @pytest.mark.parametrize("name", ["csv", "npz", "idx", "unknown"])
 def test_bytes_without_a_format(tmp_path, name, content):
     path = tmp_path / f"some.{name}"

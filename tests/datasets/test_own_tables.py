@@ -66,6 +66,12 @@ def test_layouts_of_text(file, data, name):
     assert float(value.replace(",", ".")) == 2.7
 
 
+def test_quotes_around_nothing_are_a_row_and_an_empty_line_is_none(file):
+    table = read_table(file('a\n""\n \n\n2\n', "t.csv"))
+    assert table.frame["a"].isna().tolist() == [True, False]
+    assert [table.place(row, "a") for row in (0, 1)] == [("line 2, column 'a'", ""), ("line 5, column 'a'", "2")]
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.feather"])
 def test_parquet_and_feather(tmp_path, name):
     frame = pd.DataFrame(ROWS, columns=["length", "width", "species"])
