@@ -50,7 +50,9 @@ def _exit_code() -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         outputs.print(error.format_message())
     except click.NoSuchOption as error:
-        outputs.failed(InputError(_our_name(error) or error.format_message()))
+        outputs.failed(InputError(_our_name(error) or _with_usage(error)))
+    except click.MissingParameter as error:
+        outputs.failed(InputError(_with_usage(error)))
     except click.ClickException as error:
         outputs.failed(InputError(error.format_message()))
     except (InputError, DivergedError, RankError, OutputError, OSError) as error:
@@ -58,6 +60,14 @@ def _exit_code() -> int:
     except (click.Abort, KeyboardInterrupt):
         return STOPPED
     return outputs.code
+
+
+def _with_usage(error: click.UsageError) -> str:
+    """Return the message of an error and how the command is used, or the options with similar names."""
+    message = error.format_message()
+    if error.ctx is None or getattr(error, "possibilities", None):
+        return message
+    return f"{message.rstrip('.')}; {' '.join(error.ctx.get_usage().split())}".replace("; Usage:", "; usage:")
 
 
 def _our_name(error: click.NoSuchOption) -> str | None:
