@@ -404,10 +404,11 @@ def endless_search(path, epochs):
     """Search with L-BFGS, which a callback starts again and again."""
     net = new_net()
     start = [w.copy() for w in net.weights]
-    print(f"pid {COMM.rank} {os.getpid()}\n", end="", file=sys.stderr, flush=True)
 
     def start_again(epoch):
         net.weights = start
+        if epoch.number == 1:
+            print(f"pid {COMM.rank} {os.getpid()}\n", end="", file=sys.stderr, flush=True)
 
     train(net, data=data(4000), callback=start_again, **LBFGS | {"epochs": int(epochs)})
 

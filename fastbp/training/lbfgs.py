@@ -72,13 +72,23 @@ def minimize(
     """
     from scipy.optimize import minimize as scipy_minimize  # takes 0.1 s to import
 
+    errors = []
+
     def callback(intermediate_result: Any) -> None:  # SciPy passes the value only to an argument of this name
-        if finished(intermediate_result.x, float(intermediate_result.fun)):  # type: ignore[misc]
+        try:
+            ended = finished(intermediate_result.x, float(intermediate_result.fun))  # type: ignore[misc]
+        except StopIteration as error:  # SciPy would end the search without an error
+            errors.append(error)
+            raise
+        if ended:
             raise StopIteration
 
     called = None if finished is None else callback
     options = {"maxiter": iterations, "maxfun": evaluations, "gtol": tol}
-    return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
+    found = scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
+    if errors:
+        raise errors[0]
+    return found
 
 
 def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0, ranks: Ranks | None = None) -> Objective:
@@ -87,11 +97,11 @@ def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0, ranks: Ra
     In the value only, C is divided by `divisor`. So do the estimators, which follow scikit-learn. If there are several
     `ranks`, each of them calls the function, and evaluates its own examples.
     """
-    together = ranks or Ranks()
+    all_ranks = ranks or Ranks()
 
     def objective(theta: Vector) -> tuple[float, Vector]:
-        own_cost, own_nabla = together.together(batch, theta)
-        cost, nabla = sum(together.gather(own_cost)), together.summed(own_nabla)
+        own_cost, own_nabla = all_ranks.together(batch, theta)
+        cost, nabla = sum(all_ranks.gather(own_cost)), all_ranks.summed(own_nabla)
         w = batch.weights_in(theta)
         nabla[: len(w)] += decay * w
         return cost / divisor + 0.5 * decay * float(w @ w), nabla

@@ -6,7 +6,7 @@ import scipy.sparse
 from thread_ranks import on_threads
 
 import fastbp
-from fastbp.training import full_batch, lbfgs
+from fastbp.training import RankError, full_batch, lbfgs
 
 SIZES = [6, 5, 3]
 
@@ -86,6 +86,25 @@ def test_a_line_search_that_finds_no_lower_cost_is_reported_once(monkeypatch, ca
     assert [history.cost for history, _ in found] == [[], []]
     assert len(caplog.records) == 1
     assert "the line search of L-BFGS found no lower cost" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [LookupError, StopIteration])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_a_callback_is_raised_on_every_rank(kind, failing):
+    """Also StopIteration, by which SciPy would end the search on the first rank only."""
+    x, y = data(23)
+
+    def work(comm):
+        def fail(epoch):
+            if comm.index == failing and epoch.number == 2:
+                raise kind("no such epoch")
+
+        with pytest.raises(kind if comm.index == failing else RankError) as raised:
+            trained(comm, x, y, callback=fail)
+        return str(raised.value)
+
+    other = f"rank {failing}: {kind.__name__}: no such epoch"
+    assert on_threads(2, work) == (["no such epoch", other] if failing == 0 else [other, "no such epoch"])
 
 
 def test_an_error_of_scipy_on_the_first_rank_ends_all_ranks(monkeypatch, capfd):

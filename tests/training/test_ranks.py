@@ -256,9 +256,10 @@ def test_a_killed_rank_ends_the_job_and_the_run_is_resumed(tmp_path):
 
 
 def test_sigint_to_one_rank_ends_lbfgs_on_every_rank(tmp_path):
-    code, text = run_and_disturb(
-        tmp_path, 10**9, lambda job, ranks: os.kill(ranks[1], signal.SIGINT), 1, "endless_search"
-    )
+    def press(job, ranks):
+        os.kill(ranks[1], signal.SIGINT)
+
+    code, text = run_and_disturb(tmp_path, 10**9, press, 0, "endless_search")
     assert code != 0
     assert text.count("KeyboardInterrupt\n") == 2, text
 
