@@ -444,7 +444,8 @@ class Network(Described):
         comm : mpi4py communicator, optional
             Train on all ranks of a communicator, such as `MPI.COMM_WORLD`. Every rank has to call `train`, with the
             same network and the same arguments. Every rank ends with the same network, bit for bit. Each rank computes
-            a part of every mini-batch. The first rank reports progress and writes checkpoints. See `docs/scaling.md`.
+            a part of every mini-batch, or of all examples for "lbfgs". The first rank reports progress and writes
+            checkpoints. See `docs/scaling.md`.
         sharded : bool
             Whether each rank has its own examples in x, y, `validation` and `sample_weight`. Their numbers may differ.
             If False, all ranks have the same examples.
@@ -481,7 +482,8 @@ class Network(Described):
         With "lbfgs", SciPy's L-BFGS minimises the cost of all examples plus (λ/2n) Σ ‖W‖². An epoch is one iteration,
         and its cost is computed after it. Training ends early when it has converged: when no entry of the gradient is
         above 1e-5, or the cost decreases by less than 2.2e-9 of itself. On Ctrl-C, the parameters are those after the
-        last complete iteration. `eta`, `mini_batch_size`, `dropout`, `momentum` and `checkpoint` are refused.
+        last complete iteration. `eta`, `mini_batch_size`, `dropout`, `momentum` and `checkpoint` are refused. With
+        `comm`, SciPy runs on the first rank, and each rank evaluates its part of the examples.
 
         References
         ----------

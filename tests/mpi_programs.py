@@ -21,6 +21,7 @@ COMM = MPI.COMM_WORLD
 SIZES = [12, 9, 7, 3]
 FORMULAS = {"activations": ["tanh", "sigmoid", "softmax"], "cost": "log-likelihood"}
 EVERYTHING = {"lmbda": 0.3, "dropout": [0.1, 0.3, 0.2], "validation": 0.1}
+LBFGS = {"optimizer": "lbfgs", "epochs": 20, "mini_batch_size": None, "eta": None}
 
 
 def data(n=107, seed=5):
@@ -213,7 +214,10 @@ def refusals():
         "bad data": lambda: train(new_net(), data=(x[:, :-1] if last else x, y)),
         "bad for all": lambda: train(new_net(), eta=-1.0),
         "callback": lambda: train(new_net(), callback=3 if last else None),
-        "lbfgs": lambda: new_net().train(x, y, optimizer="lbfgs", progress=False, comm=COMM),
+        "lbfgs": lambda: train(new_net(), **(LBFGS if last else {})),
+        "lbfgs, x": lambda: train(new_net(), data=(other if last else x, y), **LBFGS),
+        "lbfgs, eta": lambda: train(new_net(), **LBFGS | {"eta": 0.1}),
+        "lbfgs, checkpoint": lambda: train(new_net(), checkpoint="run", **LBFGS),
         "not a communicator": lambda: train(new_net(), comm="world"),
         "resume without a file": lambda: train(new_net(), resume=True),
     }
@@ -290,6 +294,123 @@ def shards(folder):
         cost=history.cost, bits=len(set(COMM.allgather(digest(net)))), same=same,
         resumed=digest(resumed) == digest(net) and rest.cost == history.cost, weights=flat(net).tolist(),
     )  # fmt: skip
+
+
+def lbfgs():
+    """Train with L-BFGS on all ranks, again on all ranks, and on one process."""
+    x, y = data()
+    weights = 1.0 + np.random.default_rng(6).random(107)
+    cases = {
+        "weights": {"sample_weight": weights, "lmbda": 0.3, "validation": 0.1},
+        "class weight": {"class_weight": "balanced", "lmbda": 0.3},
+        "patience": {"validation": 0.3, "patience": 4, "epochs": 40},
+        "pair": {"validation": data(41, seed=8)},
+        "sparse": {"data": (sparse.csc_array(np.where(x > 0.7, x, 0.0)), y), "lmbda": 0.3},
+        "bytes": {"data": ((255 * x).astype(np.uint8), y), "lmbda": 0.3},
+    }
+    found = {}
+    for name, options in cases.items():
+        first, second, alone = (new_net(input_scale=1 / 255 if name == "bytes" else 1.0) for _ in range(3))
+        history, again = (train(net, **LBFGS | options) for net in (first, second))
+        expected = train(alone, None, **LBFGS | options)
+        ours, theirs = (np.array([*h.cost, *h.validation_cost]) for h in (history, expected))
+        found[name] = {
+            "bits": len(set(COMM.allgather(json.dumps([history.cost, history.seconds, digest(first)])))),
+            "again": digest(first) == digest(second) and history.cost == again.cost,
+            "cost": float(np.max(np.abs(ours / theirs - 1))),
+            "same": (history.validation_accuracy, history.best_epoch)
+            == (expected.validation_accuracy, expected.best_epoch),
+            "epochs": len(history.cost),
+        }
+    answer = (lambda epoch: epoch.number == 3) if COMM.rank == COMM.size - 1 else None
+    found["stopped"] = COMM.allgather(len(train(new_net(), callback=answer, **LBFGS).cost))
+    found["assigned"] = difference(assigned_start(True), assigned_start(True, comm=None))
+    report(**found)
+
+
+def lbfgs_shards(folder):
+    """Train with L-BFGS on files of which each rank may read only its own."""
+    own = Path(folder) / f"rank{COMM.rank}" / "data.npz"
+    with np.load(own) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    options = json.loads((own.parent / "options.json").read_text())
+    net, again = new_net(), new_net()
+    history = train(net, data=(x, y), sharded=True, **options)
+    same = train(again, data=(x, y), sharded=True, **options).cost == history.cost and digest(again) == digest(net)
+    report(cost=history.cost, bits=len(set(COMM.allgather(digest(net)))), same=same, examples=COMM.allgather(len(y)))
+
+
+def failing_search(number, fail):
+    """Let an evaluation of L-BFGS fail; return the errors, and whether all ranks keep the last iteration."""
+    from fastbp.training.full_batch import FullBatch
+
+    net, evaluate, calls, seen = new_net(), FullBatch.__call__, [], []
+
+    def evaluated(batch, theta):
+        calls.append(1)
+        if len(calls) == number:
+            fail()
+        return evaluate(batch, theta)
+
+    FullBatch.__call__ = evaluated
+    errors = refusal(lambda: train(net, callback=lambda epoch: seen.append(digest(net)), **LBFGS))
+    FullBatch.__call__ = evaluate
+    return errors, len(set(COMM.allgather((digest(net), len(calls))))) == 1 and seen[-1] == digest(net)
+
+
+def assigned_start(assigns, comm=COMM):
+    """Search with L-BFGS from parameters that a callback assigns on a rank if `assigns` is true; return the network."""
+    net = new_net()
+    start = [np.full_like(w, 0.25) for w in net.weights]
+
+    def assign(epoch):
+        if epoch.number == 2 and assigns:
+            net.weights = start
+
+    train(net, comm, callback=assign, **LBFGS | {"epochs": 5})
+    return net
+
+
+def lbfgs_failures():
+    """Let the last rank fail while all of them search with L-BFGS, in an evaluation, a callback or by Ctrl-C."""
+    last = COMM.rank == COMM.size - 1
+
+    def no_memory():
+        if last:
+            raise MemoryError("nothing left")
+
+    def fail(epoch):
+        if last and epoch.number == 2:
+            raise LookupError("no such epoch")
+
+    def press():
+        signal.raise_signal(signal.SIGINT)
+
+    x, y = data()
+    linear = fastbp.Network([12, 1], "identity", dtype="float64", rng=0)
+    found = {
+        "callback": refusal(lambda: train(new_net(), callback=fail, **LBFGS)),
+        "parameters": refusal(lambda: assigned_start(last)),
+        "diverged": refusal(lambda: train(linear, data=(x * 1e200, y[None] * 1.0), **LBFGS)),
+        "evaluation": failing_search(6, no_memory),
+        "ctrl-c on one": failing_search(6, press if last else lambda: None),
+        "ctrl-c on all": failing_search(6, press),
+        "handler": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    }
+    report(**found)
+
+
+def endless_search(path, epochs):
+    """Search with L-BFGS, which a callback starts again and again."""
+    net = new_net()
+    start = [w.copy() for w in net.weights]
+
+    def start_again(epoch):
+        net.weights = start
+        if epoch.number == 1:
+            print(f"pid {COMM.rank} {os.getpid()}\n", end="", file=sys.stderr, flush=True)
+
+    train(net, data=data(4000), callback=start_again, **LBFGS | {"epochs": int(epochs)})
 
 
 def long_run(path, epochs):

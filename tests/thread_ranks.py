@@ -1,6 +1,7 @@
 """A stand-in for communicators of mpi4py: the ranks are threads of one process."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 
 class ThreadRanks:
@@ -11,6 +12,13 @@ class ThreadRanks:
 
     def rank(self, index):
         return Rank(self, index)
+
+
+def on_threads(count, work):
+    """Call a function with each of several ranks at the same time, and return what the calls return."""
+    group = ThreadRanks(count)
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(work, group.rank(index)) for index in range(count)]]
 
 
 class Rank:

@@ -37,18 +37,26 @@ class FullBatch:
 
     `examples` are the examples on the plan's backend, and `source` is the dtype of their inputs, as in
     `Backend.operations`. `indices` are the numbers of the examples to be used, or None for all of them.
+
+    If several ranks evaluate n examples together, `part` says which of the given examples are this rank's. Sums over
+    these are divided by n, so the results have to be summed over the ranks.
     """
 
-    def __init__(self, plan: Plan, examples: Examples, source: str, indices: Indices | None = None) -> None:
+    def __init__(
+        self, plan: Plan, examples: Examples, source: str, indices: Indices | None = None, part: slice | None = None,
+        n: int | None = None,
+    ) -> None:  # fmt: skip
         self._plan, self._p = plan, zeros(plan)
-        self.n = int(examples.y.shape[0]) if indices is None else len(indices)
-        self._multiplications = 3 * self.n * plan.multiplications
+        part = part or slice(0, int(examples.y.shape[0]) if indices is None else len(indices))
+        own = part.stop - part.start
+        self.n = own if n is None else n
+        self._multiplications = 3 * own * plan.multiplications
         operations, sparse = plan.operations(source), source == "sparse"
         in_place = indices is None and source == plan.dtype and examples.scale == 1.0
         if not in_place and indices is None:
-            indices = np.arange(self.n)
-        count, size = self._n_groups(), _block_size(plan, self.n, sparse=sparse)
-        bounds = [self.n * g // count for g in range(count + 1)]
+            indices = np.arange(part.stop)
+        count, size = self._n_groups(own), _block_size(plan, max(own, 1), sparse=sparse)
+        bounds = [part.start + own * g // count for g in range(count + 1)]
         self._groups = [
             _Group(plan, self._p, operations, examples, indices, slice(*bound), size, self.n)
             for bound in pairwise(bounds)
@@ -76,10 +84,10 @@ class FullBatch:
         count = self._plan.multiplications  # there is one multiplication per weight
         return theta[:count].astype(self._plan.dtype).astype(np.float64, copy=False)
 
-    def _n_groups(self) -> int:
+    def _n_groups(self, own: int) -> int:
         if not isinstance(self._plan.backend, PreparingBackend) or self._multiplications < _MIN_SPLIT:
             return 1
-        return int(2 ** math.log2(min(_MAX_GROUPS, max(1, self.n // _MIN_GROUP))) // 1)
+        return int(2 ** math.log2(min(_MAX_GROUPS, max(1, own // _MIN_GROUP))) // 1)
 
 
 class _Group:

@@ -18,6 +18,8 @@ from fastbp.training.early_stopping import Best, better, has_run_out
 from fastbp.training.full_batch import FullBatch, Vector, pack, unpack
 from fastbp.training.history import Epoch, History
 from fastbp.training.loop import Validation, Watcher, is_true
+from fastbp.training.rank_checks import check_parameters
+from fastbp.training.ranks import Ranks
 
 Objective = Callable[[Vector], tuple[float, Vector]]
 _FAILED = 2  # the status in which SciPy ends a line search without success
@@ -70,23 +72,36 @@ def minimize(
     """
     from scipy.optimize import minimize as scipy_minimize  # takes 0.1 s to import
 
+    errors = []
+
     def callback(intermediate_result: Any) -> None:  # SciPy passes the value only to an argument of this name
-        if finished(intermediate_result.x, float(intermediate_result.fun)):  # type: ignore[misc]
+        try:
+            ended = finished(intermediate_result.x, float(intermediate_result.fun))  # type: ignore[misc]
+        except StopIteration as error:  # SciPy would end the search without an error
+            errors.append(error)
+            raise
+        if ended:
             raise StopIteration
 
     called = None if finished is None else callback
     options = {"maxiter": iterations, "maxfun": evaluations, "gtol": tol}
-    return scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
+    found = scipy_minimize(objective, theta, method="L-BFGS-B", jac=True, callback=called, options=options)
+    if errors:
+        raise errors[0]
+    return found
 
 
-def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0) -> Objective:
+def objective_of(batch: FullBatch, decay: float, divisor: float = 1.0, ranks: Ranks | None = None) -> Objective:
     """Return a function of θ that returns C + (decay/2) Σ ‖W‖² and its gradient.
 
-    In the value only, C is divided by `divisor`. So do the estimators, which follow scikit-learn.
+    In the value only, C is divided by `divisor`. So do the estimators, which follow scikit-learn. If there are several
+    `ranks`, each of them calls the function, and evaluates its own examples.
     """
+    all_ranks = ranks or Ranks()
 
     def objective(theta: Vector) -> tuple[float, Vector]:
-        cost, nabla = batch(theta)
+        own_cost, own_nabla = all_ranks.together(batch, theta)
+        cost, nabla = sum(all_ranks.gather(own_cost)), all_ranks.summed(own_nabla)
         w = batch.weights_in(theta)
         nabla[: len(w)] += decay * w
         return cost / divisor + 0.5 * decay * float(w @ w), nabla
@@ -106,16 +121,24 @@ def train(
     watcher: Watcher | None = None,
     callback: Callable[[Epoch], Any] | None = None,
     check_data: Callable[[], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> History:
     """Train the parameters in place on the examples with the given indices; return the history.
 
     An iteration of L-BFGS counts as an epoch. The parameters change only when an iteration has ended, also on Ctrl-C.
     If `callback` assigns other parameters, L-BFGS starts again from these. The other arguments are those of
     `loop.train`.
+
+    If there are several `ranks`, SciPy runs on the first one. Each rank evaluates its own examples at the points that
+    SciPy chooses, and takes over the parameters that an iteration has found.
     """
+    ranks = ranks or Ranks()
     everything = len(training_indices) == int(examples.y.shape[0])
-    batch = FullBatch(plan, examples, source, None if everything else training_indices)
-    run = _Run(plan, p, batch, settings, validate, watcher or Watcher(), callback, check_data or (lambda: None))
+    part = ranks.part(len(training_indices))
+    n = sum(ranks.gather(part.stop - part.start))
+    indices = None if everything else training_indices
+    batch = ranks.one_per_node_first(lambda: FullBatch(plan, examples, source, indices, part, n))
+    run = _Run(plan, p, batch, settings, validate, watcher or Watcher(), callback, check_data or (lambda: None), ranks)
     while run.search():
         pass
     if run.best is not None:
@@ -128,36 +151,44 @@ class _Run:
 
     def __init__(
         self, plan: Plan, p: Parameters, batch: FullBatch, settings: Settings, validate: Validation | None,
-        watcher: Watcher, callback: Callable[[Epoch], Any] | None, check_data: Callable[[], None],
+        watcher: Watcher, callback: Callable[[Epoch], Any] | None, check_data: Callable[[], None], ranks: Ranks,
     ) -> None:  # fmt: skip
-        self._plan, self._p, self._batch, self._settings = plan, p, batch, settings
+        self._plan, self._p, self._batch, self._settings, self._ranks = plan, p, batch, settings, ranks
         self._validate, self._watcher, self._callback, self._check_data = validate, watcher, callback, check_data
         self._decay = settings.lmbda / batch.n
-        self._objective = objective_of(batch, self._decay)
+        self._objective = objective_of(batch, self._decay, ranks=ranks)
         self.history = History()
         self.best: Best | None = None
 
     def search(self) -> bool:
         """Search from the present parameters. Return whether to search again, from parameters that were assigned."""
         self._assigned = self._stopped = False
-        self._check_data()
-        start, remaining = pack(self._p, self._plan), self._settings.epochs - len(self.history.cost)
+        with self._ranks.agreement():
+            self._check_data()
         self._epoch_began = time.perf_counter()
-        found = minimize(self._objective, start, iterations=remaining, finished=self._finish_epoch)
-        self._check_finite(found.fun)
-        if found.status == _FAILED and not self._stopped:
+        value, status = self._ranks.led_by_first(self._minimize, self._objective, self._finish_epoch)
+        self._check_finite(value)
+        if status == _FAILED and not self._stopped and self._ranks.first:
             epoch = len(self.history.cost) + 1
             self._watcher.warned(f"training stopped in epoch {epoch}: the line search of L-BFGS found no lower cost")
         return self._assigned and len(self.history.cost) < self._settings.epochs
 
+    def _minimize(self, objective: Objective, finished: Callable[[Vector, float], bool]) -> tuple[float, int]:
+        """Let SciPy search from the present parameters; return the value that it has reached, and its status."""
+        remaining = self._settings.epochs - len(self.history.cost)
+        found = minimize(objective, pack(self._p, self._plan), iterations=remaining, finished=finished)
+        return float(found.fun), int(found.status)
+
     def _finish_epoch(self, theta: Vector, value: float) -> bool:
         """Take over the parameters that an iteration has found; return whether to end the search."""
+        ranks, n, number = self._ranks, self._batch.n, len(self.history.cost) + 1
+        seconds = max(ranks.gather(time.perf_counter() - self._epoch_began))
         self._check_finite(value)
-        seconds, n, number = time.perf_counter() - self._epoch_began, self._batch.n, len(self.history.cost) + 1
-        cost = value - self._l2_term(theta)
+        cost = ranks.from_first(value - self._l2_term(theta))
         with uninterrupted():
             unpack(theta, self._p, self._plan)
-        self._check_data()
+        with ranks.agreement():
+            self._check_data()
         watched, accuracy = self._validate() if self._validate else (None, None)
         epoch = Epoch(number, self._settings.epochs, cost, watched, accuracy, seconds, n / seconds)
         with uninterrupted():
@@ -168,12 +199,13 @@ class _Run:
         self._watcher.advanced(n)
         self._watcher.finished(epoch)
         self._stopped = has_run_out(self._settings.patience, self.best, number)
-        if self._callback is not None:
-            if is_true(self._callback(epoch)):
-                self._stopped = True
-            elif not self._stopped:
-                found = self._batch.rounded(theta)
-                self._assigned = self._stopped = not np.array_equal(pack(self._p, self._plan), found)
+        answer = ranks.together(self._callback or (lambda epoch: None), epoch)
+        if any(ranks.gather(is_true(answer))):
+            self._stopped = True
+        elif self._callback is not None and not self._stopped:
+            found = self._batch.rounded(theta)
+            self._assigned = self._stopped = not np.array_equal(pack(self._p, self._plan), found)
+        check_parameters(ranks, self._p, self._plan, number)
         self._epoch_began = time.perf_counter()
         return self._stopped
 
@@ -182,8 +214,9 @@ class _Run:
         return 0.5 * self._decay * float(w @ w)
 
     def _check_finite(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the cost is not finite in epoch {len(self.history.cost) + 1}; scale the inputs to [0, 1], or "
-                "start with smaller weights"
-            )
+        with self._ranks.agreement():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the cost is not finite in epoch {len(self.history.cost) + 1}; scale the inputs to [0, 1], or "
+                    "start with smaller weights"
+                )

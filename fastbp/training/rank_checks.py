@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastbp.errors import RankError, plural
 from fastbp.files import models
 from fastbp.operations import Parameters, Plan
+from fastbp.optimizers import LBFGS
 from fastbp.training import fingerprints
 from fastbp.training.ranks import Ranks
 
@@ -27,7 +28,7 @@ def check_networks(
     """Raise `InputError` on every rank unless the ranks have the same network, and will do the same with their data."""
     if ranks.size == 1:
         return
-    validation, dropout = options["validation"], options["dropout"]
+    validation, dropout, optimizer = options["validation"], options["dropout"], options["optimizer"]
     ranks.check_equal(
         {
             "sharded": ranks.sharded,
@@ -35,6 +36,7 @@ def check_networks(
             "the network (pass the same rng to Network)": _hash(p, plan),
             "the state of rng": json.dumps(models.generator_state(rng), sort_keys=True).encode(),
             "validation": validation if validation is None or isinstance(validation, Real) else "a pair",
+            "optimizer": LBFGS if isinstance(optimizer, str) and optimizer == LBFGS else "another optimizer",
             "dropout": dropout if isinstance(dropout, Real) else list(dropout),
             "checkpoint": None if options["checkpoint"] is None else "a path",
             **{name: options[name] for name in _OPTIONS},
@@ -42,17 +44,23 @@ def check_networks(
     )
 
 
-def check_runs(ranks: Ranks, data: dict[str, str], settings: "Settings", source: str, plan: Plan) -> dict[str, str]:
+def check_runs(
+    ranks: Ranks, data: dict[str, str], settings: "Settings | None", source: str, plan: Plan
+) -> dict[str, str]:
     """Raise `InputError` on every rank unless the ranks have the same settings and, unless sharded, the same data.
 
     `data` are the fingerprints of a rank's data, by name. Return the fingerprints of the data of all ranks together.
+    L-BFGS has no `settings` that `check_networks` does not compare.
     """
     if ranks.size == 1:
         return data
-    formulas = fingerprints.of_formulas(plan) | fingerprints.of_optimizer(settings.optimizer)
-    same: dict[str, Any] = {f"the formula of {name}": text.encode() for name, text in formulas.items()}
-    same |= settings.describe()
-    same |= {"the values of eta": fingerprints.of_schedule(settings.schedule, settings.epochs).encode()}
+    formulas = fingerprints.of_formulas(plan)
+    same: dict[str, Any] = {}
+    if settings is not None:
+        formulas |= fingerprints.of_optimizer(settings.optimizer)
+        same |= settings.describe()
+        same |= {"the values of eta": fingerprints.of_schedule(settings.schedule, settings.epochs).encode()}
+    same |= {f"the formula of {name}": text.encode() for name, text in formulas.items()}
     same |= {"the dtype of x": source, "weights of examples": plan.formulas.weighted}
     if not ranks.sharded:
         same |= {f"the shape of {name}": text.rpartition(" ")[0] for name, text in data.items()}

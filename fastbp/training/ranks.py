@@ -12,10 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastbp.backends.interrupts import is_compiling
 from fastbp.errors import CheckpointError, DivergedError, InputError, RankError, brief, one_line
@@ -75,6 +77,21 @@ class Ranks:
     def shares(self, n: int, m: int) -> Shares:
         """Return this rank's part of an epoch. The rank has n examples, and a mini-batch has m on all ranks."""
         return shares_of_columns(n, m)
+
+    def part(self, n: int) -> slice:
+        """Return which of the rank's n examples it computes when all examples are computed at once."""
+        return slice(0, n)
+
+    def summed(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the sum of the arrays of all ranks."""
+        return array
+
+    def led_by_first(self, function: Callable[..., T], *parts: Callable[..., Any]) -> T:
+        """Call a function on the first rank only, with `parts` as its arguments; return its result on every rank.
+
+        The parts are functions. When the first rank calls one of them, every rank calls it with the same arguments.
+        """
+        return function(*parts)
 
     def own_generator(self, rng: np.random.Generator) -> np.random.Generator:
         """Return the generator for draws about this rank's examples. `rng` has the same state on all ranks."""
@@ -176,6 +193,38 @@ class MPIRanks(Ranks):
         if self.sharded:
             return shares_of_shards(self.gather(n), m, self.index)
         return shares_of_columns(n, m, self.index, self.size)
+
+    def part(self, n: int) -> slice:
+        """Return which of the rank's n examples it computes: all of them only if each rank has its own examples."""
+        return slice(0, n) if self.sharded else slice(self.index * n // self.size, (self.index + 1) * n // self.size)
+
+    def summed(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the sum of the arrays of all ranks."""
+        total = np.empty_like(array)
+        self.comm.Allreduce(array, total)
+        return total
+
+    def led_by_first(self, function: Callable[..., T], *parts: Callable[..., Any]) -> T:
+        """Call a function on the first rank only, with `parts` as its arguments; return its result on every rank.
+
+        The parts are functions. When the first rank calls one of them, every rank calls it with the same arguments.
+        The parts have to raise an error on every rank or on none.
+        """
+        result: Any = None
+        if self.first:
+
+            def on_all_ranks(number: int, *arguments: Any) -> Any:
+                self.from_first((number, arguments))
+                return parts[number](*arguments)
+
+            result = function(*(partial(on_all_ranks, number) for number in range(len(parts))))
+            self.from_first(None)
+        else:
+            while (call := self.comm.bcast(None)) is not None:
+                number, arguments = call
+                parts[number](*arguments)
+        found: T = self.from_first(result)
+        return found
 
     def own_generator(self, rng: np.random.Generator) -> np.random.Generator:
         """Return `rng`. If each rank has its own examples, return a generator of this rank, seeded by one draw."""

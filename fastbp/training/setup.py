@@ -82,10 +82,8 @@ def train(
     with on_ranks(comm, sharded=sharded) as ranks, ExitStack() as stack:
         with ranks.agreement():
             p, plan = parameters(), plan_with_classes(plan, y)
-            if _is_lbfgs(options) and ranks.size > 1:
-                raise InputError(
-                    f"optimizer 'lbfgs' needs one process, got comm with {ranks.size} ranks; leave out comm"
-                )
+            if _is_lbfgs(options):
+                lbfgs.refuse_options(vars(options))
         rank_checks.check_networks(ranks, plan, p, rng, vars(options))
         if not ranks.first:
             options = dataclasses.replace(options, checkpoint=None, resume=False, resume_anyway=False)
@@ -134,16 +132,17 @@ def prepare(
     with ranks.agreement():
         examples, source = _examples(inputs, targets, weights, plan)
     arguments = plan, p, examples, source, training_indices
+    with ranks.agreement():
+        needs_data = ranks.size > 1 or options.checkpoint is not None
+        data = _fingerprints(examples, validation, options.validation, plan) if needs_data else {}
+    to_compare = None if isinstance(settings, lbfgs.Settings) else settings
+    data = rank_checks.check_runs(ranks, data, to_compare, source, plan)
     train: Callable[..., History]
     if isinstance(settings, lbfgs.Settings):
-        train = functools.partial(lbfgs.train, *arguments, settings)
+        train = functools.partial(lbfgs.train, *arguments, settings, ranks=ranks)
     else:
         with ranks.agreement():
             state = loop.State(new_optimizer_state(plan, settings.optimizer.rule))
-            needs_data = ranks.size > 1 or options.checkpoint is not None
-            data = _fingerprints(examples, validation, options.validation, plan) if needs_data else {}
-        data = rank_checks.check_runs(ranks, data, settings, source, plan)
-        with ranks.agreement():
             checkpoint = None
             if options.checkpoint is not None:
                 seed = fingerprints.of_generator(rng.bit_generator.state) if options.seeded else ""
@@ -169,8 +168,6 @@ def _data(x: Array, y: Array, options: Options, plan: Plan) -> tuple[Array, Arra
     """Return the inputs, the targets, and the class of each example, or None if the targets are not classes."""
     if options.callback is not None and not callable(options.callback):
         raise InputError(f"callback must be a function of an Epoch, got {brief(options.callback)}")
-    if _is_lbfgs(options):
-        lbfgs.refuse_options(vars(options))
     inputs = as_columns("x", x, plan.sizes[0], plan)
     targets = as_targets(y, int(inputs.shape[1]), plan)
     return inputs, targets, classes_of_units(targets, plan)

@@ -23,9 +23,9 @@ def validation_on_ranks(pair: tuple[Array, Array], plan: Plan, p: Parameters, ra
     inputs, targets = pair
     labels = classes_of_units(targets, plan)
     has_classes = all(ranks.gather(labels is not None))
-    if ranks.size > 1 and not ranks.sharded:
-        n = int(inputs.shape[1])
-        part = slice(ranks.index * n // ranks.size, (ranks.index + 1) * n // ranks.size)
+    n = int(inputs.shape[1])
+    part = ranks.part(n)
+    if part != slice(0, n):
         indices = np.arange(part.start, part.stop)
         inputs = take_columns(inputs, indices) if isinstance(inputs, SparseColumns) else inputs[:, part]
         targets, labels = targets[:, part], None if labels is None else labels[part]

@@ -1,20 +1,11 @@
 """Several ranks with a GPU each, without a GPU: threads are the ranks, and a stand-in sums as NCCL would."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
-from thread_ranks import ThreadRanks
+from thread_ranks import on_threads
 
 from fastbp.backends.cupy import rank_sums
 from fastbp.errors import InputError
-
-
-def on_threads(count, work):
-    """Call a function on several ranks, and return what each call returns."""
-    group = ThreadRanks(count)
-    with ThreadPoolExecutor(count) as pool:
-        return [future.result() for future in [pool.submit(work, group.rank(index)) for index in range(count)]]
 
 
 def gpu(index, without_nccl=False):
@@ -37,14 +28,14 @@ def gpu(index, without_nccl=False):
     return backend
 
 
-def trained(backend, comm, optimizer, m=8):
+def trained(backend, comm, optimizer):
     import fastbp
 
     rng = np.random.default_rng(1)
     x, y = rng.random((5, 25)), rng.integers(0, 3, 25)
     net = fastbp.Network([5, 4, 3], dtype="float64", rng=0, backend=backend)
-    options = {"epochs": 2, "mini_batch_size": m, "lmbda": 0.1, "dropout": 0.2, "optimizer": optimizer}
-    net.train(x, y, comm=comm, progress=False, **options)
+    options = {} if optimizer == "lbfgs" else {"mini_batch_size": 8, "dropout": 0.2}
+    net.train(x, y, epochs=2, lmbda=0.1, optimizer=optimizer, comm=comm, progress=False, **options)
     return np.concatenate([np.ravel(array) for array in (*net.weights, *net.biases)])
 
 
@@ -61,6 +52,17 @@ def test_ranks_train_as_on_one_process_with_one_sum_in_a_step(optimizer):
     assert calls.count("all-reduce") == 8  # two epochs of four mini-batches
     first, second = [at for at, call in enumerate(calls) if call == "all-reduce"][:2]
     assert "download" not in calls[first:second]
+
+
+@pytest.mark.cuda
+def test_lbfgs_sums_on_the_host():
+    """SciPy needs the gradient on the host, so it is summed there."""
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
+    backends = [gpu(0), gpu(1)]
+    found = on_threads(2, lambda rank: trained(backends[rank.index], rank, "lbfgs"))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], trained("numpy", None, "lbfgs"), rtol=0, atol=1e-12)
+    assert "all-reduce" not in backends[0].device.calls
 
 
 @pytest.mark.cuda

@@ -6,9 +6,11 @@ import subprocess
 import time
 
 import numpy as np
+from click.testing import CliRunner
 from mpi_runs import ENVIRONMENT, command, mpiexec, needs_mpi
 
 import fastbp
+from fastbp import cli
 
 pytestmark = needs_mpi
 TRAIN = ("-m", "fastbp", "train", "--mpi", "--hidden", "12")
@@ -32,6 +34,20 @@ def test_training_prints_once_and_writes_the_network_of_one_process(tmp_path):
     resumed = mpiexec(2, *TRAIN, *options[2:], "--epochs", 6, "--checkpoint", tmp_path / "run", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count("continuing with epoch") == 1
+
+
+def test_lbfgs_finds_the_network_of_one_process(tmp_path):
+    options = ("--epochs", 10, "--dtype", "float64", "--optimizer", "lbfgs", "--lmbda", 0.1)
+    done = mpiexec(2, *TRAIN, *options, "--save", tmp_path / "net.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert sum(line.startswith("10 epochs in ") for line in done.stdout.splitlines()) == 1
+    assert sum(line.startswith("epoch 10/10") for line in done.stderr.splitlines()) == 1
+    arguments = ("train", *TRAIN[4:], *options, "--save", tmp_path / "alone.safetensors")
+    alone = CliRunner().invoke(cli.fastbp, [*map(str, arguments)])
+    assert alone.exit_code == 0, alone.output
+    nets = [fastbp.load(tmp_path / f"{name}.safetensors") for name in ("net", "alone")]
+    for here, there in zip(nets[0].weights, nets[1].weights, strict=True):
+        np.testing.assert_allclose(here, there, atol=1e-8)
 
 
 def test_an_error_is_printed_once(tmp_path):
@@ -76,5 +92,5 @@ def test_the_self_test_checks_training_on_several_ranks():
     done = mpiexec(2, "-m", "fastbp", "check")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if "ranks" in line]
-    assert [row.split()[-1] for row in rows] == ["ok"] * 4
+    assert [row.split()[-1] for row in rows] == ["ok"] * 6
     assert rows[0].startswith("one epoch on 2 ranks with sgd, float64, vs one process")

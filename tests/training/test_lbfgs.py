@@ -219,6 +219,14 @@ def test_parameters_that_a_callback_assigns_are_the_new_start(data):
     assert history.cost[2:] == expected.cost
 
 
+def test_an_error_by_which_scipy_would_end_the_search_is_raised(data):
+    def callback(epoch):
+        raise StopIteration("no more data")
+
+    with pytest.raises(StopIteration, match="no more data"):
+        trained(network(), *data, callback=callback)
+
+
 def test_ctrl_c_keeps_the_last_complete_iteration(data, monkeypatch):
     net, calls, seen = network(), [], []
     call = full_batch.FullBatch.__call__

@@ -90,7 +90,12 @@ def test_what_differs_between_the_ranks_is_refused_on_every_rank():
         "x": "x must be the same on all ranks; rank 1 differs from rank 0",
         "too few": "mini_batch_size must be at least the number of ranks, 2, got 1",
         "bad for all": "eta must be a positive number, got -1.0",
-        "lbfgs": "optimizer 'lbfgs' needs one process, got comm with 2 ranks; leave out comm",
+        "lbfgs": "optimizer must be the same on all ranks; " + got.format("'another optimizer'", "'lbfgs'"),
+        "lbfgs, x": "x must be the same on all ranks; rank 1 differs from rank 0",
+        "lbfgs, eta": "eta cannot be combined with optimizer 'lbfgs', got 0.1; leave it out: a line search finds the "
+        "length of each step",
+        "lbfgs, checkpoint": "checkpoint cannot be combined with optimizer 'lbfgs', got 'run'; leave it out: the state "
+        "of L-BFGS is inside SciPy; a callback can call net.save",
         "callback": "rank 1: callback must be a function of an Epoch, got 3",
         "not a communicator": "comm must be a communicator of mpi4py, like MPI.COMM_WORLD, got 'world'",
         "resume without a file": "rank 0: resume needs a checkpoint; for example, pass checkpoint='run.safetensors'",
@@ -126,6 +131,47 @@ def test_an_error_within_an_epoch_ends_all_ranks_and_names_the_rank(tmp_path):
     assert "Traceback" not in done.stderr
     assert time.monotonic() - start < 60
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == ["run"]  # of the second epoch
+
+
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_lbfgs_searches_as_on_one_process(ranks):
+    """Twenty iterations with L2 regularisation, weights, and the kinds of inputs and of validation."""
+    found = program(ranks, "lbfgs")
+    assert found.pop("stopped") == [3] * ranks
+    assert found.pop("assigned") <= 1e-12
+    assert found.pop("patience")["epochs"] < 40
+    assert len(found) == 5
+    for name, case in found.items():
+        assert case.pop("cost") <= 1e-8, name
+        assert case == {"bits": 1, "again": True, "same": True, "epochs": 20}, name
+
+
+def test_lbfgs_with_examples_of_which_each_rank_sees_only_its_own(tmp_path, rng):
+    """Sizes 1:2. The sum does not depend on the order of the examples, so the costs are those of the joint run."""
+    x = rng.random((12, 900))
+    y = x[:3].argmax(axis=0)
+    options = {"optimizer": "lbfgs", "epochs": 20, "lmbda": 0.3, "class_weight": "balanced"}
+    shard_files(tmp_path, x, y, [300, 600], options | {"mini_batch_size": None, "eta": None})
+    found = program(2, "lbfgs_shards", tmp_path)
+    net = fastbp.Network([12, 9, 7, 3], ["tanh", "sigmoid", "softmax"], "log-likelihood", dtype="float64", rng=3)
+    history = net.train(x, y, progress=False, **options)
+    np.testing.assert_allclose(found.pop("cost"), history.cost, rtol=1e-8)
+    assert found == {"bits": 1, "same": True, "examples": [300, 600]}
+
+
+def test_an_error_on_one_rank_ends_lbfgs_on_every_rank():
+    found = program(2, "lbfgs_failures")
+    assert found["callback"] == ["RankError: rank 1: LookupError: no such epoch", "LookupError: no such epoch"]
+    different = "RankError: after epoch 2, the parameters of 1 rank (1) differ from those of rank 0; "
+    assert found["parameters"][0].startswith(different)
+    assert found["diverged"][0].startswith("DivergedError: the cost is not finite in epoch 1; scale the inputs to")
+    for name in ("parameters", "diverged"):
+        assert len(set(found[name])) == 1
+    failed = ["RankError: rank 1: MemoryError: nothing left", "MemoryError: nothing left"]
+    assert found["evaluation"] == [failed, True]
+    for which in ("one", "all"):
+        assert found[f"ctrl-c on {which}"] == [["KeyboardInterrupt: "] * 2, True]
+    assert found["handler"]
 
 
 def shard_files(folder, x, y, counts, options):
@@ -175,14 +221,14 @@ def processes(log):
     raise TimeoutError(log.read_text())
 
 
-def run_and_disturb(folder, epochs, disturb, seconds, **environment):
-    """Start a run with a checkpoint, disturb it after some seconds, and return its exit code and its output.
+def run_and_disturb(folder, epochs, disturb, seconds, name="long_run", **environment):
+    """Start a program that trains, disturb it after some seconds, and return its exit code and its output.
 
     It must end within ten seconds of the disturbance.
     """
     log = folder / "log"
     with open(log, "w") as file:
-        arguments = command(2, PROGRAMS, "long_run", folder / "run", epochs)
+        arguments = command(2, PROGRAMS, name, folder / "run", epochs)
         environment = {**os.environ, **ENVIRONMENT, **environment}
         with subprocess.Popen(arguments, stdout=file, stderr=file, env=environment) as job:
             try:
@@ -207,6 +253,15 @@ def test_a_killed_rank_ends_the_job_and_the_run_is_resumed(tmp_path):
     (tmp_path / "whole").mkdir()
     assert resumed == program(2, "long_run", tmp_path / "whole" / "run", 30)
     assert resumed["digest"] == 1
+
+
+def test_sigint_to_one_rank_ends_lbfgs_on_every_rank(tmp_path):
+    def press(job, ranks):
+        os.kill(ranks[1], signal.SIGINT)
+
+    code, text = run_and_disturb(tmp_path, 10**9, press, 0, "endless_search")
+    assert code != 0
+    assert text.count("KeyboardInterrupt\n") == 2, text
 
 
 @pytest.mark.slow
