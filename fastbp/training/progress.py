@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from fastbp.files.outputs import BestEffortStream, wrapped
@@ -242,11 +243,15 @@ def _bar(
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            """What the format of the bar may show. tqdm itself shows 0 seconds left as long as it knows no rate."""
+            """What the format of the bar may show.
+
+            tqdm itself shows 0 seconds left as long as it knows no rate, and nothing on a terminal of width 0.
+            """
             shown: dict[str, Any] = super().format_dict
             done, elapsed = shown["n"] - shown["initial"], shown["elapsed"]
             rate = rate_of() or (done / elapsed if elapsed else 0.0)
             left = f"{(shown['total'] - shown['n']) / rate:,.0f}" if rate and shown["total"] else "?"
-            return {**shown, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
+            width = get_terminal_size().columns if shown["ncols"] == 0 else shown["ncols"]
+            return {**shown, "ncols": width, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
 
     return Quiet(total=total, file=stream, dynamic_ncols=True, **({"leave": False} | options))

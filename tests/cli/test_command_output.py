@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import struct
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -205,6 +206,24 @@ def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
     assert ["left" in line for line in said] == [False, True, True]
     assert said[1].endswith("200 examples/s  30 s left")  # three epochs of 10 s, of which training takes 2
     assert said[2].endswith("167 examples/s  24 s left")
+
+
+@pytest.mark.parametrize("columns", [0, 60])
+def test_the_bar_is_shown_on_a_terminal_that_knows_its_width_or_not(columns, tmp_path, monkeypatch):
+    termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    monkeypatch.setattr(progress, "_LARGE", 100)
+    (tmp_path / "table.csv").write_bytes(bytes(1000))
+    with open(theirs, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress.reading(tmp_path / "table.csv") as advance:
+            advance(1000)
+        monkeypatch.undo()
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "reading:" in shown
+    assert "1.00k" in shown
 
 
 def test_the_bar_shows_the_rate_and_the_time_left_of_the_lines(monkeypatch):
