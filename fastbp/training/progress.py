@@ -1,9 +1,10 @@
 """Progress on standard error: a bar on a terminal, one line per epoch elsewhere. In a notebook, a bar in the output."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import get_terminal_size
@@ -243,15 +244,22 @@ def _bar(
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            """What the format of the bar may show.
-
-            tqdm itself shows 0 seconds left as long as it knows no rate, and nothing on a terminal of width 0.
-            """
+            """What the format of the bar may show. tqdm itself shows 0 seconds left as long as it knows no rate."""
             shown: dict[str, Any] = super().format_dict
             done, elapsed = shown["n"] - shown["initial"], shown["elapsed"]
             rate = rate_of() or (done / elapsed if elapsed else 0.0)
             left = f"{(shown['total'] - shown['n']) / rate:,.0f}" if rate and shown["total"] else "?"
-            width = get_terminal_size().columns if shown["ncols"] == 0 else shown["ncols"]
-            return {**shown, "ncols": width, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
+            return {**shown, "left": left, "speed": f"{rate:,.0f}" if rate else "?"}
 
-    return Quiet(total=total, file=stream, dynamic_ncols=True, **({"leave": False} | options))
+    return Quiet(total=total, file=stream, **_size_of(stream), **({"leave": False} | options))
+
+
+def _size_of(stream: Any) -> dict[str, Any]:
+    """Return the options for the size of a bar: that of the terminal at any time, or a usual one if it reports 0.
+
+    On a terminal with 0 columns and rows, tqdm itself would show nothing.
+    """
+    with suppress(OSError, ValueError, AttributeError):  # not a terminal
+        if 0 in os.get_terminal_size(stream.fileno()):
+            return {"ncols": get_terminal_size().columns - 1, "nrows": 24}
+    return {"dynamic_ncols": True}

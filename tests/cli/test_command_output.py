@@ -208,11 +208,11 @@ def test_the_time_left_includes_validation_and_checkpoints(monkeypatch, capsys):
     assert said[2].endswith("167 examples/s  24 s left")
 
 
-@pytest.mark.parametrize("columns", [0, 60])
-def test_the_bar_is_shown_on_a_terminal_that_knows_its_width_or_not(columns, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("rows", "columns"), [(0, 0), (24, 0), (24, 60)])
+def test_the_bar_is_shown_on_a_terminal_that_knows_its_size_or_not(rows, columns, tmp_path, monkeypatch):
     termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
     ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     monkeypatch.setattr(progress, "_LARGE", 100)
     (tmp_path / "table.csv").write_bytes(bytes(1000))
     with open(theirs, "w") as stream:
@@ -220,10 +220,11 @@ def test_the_bar_is_shown_on_a_terminal_that_knows_its_width_or_not(columns, tmp
         with progress.reading(tmp_path / "table.csv") as advance:
             advance(1000)
         monkeypatch.undo()
+    os.set_blocking(ours, False)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert "reading:" in shown
-    assert "1.00k" in shown
+    assert "reading:   0%|" in shown
+    assert "1.00k [00:00<" in shown
 
 
 def test_the_bar_shows_the_rate_and_the_time_left_of_the_lines(monkeypatch):
