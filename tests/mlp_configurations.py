@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from fastbp.estimators import MLPClassifier, MLPRegressor
 
 KINDS = {"fastbp": (MLPClassifier, MLPRegressor), "scikit-learn": (TheirClassifier, TheirRegressor)}
+HAS_WEIGHTS_AND_LOSS = "loss" in signature(TheirRegressor).parameters  # not before scikit-learn 1.7
 CURVES = ("n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
 
 
@@ -71,13 +73,15 @@ def configuration(seed):
         "n_iter_no_change": one_of(1, 3, 10),
         "max_fun": one_of(15000, 10),
     }
-    if target == "counts":
+    if target == "counts" and HAS_WEIGHTS_AND_LOSS:
         options["loss"] = "poisson"
     if options["solver"] != "lbfgs" and rng.random() < 0.3:
         options["early_stopping"] = one_of(False, False, False, True)
         calls = [(one_of("partial_fit", "partial_fit", "fit"), {}) for _ in range(rng.integers(2, 5))]
     else:
         calls = [("fit", {}) for _ in range(one_of(1, 1, 2))]
+    if not HAS_WEIGHTS_AND_LOSS:
+        w = None
     if len(calls) > 1 and rng.random() < 0.3:
         calls[-1][1].update(one_of({"learning_rate_init": 0.02}, {"alpha": 0.01}, {"batch_size": 7}, {"momentum": 0.3}))
     return Configuration(seed, target, options, x, y, w, calls)
@@ -135,8 +139,12 @@ def outcome(found, library, x=None):
             outputs = [model.predict(inputs)] + ([] if is_regressor else [model.predict_proba(inputs)])
         except Exception as error:
             return error, [], []
-    # NumPy's warnings of overflow are left out: compiled code does not issue them.
-    texts = [(one.category, str(one.message)) for one in issued if one.category is not RuntimeWarning]
+    # NumPy's warnings of overflow are left out, because compiled code does not issue them. So are SciPy's warnings of
+    # options that scikit-learn 1.6 uses.
+    ignored = RuntimeWarning, DeprecationWarning
+    texts = [(one.category, str(one.message)) for one in issued if one.category not in ignored]
+    if not HAS_WEIGHTS_AND_LOSS:  # the text of scikit-learn 1.6 is shorter
+        texts = [(category, text.partition("lbfgs failed to converge")[:2]) for category, text in texts]
     return model, texts, outputs
 
 

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as TheirClassifier
@@ -38,7 +39,10 @@ def fitted(kind, x, y, weight=None, **options):
     # scikit-learn 1.6 passes an option to SciPy that SciPy has deprecated.
     issued = [warning for warning in issued if not issubclass(warning.category, DeprecationWarning)]
     assert all(issubclass(warning.category, ConvergenceWarning) for warning in issued)
-    return model, [str(warning.message) for warning in issued]
+    compared = (
+        len("lbfgs failed to converge") if sklearn.__version__.startswith("1.6.") else None
+    )  # fastbp has 1.7's text
+    return model, [str(warning.message)[:compared] for warning in issued]
 
 
 def assert_same(target, *data, tolerance=1e-9, **options):
