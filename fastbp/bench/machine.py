@@ -80,7 +80,7 @@ def _transfer_rates(candidate: Candidate, size: int) -> tuple[float, float]:
 
 def _launches(candidate: Candidate) -> list[float]:
     """Return samples of the seconds per kernel launch. Each sample is the mean of many launches in a row."""
-    backend, clock = candidate.backend, candidate.clock
+    backend, clock = candidate.floor, candidate.clock
     plan = plan_of([1, 1], "sigmoid", "quadratic", bias=True, dtype="float32", backend=backend)
     operations, sums, b = plan.operations("uint8"), plan.array(np.zeros((1, 1))), plan.array(np.zeros((1, 1)))
     work = partial(backend.run, launches, operations, sums, b, _LAUNCHES)

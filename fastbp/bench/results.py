@@ -120,6 +120,11 @@ class Results:
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    def gpus(self) -> list[str]:
+        """Return the backends on GPUs. CuPy's array expressions are left out if its compiled kernels are measured."""
+        found = dict.fromkeys(m.backend for m in self.measurements if m.where != ON_CPU)
+        return [name for name in found if name.replace("-plain", "") == name or name.replace("-plain", "") not in found]
+
     def fastest_on_cpu(self) -> dict[tuple[str, int], Spread]:
         """Return the seconds per epoch of the CPU's fastest backend at each point of the grid."""
         fastest: dict[tuple[str, int], Spread] = {}

@@ -36,7 +36,7 @@ def machine(monkeypatch):
     machine = Machine(only=1)
     monkeypatch.setattr(cupy_device, "CuPyDevice", lambda number, *, tf32: Device(machine, number, tf32=tf32))
     monkeypatch.setattr(cupy_device, "_usable", {0, 1})
-    monkeypatch.setattr(cupy_device, "_current", lambda: machine.current)
+    monkeypatch.setattr(cupy_device, "current_number", lambda: machine.current)
     monkeypatch.setattr(loop, "_SECONDS_PER_CALL", 1e6)  # so that steps are replayed
     cupy_device._on_device.cache_clear()
     yield machine

@@ -620,7 +620,7 @@ def test_a_text_that_cannot_be_printed_is_read_with_its_escapes(results, tmp_pat
 def test_without_a_gpu_both_numpy_backends_are_measured_and_the_reason_is_given(monkeypatch):
     from fastbp import backends
 
-    monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers"})
+    monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers", "cupy-plain": "none"})
     found, reason = choose_candidates()
     assert [c.name for c in found] == ["numpy", "numpy-plain"]
     assert {c.floor.name for c in found} == {"numpy"}
