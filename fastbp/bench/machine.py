@@ -8,6 +8,7 @@ import numpy as np
 from fastbp import backends
 from fastbp.bench.candidates import Candidate
 from fastbp.bench.floor import make_floor
+from fastbp.bench.gpu_steps import kernel_rates
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.results import Machine
 from fastbp.bench.timing import spread, timed
@@ -31,6 +32,7 @@ def measure_machine(candidate: Candidate, settings: BenchSettings) -> Machine:
         spread(_launches(candidate)) if candidate.on_gpu else None,
         to_device,
         from_device,
+        kernel_rates(candidate, settings) if candidate.on_gpu else None,
     )
 
 
