@@ -253,6 +253,10 @@ def machine(monkeypatch, installed):
         ),
         (FOR_12, "numba-cuda, which compiles the kernels, is not installed: pip install 'fastbp[cuda12]'"),
         (
+            {"cupy": "14.2.0"},  # built from source
+            "numba-cuda, which compiles the kernels, is not installed: pip uninstall -y cupy && pip install 'fastbp[cu",
+        ),
+        (
             FOR_13 | {"numba-cuda": "0.30.4", "numpy": "2.5.2"},
             "numba-cuda 0.30.4 needs NumPy 2.4 or older, got 2.5.2: pip install 'numpy<2.5'",
         ),

@@ -5,6 +5,7 @@ nothing to the host and allocates no memory. All calls of CuPy are in `CuPyDevic
 that uses NumPy arrays and a PTX interpreter. So they can run the rest of this backend without a GPU.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cache
@@ -229,14 +230,14 @@ class CuPyDevice:
 
     def why_no_nccl(self) -> str:
         """Return why NCCL cannot be used, or an empty text."""
-        return "" if self._cupy.cuda.nccl.available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
+        return "" if _nccl().available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
 
     def connect_nccl(self, comm: Any) -> Callable[[Array], None]:
         """Connect the ranks of a communicator. Return a function that replaces an array by its sum over the ranks.
 
         The function enqueues the sum on the current stream.
         """
-        nccl = self._cupy.cuda.nccl
+        nccl = _nccl()
         name = comm.bcast(nccl.get_unique_id() if comm.Get_rank() == 0 else None)
         ranks = nccl.NcclCommunicator(comm.Get_size(), name, comm.Get_rank())
         dtypes = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
@@ -246,6 +247,14 @@ class CuPyDevice:
             ranks.allReduce(address, address, array.size, dtypes[array.dtype.name], nccl.NCCL_SUM, stream)
 
         return all_reduce
+
+
+def _nccl() -> Any:
+    """Return CuPy's module for NCCL, which `import cupy` does not import. Without NCCL, its import warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cupy.cuda import nccl
+    return nccl
 
 
 class CuPy(GPUArrays):
