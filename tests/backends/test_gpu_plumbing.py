@@ -17,10 +17,11 @@ importlib.import_module("cupy.cublas")
 from cupy_backends.cuda.libs.cublas import CUBLASError
 
 from fastbp import backends
-from fastbp.backends.cupy import cublas_entry, diagnosis, rank_sums
+from fastbp.backends.cupy import cublas_entry, diagnosis, instruments, rank_sums
 from fastbp.backends.cupy import device as cupy_device
 from fastbp.backends.cupy.device import CuPyDevice
 from fastbp_kernels.cuda import compilation, kernels, listing
+from fastbp_kernels.specialize import FormulaError
 
 pytestmark = pytest.mark.cuda
 
@@ -174,11 +175,37 @@ def test_a_kernel_is_loaded_for_the_architecture_of_the_device(monkeypatch):
     assert cubin.startswith(b"\x7fELF")
 
 
+def test_a_kernel_that_fails_for_another_reason_than_a_formula_is_named():
+    def body(x, m, n):
+        x[0] = m.no_such_attribute
+
+    kernel = compilation.Kernel("broken", body, compilation.pointers("float32", 1), compilation.thread_per_element)
+    with pytest.raises(FormulaError, match=r"^broken cannot be compiled for CUDA: "):
+        compilation.checked(kernel, "float32", {})
+
+
 def test_cublas_is_called_in_the_library_that_cupy_uses():
     """The real library, without a GPU: it refuses a handle that does not exist."""
     entries = cublas_entry.cublas.__wrapped__()
     with pytest.raises(CUBLASError, match="CUBLAS_STATUS_NOT_INITIALIZED"):
         entries._set_stream(ctypes.c_void_p(0), ctypes.c_void_p(0))
+
+
+def test_the_self_test_asks_for_streams_that_do_not_wait_and_for_tf32(monkeypatch):
+    made = []
+
+    class Stream:
+        null = nullcontext()
+
+        def __init__(self, *, non_blocking):
+            made.append(non_blocking)
+
+    monkeypatch.setattr(cupy.cuda, "Stream", Stream)
+    monkeypatch.setattr(instruments, "cupy_backend", lambda number, *, tf32: (number, tf32))
+    assert isinstance(instruments.Instruments().stream(), Stream)
+    assert made == [True]
+    assert instruments.Instruments().default_stream() is Stream.null
+    assert instruments.Instruments().tf32(1) == (1, True)
 
 
 def test_the_listing_is_a_command(monkeypatch, capsys):
