@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from fastbp.bench import charts, grid, run
+from fastbp.bench import charts, gpu_steps, grid, run
 from fastbp.bench.candidates import Candidate, choose_candidates
 from fastbp.bench.crossover import Pair, crossover, crossovers
 from fastbp.bench.gpu_report import GPU_LEGEND, gpu_table
@@ -407,7 +407,7 @@ def test_the_chart_shows_what_was_measured(results):
 
 
 @pytest.mark.cuda
-def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
+def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path, monkeypatch):
     """Each call of the device takes 1 µs: launches, products, memory, transfers and synchronization."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
     from gpu_stand_in import StandIn
@@ -415,6 +415,7 @@ def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
     backend = StandIn()
     clock = lambda: 1e-6 * len(backend.device.calls)
     candidates = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    monkeypatch.setattr(gpu_steps, "_MOST_STEPS", 8)  # the interpreter is slow
     small = dataclasses.replace(TINY, epoch_flops=2e3, max_examples=8, max_side=4, copy_bytes=2**8)
     assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, candidates) == 0
     results = read_results(tmp_path / "out.json")
