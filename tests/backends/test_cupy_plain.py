@@ -4,6 +4,7 @@ import inspect
 import pickle
 import subprocess
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from fastbp import backends, gradients
 from fastbp.backends.array_api import ArrayAPI
 from fastbp.backends.cupy import device as cupy_device
 from fastbp.backends.cupy import diagnosis, expressions
-from fastbp.bench import candidates, floor
+from fastbp.bench import candidates, floor, gpu_steps
+from fastbp.bench.grid import QUICK
 from fastbp.cli import fastbp as command
 from fastbp.estimators import MLPClassifier, MLPRegressor
 
@@ -115,6 +117,8 @@ def estimators(folder):
 def benchmark(folder):
     backend = backends.get("cupy-plain:1")
     floor.make_floor(backend, (4, 3, 3), "float32", RNG.integers(0, 255, (7, 4), np.uint8), 3)()
+    measured = candidates.Candidate("cupy-plain:1", backend, backend, "cupy-plain:1", "a stand-in", lambda: 2**40)
+    assert len(gpu_steps.kernel_rates(measured, replace(QUICK, copy_bytes=2**6))) == 5
     return network().weights
 
 
