@@ -55,11 +55,27 @@ def main() -> None:
 
 def timed(backend, sizes, m, dtype, optimizer, count):
     """Return the time of a step and of the host's part, in seconds, and the parameters after all steps, as bytes."""
+    n = 1000 * m if 1000 * m * sizes[0] < 2**27 else 100 * m
+    take, p, take_steps = prepared(backend, sizes, m, dtype, optimizer, count, n)
+    backend.synchronize()
+    start = time.perf_counter()
+    take(count)
+    host = time.perf_counter() - start
+    backend.synchronize()
+    whole = time.perf_counter() - start
+    parameters = [backend.to_host(w).tobytes() for w in p.weights]
+    return whole / count, host / count, parameters, take_steps.mode
+
+
+def prepared(backend, sizes, m, dtype, optimizer, count, n):
+    """Return a function that takes up to `count` steps on n examples, the parameters, and the `Replay`.
+
+    So many steps have been taken before that all graphs have been captured.
+    """
     rng, optimizer = np.random.default_rng(0), OPTIMIZERS[optimizer]
     plan = plan_of(sizes, "sigmoid", "quadratic", bias=True, dtype=dtype, backend=backend, input_scale=1 / 255)
     plan = replace(plan, formulas=replace(plan.formulas, rule=optimizer.rule))
     p = as_parameters(*draw_parameters(plan, rng, "scaled"), plan)
-    n = 1000 * m if 1000 * m * sizes[0] < 2**27 else 100 * m
     x = rng.integers(0, 256, (n, sizes[0]), np.uint8)
     examples = Examples(backend.upload(x), plan.array(rng.random((n, sizes[-1]))), plan.block(0, n), 1 / 255)
     operations = plan.operations("uint8")
@@ -79,14 +95,7 @@ def timed(backend, sizes, m, dtype, optimizer, count):
 
     for steps in (1, 20, 1100, 32):  # also captures the graph of several steps
         take(min(steps, count))
-    backend.synchronize()
-    start = time.perf_counter()
-    take(count)
-    host = time.perf_counter() - start
-    backend.synchronize()
-    whole = time.perf_counter() - start
-    parameters = [backend.to_host(w).tobytes() for w in p.weights]
-    return whole / count, host / count, parameters, take_steps.mode
+    return take, p, take_steps
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
-from cuda_against_cpu import execute
 from scipy.linalg import blas
 
 from fastbp.backends.cupy.device import CuPy
@@ -54,6 +53,8 @@ class StandInDevice:
         assert np.shares_memory(written, out)
 
     def launch(self, kernel, *arguments):
+        from cuda_against_cpu import execute  # needs numba-cuda
+
         self._do(kernel.name, execute, kernel, *arguments)
 
     def to_host(self, array):

@@ -5,9 +5,11 @@ With CuPy, such a use is enqueued on a stream of the wrong GPU, so that it may r
 
 import operator
 from contextlib import contextmanager
+from functools import partialmethod
 from types import SimpleNamespace
 
 import numpy as np
+from array_api_compat import numpy as numpy_namespace
 from gpu_stand_in import StandInDevice
 
 
@@ -54,7 +56,8 @@ class Array:
 
     def __getitem__(self, key):
         """Return a view. Its making does not use the GPU."""
-        found = self.host[key]
+        parts = key if isinstance(key, tuple) else (key,)
+        found = self.host[parts if any(part is Ellipsis for part in parts) else (*parts, ...)]
         assert np.shares_memory(found, self.host) or found.size == 0
         return self._of(found)
 
@@ -85,25 +88,34 @@ class Array:
 
     def _calculated(self, operation, *values):
         self.machine.use(self.number, "an expression")
-        return self._of(np.asarray(operation(*map(self._operand, values))))
+        with np.errstate(all="ignore"):
+            return self._of(np.asarray(operation(*map(self._operand, values))))
+
+    def _calculated_from(self, operation, *others):
+        return self._calculated(operation, self, *others)
 
     def astype(self, dtype):
         return self._calculated(lambda host: host.astype(dtype), self)
 
 
 def _add_operator(name):
+    of = getattr(operator, f"__{name}__")
+
     def forward(self, other):
-        return self._calculated(getattr(operator, name), self, other)
+        return self._calculated(of, self, other)
 
     def backward(self, other):
-        return self._calculated(lambda a, b: getattr(operator, name)(b, a), self, other)
+        return self._calculated(lambda a, b: of(b, a), self, other)
 
+    name = name.strip("_")
     setattr(Array, f"__{name}__", forward)
     setattr(Array, f"__r{name}__", backward)
 
 
-for _name in ("add", "sub", "mul", "truediv", "pow"):
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul", "and", "or", "xor", "lshift", "rshift"):
     _add_operator(_name)
+for _name in ("lt", "le", "eq", "ne", "gt", "ge", "neg", "abs", "invert"):
+    setattr(Array, f"__{_name}__", partialmethod(Array._calculated_from, getattr(operator, _name)))
 Array.__module__ = "cupy"  # so that fastbp takes it for an array of CuPy
 
 
@@ -115,23 +127,28 @@ class Namespace:
     def __init__(self, machine):
         self.machine = machine
 
-    def asarray(self, values, *, device=None, copy=None):
+    def asarray(self, values, *, dtype=None, device=None, copy=None):
         number = self.machine.current if device is None else device.id
         host = values.host if isinstance(values, Array) else values
         with self.machine.device(number):  # as array_api_compat does
             if isinstance(values, Array):
                 self.machine.use(values.number, "a copy")
-            return Array(self.machine, number, np.array(host))
+            return Array(self.machine, number, np.array(host, dtype))
 
     def __getattr__(self, name):
-        if name in ("isdtype", "float32", "float64", "uint8"):
+        if name in ("isdtype", "float32", "float64", "uint8", "int64"):
             return getattr(np, name)
-        function = getattr(np, name)
+        function = getattr(numpy_namespace, name)
         if name == "permute_dims":  # returns a view
             return lambda array, axes: array._of(function(array.host, axes))
 
-        def call(array, *arguments, **options):
-            return array._calculated(lambda *hosts: function(*hosts, **options), array, *arguments)
+        def call(first, *others, **options):
+            """Compute on the GPU of the first array. If there is none, make an array on the current GPU."""
+            arrays = list(first) if isinstance(first, tuple) else [first, *others]
+            here = next((a for a in arrays if isinstance(a, Array)), Array(self.machine, self.machine.current, None))
+            if isinstance(first, tuple):
+                return here._calculated(lambda *hosts: function(hosts, **options), *arrays)
+            return here._calculated(lambda *hosts: function(*hosts, **options), *arrays)
 
         return call
 

@@ -39,11 +39,12 @@ BackendLike: TypeAlias = BackendName | ModuleType | Backend
 """A backend, the name of a backend, or an array API namespace."""
 
 _CUPY = re.compile(r"cupy(?::(\d+|local))?(\+tf32)?")  # the groups are the device and the option "+tf32"
+_CUPY_PLAIN = re.compile(r"cupy-plain(?::(\d+|local))?")
 _MEANT = {
     "gpu": "'cupy' (an NVIDIA GPU), 'torch:cuda' or 'torch:mps' (other GPUs, with PyTorch)",
     "cuda": "'cupy', or 'torch:cuda' for PyTorch",
     "mps": "'torch:mps'",
-    "rocm": "'torch:cuda', with a build of PyTorch for ROCm",
+    "rocm": "'torch:cuda', with a build of PyTorch for ROCm, or 'cupy-plain', with a CuPy for ROCm",
     "cpu": "'numpy'",
 }
 """Names that other libraries give to devices, and the backends for them."""
@@ -62,17 +63,19 @@ def available() -> dict[str, str | None]:
     Notes
     -----
     "numpy" runs compiled code on the CPU, and "cupy" runs compiled code on a GPU. "numpy-plain" runs the same equations
-    as plain NumPy expressions, for comparison. "torch" and "array_api_strict" run them with the array API libraries of
-    these names. Of all these libraries, this function imports only CuPy, if it is installed.
+    as plain NumPy expressions, for comparison, and "cupy-plain" as CuPy's array expressions. "torch" and
+    "array_api_strict" run them with the array API libraries of these names. Of all these libraries, this function
+    imports only CuPy, if it is installed.
 
     Examples
     --------
     >>> available()["numpy"] is None
     True
     """
-    from fastbp.backends.cupy.diagnosis import unavailable_reason
+    from fastbp.backends.cupy.diagnosis import plain_unavailable_reason, unavailable_reason
 
-    reasons: dict[str, str | None] = dict.fromkeys(NAMES) | {"cupy": unavailable_reason()}
+    reasons: dict[str, str | None] = dict.fromkeys(NAMES)
+    reasons |= {"cupy": unavailable_reason(), "cupy-plain": plain_unavailable_reason()}
     for package in ("torch", "array_api_strict"):
         if find_spec(package) is None:
             reasons[package] = f"not installed: pip install {package.replace('_', '-')}"
@@ -94,7 +97,8 @@ def get(choice: BackendLike | None = None) -> Backend:
         products of float32 matrices are faster, but use only 10 bits of the mantissas of the factors. "auto" means
         "cupy" if a GPU can be used, and "numpy" otherwise. The choice made for "auto" is logged once.
 
-        "torch:cuda", "torch:cuda:1" and "torch:mps" are devices of PyTorch. They are used only when they are named.
+        "cupy-plain" and "cupy-plain:1" compute with CuPy's array expressions, which needs no numba-cuda. "torch:cuda",
+        "torch:cuda:1" and "torch:mps" are devices of PyTorch. They are used only when they are named.
 
     Returns
     -------
@@ -173,7 +177,8 @@ def infer(**arrays: Any) -> Backend:
     -------
     Backend
         The backend of the first array's library. For NumPy arrays, this is the current backend if it works on NumPy
-        arrays, else "numpy". The same holds for arrays of a library whose arrays are read-only.
+        arrays, else "numpy". The same holds for arrays of a library whose arrays are read-only. For arrays on a GPU of
+        CuPy, this is "cupy", or "cupy-plain" if the current backend is "cupy-plain".
 
     Raises
     ------
@@ -197,7 +202,7 @@ def infer(**arrays: Any) -> Backend:
             given = f"{first} is on GPU {number} and {name} is on GPU {device_of(other)}"
             raise InputError(f"{given}; move both to one device")
     if kind(array) == "cupy" or (kind(array) == "numpy" and number is not None):  # no namespace, but on a GPU
-        return _named(f"cupy:{number}")
+        return _named(f"cupy-plain:{number}" if get().name.startswith("cupy-plain") else f"cupy:{number}")
     if kind(array) == "torch" and str(array.device) != "cpu":
         return _named(f"torch:{array.device}")
     if kind(array) in NAMES and kind(array) != "numpy":
@@ -217,6 +222,10 @@ def _named(name: str) -> Backend:
 
         device = match[1] if match[1] in (None, "local") else int(match[1])
         return cupy_backend(cast(Any, device), tf32=match[2] is not None)
+    if match := _CUPY_PLAIN.fullmatch(name):
+        from fastbp.backends.cupy.expressions import cupy_plain_backend
+
+        return cupy_plain_backend(match[1] if match[1] in (None, "local") else int(match[1]))  # type: ignore[arg-type]
     if name.startswith("torch:"):
         from fastbp.backends.torch_devices import torch_backend
 

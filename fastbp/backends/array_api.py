@@ -45,7 +45,7 @@ class ArrayAPI(Backend):
         self.kind = name.partition(":")[0].removesuffix("-plain")
         self._has_float64 = True
         try:
-            self.empty((1,), "float32")[...] = 0.0
+            self.assign(self.empty((1,), "float32"), 0.0)
         except (TypeError, ValueError, AttributeError) as error:
             reason = "its arrays cannot be written to, and fastbp updates arrays in place"
             raise InputError(f"backend {name!r} cannot be used: {reason}") from error
@@ -107,8 +107,8 @@ class ArrayAPI(Backend):
         def drop(
             threshold: int, scale: float, key_0: int, key_1: int, n: int, examples: Array, a: Array, out: Array
         ) -> None:
-            units = xp.arange((n + 3) // 4, dtype=xp.int64, device=self.device)[:, None]
-            kept = xp.concat(kept_units(threshold, key_0, key_1, units, examples[None, :]), axis=0)[:n, :]
+            j = self._units((n + 3) // 4)[:, None]
+            kept = xp.concat(kept_units(threshold, key_0, key_1, j, examples[None, :]), axis=0)[:n, :]
             out[...] = xp.where(kept, scale * a, xp.zeros_like(a))
 
         return drop
@@ -191,6 +191,10 @@ class ArrayAPI(Backend):
             activate=activate,
             hadamard=hadamard,
         )
+
+    def _units(self, count: int) -> Array:
+        """Return the numbers from 0 to count − 1, as int64."""
+        return self.xp.arange(count, dtype=self.xp.int64, device=self.device)
 
     def _gather(self, data: Array, indices: Array, scale: float, out: Array) -> None:
         columns = self.xp.astype(self.xp.take(data, indices, axis=0), out.dtype).T

@@ -11,12 +11,13 @@ BackendName: TypeAlias = Literal[
     "cupy:0", "cupy:1", "cupy:2", "cupy:3", "cupy:4", "cupy:5", "cupy:6", "cupy:7",
     "cupy:local", "cupy:local+tf32", "cupy+tf32", "cupy:0+tf32", "cupy:1+tf32", "cupy:2+tf32", "cupy:3+tf32",
     "cupy:4+tf32", "cupy:5+tf32", "cupy:6+tf32", "cupy:7+tf32",
+    "cupy-plain", "cupy-plain:0", "cupy-plain:1", "cupy-plain:2", "cupy-plain:3", "cupy-plain:local",
     "torch:cpu", "torch:mps", "torch:xpu", "torch:cuda", "torch:cuda:0", "torch:cuda:1", "torch:cuda:2", "torch:cuda:3",
 ]
 # fmt: on
 """The names that type checkers accept for `fastbp.backends.get`. At run time, any GPU number is accepted."""
 
-NAMES = ("numpy", "numpy-plain", "cupy", "torch", "array_api_strict")
+NAMES = ("numpy", "numpy-plain", "cupy", "cupy-plain", "torch", "array_api_strict")
 """The names of the backends, without devices and options."""
 
 _DLPACK_CUDA = 2  # kDLCUDA

@@ -52,16 +52,18 @@ def choose_candidates(names: Sequence[str] = ()) -> tuple[list[Candidate], str |
     """Return the candidates, and the reason why a GPU is not among them.
 
     If names are given, the candidates are the backends with these names, and the reason is None. Otherwise the
-    candidates are the compiled backend, plain NumPy and, if a GPU can be used, CuPy. The reason is then None if a GPU
-    can be used. Raises `InputError` if a name is unknown, or if a backend with a given name cannot be used.
+    candidates are the compiled backend, plain NumPy and, if a GPU can be used, CuPy with compiled kernels and with its
+    own array expressions. The reason is then None if a GPU can be used. Raises `InputError` if a name is unknown, or if
+    a backend with a given name cannot be used.
 
     >>> [candidate.name for candidate in choose_candidates(["numpy-plain"])[0]]
     ['numpy-plain']
     """
     reason = None
     if not names:
-        reason = backends.available()["cupy"]
-        names = ("numpy", "numpy-plain") if reason else ("numpy", "numpy-plain", "cupy")
+        reasons = backends.available()
+        on_gpu = [name for name in ("cupy", "cupy-plain") if reasons[name] is None]
+        names, reason = ("numpy", "numpy-plain", *on_gpu), None if on_gpu else reasons["cupy"]
     chosen = dict.fromkeys(backends.get(cast(BackendName, name)) for name in names)
     return [_candidate(backend) for backend in chosen], reason
 
@@ -107,11 +109,19 @@ def available_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**40
 
 
+def _compiled(backend: Backend) -> Backend:
+    """Return the backend with compiled kernels on the GPU of "cupy-plain", or the given one if there is none."""
+    if backend.name.startswith("cupy-plain"):
+        with suppress(InputError):
+            return backends.get(cast(BackendName, f"cupy:{backend.device.number}"))  # type: ignore[attr-defined]
+    return backend
+
+
 def _candidate(backend: Backend) -> Candidate:
     name = backend.name
     if name.startswith("cupy"):
-        gpu = backend.device  # type: ignore[attr-defined]
-        return Candidate(name, backend, backend, name, gpu.description(), gpu.free_bytes)
+        gpu, floor = backend.device, _compiled(backend)  # type: ignore[attr-defined]
+        return Candidate(name, backend, floor, floor.name, gpu.description(), gpu.free_bytes)
     if name.startswith("torch:") and name != "torch:cpu":
         torch = cast(TorchDevice, backend)
         return Candidate(name, backend, backend, name, torch.description(), lambda: torch.free_bytes(available_memory))

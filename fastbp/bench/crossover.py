@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.grid import flops_per_example
 from fastbp.bench.results import Measurement, Results
 from fastbp.bench.timing import Spread
@@ -69,7 +68,7 @@ def crossovers(results: Results) -> Iterator[tuple[str, str, Crossover]]:
     mini-batch size fixed and compare networks.
     """
     on_cpu = results.fastest_on_cpu()
-    for backend in dict.fromkeys(m.backend for m in results.measurements if m.where != ON_CPU):
+    for backend in results.gpus():
         both = [m for m in results.measurements if m.backend == backend and m.point in on_cpu]
         for net in dict.fromkeys(m.net for m in sorted(both, key=_flops)):
             row = sorted((m for m in both if m.net == net), key=lambda m: m.mini_batch_size)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastbp.bench.crossover import crossovers
+from fastbp.bench.gpu_report import GPU_LEGEND
 from fastbp.bench.report import LEGEND, report
 from fastbp.bench.results import Results, as_json
 from fastbp.bench.verdict import verdicts
@@ -22,10 +23,11 @@ def save_html(results: Results, path: StrPath) -> None:
 
 def page_content(results: Results) -> dict[str, Any]:
     """Return what the page shows, ready for JSON. `results` is the content of a file of `fastbp bench --json`."""
+    text = report(results)
     return {
         "verdict": list(_verdict(results)),
-        "report": report(results).replace(f"{LEGEND}\n\n", ""),
-        "legend": LEGEND,
+        "report": text.replace(f"{LEGEND}\n\n", "").replace(f"{GPU_LEGEND}\n\n", ""),
+        "legend": f"{LEGEND}\n\n{GPU_LEGEND}" if GPU_LEGEND in text else LEGEND,
         "points": [
             {
                 "net": m.net,

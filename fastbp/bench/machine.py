@@ -8,6 +8,7 @@ import numpy as np
 from fastbp import backends
 from fastbp.bench.candidates import Candidate
 from fastbp.bench.floor import make_floor
+from fastbp.bench.gpu_steps import kernel_rates
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.results import Machine
 from fastbp.bench.timing import spread, timed
@@ -31,6 +32,7 @@ def measure_machine(candidate: Candidate, settings: BenchSettings) -> Machine:
         spread(_launches(candidate)) if candidate.on_gpu else None,
         to_device,
         from_device,
+        kernel_rates(candidate, settings) if candidate.on_gpu else None,
     )
 
 
@@ -80,7 +82,7 @@ def _transfer_rates(candidate: Candidate, size: int) -> tuple[float, float]:
 
 def _launches(candidate: Candidate) -> list[float]:
     """Return samples of the seconds per kernel launch. Each sample is the mean of many launches in a row."""
-    backend, clock = candidate.backend, candidate.clock
+    backend, clock = candidate.floor, candidate.clock
     plan = plan_of([1, 1], "sigmoid", "quadratic", bias=True, dtype="float32", backend=backend)
     operations, sums, b = plan.operations("uint8"), plan.array(np.zeros((1, 1))), plan.array(np.zeros((1, 1)))
     work = partial(backend.run, launches, operations, sums, b, _LAUNCHES)

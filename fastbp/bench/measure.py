@@ -16,9 +16,10 @@ import numpy.typing as npt
 from fastbp import backends, equations
 from fastbp.bench.candidates import Candidate
 from fastbp.bench.floor import make_floor
+from fastbp.bench.gpu_steps import StepTimer
 from fastbp.bench.grid import BenchSettings, Point
 from fastbp.bench.machine import measure_machine
-from fastbp.bench.results import Failure, Measurement, Results, Transfers
+from fastbp.bench.results import Failure, Measurement, Results, StepTimes, Transfers
 from fastbp.bench.timing import Task, in_turn, spread, timed
 from fastbp.datasets.inputs import as_columns, as_targets, example_rows
 from fastbp.errors import InputError
@@ -70,7 +71,7 @@ class Trainer:
     """Trains a network on a candidate's backend.
 
     The constructor sends the data to the backend and trains for some epochs as a warm-up. `transfers` describes the
-    transfers of the data and of one epoch. It is None on the CPU.
+    transfers of the data and of one epoch, and `steps` times steps in several modes. Both are None on the CPU.
     """
 
     def __init__(self, candidate: Candidate, point: Point, dtype: str, x: npt.NDArray[np.uint8], y: Array) -> None:
@@ -97,8 +98,9 @@ class Trainer:
             if time.perf_counter() - start < _WARM_UP_SECONDS:
                 self.epoch()
         self.step()
-        self.transfers = None
+        self.transfers, self.steps = None, None
         if candidate.on_gpu:
+            self.steps = StepTimer(candidate, self._loop, plan, source)
             seconds = [timed(backend, candidate.clock, send) for _ in range(3)]
             down = sum(in_epoch["to_host"])
             count = len(in_epoch["upload"]) + len(in_epoch["to_host"])
@@ -131,22 +133,25 @@ def _measure_point(
     scaled = (x / np.float32(255)).astype(results.dtype, copy=False)
     trainers: dict[str, Trainer] = {}
     tasks: dict[str, Task] = {}
-    floors: dict[str, list[str]] = {}  # the candidates that are compared with each floor
+    users: dict[str, list[str]] = {}  # the candidates whose results need a task, other than their own
     steps: dict[str, list[float]] = {}
     for candidate in candidates:
         with _recording_failures(candidate, str(point), results):
             trainer = Trainer(candidate, point, results.dtype, x, y)
             floor = f"floor on {candidate.floor.name}"
-            if floor not in floors:
+            if floor not in users:
                 products = make_floor(candidate.floor, point.sizes, results.dtype, scaled, point.m)
                 trainer.timed(products)
                 tasks[floor] = _floor_task(trainer, products)
-            floors.setdefault(floor, []).append(candidate.name)
+            users.setdefault(floor, []).append(candidate.name)
             trainers[candidate.name] = trainer
+            for mode, work in trainer.steps.works() if trainer.steps else ():
+                users[f"{candidate.name}, {mode}"] = [candidate.name]
+                tasks[f"{candidate.name}, {mode}"] = _on_device(candidate, work)
             tasks[candidate.name] = _trainer_task(trainer, steps.setdefault(candidate.name, []))
 
     def failed(task: str, error: Exception) -> None:
-        for name in floors.get(task, [task]):
+        for name in users.get(task, [task]):
             if trainers.pop(name, None) is not None:
                 _record_failure(name, str(point), error, results)
 
@@ -162,6 +167,7 @@ def _measure_point(
             epoch_seconds=spread(seconds(name)),
             floor_seconds=spread(seconds(f"floor on {trainer.candidate.floor.name}")),
             transfers=trainer.transfers,
+            steps=_step_times(trainer.steps, name, seconds),
         )
         for name, trainer in trainers.items()
     ]  # fmt: skip
@@ -176,26 +182,41 @@ def _rounds(settings: BenchSettings, trainers: dict[str, Trainer]) -> Iterator[i
         yield number
 
 
-def _floor_task(trainer: Trainer, products: Callable[[], None]) -> Task:
-    """Return the task that times the floor. `trainer` is one of those that are compared with it."""
+def _step_times(
+    timer: StepTimer | None, name: str, seconds: Callable[[str], list[float]]
+) -> dict[str, StepTimes] | None:
+    """Return the times of steps in each mode, or None on the CPU."""
+    if timer is None:
+        return None
+    return {
+        mode: StepTimes(spread(seconds(f"{name}, {mode}")), spread(timer.host_seconds[mode])) for mode in timer.modes
+    }
+
+
+def _on_device(candidate: Candidate, work: Task) -> Task:
+    """Return a task that does the work while the candidate's device is the current one."""
 
     def task() -> float:
-        with trainer.candidate.backend.device_context():
-            return trainer.timed(products)
+        with candidate.backend.device_context():
+            return work()
 
     return task
+
+
+def _floor_task(trainer: Trainer, products: Callable[[], None]) -> Task:
+    """Return the task that times the floor. `trainer` is one of those that are compared with it."""
+    return _on_device(trainer.candidate, lambda: trainer.timed(products))
 
 
 def _trainer_task(trainer: Trainer, steps: list[float]) -> Task:
     """Return the task that times an epoch, and then some steps, whose seconds are appended to `steps`."""
 
     def task() -> float:
-        with trainer.candidate.backend.device_context():
-            seconds = trainer.timed(trainer.epoch)
-            steps.extend(trainer.timed(trainer.step) for _ in range(_STEPS))
-            return seconds
+        seconds = trainer.timed(trainer.epoch)
+        steps.extend(trainer.timed(trainer.step) for _ in range(_STEPS))
+        return seconds
 
-    return task
+    return _on_device(trainer.candidate, task)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from textwrap import wrap
 
 from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.crossover import crossovers
+from fastbp.bench.gpu_report import GPU_LEGEND, gpu_table, kernels_line
 from fastbp.bench.results import Machine, Measurement, Results
 from fastbp.bench.timing import Spread
 from fastbp.bench.verdict import verdicts
@@ -35,6 +36,7 @@ def report(results: Results) -> str:
     if results.no_gpu is not None:
         lines.append(f"no usable GPU: {results.no_gpu}")
     lines += ["", *_table(results), "", LEGEND, ""] if results.measurements else []
+    lines += [*table, "", GPU_LEGEND, ""] if (table := list(gpu_table(results))) else []
     lines += _transfers(results)
     lines += [f"{backend} on {fixed}: the GPU {found}" for backend, fixed, found in crossovers(results)]
     lines += [f"{failure.backend} failed while measuring {failure.what}: {failure.why}" for failure in results.failures]
@@ -51,6 +53,7 @@ def _machine_lines(machine: Machine) -> Iterator[str]:
     if launch is not None and to is not None and back is not None:
         transfers = f"{to / 1e9:.1f} GB/s to it, {back / 1e9:.1f} GB/s back"
         yield f"  kernel launch: {_time(launch.median)}; transfers: {transfers}"
+    yield from kernels_line(machine)
 
 
 def _table(results: Results) -> Iterator[str]:

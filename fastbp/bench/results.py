@@ -15,6 +15,7 @@ from fastbp.files.atomic import write_atomically
 from fastbp.files.reading import StrPath, json_object, open_regular, read_bounded, reading
 
 KIND, VERSION = "fastbp-bench", 1
+_LATER = ("kernel_bytes_per_second", "steps")  # fields that older files do not have
 # About 3,000 measurements. Reading a file takes at most 50 times its size in memory, whatever the file contains.
 _MAX_BYTES = 2**22
 
@@ -38,8 +39,9 @@ class Transfers:
 class Machine:
     """The peak rates of the CPU or of a GPU.
 
-    `launch_seconds` is the time of one kernel launch. It is measured over many launches in a row. For the CPU, the
-    fields about launches and transfers are None.
+    `launch_seconds` is the time of one kernel launch. It is measured over many launches in a row.
+    `kernel_bytes_per_second` is the bandwidth that the operations other than products achieve on large arrays. For the
+    CPU, the fields about launches, transfers and kernels are None.
     """
 
     where: str
@@ -49,6 +51,15 @@ class Machine:
     launch_seconds: Spread | None
     to_device_bytes_per_second: float | None
     from_device_bytes_per_second: float | None
+    kernel_bytes_per_second: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """The time of a step on a GPU, when steps follow one another, and the part of it in which the host is busy."""
+
+    seconds: Spread
+    host_seconds: Spread
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Measurement:
 
     A step is the update for one mini-batch, from the call in Python until the update is complete. An epoch is the
     training on all examples in random order, as in `Network.train`. The floor is the time of the epoch's matrix
-    products alone.
+    products alone. `steps` are the times of steps on a GPU in each mode (`fastbp.backends.cupy.replay`), and None on
+    the CPU.
     """
 
     backend: str
@@ -69,6 +81,7 @@ class Measurement:
     epoch_seconds: Spread
     floor_seconds: Spread
     transfers: Transfers | None
+    steps: dict[str, StepTimes] | None = None
 
     @property
     def net(self) -> str:
@@ -120,6 +133,11 @@ class Results:
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    def gpus(self) -> list[str]:
+        """Return the backends on GPUs. CuPy's array expressions are left out if its compiled kernels are measured."""
+        found = dict.fromkeys(m.backend for m in self.measurements if m.where != ON_CPU)
+        return [name for name in found if name.replace("-plain", "") == name or name.replace("-plain", "") not in found]
+
     def fastest_on_cpu(self) -> dict[tuple[str, int], Spread]:
         """Return the seconds per epoch of the CPU's fastest backend at each point of the grid."""
         fastest: dict[tuple[str, int], Spread] = {}
@@ -127,6 +145,19 @@ class Results:
             if m.where == ON_CPU and (m.point not in fastest or m.epoch_seconds.median < fastest[m.point].median):
                 fastest[m.point] = m.epoch_seconds
         return fastest
+
+    def unfused(self, m: Measurement) -> Spread | None:
+        """Return the seconds per epoch of CuPy's array expressions at the point of a measurement on the same GPU."""
+        for other in self.measurements:
+            plain = other.backend.startswith("cupy-plain") and not m.backend.startswith("cupy-plain")
+            if plain and (other.where, other.point) == (m.where, m.point):
+                return other.epoch_seconds
+        return None
+
+    def share_of_products(self, m: Measurement) -> float | None:
+        """Return the rate of the matrix products alone as a share of the peak, or None if it was not measured."""
+        peak = self.peak(m.where)
+        return None if peak is None else flops_per_example(m.sizes) * m.examples / m.floor_seconds.median / peak
 
     def peak(self, where: str) -> float | None:
         """Return the peak rate of matrix products in the dtype of the run, or None if it was not measured."""
@@ -162,12 +193,18 @@ def read_results(path: StrPath) -> Results:
         return results
 
 
+def _with_later_fields(value: Any, hints: dict[str, Any]) -> Any:
+    """Add the fields that were added later, with the value None, to an object of a file of results."""
+    return dict.fromkeys(filter(hints.__contains__, _LATER)) | value if isinstance(value, dict) else value
+
+
 def _decode(expected: Any, value: Any, name: str) -> Any:
     """Convert a JSON value and all its parts to the expected type; raises `InputError` for a damaged field."""
     if get_origin(expected) is UnionType:  # T | None
         return None if value is None else _decode(get_args(expected)[0], value, name)
     if dataclasses.is_dataclass(expected):
         hints = get_type_hints(expected)
+        value = _with_later_fields(value, hints)
         if not isinstance(value, dict) or value.keys() != hints.keys():
             raise InputError(f"its {name} is damaged: expected an object with the keys {', '.join(hints)}")
         return expected(**{key: _decode(hint, value[key], key) for key, hint in hints.items()})  # type: ignore[operator]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-from fastbp.bench.candidates import ON_CPU
 from fastbp.bench.crossover import Pair, crossover
 from fastbp.bench.grid import flops_per_example
 from fastbp.bench.results import Measurement, Results
@@ -15,7 +14,7 @@ def verdicts(results: Results) -> Iterator[str]:
     which it wins, and after which it does not lose.
     """
     on_cpu = results.fastest_on_cpu()
-    gpus = list(dict.fromkeys(m.backend for m in results.measurements if m.where != ON_CPU))
+    gpus = results.gpus()
     if not results.measurements:
         return
     if results.no_gpu is not None and not gpus:

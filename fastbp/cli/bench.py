@@ -19,7 +19,10 @@ from fastbp.parameters import dtype_name
 )
 @click.option("--quick", is_flag=True, help="Measure only a few sizes; takes half a minute.")
 @click.option(
-    "--backend", "names", multiple=True, help="Backend; may be repeated.  [default: numpy, numpy-plain, cupy if usable]"
+    "--backend",
+    "names",
+    multiple=True,
+    help="Backend; may be repeated.  [default: numpy, numpy-plain, and cupy and cupy-plain if usable]",
 )
 @click.option("--dtype", default=None, help="Data type: float32 or float64.  [default: float32]")
 @click.option("--sizes", "nets", multiple=True, help="Network, like 784-30-10; may be repeated.  [default: a grid]")

@@ -5,14 +5,15 @@ import pytest
 
 import fastbp
 from fastbp import backends
-from fastbp.backends.cupy.diagnosis import unavailable_reason
+from fastbp.backends.cupy.diagnosis import plain_unavailable_reason, unavailable_reason
 
 
 def test_available_lists_every_backend_with_a_reason_if_it_cannot_be_used():
     reasons = backends.available()
-    assert list(reasons) == ["numpy", "numpy-plain", "cupy", "torch", "array_api_strict"]
+    assert list(reasons) == ["numpy", "numpy-plain", "cupy", "cupy-plain", "torch", "array_api_strict"]
     assert reasons["numpy"] is None
     assert reasons["cupy"] == unavailable_reason()
+    assert reasons["cupy-plain"] == plain_unavailable_reason()
 
 
 def test_the_reason_for_a_missing_package_is_its_install_command(monkeypatch):

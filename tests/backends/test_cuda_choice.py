@@ -34,7 +34,7 @@ def gpus(monkeypatch):
         diagnosis, "unavailable_reason", lambda device=None: None if device in (None, 0, 1) else "only two"
     )
     monkeypatch.setattr(cupy_device, "CuPyDevice", Device)
-    monkeypatch.setattr(cupy_device, "_current", lambda: 1)
+    monkeypatch.setattr(cupy_device, "current_number", lambda: 1)
     monkeypatch.setattr(cupy_device, "_usable", set())
     cupy_device._on_device.cache_clear()
     backends._automatic.cache_clear()

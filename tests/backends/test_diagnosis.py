@@ -5,6 +5,7 @@ What needs a GPU or another environment is tested with stand-in modules.
 """
 
 import ctypes
+import re
 import shutil
 import subprocess
 import sys
@@ -221,6 +222,7 @@ def machine(monkeypatch, installed):
         getDevice=lambda: 1,
         getDeviceProperties=lambda number: gpu,
         memGetInfo=lambda: (GIB, 8 * GIB),
+        is_hip=False,
     )
     pool = SimpleNamespace(free_bytes=lambda: GIB // 2, used_bytes=lambda: GIB, get_limit=lambda: 0)
     nvrtc = module(monkeypatch, "cupy.cuda.nvrtc", getVersion=lambda: (13, 5))
@@ -251,6 +253,10 @@ def machine(monkeypatch, installed):
         ),
         (FOR_12, "numba-cuda, which compiles the kernels, is not installed: pip install 'fastbp[cuda12]'"),
         (
+            {"cupy": "14.2.0"},  # built from source
+            "numba-cuda, which compiles the kernels, is not installed: pip uninstall -y cupy && pip install 'fastbp[cu",
+        ),
+        (
             FOR_13 | {"numba-cuda": "0.30.4", "numpy": "2.5.2"},
             "numba-cuda 0.30.4 needs NumPy 2.4 or older, got 2.5.2: pip install 'numpy<2.5'",
         ),
@@ -277,6 +283,49 @@ def test_packages(installed, versions, message):
     said = diagnosis.unavailable_reason()
     assert said.startswith(message)
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("versions", "message"),
+    [
+        ({}, "CuPy is not installed: .*, or on an AMD GPU: pip install cupy-rocm-7-0$"),
+        (FOR_12 | FOR_13, "cupy-cuda12x 14.2.0 and cupy-cuda13x 14.2.0 are both installed .*; keep one: pip uninstall"),
+        (FOR_12 | {"cuda-bindings": "13.5.0"}, "packages for different CUDA versions are installed: .*; keep one"),
+    ],
+)
+def test_packages_for_the_array_expressions_of_cupy(installed, versions, message):
+    installed(**versions)
+    said = diagnosis.plain_unavailable_reason()
+    assert re.match(message, said)
+    assert "\n" not in said
+
+
+def test_the_array_expressions_need_only_cupy(machine, monkeypatch, installed):
+    """Without numba-cuda, on an old GPU, or with a CuPy for ROCm, only the compiled kernels cannot be used."""
+    machine.gpu.update(major=7, minor=0)
+    assert diagnosis.unavailable_reason().startswith("the GPU must have compute capability")
+    assert diagnosis.plain_unavailable_reason() is None
+    monkeypatch.setattr(metadata, "version", {"cupy-rocm-7-0": "14.2.0", "numpy": "2.5.2"}.get)
+    assert diagnosis.unavailable_reason() == (
+        "CuPy must be built for CUDA 12 or 13, got cupy-rocm-7-0 14.2.0, for ROCm: use backend='cupy-plain'"
+    )
+    assert diagnosis.plain_unavailable_reason() is None
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    assert diagnosis.plain_unavailable_reason(1) is None
+    assert diagnosis.plain_unavailable_reason(2) == (
+        "device cupy-plain:2 does not exist; valid: cupy-plain:0, cupy-plain:1"
+    )
+
+
+def test_an_error_of_rocm(machine):
+    def fail():
+        raise CUDARuntimeError(100, "hipErrorNoDevice:\nno ROCm-capable device is detected")
+
+    machine.cuda.runtime.getDeviceCount, machine.cuda.runtime.is_hip = fail, True
+    assert diagnosis.plain_unavailable_reason() == (
+        "ROCm reports hipErrorNoDevice: no ROCm-capable device is detected (error 100): check that rocminfo shows the "
+        "GPU, or use backend='numpy'"
+    )
 
 
 @pytest.mark.parametrize("more", [{}, dict.fromkeys(LIBRARIES_FOR_12, "12.9.86")])

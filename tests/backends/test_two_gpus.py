@@ -5,6 +5,7 @@ Every launch, write, copy and allocation must be made while the second GPU is th
 
 import inspect
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from two_gpus import Device, Machine
 import fastbp
 from fastbp import backends, gradients, parameters
 from fastbp.backends.cupy import device as cupy_device
-from fastbp.bench import floor
+from fastbp.bench import candidates, floor, gpu_steps
+from fastbp.bench.grid import QUICK
 from fastbp.cli.check import gpu as gpu_check
 from fastbp.cli.check import kernel_checks
 from fastbp.estimators import MLPClassifier, MLPRegressor
@@ -36,7 +38,7 @@ def machine(monkeypatch):
     machine = Machine(only=1)
     monkeypatch.setattr(cupy_device, "CuPyDevice", lambda number, *, tf32: Device(machine, number, tf32=tf32))
     monkeypatch.setattr(cupy_device, "_usable", {0, 1})
-    monkeypatch.setattr(cupy_device, "_current", lambda: machine.current)
+    monkeypatch.setattr(cupy_device, "current_number", lambda: machine.current)
     monkeypatch.setattr(loop, "_SECONDS_PER_CALL", 1e6)  # so that steps are replayed
     cupy_device._on_device.cache_clear()
     yield machine
@@ -116,7 +118,10 @@ def estimators(folder):
 
 
 def benchmark(folder):
-    floor.make_floor(backends.get("cupy:1"), (4, 3, 3), "float32", RNG.integers(0, 255, (7, 4), np.uint8), 3)()
+    backend = backends.get("cupy:1")
+    floor.make_floor(backend, (4, 3, 3), "float32", RNG.integers(0, 255, (7, 4), np.uint8), 3)()
+    measured = candidates.Candidate("cupy:1", backend, backend, "cupy:1", "a stand-in", lambda: 2**40)
+    assert len(gpu_steps.kernel_rates(measured, replace(QUICK, copy_bytes=2**6))) == 5
 
 
 def parts_of_a_training(folder):

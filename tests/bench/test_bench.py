@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 
-from fastbp.bench import charts, grid, run
+from fastbp.bench import charts, gpu_steps, grid, run
 from fastbp.bench.candidates import Candidate, choose_candidates
 from fastbp.bench.crossover import Pair, crossover, crossovers
+from fastbp.bench.gpu_report import GPU_LEGEND, gpu_table
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.report import report
-from fastbp.bench.results import Measurement, Results, read_results, write_results
+from fastbp.bench.results import Measurement, Results, StepTimes, read_results, write_results
 from fastbp.bench.timing import Spread, spread
 from fastbp.bench.verdict import verdicts
 from fastbp.cli import fastbp
@@ -140,6 +141,95 @@ def test_peak_rates_agree_with_the_model(results):
     assert on_cpu.launch_seconds is None
     assert on_gpu.launch_seconds.median == pytest.approx(20e-6)
     assert on_gpu.to_device_bytes_per_second == on_gpu.from_device_bytes_per_second == pytest.approx(1e10)
+
+
+def test_steps_and_kernels_agree_with_the_model(results):
+    """The model has no replay, and its calls return when the work is done. A kernel takes the time of a launch."""
+    for m in results.measurements:
+        if m.where == "CPU":
+            assert m.steps is None
+            continue
+        (times,) = m.steps.values()
+        assert list(m.steps) == ["eager"]
+        assert times.seconds.median == pytest.approx(m.step_seconds.median)
+        assert times.host_seconds == times.seconds
+        assert times.seconds.repeats == 3
+        flops = grid.flops_per_example(m.sizes) * m.mini_batch_size
+        products = 5 * 20e-6 + flops / 1e12
+        assert results.share_of_products(m) == pytest.approx(flops / products / results.peak("stand-in"))
+    on_cpu, on_gpu = results.machines
+    assert on_cpu.kernel_bytes_per_second is None
+    numbers = {"gather": 1.25, "activate": 2, "output error": 3, "hadamard": 3, "Adam": 7}  # of 4 bytes, per element
+    expected = {name: count * TINY.copy_bytes / 20e-6 for name, count in numbers.items()}
+    assert on_gpu.kernel_bytes_per_second == pytest.approx(expected)
+
+
+def with_plain(folder):
+    """Return results with a model of cupy and one of cupy-plain, which takes three launches for one, on one GPU."""
+    unfused = Modelled("cupy-plain", launch=60e-6, rate=1e12, copies=1e12, link=1e10)
+    both = [dataclasses.replace(gpu(), name="cupy"), candidate(unfused, "stand-in")]
+    return bench([cpu(), *both], folder, ["20-8-5"], [10, 1000])[1]
+
+
+def test_the_table_of_the_gpu(tmp_path):
+    results = with_plain(tmp_path)
+    text = report(results)
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if "time of a step, and of the host" in line)
+    table = lines[first : lines.index("On a GPU, the host enqueues steps, and the GPU computes them.")]
+    assert max(map(len, [*table, *GPU_LEGEND.splitlines()])) <= 80
+    rows = [line.split() for line in table[3:-1]]
+    assert [(row[0], row[1], row[3:7], row[-1]) for row in rows] == [
+        ("10", "cupy", ["300", "µs", "300", "µs"], "3×"),
+        ("10", "cupy-plain", ["900", "µs", "900", "µs"], "–"),
+        ("1,000", "cupy", ["301", "µs", "301", "µs"], "3×"),
+        ("1,000", "cupy-plain", ["901", "µs", "901", "µs"], "–"),
+    ]
+    assert "  kernels, GB/s: gather 4.1, activate 6.55, output error 9.83, hadamard 9.83, Adam 22.9" in lines
+    assert len(results.machines) == 2
+    (said,) = verdicts(results)  # about cupy only, because cupy-plain is measured for comparison
+    assert "cupy-plain" not in said
+    assert {backend for backend, _, _ in crossovers(results)} == {"cupy"}
+
+
+def test_the_table_of_the_gpu_fits_80_columns(tmp_path):
+    results = with_plain(tmp_path)
+    seconds = took(0.0234)
+    wide = dataclasses.replace(
+        results,
+        measurements=[
+            dataclasses.replace(
+                m,
+                backend="cupy:1+tf32",
+                mini_batch_size=100_000,
+                steps=dict.fromkeys(("eager", "ready", "graph"), StepTimes(seconds, seconds)),
+            )
+            for m in results.measurements
+        ],
+    )
+    table = list(gpu_table(wide))
+    assert max(map(len, table)) <= 80
+    assert sum(line.count("23.4 ms") for line in table) == 6 * len(wide.measurements)
+
+
+def test_without_a_gpu_nothing_is_said_about_its_steps(tmp_path):
+    _, results = bench([cpu()], tmp_path, ["20-8-5"], [10])
+    assert list(gpu_table(results)) == []
+    assert "host" not in report(results)
+
+
+def test_files_from_before_there_were_times_of_steps_can_be_read(results, tmp_path):
+    write_results(tmp_path / "old.json", results)
+    old = json.loads((tmp_path / "old.json").read_text())
+    for machine in old["machines"]:
+        del machine["kernel_bytes_per_second"]
+    for measured in old["measurements"]:
+        del measured["steps"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    read = read_results(tmp_path / "old.json")
+    assert all(m.steps is None for m in read.measurements)
+    assert "time of a step, and of the host" not in report(read)
+    assert list(verdicts(read)) == list(verdicts(results))
 
 
 def test_crossover_agrees_with_the_model(results):
@@ -317,7 +407,7 @@ def test_the_chart_shows_what_was_measured(results):
 
 
 @pytest.mark.cuda
-def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
+def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path, monkeypatch):
     """Each call of the device takes 1 µs: launches, products, memory, transfers and synchronization."""
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
     from gpu_stand_in import StandIn
@@ -325,6 +415,7 @@ def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
     backend = StandIn()
     clock = lambda: 1e-6 * len(backend.device.calls)
     candidates = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
+    monkeypatch.setattr(gpu_steps, "_MOST_STEPS", 8)  # the interpreter is slow
     small = dataclasses.replace(TINY, epoch_flops=2e3, max_examples=8, max_side=4, copy_bytes=2**8)
     assert run.bench(small, [], "float32", ["6-5-3"], [4], tmp_path / "out.json", None, candidates) == 0
     results = read_results(tmp_path / "out.json")
@@ -333,6 +424,12 @@ def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path):
     assert m.examples == 12
     assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches and a synchronization
     assert m.floor_seconds.median == pytest.approx((5 * 3 + 1) * 1e-6)
+    assert list(m.steps) == ["eager", "ready", "graph"]  # 14 calls; the kernel that advances the place; one launch
+    for mode, calls in (("eager", 14), ("ready", 15), ("graph", 1)):
+        steps = m.steps[mode]
+        assert steps.host_seconds.median == pytest.approx(calls * 1e-6, rel=0.2)
+        assert steps.host_seconds.median < steps.seconds.median  # a synchronization
+    assert list(machine.kernel_bytes_per_second) == ["gather", "activate", "output error", "hadamard", "Adam"]
     sent = m.transfers
     assert sent.data_bytes == 12 * 6 + 12 * 3 * 4
     assert sent.epoch_transfers == 3  # the order, the cost's zeros, the cost
@@ -620,7 +717,7 @@ def test_a_text_that_cannot_be_printed_is_read_with_its_escapes(results, tmp_pat
 def test_without_a_gpu_both_numpy_backends_are_measured_and_the_reason_is_given(monkeypatch):
     from fastbp import backends
 
-    monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers"})
+    monkeypatch.setattr(backends, "available", lambda: {"cupy": "no NVIDIA driver answers", "cupy-plain": "none"})
     found, reason = choose_candidates()
     assert [c.name for c in found] == ["numpy", "numpy-plain"]
     assert {c.floor.name for c in found} == {"numpy"}

@@ -10,6 +10,7 @@ from commands import run_command
 from refusals import refused
 
 from fastbp.bench import charts, run
+from fastbp.bench.gpu_report import GPU_LEGEND
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.html_report import page_content, save_html
 from fastbp.bench.results import read_results
@@ -39,6 +40,14 @@ def test_the_page_holds_the_results_and_the_verdict(measured):
     assert page["results"] == json.loads((measured / "out.json").read_text("utf-8"))
     assert len(page["points"]) == 2 * len(NETS) * len(BATCHES)
     assert any(re.match(r"stand-in on 20-8-5: the GPU wins", line) for line in page["verdict"])
+
+
+def test_the_table_of_the_gpu_is_in_the_report_and_its_terms_in_the_method(measured):
+    page = content(measured / "report.html")
+    assert "time of a step, and of the host" in page["report"]
+    assert page["legend"].endswith(GPU_LEGEND)
+    assert GPU_LEGEND not in page["report"]
+    assert {"seconds", "host_seconds"} == set(page["results"]["measurements"][-1]["steps"]["eager"])
 
 
 def test_a_page_of_saved_results_is_the_same(measured, tmp_path):

@@ -5,6 +5,7 @@ nothing to the host and allocates no memory. All calls of CuPy are in `CuPyDevic
 that uses NumPy arrays and a PTX interpreter. So they can run the rest of this backend without a GPU.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cache
@@ -14,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import softmax
-from fastbp.backends.array_kinds import device_of
 from fastbp.backends.cupy import rank_sums
 from fastbp.backends.cupy.cublas_entry import cublas, workspace_bytes
+from fastbp.backends.cupy.gpu_arrays import GPUArrays
 from fastbp.backends.cupy.launching import dropout_on, operations_on
 from fastbp.backends.cupy.memory import check_fits, free_and_total, translate_out_of_memory
 from fastbp.backends.cupy.replay import Ready, Replay
@@ -39,20 +40,25 @@ def cupy_backend(number: int | Literal["local"] | None = None, *, tf32: bool = F
     if number == "local":
         from fastbp.backends.cupy.diagnosis import unavailable_reason
 
-        number = None if unavailable_reason() else rank_sums.local_gpu(_count())
-    if not (_usable and (_current() if number is None else number) in _usable):
+        number = None if unavailable_reason() else local_number()
+    if not (_usable and (current_number() if number is None else number) in _usable):
         from fastbp.backends.cupy.diagnosis import unavailable_reason
 
         reason = unavailable_reason(number)
         if reason is not None:
             raise InputError(f"backend 'cupy' cannot be used: {reason}")
-    number = _current() if number is None else number
+    number = current_number() if number is None else number
     _usable.add(number)
     return _on_device(number, tf32)
 
 
 _usable: set[int] = set()
 """The devices that have been found usable. Asking again would take 2 ms, because it reads packages' metadata."""
+
+
+def local_number() -> int:
+    """Return the number of this rank's GPU, where a launcher has started several ranks on a node."""
+    return rank_sums.local_gpu(_count())
 
 
 def _count() -> int:
@@ -63,7 +69,7 @@ def _count() -> int:
     return count
 
 
-def _current() -> int:
+def current_number() -> int:
     """Return the number of CuPy's current device."""
     import cupy
 
@@ -201,7 +207,8 @@ class CuPyDevice:
         runtime = self._cupy.cuda.runtime
         name = runtime.getDeviceProperties(self.number)["name"].decode()
         driver = runtime.driverGetVersion()
-        return f"{name}, CUDA {driver // 1000}.{driver % 1000 // 10}, CuPy {self._cupy.__version__}"
+        platform = "ROCm" if runtime.is_hip else f"CUDA {driver // 1000}.{driver % 1000 // 10}"
+        return f"{name}, {platform}, CuPy {self._cupy.__version__}"
 
     def free_bytes(self) -> int:
         """Return the number of free bytes, including those that CuPy's pool keeps for reuse."""
@@ -223,14 +230,14 @@ class CuPyDevice:
 
     def why_no_nccl(self) -> str:
         """Return why NCCL cannot be used, or an empty text."""
-        return "" if self._cupy.cuda.nccl.available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
+        return "" if _nccl().available else "CuPy has no NCCL: pip install nvidia-nccl-cu12 (or -cu13)"
 
     def connect_nccl(self, comm: Any) -> Callable[[Array], None]:
         """Connect the ranks of a communicator. Return a function that replaces an array by its sum over the ranks.
 
         The function enqueues the sum on the current stream.
         """
-        nccl = self._cupy.cuda.nccl
+        nccl = _nccl()
         name = comm.bcast(nccl.get_unique_id() if comm.Get_rank() == 0 else None)
         ranks = nccl.NcclCommunicator(comm.Get_size(), name, comm.Get_rank())
         dtypes = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
@@ -242,10 +249,16 @@ class CuPyDevice:
         return all_reduce
 
 
-class CuPy(Backend):
-    """The equations on a GPU, with fused kernels and in-place cuBLAS products on CuPy's current stream."""
+def _nccl() -> Any:
+    """Return CuPy's module for NCCL, which `import cupy` does not import. Without NCCL, its import warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cupy.cuda import nccl
+    return nccl
 
-    kind = "cupy"
+
+class CuPy(GPUArrays):
+    """The equations on a GPU, with fused kernels and in-place cuBLAS products on CuPy's current stream."""
 
     def __init__(self, name: str, device: Any) -> None:
         self.name, self.device, self.xp = name, device, device.xp
@@ -271,11 +284,6 @@ class CuPy(Backend):
         with uninterrupted():
             return Replay(self, plan, source, m, n)
 
-    def device_context(self) -> AbstractContextManager[Any]:
-        """Return a context in which this GPU is CuPy's current device."""
-        context: AbstractContextManager[Any] = self.device.device_context()
-        return context
-
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
         """Raise `InputError` if a softmax layer has more outputs than fit into a thread block's shared memory."""
         if formulas.activations[-1] != softmax:
@@ -286,60 +294,14 @@ class CuPy(Backend):
         if sizes[-1] > most:
             raise InputError(f"on CUDA, softmax in {dtype} must have at most {most} outputs, got {sizes[-1]}")
 
-    def from_foreign(self, name: str, array: Array) -> Array | None:
-        """Return an array as a CuPy array if it is on this GPU, or None if it is on the CPU.
-
-        The array may belong to any library. Raises `InputError` for an array on another GPU.
-        """
-        number = device_of(array)
-        if number is None:
-            return None
-        if number != self.device.number:
-            given = f"{name} is on GPU {number} and the network is on GPU {self.device.number}"
-            raise InputError(f"{given}; move both to one device")
-        with self.device_context():
-            return self.device.from_foreign(array)
-
     def contiguous(self, rows: Array) -> Array:
         """Return a matrix in C order, which the kernels require; copy it if necessary."""
         with self.device_context(), translate_out_of_memory():
             return self.device.contiguous(rows)
 
-    def run(self, equation: Callable[..., None], *arguments: Any) -> None:
-        """Run an equation as Python code. It enqueues its operations on the current stream."""
-        with self.device_context(), translate_out_of_memory():
-            equation(*arguments)
-
     def columns(self, rows: Array) -> Array:
         """Return the transpose of the matrix. It is a view."""
         return rows.T
-
-    def empty(self, shape: Sequence[int], dtype: str) -> Array:
-        """Return a new, uninitialized array on the device, in C order."""
-        with self.device_context(), translate_out_of_memory():
-            return self.device.empty(tuple(shape), dtype)
-
-    def upload(self, host: npt.NDArray[Any]) -> Array:
-        """Return a copy on the device, in C order."""
-        with self.device_context(), translate_out_of_memory():
-            return self.device.upload(np.ascontiguousarray(host))
-
-    def assign(self, target: Array, values: Any) -> None:
-        """Copy a number, a NumPy array, or an array on this device into an array on this device."""
-        value = self.upload(values) if isinstance(values, np.ndarray) else values
-        with self.device_context(), translate_out_of_memory():
-            self.device.assign(target, value)
-
-    def to_host(self, array: Array) -> npt.NDArray[Any]:
-        """Return a copy as a NumPy array."""
-        with self.device_context():
-            host: npt.NDArray[Any] = self.device.to_host(array)
-            return host
-
-    def synchronize(self) -> None:
-        """Wait until all work enqueued on the current stream is done."""
-        with self.device_context():
-            self.device.synchronize()
 
     def sum_over_ranks(self, comm: Any, block: Array) -> tuple[Operation, npt.NDArray[np.int64]]:
         """Return the operation, which sums by NCCL on the current stream if each rank has a GPU of its own."""

@@ -15,7 +15,8 @@ LEAST_DRIVER = {12: "525", 13: "580"}  # docs.nvidia.com/deploy/cuda-compatibili
 LEAST_CAPABILITY = (7, 5)  # Turing: the kernels are compiled for it, and it is the oldest that CUDA 13 supports
 
 _MAJORS = {"cupy-cuda12x": 12, "cupy-cuda13x": 13}
-_CUPY_PACKAGES = ("cupy", "cupy-cuda11x", *_MAJORS)
+_ROCM = ("cupy-rocm-7-0", "cupy-rocm-5-0", "cupy-rocm-4-3")
+_CUPY_PACKAGES = ("cupy", "cupy-cuda11x", *_MAJORS, *_ROCM)
 # Maps the packages of the libraries for CUDA 13 to those for CUDA 12. If both are installed, those for 13 are loaded.
 _LIBRARIES = {
     "nvidia-cublas": "nvidia-cublas-cu12",
@@ -36,10 +37,23 @@ def unavailable_reason(device: int | None = None) -> str | None:
     >>> isinstance(unavailable_reason(1000), str)
     True
     """
-    return _package_problem() or _library_problem() or _driver_or_device_problem(device)
+    packages = _cupy_problem(INSTALL) or _compiler_problem() or _mixed_versions()
+    return packages or _cupy_library_problem() or _compiler_library_problem() or _driver_or_device_problem(device)
 
 
-def _package_problem() -> str | None:
+def plain_unavailable_reason(device: int | None = None) -> str | None:
+    """Return the reason why the backend "cupy-plain" cannot be used on a device, or None if it can.
+
+    This backend needs only CuPy and a GPU. The default is the current device.
+
+    >>> isinstance(plain_unavailable_reason(1000), str)
+    True
+    """
+    packages = _cupy_problem(f"{INSTALL}, or on an AMD GPU: pip install {_ROCM[0]}") or _mixed_versions()
+    return packages or _cupy_library_problem() or _driver_or_device_problem(device, "cupy-plain")
+
+
+def _cupy_problem(install: str) -> str | None:
     cupys = [name for name in _CUPY_PACKAGES if _version(name)]
     if len(cupys) > 1:
         return (
@@ -47,23 +61,33 @@ def _package_problem() -> str | None:
             f"pip uninstall -y {' '.join(cupys)} && {INSTALL}"
         )
     if find_spec("cupy") is None:
-        return f"CuPy is not installed: {INSTALL}"
-    if cupys == ["cupy-cuda11x"]:
+        return f"CuPy is not installed: {install}"
+    return None
+
+
+def _compiler_problem() -> str | None:
+    if _version("cupy-cuda11x"):
         return (
-            f"CuPy must be built for CUDA 12 or 13, got {_with_version(*cupys)}, which is for CUDA 11: "
+            f"CuPy must be built for CUDA 12 or 13, got {_with_version('cupy-cuda11x')}, which is for CUDA 11: "
             f"pip uninstall -y cupy-cuda11x && {INSTALL}"
         )
+    for name in filter(_version, _ROCM):
+        return f"CuPy must be built for CUDA 12 or 13, got {_with_version(name)}, for ROCm: use backend='cupy-plain'"
     if find_spec("numba_cuda") is None:
-        return f"numba-cuda, which compiles the kernels, is not installed: {_install()}"
+        return f"numba-cuda, which compiles the kernels, is not installed: {_install()}, or use 'cupy-plain'"
     if (numpy := _version("numpy")) and tuple(map(int, numpy.split(".")[:2])) >= _FIRST_NUMPY_TOO_NEW:
         return f"{_with_version('numba-cuda')} needs NumPy 2.4 or older, got {numpy}: pip install 'numpy<2.5'"
+    return None
+
+
+def _mixed_versions() -> str | None:
+    """Return a message if packages for another CUDA version than CuPy's are installed, otherwise None."""
     # A CuPy built from source, or from conda, is not checked further: the name of its package does not contain the CUDA
     # version, and its libraries are not installed as wheels.
-    return next((_mixed_versions(name, major) for name, major in _MAJORS.items() if name in cupys), None)
+    return next((_other_versions(name, major) for name, major in _MAJORS.items() if _version(name)), None)
 
 
-def _mixed_versions(cupy: str, major: int) -> str | None:
-    """Return a message if packages for another CUDA version than CuPy's are installed, otherwise None."""
+def _other_versions(cupy: str, major: int) -> str | None:
     bindings = _version("cuda-bindings")
     others = ["cuda-bindings"] if bindings and int(bindings.partition(".")[0]) != major else []
     for for_13, for_12 in _LIBRARIES.items():
@@ -80,8 +104,8 @@ def _mixed_versions(cupy: str, major: int) -> str | None:
     )
 
 
-def _library_problem() -> str | None:
-    """Load the CUDA libraries. Return a message about the first library that cannot be loaded, or None."""
+def _cupy_library_problem() -> str | None:
+    """Load CuPy's libraries. Return a message about the first library that cannot be loaded, or None."""
     reason = "CuPy cannot be imported"
     try:
         from cupy.cuda import nvrtc
@@ -91,7 +115,15 @@ def _library_problem() -> str | None:
 
         reason = "CuPy is installed without NVRTC"
         nvrtc.getVersion()
-        reason = "cuda-core is too old or cannot be imported"
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"{reason} ({one_line(error)}): {_install()}"
+    return None
+
+
+def _compiler_library_problem() -> str | None:
+    """Load the libraries of the compilers. Return a message about the first that cannot be loaded, or None."""
+    reason = "cuda-core is too old or cannot be imported"
+    try:
         from cuda.core import Linker, LinkerOptions, ObjectCode  # noqa: F401
         from cuda.pathfinder import load_nvidia_dynamic_lib
 
@@ -103,7 +135,7 @@ def _library_problem() -> str | None:
     return None
 
 
-def _driver_or_device_problem(device: int | None) -> str | None:
+def _driver_or_device_problem(device: int | None, backend: str = "cupy") -> str | None:
     from cupy.cuda import runtime
 
     try:
@@ -112,10 +144,13 @@ def _driver_or_device_problem(device: int | None) -> str | None:
             return _no_device()
         number = runtime.getDevice() if device is None else device
         if number not in range(count):
-            valid = ", ".join(f"cupy:{i}" for i in range(count))
-            return f"device cupy:{number} does not exist; valid: {valid}{_visible_devices()}"
-        return _gpu_too_old(runtime.getDeviceProperties(number))
+            valid = ", ".join(f"{backend}:{i}" for i in range(count))
+            return f"device {backend}:{number} does not exist; valid: {valid}{_visible_devices()}"
+        return _gpu_too_old(runtime.getDeviceProperties(number)) if backend == "cupy" else None
     except runtime.CUDARuntimeError as error:
+        if runtime.is_hip:
+            reported = f"ROCm reports {one_line(error)} (error {error.status})"
+            return f"{reported}: check that rocminfo shows the GPU, or use backend='numpy'"
         if error.status == _INSUFFICIENT_DRIVER:
             return _driver_too_old(runtime.driverGetVersion(), runtime.runtimeGetVersion())
         if error.status == _NO_DEVICE:
