@@ -55,6 +55,9 @@ def test_scikit_learns_checks_pass(estimator, check):
     except FAILURES as error:
         if sklearn_version < (1, 7) and "sample_weight" in str(check):
             pytest.xfail("scikit-learn's own estimator has no sample weights before 1.7")
+        too_small = any("validation set is too small" in str(e) for e in (error, error.__context__))
+        if sklearn_version < (1, 7) and too_small:
+            pytest.xfail("scikit-learn's own estimator accepts a single example for validation before 1.7")
         params = estimator.get_params()
         names = ["early_stopping", "batch_size", "learning_rate", "alpha"]
         names += ["solver"] if isinstance(params["solver"], str) else []
