@@ -330,7 +330,9 @@ static int deallocate(void *pointer) {
     for (Block **b = &blocks; *b; b = &(*b)->next)
         if ((*b)->start == pointer) {
             Block *block = *b;
-            if (block->device >= 0) drain_device(block->device, 0), used[block->device] -= block->size;
+            /* CUDA waits for the device of the memory. After a fault, another one may have work with it. */
+            for (int device = 0; device < DEVICES; device++) drain_device(device, 0);
+            if (block->device >= 0) used[block->device] -= block->size;
             *b = block->next;
             free(block->start), free(block);
             return 0;
@@ -340,10 +342,7 @@ static int deallocate(void *pointer) {
 int cudaMalloc(void **pointer, size_t size) { return use("cudaMalloc", current), allocate(pointer, size, current); }
 int cudaFree(void *pointer) { return deallocate(pointer); }
 int cudaHostAlloc(void **pointer, size_t size) { return allocate(pointer, size, -1); }
-int cudaFreeHost(void *pointer) {
-    for (int device = 0; device < DEVICES; device++) drain_device(device, 0);
-    return deallocate(pointer);
-}
+int cudaFreeHost(void *pointer) { return deallocate(pointer); }
 int cudaPointerGetAttributes(void *attributes, void *pointer) {
     struct { int device; void *there, *here; } *a = attributes;
     uintptr_t start;

@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PINNED = -1  # in place of the number of a device
+PINNED, NOWHERE = -1, -2  # in place of the number of a device: memory of the host that is pinned, and any other
 
 
 class Machine:
@@ -109,7 +109,7 @@ class Machine:
     def block(self, address: int) -> tuple[int, int, int]:
         """Return the first address, the size and the device of the block of memory that has an address.
 
-        The device is `PINNED` for pinned memory, and less for memory that the driver has not allocated.
+        The device is `PINNED` for pinned memory, and `NOWHERE` for memory that the driver has not allocated.
         """
         start, size = ctypes.c_size_t(), ctypes.c_size_t()
         device = self.driver.stand_in_block(ctypes.c_size_t(address), ctypes.byref(start), ctypes.byref(size))
@@ -225,6 +225,8 @@ def main() -> int:
     from stub_checks import finish
 
     finish()
+    kernels = ", ".join(f"{name} {count}" for name, count in MACHINE.launches.most_common())
+    print(f"{MACHINE.launches.total()} kernels were executed: {kernels}")
     found = [*MACHINE.errors, *MACHINE.faults()]
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     return int(bool(code or found))
