@@ -247,11 +247,11 @@ def test_uint8_data_stay_uint8_on_the_gpu(either):
 
 
 @on_gpu
-def test_cupy_arrays_are_used_without_a_copy_and_returned(gpu):
+def test_cupy_arrays_are_used_without_a_copy_and_returned(gpu, rng):
     import cupy
 
     net = fastbp.Network([5, 4, 3], backend=gpu, rng=0)
-    x, w = cupy.random.random((20, 5), dtype="float32"), net.weights[0]
+    x, w = cupy.asarray(rng.random((20, 5), dtype="float32")), net.weights[0]
     rows, _ = example_rows(x.T, net._plan)
     assert rows.data.ptr == x.data.ptr
     w[...] = 1

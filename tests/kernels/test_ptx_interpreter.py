@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ptx
-from ptx import PTXError, Traffic, run
+from ptx import PTXError, Traffic, parameter_sizes, run, run_at_addresses
 
 pytestmark = pytest.mark.cuda
 PACKAGE = Path(ptx.__file__).parent
@@ -176,7 +176,7 @@ def test_funnel_shifts_move_the_bits_of_two_words(rng):
 
 
 def test_bits_signs_and_predicates(rng):
-    a, b = integers(rng, "s32"), integers(rng, "s32")
+    a, b, wide = integers(rng, "s32"), integers(rng, "s32"), integers(rng, "u64")
     for name, function in [("and", operator.and_), ("or", operator.or_), ("xor", operator.xor)]:
         same(
             compute(f"{name}.b32 %z, %a, %b;", "s32", a, b),
@@ -187,6 +187,8 @@ def test_bits_signs_and_predicates(rng):
     same(compute("not.b32 %z, %a;", "s32", a), [~int(x) for x in a])
     same(compute("neg.s32 %z, %a;", "s32", a), [wrapped(-int(x), "s32") for x in a])
     same(compute("abs.s32 %z, %a;", "s32", a), [wrapped(abs(int(x)), "s32") for x in a])
+    same(compute("popc.b32 %z, %a;", "u32", a.view(np.uint32)), [int(x).bit_count() for x in a.view(np.uint32)])
+    same(compute("popc.b64 %z, %a;", "u32", wide), [int(x).bit_count() for x in wide])
 
 
 def test_division_by_zero_is_an_error():
@@ -828,6 +830,24 @@ def test_a_sum_in_shared_memory():
     same(out, [48])
 
 
+STATIC_BLOCK_SUM = (
+    BLOCK_SUM.replace(".extern .shared .align 8 .b8 part[];", "")
+    .replace(
+        "mov.u64 %rd4, part;", ".shared .align 1 .b8 before[3]; .shared .align 8 .b8 part[64]; mov.u64 %rd4, part;"
+    )
+    .replace("ld.shared.f64 %d1, [part]", "mov.u32 %r5, part; ld.shared.f64 %d1, [%r5]")  # an address of 32 bits
+)
+
+
+def test_a_sum_in_static_shared_memory():
+    assert ".extern" not in STATIC_BLOCK_SUM
+    same(*block_sum(STATIC_BLOCK_SUM, shared_bytes=0))
+    with pytest.raises(PTXError, match="byte 88 of the 80 bytes"):  # 72, rounded up for dynamic shared memory
+        block_sum(STATIC_BLOCK_SUM.replace("mul.wide.u32 %rd5, %r3, 8", "mul.wide.u32 %rd5, %r3, 16"), shared_bytes=0)
+    with pytest.raises(PTXError, match="limit"):
+        block_sum(STATIC_BLOCK_SUM, shared_bytes=48 * 1024 - 64)
+
+
 SHARED_MUTANTS = {
     "no barrier": ("bar.sync 0;", "", "data race: a lane reads what another lane has written"),
     "a barrier for some": ("HALVE:", "setp.ge.u32 %p1, %r3, %r5; @%p1 bra NEXT; HALVE:", "some lanes of a block"),
@@ -942,6 +962,65 @@ def test_a_text_must_have_one_kernel():
     for text in ("", BIAS_RELU + BIAS_RELU, BIAS_RELU.rstrip()[:-1], BIAS_RELU.replace("u64 z", "u128 z")):
         with pytest.raises(PTXError):
             run(text, (1,), (1,))
+
+
+# Kernels at the addresses of this process.
+
+STRIDED = """
+    .version 7.0 .target sm_75 .address_size 64
+    .visible .entry strided(.param .align 8 .b8 x[24], .param .u64 .ptr .global .align 8 out)
+    {
+        .reg .pred %p; .reg .b32 %r<2>; .reg .b64 %rd<8>; .reg .f64 %d;
+        mov.u32 %r0, %tid.x;  cvt.u64.u32 %rd0, %r0;
+        ld.param.u64 %rd1, [x];  ld.param.u64 %rd2, [x+8];  ld.param.u64 %rd3, [x+16];  ld.param.u64 %rd4, [out];
+        setp.ge.u64 %p, %rd0, %rd2;
+        @%p ret;
+        mul.lo.s64 %rd5, %rd0, %rd3;  add.s64 %rd1, %rd1, %rd5;
+        ld.global.f64 %d, [%rd1];
+        shl.b64 %rd6, %rd0, 3;  add.s64 %rd4, %rd4, %rd6;
+        st.global.f64 [%rd4], %d;
+        ret;
+    }"""
+"""Copies the items of an array, which is a structure of an address, a number of items and their distance in bytes."""
+
+
+def strided(x, out, count, stride, *, blocks=None, size=16):
+    known = [x, out] if blocks is None else blocks
+
+    def find(address):
+        for array in known:
+            if 0 <= address - array.ctypes.data < array.nbytes:
+                return array.ctypes.data, array.nbytes
+        raise PTXError(f"no block has address {address}")
+
+    structure = struct.pack("<QQQ", x.ctypes.data, count, stride)
+    run_at_addresses(STRIDED, (1,), (size,), [structure, struct.pack("<Q", out.ctypes.data)], find)
+
+
+def test_a_structure_with_an_address():
+    x, out = np.arange(20.0), np.full(10, np.nan)
+    strided(x, out, 10, 16)
+    assert out.tolist() == x[::2].tolist()
+    assert parameter_sizes(STRIDED) == [24, 8]
+    with pytest.raises(PTXError, match="strided: argument 1 is a structure, which only `run_at_addresses` takes"):
+        run(STRIDED, (1,), (1,), x, out)
+    with pytest.raises(PTXError, match=r"strided takes parameters of \[24, 8\] bytes, got \[16, 8\]"):
+        run_at_addresses(STRIDED, (1,), (1,), [bytes(16), bytes(8)], None)
+
+
+@pytest.mark.parametrize(
+    ("count", "stride", "message"),
+    [(11, 16, "no block has address"), (10, 4, "misaligned"), (1, 16, None)],
+)
+def test_accesses_outside_the_blocks_are_errors(count, stride, message):
+    memory = np.zeros(64)  # the blocks are parts of one array, so that no access outside them leaves it
+    x, out = memory[:20], memory[32:42]
+    if message is None:
+        with pytest.raises(PTXError, match="across the end"):
+            strided(x, out, count, stride, blocks=[x[:1].view(np.uint8)[:4], out])
+    else:
+        with pytest.raises(PTXError, match=message):
+            strided(x, out, count, stride)
 
 
 # The package.

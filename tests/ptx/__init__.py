@@ -6,7 +6,7 @@ rejects all others.
 """
 
 from .errors import PTXError
-from .machine import Report, run
+from .machine import Report, parameter_sizes, run, run_at_addresses
 from .memory import Traffic
 
-__all__ = ["PTXError", "Report", "Traffic", "run"]
+__all__ = ["PTXError", "Report", "Traffic", "parameter_sizes", "run", "run_at_addresses"]

@@ -302,6 +302,13 @@ def _logic(mnemonic: Mnemonic) -> Operation | None:
     return _uniform(np.invert, mnemonic, 1) if mnemonic.name == "not" else _uniform(LOGIC[mnemonic.name], mnemonic, 2)
 
 
+def _population(mnemonic: Mnemonic) -> Operation | None:
+    """Return the number of bits that are 1."""
+    if not mnemonic.only() or mnemonic.types[0] not in ("b32", "b64"):
+        return None
+    return Operation(lambda bits: np.bitwise_count(bits).astype(np.uint32), mnemonic.types, "u32")
+
+
 # Comparison, selection, moves
 
 
@@ -424,6 +431,7 @@ _INTEGER_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     **dict.fromkeys(("shl", "shr"), _shift),
     "shf": _funnel_shift,
     **dict.fromkeys(("and", "or", "xor", "not"), _logic),
+    "popc": _population,
 }
 _ANY_TYPE_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     "setp": _set_predicate,

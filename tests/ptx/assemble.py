@@ -17,7 +17,7 @@ from .errors import PTXError
 from .memory import SHARED_BASE, check_aligned
 from .parse import Kernel, Statement, parse
 from .registers import Lanes, Source, Target
-from .types import TYPES, bits_of
+from .types import TYPES, bits_of, size_of
 
 Action = Callable[[Lanes], None]
 
@@ -52,11 +52,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """A kernel ready to run: its parameters (name → type) and its steps."""
+    """A kernel ready to run: its parameters (name → type), its steps, and the bytes of its static shared memory."""
 
     name: str
     parameters: dict[str, str]
     steps: tuple[Step, ...]
+    static_bytes: int
 
 
 @lru_cache(maxsize=256)
@@ -66,7 +67,7 @@ def assemble(text: str) -> Program:
     steps = tuple(map(assembler.step, assembler.kernel.statements))
     for register in assembler.read - assembler.written - set(SPECIAL):
         raise PTXError(f"{assembler.kernel.name}: {register} is read but never written")
-    return Program(assembler.kernel.name, assembler.kernel.parameters, steps)
+    return Program(assembler.kernel.name, assembler.kernel.parameters, steps, assembler.kernel.static_bytes)
 
 
 class Assembler:
@@ -117,7 +118,8 @@ class Assembler:
             self._check_width(name, kind, wider)
             self.read.add(name)
             return Source(dtype, name, negated=negated)
-        value = SHARED_BASE if name in self.kernel.shared else _constant(name, kind)
+        shared = self.kernel.shared
+        value = SHARED_BASE + shared[name] if name in shared else _constant(name, kind)
         return Source(dtype, constant=np.array([value], bits_of(dtype)), negated=negated)
 
     def target(self, operand: str, kind: str, *, wider: bool = False) -> Target:
@@ -146,19 +148,19 @@ class Assembler:
 
     def load_parameter(self, target: str, address: str, type: str) -> Action:
         name, offset = _address(address)
-        size = TYPES[self.kernel.parameters[name]].itemsize if name in self.kernel.parameters else 0
+        size = size_of(self.kernel.parameters[name]) if name in self.kernel.parameters else 0
         if not 0 <= offset <= size - TYPES[type].itemsize:
             raise PTXError(f"{address} is not a parameter of .{type}")
         write, dtype = self.target(target, type, wider=True), TYPES[type]
         return lambda lanes: lanes.write(write, np.frombuffer(lanes.parameters[name], dtype, 1, offset))
 
     def load(self, targets: str, address: str, type: str, count: str | None, space: str | None) -> Action:
-        at, offset = self.address(address)
+        at, offset = self.address(address, space)
         writes = [self.target(operand, type, wider=True) for operand in _vector(targets, count)]
         dtype = TYPES[type]
 
         def act(lanes: Lanes) -> None:
-            first = lanes.each(lanes.read(at) + offset)
+            first = lanes.each(lanes.read(at).astype(np.uint64, copy=False) + offset)
             check_aligned(first, len(writes) * dtype.itemsize)
             memory = lanes.shared if space else lanes.memory
             for i, write in enumerate(writes):
@@ -168,12 +170,12 @@ class Assembler:
         return act
 
     def store(self, address: str, sources: str, type: str, count: str | None, space: str | None) -> Action:
-        at, offset = self.address(address)
+        at, offset = self.address(address, space)
         reads = [self.source(operand, type, wider=True) for operand in _vector(sources, count)]
         dtype = TYPES[type]
 
         def act(lanes: Lanes) -> None:
-            first = lanes.each(lanes.read(at) + offset)
+            first = lanes.each(lanes.read(at).astype(np.uint64, copy=False) + offset)
             check_aligned(first, len(reads) * dtype.itemsize)
             memory = lanes.shared if space else lanes.memory
             for i, read in enumerate(reads):
@@ -182,11 +184,13 @@ class Assembler:
 
         return act
 
-    def address(self, operand: str) -> tuple[Source, np.uint64]:
+    def address(self, operand: str, space: str | None) -> tuple[Source, np.uint64]:
+        """Return the register and the offset of an address. In shared memory, the register may have 32 bits."""
         register, offset = _address(operand)
         if register not in self.registers and register not in self.kernel.shared:
             raise PTXError(f"{register} is not a declared register")
-        return self.source(register, "u64"), np.uint64(offset % 2**64)
+        short = space is not None and self.registers.get(register) in ("b32", "u32", "s32")
+        return self.source(register, "u32" if short else "u64"), np.uint64(offset % 2**64)
 
     def pack_or_unpack(self, kind: str, target: str, source: str) -> Action:
         """Return the action of mov d, {a, b} or mov {a, b}, d: the parts of a register, lowest first."""

@@ -5,15 +5,17 @@ a barrier, lanes wait until all others wait too or have ended. Warps and their s
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .address_space import AddressSpace, Find
 from .assemble import Program, Step, assemble
 from .errors import PTXError
 from .memory import Memory, SharedMemory, Traffic
 from .registers import Lanes
-from .types import TYPES, Array
+from .types import TYPES, Array, size_of
 
 LARGEST_BLOCK, LARGEST_GRID = (1024, 1024, 64), (2**31 - 1, 65535, 65535)
 MAX_THREADS = 1024  # per block; from the CUDA C++ Programming Guide, "Compute Capabilities: Technical Specifications"
@@ -44,18 +46,53 @@ def run(ptx: str, grid: tuple[int, ...], block: tuple[int, ...], *arguments: obj
     memory = Memory()
     parameters = _bind(program, arguments, memory)
     memory.share_logs()
+    instructions = _launch(program, grid, block, parameters, memory, shared_bytes)
+    return Report(tuple(buffer.traffic() for buffer in memory.buffers.values()), instructions)
+
+
+def run_at_addresses(
+    ptx: str,
+    grid: tuple[int, ...],
+    block: tuple[int, ...],
+    parameters: Sequence[bytes],
+    find: Find,
+    shared_bytes: int = 0,
+) -> None:
+    """Execute the one kernel of a PTX text on memory of this process, to which its parameters point.
+
+    The parameters are the bytes that a driver would get. `find` returns the bounds of the memory that an address is in.
+    Raises `PTXError` as `run` does, except for races, and for accesses of another width than the array's items.
+    """
+    program = assemble(ptx)
+    sizes = [size_of(kind) for kind in program.parameters.values()]
+    if [len(value) for value in parameters] != sizes:
+        raise PTXError(f"{program.name} takes parameters of {sizes} bytes, got {[len(value) for value in parameters]}")
+    bound = dict(zip(program.parameters, parameters, strict=True))
+    _launch(program, grid, block, bound, AddressSpace(find), shared_bytes)
+
+
+def parameter_sizes(ptx: str) -> list[int]:
+    """Return the number of bytes of each parameter of the one kernel of a PTX text."""
+    return [size_of(kind) for kind in assemble(ptx).parameters.values()]
+
+
+def _launch(
+    program: Program, grid: tuple[int, ...], block: tuple[int, ...], parameters: dict[str, bytes],
+    memory: Memory | AddressSpace, shared_bytes: int,
+) -> int:  # fmt: skip
+    """Execute a kernel. Return the largest number of instructions that a lane executed."""
     shape = _three(grid, LARGEST_GRID, "grid"), _three(block, LARGEST_BLOCK, "block")
     if math.prod(shape[1]) > MAX_THREADS:
         raise PTXError(f"block {block} has {math.prod(shape[1])} threads; CUDA's limit is {MAX_THREADS}")
-    if not 0 <= shared_bytes <= MAX_SHARED:
-        raise PTXError(f"{shared_bytes} bytes of shared memory per block; CUDA's limit is {MAX_SHARED}")
+    all_shared = program.static_bytes + shared_bytes
+    if shared_bytes < 0 or all_shared > MAX_SHARED:
+        raise PTXError(f"{all_shared} bytes of shared memory per block; CUDA's limit is {MAX_SHARED}")
     blocks, threads = map(math.prod, shape)
     registers = _special_registers(*shape) | {"%dynamic_smem_size": np.array([shared_bytes], np.uint32)}
-    shared = SharedMemory(blocks, threads, shared_bytes)
+    shared = SharedMemory(blocks, threads, all_shared)
     lanes = Lanes(blocks * threads, registers, parameters, memory, shared)
     with np.errstate(all="ignore"):
-        instructions = _execute(program.steps, lanes)
-    return Report(tuple(buffer.traffic() for buffer in memory.buffers.values()), instructions)
+        return _execute(program.steps, lanes)
 
 
 def _bind(program: Program, arguments: tuple[object, ...], memory: Memory) -> dict[str, bytes]:
@@ -64,6 +101,8 @@ def _bind(program: Program, arguments: tuple[object, ...], memory: Memory) -> di
         raise PTXError(f"{program.name} takes {len(program.parameters)} arguments, got {len(arguments)}")
     bound = {}
     for number, ((name, kind), value) in enumerate(zip(program.parameters.items(), arguments, strict=True), 1):
+        if kind not in TYPES:
+            raise PTXError(f"{program.name}: argument {number} is a structure, which only `run_at_addresses` takes")
         packed = np.uint64(memory.add(number, value)) if isinstance(value, np.ndarray) else _packed(value)
         like = kind[0] == "b" or (kind[0] == "f") == (packed.dtype.kind == "f")
         if packed.itemsize != TYPES[kind].itemsize or not like:

@@ -1,8 +1,8 @@
 """Parse the text of a kernel into statements (PTX ISA, "Syntax" and "Kernel and Function Directives: .entry").
 
-A text must have one `.entry`. The directives `.reg` and `.pragma` are accepted within a kernel; others (.local) are
-rejected. Shared memory must be dynamic, declared before the kernel: `.extern .shared .align 4 .b8 name[]`. A block in
-braces may declare registers again, with the same type.
+A text must have one `.entry`. The directives `.reg`, `.pragma` and `.shared` are accepted within a kernel; others
+(.local) are rejected. Dynamic shared memory is declared before the kernel: `.extern .shared .align 4 .b8 name[]`. A
+block in braces may declare registers again, with the same type.
 """
 
 import re
@@ -14,9 +14,12 @@ from .types import TYPES
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 ENTRY = re.compile(r"\.entry\s+(?P<name>[\w$]+)\s*\((?P<parameters>[^)]*)\)[^{]*\{")
 PARAMETER = re.compile(
-    r"\.param\s+\.(?P<type>\w+)(?:\s+\.ptr(?:\s+\.global)?(?:\s+\.align\s+\d+)?)?\s+(?P<name>[\w$]+)$"
+    r"\.param\s+(?:\.align\s+\d+\s+)?\.(?P<type>\w+)(?:\s+\.ptr(?:\s+\.global)?(?:\s+\.align\s+\d+)?)?"
+    r"\s+(?P<name>[\w$]+)(?P<bytes>\[\d+\])?$"
 )
 SHARED = re.compile(r"\.extern\s+\.shared\s+\.align\s+\d+\s+\.b8\s+([\w$]+)\[\]")
+STATIC_SHARED = re.compile(r"\.shared \.align (\d+) \.b8 ([\w$]+)\[(\d+)\]$")
+LARGEST_ALIGNMENT = 16  # of dynamic shared memory, which begins after the static one
 SPACE = re.compile(r"\s*")
 LABEL = re.compile(r"([\w$]+)\s*:")
 STATEMENT = re.compile(r"[^;]*;")
@@ -39,12 +42,13 @@ class Statement:
 class Kernel:
     """A kernel as written: parameters and registers (name → type), statements, labels (name → statement).
 
-    `shared` holds the names of the dynamic shared memory.
+    `shared` holds the names of shared memory, and where each begins. Dynamic shared memory begins at `static_bytes`.
     """
 
     name: str
     parameters: dict[str, str]
-    shared: frozenset[str]
+    shared: dict[str, int] = field(default_factory=dict)
+    static_bytes: int = 0
     registers: dict[str, str] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
@@ -56,8 +60,10 @@ def parse(text: str) -> Kernel:
     entries = list(ENTRY.finditer(text))
     if len(entries) != 1:
         raise PTXError(f"the text must have one .entry that can be parsed, got {len(entries)}")
-    kernel = Kernel(entries[0]["name"], _parameters(entries[0]["parameters"]), frozenset(SHARED.findall(text)))
+    kernel = Kernel(entries[0]["name"], _parameters(entries[0]["parameters"]))
     _read_body(kernel, text, entries[0].end())
+    kernel.static_bytes = _aligned(kernel.static_bytes, LARGEST_ALIGNMENT)
+    kernel.shared |= dict.fromkeys(SHARED.findall(text), kernel.static_bytes)
     return kernel
 
 
@@ -65,9 +71,9 @@ def _parameters(text: str) -> dict[str, str]:
     parameters = {}
     for declaration in filter(None, (part.strip() for part in text.split(","))):
         found = PARAMETER.match(declaration)
-        if found is None or found["type"] not in TYPES:
+        if found is None or found["type"] not in TYPES or (found["bytes"] and found["type"] != "b8"):
             raise PTXError(f"unknown parameter: {declaration}")
-        parameters[found["name"]] = found["type"]
+        parameters[found["name"]] = found["type"] + (found["bytes"] or "")
     return parameters
 
 
@@ -95,6 +101,9 @@ def _read_body(kernel: Kernel, text: str, at: int) -> None:
 def _read_statement(kernel: Kernel, text: str) -> None:
     if text.startswith(".reg "):
         _declare(kernel.registers, text)
+    elif found := STATIC_SHARED.match(text):
+        kernel.shared[found[2]] = _aligned(kernel.static_bytes, int(found[1]))
+        kernel.static_bytes = kernel.shared[found[2]] + int(found[3])
     elif text.startswith(".") and not text.startswith(".pragma "):
         raise PTXError(f"unknown directive: {text}")
     elif not text.startswith("."):
@@ -103,6 +112,10 @@ def _read_statement(kernel: Kernel, text: str) -> None:
             raise PTXError(f"cannot be parsed: {text}")
         operands = tuple(OPERAND.findall(found["operands"]))
         kernel.statements.append(Statement(text, found["guard"], found["not"] == "!", found["mnemonic"], operands))
+
+
+def _aligned(offset: int, alignment: int) -> int:
+    return -(-offset // alignment) * alignment
 
 
 def _declare(registers: dict[str, str], text: str) -> None:

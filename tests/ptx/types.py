@@ -19,3 +19,8 @@ TYPES = {
 def bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the unsigned type of the same width, as which registers are stored."""
     return np.dtype(bool) if dtype.kind == "b" else np.dtype(f"u{dtype.itemsize}")
+
+
+def size_of(parameter: str) -> int:
+    """Return the number of bytes of a parameter's type: "f32", or "b8[24]" for a structure."""
+    return TYPES[parameter].itemsize if parameter in TYPES else int(parameter.removeprefix("b8[").removesuffix("]"))
