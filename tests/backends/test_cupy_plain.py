@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import subprocess
+from pathlib import Path
 import textwrap
 from dataclasses import replace
 
@@ -225,7 +226,8 @@ def test_the_gpu_of_a_rank(machine, monkeypatch):
 def test_numba_cuda_is_not_imported():
     """With numba-cuda hidden, the backend can be made; its only needs are CuPy's."""
     source = (
-        "import sys; sys.modules.update({'numba_cuda': None, 'numba.cuda': None, 'cuda': None})\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "sys.modules.update({'numba_cuda': None, 'numba.cuda': None, 'cuda': None})\n"
         "import numpy as np, two_gpus; from fastbp.backends.cupy import device, expressions; import fastbp\n"
         "device.CuPyDevice = lambda number: two_gpus.Device(two_gpus.Machine(), number)\n"
         "expressions._usable.add(0)\n"
