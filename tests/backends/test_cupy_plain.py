@@ -3,9 +3,9 @@
 import inspect
 import pickle
 import subprocess
-from pathlib import Path
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
