@@ -80,8 +80,8 @@ def moves(folder):
     net.to("numpy"), net.to(dtype="float64"), net.to("cupy:1").train(X, Y, **QUIET)
 
 
-def estimators(folder):
-    options = {"hidden_layer_sizes": 3, "max_iter": 2, "batch_size": 3, "backend": "cupy:1", "random_state": 0}
+def estimators(folder, backend="cupy:1"):
+    options = {"hidden_layer_sizes": 3, "max_iter": 2, "batch_size": 3, "backend": backend, "random_state": 0}
     with pytest.warns(Warning, match="converge"):
         found = MLPClassifier(**options, early_stopping=True).fit(X.T, Y)
     found.predict(X.T), found.predict_proba(X.T), found.score(X.T, Y)

@@ -198,7 +198,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         """Train from the given parameters with the solver, and set `coefs_` and `intercepts_`."""
         plan = replace(plan, formulas=replace(plan.formulas, output=clipped(plan.formulas.output, plan.dtype)))
         if self.solver == "lbfgs":
-            p = parameters_of(coefs, intercepts, plan, copied=False)
+            p = parameters_of(coefs, intercepts, plan)
             self.coefs_, self.intercepts_ = fit_lbfgs(self, plan, p, dataset)
             return
         stopping = getattr(self, "validation_scores_", None) is not None
@@ -275,7 +275,7 @@ class BaseMLP(BaseEstimator, ABC):  # type: ignore[misc]
         sizes = [self.n_features_in_, *(np.shape(w)[1] for w in coefs)]
         plan = self._plan(sizes, activations, self.out_activation_, np.asarray(coefs[0]).dtype)
         with plan.backend.device_context():
-            return outputs(plan, parameters_of(coefs, intercepts, plan, copied=False), rows)
+            return outputs(plan, parameters_of(coefs, intercepts, plan), rows)
 
     def _outputs_of_usable(
         self, rows: Rows, coefs: list[Array], intercepts: list[Array], activations: Sequence[str | Activation]

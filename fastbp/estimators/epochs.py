@@ -70,14 +70,14 @@ class OptimizerSnapshot:
 Memory = OptimizerSnapshot  # the name of the class in pickles of estimators from older versions
 
 
-def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Plan, *, copied: bool) -> Parameters:
+def parameters_of(coefs: Sequence[Array], intercepts: Sequence[Array], plan: Plan) -> Parameters:
     """Return parameters in fastbp's layout, given scikit-learn's coefs and intercepts.
 
-    The coefs of a layer are Wˡ transposed, with shape (n_{l−1}, n_l). Its intercepts have shape (n_l,). Unless `copied`
-    is True, arrays that need no conversion are not copied. Raises `InputError` for invalid arrays.
+    The coefs of a layer are Wˡ transposed, with shape (n_{l−1}, n_l). Its intercepts have shape (n_l,). Arrays that
+    need no conversion are not copied. Raises `InputError` for invalid arrays.
     """
-    weights = checked_parameters("weights", [np.asarray(w).T for w in coefs], plan, copied=copied)
-    biases = checked_parameters("biases", [np.reshape(b, (-1, 1)) for b in intercepts], plan, copied=copied)
+    weights = checked_parameters("weights", [np.asarray(w).T for w in coefs], plan)
+    biases = checked_parameters("biases", [np.reshape(b, (-1, 1)) for b in intercepts], plan)
     return as_parameters(weights, biases, plan)
 
 
@@ -146,7 +146,7 @@ class EpochTrainer:
         """
         x, y, self._w = dataset
         plan = self._plan
-        copy_parameters(parameters_of(coefs, intercepts, plan, copied=False), self.p)
+        copy_parameters(parameters_of(coefs, intercepts, plan), self.p)
         self._x, self._y, self._rng = x, y, rng
         self._alpha, self._l2_scale = alpha, l2_scale if alpha else 0.0
         same_formula = snapshot is not None and snapshot.optimizer.rule == self._optimizer.rule

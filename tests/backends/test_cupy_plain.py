@@ -1,15 +1,15 @@
 """The backend "cupy-plain" on a stand-in for a machine with two GPUs: every array is on the network's GPU."""
 
-import inspect
 import pickle
 import subprocess
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import gpu_flows
 import numpy as np
 import pytest
 from commands import PYTHON
+from gpu_flows import plant
 from two_gpus import Array, Device, Machine
 
 import fastbp
@@ -20,7 +20,6 @@ from fastbp.backends.cupy import diagnosis, expressions
 from fastbp.bench import candidates, floor, gpu_steps
 from fastbp.bench.grid import QUICK
 from fastbp.cli import fastbp as command
-from fastbp.estimators import MLPClassifier, MLPRegressor
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((4, 24)), RNG.integers(0, 3, 24)
@@ -105,13 +104,7 @@ def checks(folder):
 
 
 def estimators(folder):
-    options = {"hidden_layer_sizes": 3, "max_iter": 2, "batch_size": 3, "backend": "cupy-plain:1", "random_state": 0}
-    with pytest.warns(Warning, match="converge"):
-        found = MLPClassifier(**options, early_stopping=True).fit(X.T, Y)
-    found.predict(X.T), found.predict_proba(X.T), found.score(X.T, Y)
-    MLPClassifier(**options).partial_fit(X.T, Y, classes=[0, 1, 2]).partial_fit(X.T, Y)
-    with pytest.warns(Warning, match="converge"):
-        MLPRegressor(**options, solver="sgd", momentum=0.5).fit(X.T, X[0]).predict(X.T)
+    gpu_flows.estimators(folder, "cupy-plain:1")
     return network().weights
 
 
@@ -169,15 +162,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_recorded(name, machine, monkeypatch, tmp_path):
-    flow, owner, function, old, new = FAULTS[name]
-    original = getattr(owner, function)
-    source = textwrap.dedent(inspect.getsource(original))
-    assert source.count(old) == 1
-    scope = {}
-    exec(compile(source.replace(old, new), "with_a_fault.py", "exec"), vars(inspect.getmodule(original)), scope)
-    monkeypatch.setattr(owner, function, scope[function])
+    plant(monkeypatch, *FAULTS[name][1:])
     try:
-        flow(tmp_path)
+        FAULTS[name][0](tmp_path)
     except TypeError as error:  # arrays of the host and of a GPU were mixed
         machine.faults.append(str(error))
     assert machine.faults
