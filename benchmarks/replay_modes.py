@@ -1,11 +1,13 @@
 """Time a training step on a GPU in each mode of `fastbp.backends.cupy.replay`: `python -m benchmarks.replay_modes`.
 
-The columns are the time per step, in µs, and in brackets the part of it in which the host is busy. All modes take the
-same steps, and the parameters afterwards are compared bit by bit.
+The columns are the time per step, in µs, and in brackets the part of it in which the host is busy. The column "block"
+is the kernel for small networks (`fastbp.backends.cupy.small_networks`). All modes take the same steps. The parameters
+after replayed steps are compared bit by bit.
 """
 
 import argparse
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -37,19 +39,17 @@ def main() -> None:
     arguments = parser.parse_args()
     backend = backends.get(arguments.backend)
     print(f"{backend.device.description()}; {arguments.steps} steps")
-    print(f"{'network × mini-batch':<42}" + "".join(f"{mode:>16}" for mode in MODES) + "  bits")
+    print(f"{'network × mini-batch':<42}" + "".join(f"{mode:>16}" for mode in (*MODES, "block")) + "  bits")
     for sizes, m, dtype, optimizer in CASES:
         name = f"{'-'.join(map(str, sizes))} × {m}, {dtype}, {optimizer}"
-        times, bits = [], []
-        for mode in MODES:
-            with replay_at_most(mode):
+        cells, bits = [], []
+        for mode in (*MODES, "block"):
+            with replay_at_most(mode) if mode in MODES else nullcontext():
                 total, host, parameters, reached = timed(backend, sizes, m, dtype, optimizer, arguments.steps)
-            times.append(f"{1e6 * total:8.1f} ({1e6 * host:.1f})")
-            bits.append(parameters)
-            if reached != mode:
-                times[-1] += f" {reached}!"
+            cells.append(f"{1e6 * total:.1f} ({1e6 * host:.1f})" if reached == mode else "–")
+            bits += [parameters] if mode in MODES else []
         same = "same" if bits[0] == bits[1] == bits[2] else "DIFFERENT"
-        print(f"{name:<42}" + "".join(f"{text:>16}" for text in times) + f"  {same}", flush=True)
+        print(f"{name:<42}" + "".join(f"{cell:>16}" for cell in cells) + f"  {same}", flush=True)
     print("refused:", backend.device.refused)
 
 

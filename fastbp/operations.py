@@ -292,7 +292,8 @@ class Backend(ABC):
 
         The function is called many times, with the same arrays and the equation `train_mini_batches`, or
         `train_mini_batches_with_dropout`. A backend may use this to make most of the calls faster. The results must be
-        those of `run`. `source` is the dtype of the examples.
+        those of `run`, up to rounding, and must not depend on how the steps are divided into calls. `source` is the
+        dtype of the examples.
         """
         return self.run
 

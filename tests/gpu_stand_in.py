@@ -17,7 +17,7 @@ class StandInDevice:
     refer to arrays by their addresses.
     """
 
-    recording = False
+    recording, tf32 = False, False
 
     def __init__(self):
         self.number, self.xp, self.calls, self.refused = 0, np, [], {}

@@ -5,14 +5,23 @@ from collections.abc import Iterator
 from fastbp.bench.results import Machine, Measurement, Results
 from fastbp.bench.timing import Spread
 
-_COLUMNS = ("m", "backend", "GEMM", "eager", "host", "ready", "host", "graph", "host", "fused")
+_COLUMNS = ("m", "backend", "GEMM", "eager", "host", "ready", "graph", "host", "block", "fused")
+_TIMES = (
+    ("eager", "seconds"),
+    ("eager", "host_seconds"),
+    ("ready", "seconds"),
+    ("graph", "seconds"),
+    ("graph", "host_seconds"),
+    ("block", "seconds"),
+)
 _WIDTHS = (7, 12, 5, 7, 7, 7, 7, 7, 7, 5)
 GPU_LEGEND = """\
 On a GPU, the host enqueues steps, and the GPU computes them.
-eager, ready, graph: time of a step, if steps follow one another, and the mode
-  in which the host enqueues them: it interprets the equations, or makes
-  recorded calls, or launches a CUDA graph. Training uses the last one that the
-  GPU and the backend have.
+eager, ready, graph, block: time of a step, if steps follow one another, and the
+  mode in which the host enqueues them: it interprets the equations, or makes
+  recorded calls, or launches a CUDA graph, or launches one kernel with one
+  block for many steps of a small network. Training uses the last one that the
+  GPU, the backend and the network have.
 host: the part of this time in which the host is busy. If it is all of it, the
   GPU waits for the host; if it is little, the time is that of the GPU.
 GEMM: rate of the matrix products alone, which the host makes one by one, as a
@@ -47,11 +56,7 @@ def kernels_line(machine: Machine) -> Iterator[str]:
 def _cells(m: Measurement, results: Results) -> tuple[str, ...]:
     steps = m.steps or {}
     share = results.share_of_products(m)
-    times = [
-        short_time(spread.median) if spread else "–"
-        for mode in ("eager", "ready", "graph")
-        for spread in ((steps[mode].seconds, steps[mode].host_seconds) if mode in steps else (None, None))
-    ]
+    times = [short_time(getattr(steps[mode], which).median) if mode in steps else "–" for mode, which in _TIMES]
     unfused = results.unfused(m)
     return (
         f"{m.mini_batch_size:,}",

@@ -4,6 +4,7 @@ A step is enqueued by the host and computed by the GPU. The host's time of a ste
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import equations
-from fastbp.backends.cupy.replay import MODES, Mode, replay_at_most
+from fastbp.backends.cupy.replay import MODES, replay_at_most
 from fastbp.bench.candidates import Candidate
 from fastbp.bench.grid import BenchSettings
 from fastbp.bench.timing import timed
@@ -21,12 +22,16 @@ from fastbp.parameters import plan_of
 from fastbp.training.loop import MiniBatches
 
 Array = Any
+STEP_MODES = (*MODES, "block")
 _ETA, _REPEATS, _OUTPUTS = 0.1, 5, 1024
 _MOST_STEPS, _EXAMPLES = 64, 10_000  # in one measurement; at least 8 steps
 
 
 class StepTimer:
-    """Times steps that follow one another, in each mode of `fastbp.backends.cupy.replay` that the backend has."""
+    """Times steps that follow one another, in each mode that the backend has for this network.
+
+    The modes are those of `fastbp.backends.cupy.replay`, and "block" for the kernel that trains small networks.
+    """
 
     def __init__(self, candidate: Candidate, loop: MiniBatches, plan: Plan, source: str) -> None:
         self._candidate, m = candidate, loop.m
@@ -36,16 +41,16 @@ class StepTimer:
         steps = step_config(SGD(), _ETA, steps=0, count=self._count, lmbda=0.0, n=loop.n)
         moments, workspace = loop.state.moments, loop.workspaces[m]
         self._arguments = (loop.operations, loop.p, moments, workspace, loop.examples, order, steps, m, loop.total)
-        self.host_seconds: dict[Mode, list[float]] = {}
-        self.modes = tuple(mode for mode in MODES if self._reached(mode) == mode)
+        self.host_seconds: dict[str, list[float]] = {}
+        self.modes = tuple(mode for mode in STEP_MODES if self._reached(mode) == mode)
         for mode in self.modes:
             self.host_seconds[mode] = []
 
-    def works(self) -> list[tuple[Mode, Callable[[], float]]]:
+    def works(self) -> list[tuple[str, Callable[[], float]]]:
         """Return each mode, and a function that returns the seconds per step in this mode."""
         return [(mode, partial(self.seconds, mode)) for mode in self.modes]
 
-    def seconds(self, mode: Mode) -> float:
+    def seconds(self, mode: str) -> float:
         """Return the seconds per step in a mode. The seconds of the host are appended to `host_seconds`."""
         clock, backend = self._candidate.clock, self._candidate.backend
         backend.synchronize()
@@ -55,14 +60,14 @@ class StepTimer:
         backend.synchronize()
         return (clock() - start) / self._count
 
-    def _take(self, mode: Mode) -> None:
-        with replay_at_most(mode):
+    def _take(self, mode: str) -> None:
+        with replay_at_most(mode) if mode in MODES else nullcontext():
             self._run(equations.train_mini_batches, *self._arguments)
 
-    def _reached(self, mode: Mode) -> Mode:
+    def _reached(self, mode: str) -> str:
         """Take the steps as a warm-up; return their mode, which is "eager" for a backend without replay."""
         self._take(mode)
-        reached: Mode = getattr(self._run, "mode", "eager")
+        reached: str = getattr(self._run, "mode", "eager")
         return reached
 
 

@@ -18,6 +18,9 @@ pytest.importorskip("numba_cuda", reason=f"{unavailable_reason()}")
 from cuda_against_cpu import PAIRS, SHAPES, compare, few_threads
 from gpu_instruments import StandInInstruments
 from gpu_stand_in import StandIn
+from one_block_cases import EDGES, make
+from one_block_cases import compare as compare_with_loops
+from one_block_cases import drawn as drawn_for_one_block
 from training_cases import CASES, assert_trained_alike, case_data, on_host, trained
 
 import fastbp
@@ -93,6 +96,19 @@ def assert_kernel_alike(backend, name, dtype, rng):
         compare(cuda, pair, dtype, pair.arguments(rng, m, n, dtype), by=by)
     few = few_threads(pair.make(cuda, dtype), 33, 40)
     compare(cuda, pair, dtype, pair.arguments(rng, 33, 40, dtype), few, by=by)
+
+
+@on_gpu
+@pytest.mark.parametrize("sizes_and_m", [*EDGES, ((784, 30, 10), 10)], ids=str)
+def test_small_networks_train_as_by_loops_over_examples(gpu, sizes_and_m):
+    compare_with_loops(
+        make(weighted=True), drawn_for_one_block(*sizes_and_m, steps=5), weighted=True, by=launched_on(gpu)
+    )
+
+
+@pytest.mark.cuda
+def test_a_small_network_trains_as_by_loops_over_examples_on_a_stand_in():
+    compare_with_loops(make(), drawn_for_one_block((33, 6, 5), 5, steps=2), by=launched_on(StandIn()))
 
 
 @pytest.mark.parametrize("name", ["activate relu bias=True keep_z=False", "gather same dtype"])

@@ -76,7 +76,7 @@ def test_kinds_of_training_have_the_same_bits_in_all_modes(case, monkeypatch):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_steps_with_an_l2_cost_have_the_same_bits_in_all_modes(solver):
     """In estimators, the cost of a mini-batch has an L2 term, whose factor differs in the short last one."""
-    options = {"alpha": 0.1, "solver": solver, "max_iter": 2, "batch_size": M, "random_state": 0}
+    options = {"alpha": 0.1, "solver": solver, "max_iter": 1, "batch_size": M, "random_state": 0}
     fitted = {}
     for mode in MODES:
         backend = StandIn()
@@ -88,7 +88,7 @@ def test_steps_with_an_l2_cost_have_the_same_bits_in_all_modes(solver):
     assert fitted["eager"] == fitted["ready"] == fitted["graph"]
     with pytest.warns(ConvergenceWarning):
         on_cpu = MLPClassifier(4, **options).fit(X.T, Y)
-    np.testing.assert_allclose(fitted["graph"][-2:], on_cpu.loss_curve_, rtol=1e-5)
+    np.testing.assert_allclose(fitted["graph"][-1:], on_cpu.loss_curve_, rtol=1e-5)
 
 
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted(tmp_path):

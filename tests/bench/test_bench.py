@@ -202,7 +202,7 @@ def test_the_table_of_the_gpu_fits_80_columns(tmp_path):
                 m,
                 backend="cupy:1+tf32",
                 mini_batch_size=100_000,
-                steps=dict.fromkeys(("eager", "ready", "graph"), StepTimes(seconds, seconds)),
+                steps=dict.fromkeys(gpu_steps.STEP_MODES, StepTimes(seconds, seconds)),
             )
             for m in results.measurements
         ],
@@ -424,8 +424,9 @@ def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path, monkeypatch):
     assert m.examples == 12
     assert m.step_seconds.median == pytest.approx((6 * 2 + 2 + 1) * 1e-6)  # 6 L + 2 launches and a synchronization
     assert m.floor_seconds.median == pytest.approx((5 * 3 + 1) * 1e-6)
-    assert list(m.steps) == ["eager", "ready", "graph"]  # 14 calls; the kernel that advances the place; one launch
-    for mode, calls in (("eager", 14), ("ready", 15), ("graph", 1)):
+    assert list(m.steps) == ["eager", "ready", "graph", "block"]
+    # 14 calls; the kernel that advances the place; one launch; one launch for all 8 steps
+    for mode, calls in (("eager", 14), ("ready", 15), ("graph", 1), ("block", 1 / 8)):
         steps = m.steps[mode]
         assert steps.host_seconds.median == pytest.approx(calls * 1e-6, rel=0.2)
         assert steps.host_seconds.median < steps.seconds.median  # a synchronization

@@ -42,7 +42,7 @@ def test_every_kernel_is_checked_and_passes(monkeypatch):
     assert {name.partition(",")[0] for name in KERNELS} - {"gather from uint8"} <= set(backend.device.calls)
 
 
-@pytest.mark.parametrize("group", ["epochs", "streams", "steps", "products"])
+@pytest.mark.parametrize("group", ["epochs", "streams", "steps", "small_networks", "products"])
 def test_a_stand_in_passes(group):
     checks = list(checked(group=getattr(gpu_check, group)))
     assert [check for check in checks if not check.passed] == []
@@ -80,6 +80,16 @@ def forgets_beta(backend):
 def skips_the_last_example(backend):
     launch = backend.device.launch
     backend.device.launch = lambda kernel, *arguments: launch(kernel, *arguments[:-2], arguments[-2] - 1, arguments[-1])
+
+
+def takes_a_step_less(backend):
+    launch = backend.device.launch
+
+    def with_less(kernel, *arguments):
+        *before, count, n_0, n_2, m, n_1 = arguments if kernel.name == "train_in_one_block" else (1,) * 5
+        launch(kernel, *((*before, count - 1, n_0, n_2, m, n_1) if before else arguments))
+
+    backend.device.launch = with_less
 
 
 def rounds_differently_each_time(backend):
@@ -145,6 +155,7 @@ def uses_tf32(backend):
     ("fault", "group", "what"),
     [
         (forgets_beta, "epochs", "one epoch on digits (uint8)"),
+        (takes_a_step_less, "small_networks", "steps in one launch, 64-30-10"),
         (rounds_differently_each_time, "epochs", "parameters that differ between two equal runs"),
         (gathers_on_the_default_stream, "streams", "arrays changed by a step while its stream is blocked"),
         (reorders_the_stream, "streams", "arrays that differ from a step on an unblocked"),

@@ -175,6 +175,21 @@ def test_funnel_shifts_move_the_bits_of_two_words(rng):
         same(right, [(both >> n) & 0xFFFFFFFF for both, n in triples])
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_field_of_bits_is_inserted(rng, bits):
+    """A field that ends beyond the type is cut. Positions and lengths are taken modulo 256."""
+    a, b = (rng.integers(0, 2**bits, 60, f"u{bits // 8}") for _ in "ab")
+    for position, length in [(0, 0), (0, bits), (7, 9), (bits - 3, 8), (bits, 1), (256 + 5, 256 + 3), (255, 255)]:
+        got = compute(f"bfi.b{bits} %z, %a, %b, {position}, {length};", f"u{bits}", a, b)
+        expected = []
+        for x, y in zip(a, b, strict=True):
+            field, result = (f"{int(v):0{bits}b}"[::-1] for v in (x, y))  # the lowest bit first
+            end = position % 256 + length % 256
+            result = result[: position % 256] + field[: length % 256] + result[end:]
+            expected.append(int(result[:bits][::-1], 2))
+        same(got, np.array(expected, f"u{bits // 8}"))
+
+
 def test_bits_signs_and_predicates(rng):
     a, b, wide = integers(rng, "s32"), integers(rng, "s32"), integers(rng, "u64")
     for name, function in [("and", operator.and_), ("or", operator.or_), ("xor", operator.xor)]:

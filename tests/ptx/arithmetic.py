@@ -302,6 +302,23 @@ def _logic(mnemonic: Mnemonic) -> Operation | None:
     return _uniform(np.invert, mnemonic, 1) if mnemonic.name == "not" else _uniform(LOGIC[mnemonic.name], mnemonic, 2)
 
 
+def _insert(mnemonic: Mnemonic) -> Operation | None:
+    """Return bfi: b with bits replaced, from position c on, by the lowest d bits of a. Bits beyond the type are cut."""
+    if not mnemonic.only() or mnemonic.types[0] not in ("b32", "b64"):
+        return None
+    bits, kind = 8 * TYPES[mnemonic.types[0]].itemsize, mnemonic.types[0]
+
+    def inserted(a: Array, b: Array, c: Array, d: Array) -> Array:
+        results = []
+        for a_i, b_i, c_i, d_i in np.broadcast(a, b, c, d):  # Python's integers have no width
+            position, ones = int(c_i) & 255, (1 << (int(d_i) & 255)) - 1
+            result = int(b_i) & ~(ones << position) | (int(a_i) & ones) << position
+            results.append(result & ((1 << bits) - 1))
+        return np.array(results, a.dtype)
+
+    return Operation(inserted, (kind, kind, "u32", "u32"), kind)
+
+
 def _population(mnemonic: Mnemonic) -> Operation | None:
     """Return the number of bits that are 1."""
     if not mnemonic.only() or mnemonic.types[0] not in ("b32", "b64"):
@@ -431,6 +448,7 @@ _INTEGER_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {
     **dict.fromkeys(("shl", "shr"), _shift),
     "shf": _funnel_shift,
     **dict.fromkeys(("and", "or", "xor", "not"), _logic),
+    "bfi": _insert,
     "popc": _population,
 }
 _ANY_TYPE_RULES: dict[str, Callable[[Mnemonic], Operation | None]] = {

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastbp.activations import softmax
-from fastbp.backends.cupy import rank_sums
+from fastbp.backends.cupy import rank_sums, small_networks
 from fastbp.backends.cupy.cublas_entry import cublas, workspace_bytes
 from fastbp.backends.cupy.gpu_arrays import GPUArrays
 from fastbp.backends.cupy.launching import dropout_on, operations_on
@@ -280,9 +280,16 @@ class CuPy(GPUArrays):
             return dropout_on(self.device, dtype)
 
     def training_run(self, plan: Plan, source: str, m: int, n: int) -> Run:
-        """Return a function like `run`, which replays the step of a training instead of interpreting each step."""
+        """Return a function like `run`, which replays the step of a training instead of interpreting each step.
+
+        For a small network, one kernel takes all steps of a call. Its results are equal to those of `run` up to
+        rounding.
+        """
         with uninterrupted():
-            return Replay(self, plan, source, m, n)
+            replay = Replay(self, plan, source, m, n)
+            if not small_networks.suits(plan, m, tf32=self.device.tf32):
+                return replay
+            return small_networks.OneBlock(self, plan, source, m, replay)
 
     def check(self, sizes: Sequence[int], formulas: Formulas, dtype: str) -> None:
         """Raise `InputError` if a softmax layer has more outputs than fit into a thread block's shared memory."""

@@ -34,23 +34,25 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 _FEWEST = 4  # calls with fewer steps are not worth a recording, which takes as long as one eager step
 _STEPS_PER_GRAPH = 16  # of the larger graph; capturing takes as long as about 100 steps
 _STEPS_BEFORE_LARGE_GRAPH = 1024  # so that capturing the larger graph costs a tenth of the time at most
-_most: ContextVar[Mode] = ContextVar("fastbp_replay", default="graph")
+most: ContextVar[Mode | None] = ContextVar("fastbp_replay", default=None)
+"""The best mode that is allowed, or None if steps may also be taken in other ways (`small_networks.py`)."""
 
 
 @contextmanager
 def replay_at_most(mode: Mode) -> Iterator[None]:
     """Within a `with` block, take training steps in this mode, or in a mode to the left of it in `MODES`.
 
-    Benchmarks and tests compare the modes with it.
+    This is so for small networks too, which are otherwise trained by one kernel (`small_networks.py`). Benchmarks and
+    tests compare the modes with it.
 
     >>> with replay_at_most("eager"):
     ...     pass
     """
-    token = _most.set(mode)
+    token = most.set(mode)
     try:
         yield
     finally:
-        _most.reset(token)
+        most.reset(token)
 
 
 class Recorder:
@@ -121,7 +123,7 @@ class Replay:
         fixed = (steps.etas, steps.decays) if steps.plain_sgd else (steps.decays,)
         if not all((numbers == numbers[0]).all() for numbers in fixed):
             return "eager"
-        mode = _most.get()
+        mode = most.get() or "graph"
         return "ready" if mode == "graph" and "graph" in refused else mode
 
     def _prepared_mode(self, equation: Callable[..., None], arguments: tuple[Any, ...]) -> Mode:

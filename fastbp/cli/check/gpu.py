@@ -52,6 +52,7 @@ def checks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
     yield from streams(backend, instruments)
     yield from steps(backend, instruments)
     yield from replays(backend)
+    yield from small_networks(backend, instruments)
     yield from products(backend, instruments)
 
 
@@ -222,6 +223,17 @@ def replays(backend: CuPy) -> Iterator[Check]:
 
 
 _REPLAYED = {"ready": "recorded calls", "graph": "CUDA graph"}
+
+
+def small_networks(backend: CuPy, instruments: Instruments) -> Iterator[Check]:
+    """Yield the checks of the kernel that trains small networks, with mini-batches of 10 and a shorter one."""
+    options: dict[str, Any] = {"input_scale": 1 / 16, "sizes": (144, 10)}
+    first = _trained(backend, **options)
+    error = _max_difference(first, _trained("numpy", **options))
+    yield Check("steps in one launch, 64-30-10 (uint8), float32, vs numpy", error, 2e-5)
+    with backend.device.device_context(), instruments.stream():
+        count = _count_differing(first, _trained(backend, **options))
+    yield Check("parameters that differ in such a run on another stream", count, 0)
 
 
 @contextmanager

@@ -90,7 +90,8 @@ class Kernel:
 
     `parameters` are the types of these pointers and scalars. `geometry(m, n)` returns the sizes of a launch.
     `made_from` has the formulas and options in the body. Together with the name and the parameters, they identify a
-    kernel of `fastbp_kernels.cuda`, whose PTX and machine code are kept on disk.
+    kernel of `fastbp_kernels.cuda`, whose PTX and machine code are kept on disk. If a block has many threads,
+    `most_threads` is their number. The assembler then limits the registers of a thread so that such a block can run.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Kernel:
     parameters: tuple[Any, ...]
     geometry: Callable[[int, int], Geometry]
     made_from: tuple[Any, ...] | None = None
+    most_threads: int | None = None
 
     @cached_property
     def ptx(self) -> str:
@@ -117,7 +119,9 @@ class Kernel:
     def _compiled(self) -> str:
         notify_compile()
         signature = types.void(*self.parameters, types.uint64, types.uint64)
-        text, _ = cuda.compile(self.body, signature, device=False, abi="numba", cc=(7, 5))
+        text, _ = cuda.compile(
+            self.body, signature, device=False, abi="numba", cc=(7, 5), launch_bounds=self.most_threads
+        )
         mangled = re.search(r"\.entry\s+(\w+)", text)
         assert mangled is not None
         return str(text).replace(mangled[1], self.name)
