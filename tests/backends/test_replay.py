@@ -34,7 +34,7 @@ def train(mode, *, backend=None, x=X, epochs=1, scale=1.0, dtype="float32", **op
     backend = backend or StandIn()
     with replay_at_most(mode):
         net = fastbp.Network([6, 5, 3], ["tanh", "sigmoid"], rng=0, backend=backend, dtype=dtype, input_scale=scale)
-        history = net.train(x, Y, epochs=epochs, mini_batch_size=M, progress=False, **options)
+        history = net.train(x, Y, **{"epochs": epochs, "mini_batch_size": M, "progress": False} | options)
     return [*(array.tobytes() for array in on_host(net)), *history.cost], backend
 
 
@@ -142,6 +142,16 @@ def test_graphs_of_several_steps(monkeypatch):
     assert found == eager
     # steps 1 to 3 of the second call; six of the third call if it is in graphs of one; then 11 = 3 + 3 + 3 + 1 + 1
     assert in_graphs(backend) == 3 + 6 + 5
+
+
+@pytest.mark.parametrize(("m", "graphs"), [(N, 4), (25, 2 + 2 * 4)])
+def test_epochs_of_few_steps_are_replayed_from_the_second_one_on(m, graphs):
+    """The first call is not worth a recording. The first replayed step is made of calls, and the others are graphs."""
+    with_m = {"mini_batch_size": m, "epochs": 6}
+    eager, _ = train("eager", **with_m)
+    found, backend = train("graph", **with_m)
+    assert found == eager
+    assert in_graphs(backend) == graphs
 
 
 def test_a_capture_does_nothing_but_keep_calls():

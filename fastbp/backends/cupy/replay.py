@@ -31,7 +31,7 @@ Ready = Callable[[Any], Callable[[], Any]]
 """A call with its arguments packed. Given a binding (`CuPyDevice.binding`), it returns a function of no arguments."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-_FEWEST = 4  # calls with fewer steps are not worth a recording, which takes as long as one eager step
+_FEWEST = 4  # a call with fewer steps is not worth a recording, which takes as long as one eager step
 _STEPS_PER_GRAPH = 16  # of the larger graph; capturing takes as long as about 100 steps
 _STEPS_BEFORE_LARGE_GRAPH = 1024  # so that capturing the larger graph costs a tenth of the time at most
 most: ContextVar[Mode | None] = ContextVar("fastbp_replay", default=None)
@@ -86,6 +86,7 @@ class Replay:
         self.mode: Mode = "eager"
         self._backend, self._m, self._recorder = backend, m, Recorder(backend.device)
         self._key: tuple[Any, ...] = ()  # identifies the recorded step; the recording keeps its arrays alive
+        self._last_key: tuple[Any, ...] = ()  # of the last step that was not worth a recording
         self._ready: list[Ready] = []
         self._graphs: dict[int, Callable[[], Any]] = {}  # by number of steps
         self._steps = 0  # replayed so far from this recording
@@ -106,7 +107,7 @@ class Replay:
         self.mode = self._possible_mode(steps, m, count)
         if self.mode != "eager":
             with backend.device_context(), translate_out_of_memory():
-                self.mode = self._prepared_mode(equation, arguments)
+                self.mode = self._prepared_mode(equation, arguments, count)
                 if self.mode != "eager":
                     self._replay(order, steps, count)
         if self.mode == "eager":
@@ -118,7 +119,7 @@ class Replay:
         A recorded step contains the regularization factor λ/n, and a plain one also η. They must be the same in all.
         """
         refused = self._backend.device.refused
-        if m != self._m or not _FEWEST <= count <= len(self._order) // m or "ready" in refused:
+        if m != self._m or not 0 < count <= len(self._order) // m or "ready" in refused:
             return "eager"
         fixed = (steps.etas, steps.decays) if steps.plain_sgd else (steps.decays,)
         if not all((numbers == numbers[0]).all() for numbers in fixed):
@@ -126,8 +127,11 @@ class Replay:
         mode = most.get() or "graph"
         return "ready" if mode == "graph" and "graph" in refused else mode
 
-    def _prepared_mode(self, equation: Callable[..., None], arguments: tuple[Any, ...]) -> Mode:
-        """Record a step unless it is already recorded; return the mode, which is "eager" if this is impossible."""
+    def _prepared_mode(self, equation: Callable[..., None], arguments: tuple[Any, ...], count: int) -> Mode:
+        """Record a step unless it is already recorded; return the mode, which is "eager" if this is impossible.
+
+        If a call has few steps, they are recorded only if the same step was needed before.
+        """
         _, p, state, ws, examples, _, steps, _, total, *dropout = arguments
         arrays = (equation, p, state, ws, examples, total, *(part.inputs for part in dropout))
         numbers = (float(steps.decays[0]), steps.l2_scale, float(steps.etas[0]) if steps.plain_sgd else None)
@@ -135,6 +139,9 @@ class Replay:
         try:
             key += (binding := self._backend.device.binding(),)
             if key != self._key:
+                if count < _FEWEST and key != self._last_key:
+                    self._last_key = key
+                    return "eager"
                 self._key, self._ready, self._graphs, self._steps = (), [], {}, 0
                 self._ready = self._recorded(equation, *arguments)
                 self._key, self._kept, self._binding = key, arrays, binding
@@ -169,10 +176,9 @@ class Replay:
             numbers = np.column_stack([steps.etas[:count], t, steps.constants[:count]])
             assign(self._table[:count], numbers.astype(self._dtype))
         with device.products(self._binding):
-            taken = 0
-            if self.mode == "ready" or not self._graphs:  # a capture needs modules that a first step has loaded
-                taken = count if self.mode == "ready" else 1
-                _make(self._calls, taken)
+            first = 1 if self._steps == 0 else 0  # a capture needs modules that a first step has loaded
+            taken = count if self.mode == "ready" else first
+            _make(self._calls, taken)
         if self.mode == "graph":
             self._launch_graphs(count - taken)
         self._steps += count
