@@ -36,7 +36,7 @@ def fits(m: int, n_1: int, n_2: int) -> bool:
     >>> fits(10, 30, 10), fits(100, 30, 10)
     (True, False)
     """
-    numbers = WARP * _PITCH + m * (3 * (n_1 + n_2) + 2 * (n_2 + 1)) + _ROWS
+    numbers = WARP * _PITCH + m * (3 * (n_1 + n_2) + 2 * (n_2 + 1))
     return 4 * numbers <= _SHARED_BYTES and n_partial_sums(m) * n_2 <= _THREADS
 
 
