@@ -29,7 +29,7 @@ KERNEL = "train_in_one_block"
 def train(
     backend=None, *, sizes=(6, 5, 3), activations="sigmoid", cost="quadratic", dtype="float32", x=X, m=M, **options
 ):
-    backend = backend or StandIn()
+    backend = backend or StandIn(one_block=True)
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     net = fastbp.Network(
         sizes,
@@ -109,7 +109,7 @@ def test_a_shorter_mini_batch_is_replayed():
 def test_a_cost_with_an_l2_term_is_replayed():
     fitted = {}
     for alpha in (0.0, 0.1):
-        fitted[alpha] = StandIn()
+        fitted[alpha] = StandIn(one_block=True)
         options = {"solver": "sgd", "momentum": 0.0, "alpha": alpha, "max_iter": 1, "batch_size": M}
         with pytest.warns(ConvergenceWarning):
             MLPClassifier(4, activation="logistic", backend=fitted[alpha], **options).fit(X.T.astype(np.float32), Y > 1)
@@ -132,7 +132,7 @@ def test_the_bits_do_not_depend_on_calls_nor_on_a_resumed_run(tmp_path, monkeypa
 
 def test_steps_with_other_numbers_are_other_launches():
     """If η and λ/n change within a call, each step takes its own. The equations are interpreted for comparison."""
-    backend, n = StandIn(), 20
+    backend, n = StandIn(one_block=True), 20
     plan = plan_of([6, 5, 3], "sigmoid", "quadratic", bias=True, dtype="float32", backend=backend)
     examples = Examples(plan.array(RNG.random((n, 6))), plan.array(RNG.random((n, 3))), plan.block(0, n), 1.0)
     order, ops = RNG.permutation(n), plan.operations()

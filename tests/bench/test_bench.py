@@ -412,7 +412,7 @@ def test_cuda_backend_on_a_stand_in_for_the_gpu(tmp_path, monkeypatch):
     pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
     from gpu_stand_in import StandIn
 
-    backend = StandIn()
+    backend = StandIn(one_block=True)
     clock = lambda: 1e-6 * len(backend.device.calls)
     candidates = [Candidate("cupy", backend, backend, "cupy", "a stand-in", lambda: 2**30, clock)]
     monkeypatch.setattr(gpu_steps, "_MOST_STEPS", 8)  # the interpreter is slow

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.cuda
 
 
 def checked(*, fault=None, group):
-    backend = StandIn()
+    backend = StandIn(one_block=group is gpu_check.small_networks)
     streamed = fault(backend) if fault is not None else None
     yield from group(backend, StandInInstruments(backend, streamed or StreamedDevice))
 

@@ -97,14 +97,11 @@ def with_fault(old, new):
 
 BARRIER = "cuda.syncthreads()"
 FAULTS = {
-    "the next inputs over the present ones": ("uint64(0), m * n_0, uint64(2)", "uint64(0), uint64(0), uint64(2)"),
     "the next targets over the present ones": ("a_2 + uint64(2) * m * n_2\n", "a_2 + m * n_2\n"),
     "no barrier before the terms are added": (BARRIER + "\n            # thread t", "# thread t"),
     "no barrier before the update": (BARRIER + "\n            for l", "for l"),
-    "no step after the last mini-batch": ("while started or first < end:", "while first < end:"),
     "no bound of neurons": ("i < m and j < n_out:", "i < m:"),
     "columns that no warp updates": ("k += uint64(WARP)\n            part", "k = n_in\n            part"),
-    "weights of the wrong cost": ("memory[s_m + _quotient(k, n_2)]", "memory[s_m]"),
 }  # fmt: skip
 
 
