@@ -1,6 +1,8 @@
 """Compare each CUDA kernel with the CPU kernel of the same formulas on the same arguments, by executing the PTX."""
 
+import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +67,15 @@ def _assert_close(name, got, expected, bound):
     elif name == "total":
         got, expected, bound = got.astype(np.float64).sum(), expected[0], 20 * bound
     np.testing.assert_allclose(got, expected, rtol=bound, atol=bound, err_msg=name)
+
+
+def with_fault(module, old, new):
+    """Return a copy of a module of CUDA kernels in which the first occurrence of a text is replaced."""
+    source = inspect.getsource(module)
+    assert old in source
+    copy = ModuleType("fastbp_kernels.cuda_with_a_fault")
+    exec(compile(source.replace(old, new, 1), "cuda_with_a_fault.py", "exec"), vars(copy))
+    return copy
 
 
 def execute(kernel, *arguments, geometry=None):

@@ -1,29 +1,17 @@
 """Deliberate faults in the CUDA kernels and their launches: the tests that need no GPU detect each of them."""
 
-import inspect
-from types import ModuleType
-
 import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 
-from cuda_against_cpu import PAIRS, compare, execute
+from cuda_against_cpu import PAIRS, compare, execute, with_fault
 
 from fastbp_kernels.cuda import kernels as cuda
 from fastbp_kernels.specialize import FormulaError
 from ptx import PTXError
 
 pytestmark = pytest.mark.cuda
-
-
-def with_fault(old, new):
-    """Return a copy of the module of CUDA kernels in which the first occurrence of a text is replaced."""
-    source = inspect.getsource(cuda)
-    assert old in source
-    module = ModuleType("fastbp_kernels.cuda_with_a_fault")
-    exec(compile(source.replace(old, new, 1), "cuda_with_a_fault.py", "exec"), vars(module))
-    return module
 
 
 FAULTS = {
@@ -75,13 +63,16 @@ def test_a_fault_in_a_kernel_is_detected(fault, rng):
     pair, arguments = PAIRS[name], PAIRS[name].arguments(rng, 33, 9, "float32")
     compare(cuda, pair, "float32", arguments)
     with pytest.raises((AssertionError, PTXError, FormulaError)):
-        compare(with_fault(old, new), pair, "float32", arguments)
+        compare(with_fault(cuda, old, new), pair, "float32", arguments)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _, _ in FAULTS.values()}))
 def test_a_copy_without_a_fault_passes(name, rng):
     compare(
-        with_fault("def activate", "def activate"), PAIRS[name], "float32", PAIRS[name].arguments(rng, 33, 9, "float32")
+        with_fault(cuda, "def activate", "def activate"),
+        PAIRS[name],
+        "float32",
+        PAIRS[name].arguments(rng, 33, 9, "float32"),
     )
 
 
@@ -89,7 +80,7 @@ def test_every_fault_but_that_of_the_type_compiles():
     rejected = []
     for fault, (name, old, new) in FAULTS.items():
         try:
-            assert ".entry" in PAIRS[name].make(with_fault(old, new), "float32").ptx
+            assert ".entry" in PAIRS[name].make(with_fault(cuda, old, new), "float32").ptx
         except FormulaError:
             rejected.append(fault)
     assert rejected == ["a float64 constant"]

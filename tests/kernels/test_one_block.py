@@ -1,8 +1,6 @@
 """The kernel that trains a small network in one launch, executed as PTX and compared with loops over examples."""
 
-import inspect
 import re
-from types import ModuleType
 
 import pytest
 from hypothesis import assume, given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fastbp[cuda13]'")
 
-from cuda_against_cpu import execute
+from cuda_against_cpu import execute, with_fault
 from one_block_cases import EDGES, compare, drawn, make
 
 from fastbp.activations import gelu, sigmoid
@@ -86,15 +84,6 @@ def test_what_fits_is_within_the_shared_memory(m, n_1, n_2):
 # Planted faults.
 
 
-def with_fault(old, new):
-    """Return a copy of the module in which the first occurrence of a text is replaced."""
-    source = inspect.getsource(one_block)
-    assert old in source
-    module = ModuleType("fastbp_kernels.one_block_with_a_fault")
-    exec(compile(source.replace(old, new, 1), "one_block_with_a_fault.py", "exec"), vars(module))
-    return module
-
-
 BARRIER = "cuda.syncthreads()"
 FAULTS = {
     "the next targets over the present ones": ("a_2 + uint64(2) * m * n_2\n", "a_2 + m * n_2\n"),
@@ -107,7 +96,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_detected(name):
-    module = with_fault(*FAULTS[name])
+    module = with_fault(one_block, *FAULTS[name])
     kind = "tanh, cross-entropy"
     kernel = make(kind, module, weighted=True)
     with pytest.raises((AssertionError, PTXError)):
