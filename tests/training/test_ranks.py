@@ -263,7 +263,7 @@ def test_sigint_to_one_rank_ends_lbfgs_on_every_rank(tmp_path):
 
     code, text = run_and_disturb(tmp_path, 10**9, press, 0, "endless_search")
     assert code != 0
-    assert text.count("KeyboardInterrupt\n") == 2, text
+    assert text.count("KeyboardInterrupt\n") >= 2, text  # more if one of them is raised from another
 
 
 @pytest.mark.slow
