@@ -263,6 +263,7 @@ def test_sigint_to_one_rank_ends_lbfgs_on_every_rank(tmp_path):
 
     code, text = run_and_disturb(tmp_path, 10**9, press, 0, "endless_search")
     assert code != 0
+    assert text.count("in <module>\n") == 2, text  # one traceback for each rank
     assert text.count("KeyboardInterrupt\n") >= 2, text  # more if one of them is raised from another
 
 
