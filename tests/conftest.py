@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -24,6 +25,12 @@ collect_ignore = ["mpi_programs.py"]  # programs that tests start under mpiexec;
 def pytest_make_parametrize_id(val):
     """Do not use bytes as test ids: gzip files contain the time, and the workers of `-n 2` must agree on the ids."""
     return "bytes" if isinstance(val, bytes) else None
+
+
+def pytest_collection_finish():
+    """Collect garbage less often, and not among the collected tests: compilation makes many objects that stay."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from fastbp.costs import output_rule, quadratic
 from fastbp_kernels.cuda import one_block
 from fastbp_kernels.cuda.compilation import ARCHITECTURES
 from fastbp_kernels.cuda.listing import registers_of
-from ptx import PTXError
+from ptx import PTXError, run
 
 pytestmark = pytest.mark.cuda
+BARRIER = "bar.sync \t0;"
 
 
 @pytest.mark.parametrize("sizes_and_m", EDGES, ids=str)
@@ -28,7 +29,7 @@ def test_sizes_around_those_of_tiles(sizes_and_m):
 
 @pytest.mark.parametrize(
     ("kind", "source", "weighted"),
-    [("tanh, cross-entropy", "float32", True), ("no activation at the end", "uint8", False)],
+    [("tanh, cross-entropy", "float32", False), ("no activation at the end", "uint8", True)],
 )
 def test_formulas_weights_and_dtypes_of_examples(kind, source, weighted):
     kernel = make(kind, source=source, weighted=weighted)
@@ -36,7 +37,8 @@ def test_formulas_weights_and_dtypes_of_examples(kind, source, weighted):
 
 
 def test_a_network_without_biases():
-    compare(make(bias=False), drawn((40, 9, 7), 8, steps=3), bias=False)
+    kernel = make(source="float32", weighted=True, bias=False)
+    compare(kernel, drawn((40, 9, 7), 8, steps=3, source="float32"), weighted=True, bias=False)
 
 
 @settings(max_examples=8, deadline=None)
@@ -84,11 +86,22 @@ def test_what_fits_is_within_the_shared_memory(m, n_1, n_2):
 # Planted faults.
 
 
-BARRIER = "cuda.syncthreads()"
+@pytest.mark.parametrize("number", range(4))
+def test_without_one_of_its_barriers_it_has_a_race(number):
+    before, *after = make().ptx.split(BARRIER)
+    assert len(after) == 4
+    text = BARRIER.join([before, *after[:number]]) + BARRIER.join(after[number:])
+
+    def launch(kernel, *arguments):
+        grid, block, shared_bytes = kernel.geometry(*arguments[-2:])
+        run(text, grid, block, *kernel.packed(*arguments), shared_bytes=shared_bytes)
+
+    with pytest.raises(PTXError, match="data race"):
+        compare(make(), drawn((200, 9, 7), 8, steps=3), by=launch)
+
+
 FAULTS = {
     "the next targets over the present ones": ("a_2 + uint64(2) * m * n_2\n", "a_2 + m * n_2\n"),
-    "no barrier before the terms are added": (BARRIER + "\n            # thread t", "# thread t"),
-    "no barrier before the update": (BARRIER + "\n            for l", "for l"),
     "no bound of neurons": ("i < m and j < n_out:", "i < m:"),
     "columns that no warp updates": ("k += uint64(WARP)\n            part", "k = n_in\n            part"),
 }  # fmt: skip

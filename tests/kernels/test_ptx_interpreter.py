@@ -551,6 +551,32 @@ def test_a_guarded_instruction_leaves_other_lanes_unchanged():
     same(compute(early, "s32", a), [0] * 3 + [1] * 7)
 
 
+LEAVE = kernel(
+    ["u64"],
+    """
+    ld.param.u64 %rd1, [p0]; mul.wide.u32 %rd2, %i, 4; add.s64 %rd1, %rd1, %rd2;
+    mul.lo.s32 %r3, %i, 1000; mov.u32 %r4, 0; mov.u32 %r5, 0;
+    AGAIN: setp.gt.u32 %p1, %r4, %i; @%p1 bra DONE;
+    add.s32 %r5, %r5, %r4; setp.eq.u32 %p2, %r4, 9; @%p2 add.s32 %r5, %r5, %r3;
+    add.s32 %r4, %r4, 1; st.global.u32 [%rd1], %r5; bra AGAIN;
+    DONE: ret;""",
+)
+
+
+def test_lanes_that_end_one_after_another():
+    """Lane i takes the rounds 0 to i. In round 9, when nine lanes have ended, %r3 is read for the first time."""
+    out, i = np.zeros(24, np.uint32), np.arange(24)
+    report = run(LEAVE, (2,), (12,), out)
+    same(out, i * (i + 1) // 2 + np.where(i >= 9, 1000 * i, 0))
+    assert report.instructions == 4 + 6 + 24 * 8 + 2 + 1
+
+
+def test_lanes_may_end_after_a_barrier():
+    out = np.zeros(6, np.uint32)
+    text = kernel(["u64"], "ld.param.u64 %rd1, [p0]; setp.gt.u32 %p1, %i, 0; @%p1 bra A; A: bar.sync 0; ret;")
+    assert run(text, (2,), (3,), out).instructions == 4 + 5
+
+
 def test_an_endless_loop_is_an_error(monkeypatch):
     monkeypatch.setattr("ptx.machine.MAX_STEPS", 1000)
     with pytest.raises(PTXError, match="no end after 1000 steps"):

@@ -44,6 +44,7 @@ class Step:
     guard: Source | None
     action: Action | None = None
     jump: int | None = None
+    ends: bool = False  # whether all lanes end here
 
     @property
     def barrier(self) -> bool:
@@ -85,7 +86,7 @@ class Assembler:
             if statement.guard:
                 guard = self.source(("!" if statement.negated else "") + statement.guard, "pred")
             if statement.mnemonic in ("ret", "exit"):
-                return Step(statement.text, guard, jump=len(self.kernel.statements))
+                return Step(statement.text, guard, jump=len(self.kernel.statements), ends=guard is None)
             if statement.mnemonic in ("bra", "bra.uni"):
                 return Step(statement.text, guard, jump=self.label(*_exactly(1, statement.operands)))
             if (statement.mnemonic, statement.operands, guard) == ("bar.sync", ("0",), None):
@@ -120,7 +121,8 @@ class Assembler:
             return Source(dtype, name, negated=negated)
         shared = self.kernel.shared
         value = SHARED_BASE + shared[name] if name in shared else _constant(name, kind)
-        return Source(dtype, constant=np.array([value], bits_of(dtype)), negated=negated)
+        constant = np.array([value], bits_of(dtype)).view(dtype)
+        return Source(dtype, constant=~constant if negated else constant)
 
     def target(self, operand: str, kind: str, *, wider: bool = False) -> Target:
         if operand not in self.kernel.registers:
@@ -164,7 +166,7 @@ class Assembler:
             check_aligned(first, len(writes) * dtype.itemsize)
             memory = lanes.shared if space else lanes.memory
             for i, write in enumerate(writes):
-                bits = memory.load(first + np.uint64(i * dtype.itemsize), type, lanes.active)
+                bits = memory.load(first + np.uint64(i * dtype.itemsize), type, lanes.active_numbers)
                 lanes.write(write, bits.view(dtype))
 
         return act
@@ -180,7 +182,7 @@ class Assembler:
             memory = lanes.shared if space else lanes.memory
             for i, read in enumerate(reads):
                 bits = lanes.each(lanes.read(read)).view(bits_of(dtype))
-                memory.store(first + np.uint64(i * dtype.itemsize), type, lanes.active, bits)
+                memory.store(first + np.uint64(i * dtype.itemsize), type, lanes.active_numbers, bits)
 
         return act
 

@@ -145,50 +145,78 @@ def _special_registers(grid: tuple[int, int, int], block: tuple[int, int, int]) 
 
 def _execute(steps: tuple[Step, ...], lanes: Lanes) -> int:
     """Run all lanes from the first step to the end; return the largest number of steps of a lane."""
-    taken = np.zeros(lanes.count, np.int64)
+    taken, most, left = np.zeros(len(lanes.numbers), np.int64), 0, MAX_STEPS
     ready: dict[int, Array] = {0: lanes.active}  # the next step of each group of lanes
     held: dict[int, Array] = {}  # the same, for groups that wait at a barrier
-    for _ in range(MAX_STEPS):
-        at = min(ready, default=len(steps))
-        if at == len(steps) and held:
+    while left > 0:
+        if not ready:
+            if not held:
+                return most
             _check_barriers(held, lanes)
-            ready, held = ready | held, {}
+            ready, held = held, {}
             lanes.shared.log.forget()
-            if lanes.count == lanes.shared.threads:  # one block
+            if lanes.shared.blocks == 1:
                 lanes.memory.order()
-            continue
-        if at == len(steps):
-            return int(taken.max())
-        lanes.active = ready.pop(at)
-        taken[lanes.index] += 1
-        groups = held if steps[at].barrier else ready
-        for target, part in _advance(steps[at], at, lanes):
+        at = min(ready)
+        group = ready.pop(at)
+        lanes.activate(group)
+        if steps[at].action is None:
+            groups, end = held if steps[at].barrier else ready, at + 1
+            moved = _jumped(steps[at], end, lanes)
+        else:
+            groups, end = ready, _acted(steps, at, min(ready, default=len(steps)), lanes)
+            moved = [(end, group)]
+        taken[group] += end - at
+        left -= end - at
+        for target, part in moved:
+            if groups is ready and target < len(steps) and steps[target].ends:
+                taken[part] += 1
+                target = len(steps)
             joined = groups.get(target)
             groups[target] = part if joined is None else np.sort(np.concatenate([joined, part]))
+        ended = ready.pop(len(steps), None)
+        if ended is not None:
+            most = max(most, int(taken[ended].max()))
+            others = np.delete(np.arange(len(taken)), ended)
+            lanes.keep(others)
+            taken = taken[others]
+            for waiting in (ready, held):
+                waiting.update({step: np.searchsorted(others, part) for step, part in waiting.items()})
     raise PTXError(f"no end after {MAX_STEPS} steps")
 
 
 def _check_barriers(held: dict[int, Array], lanes: Lanes) -> None:
     """Raise `PTXError` if lanes wait at a barrier for others of their block that have ended."""
     for group in held.values():
-        counts = np.bincount(group // lanes.shared.threads)
+        counts = np.bincount(lanes.numbers[group] // lanes.shared.threads)
         if not np.isin(counts, (0, lanes.shared.threads)).all():
             raise PTXError("a barrier that some lanes of a block reach and others do not")
 
 
-def _advance(step: Step, at: int, lanes: Lanes) -> list[tuple[int, Array]]:
-    """Execute one step for the active lanes; return the next step of each group of them."""
-    group = passed = lanes.active
-    stopped = group[:0]
-    if step.guard is not None:
-        through = lanes.each(lanes.read(step.guard))
-        passed, stopped = group[through], group[~through]
-    if step.jump is not None:
-        return [(to, part) for to, part in ((step.jump, passed), (at + 1, stopped)) if len(part)]
-    lanes.active = passed
-    if step.action is not None and len(passed):
+def _jumped(step: Step, after: int, lanes: Lanes) -> list[tuple[int, Array]]:
+    """Return the next step of each group of the active lanes, at a jump or at a barrier."""
+    if step.jump is None or step.guard is None:
+        return [(after if step.jump is None else step.jump, lanes.active)]
+    through = lanes.each(lanes.read(step.guard))
+    groups = (step.jump, lanes.active[through]), (after, lanes.active[~through])
+    return [(target, part) for target, part in groups if len(part)]
+
+
+def _acted(steps: tuple[Step, ...], at: int, other: int, lanes: Lanes) -> int:
+    """Execute the actions from a step on for the active lanes, up to a jump, a barrier or the step of other lanes.
+
+    Return the step that is next.
+    """
+    group = lanes.active
+    while at < other and (action := steps[at].action) is not None:
+        step, at = steps[at], at + 1
+        if step.guard is not None:
+            lanes.activate(group[lanes.each(lanes.read(step.guard))])
         try:
-            step.action(lanes)
+            if len(lanes.active):
+                action(lanes)
         except PTXError as error:
             raise PTXError(f"{error} (at {step.text})") from None
-    return [(at + 1, group)]
+        if step.guard is not None:
+            lanes.activate(group)
+    return at

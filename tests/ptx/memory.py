@@ -86,14 +86,16 @@ class Buffer:
     def item(self, address: Array, kind: str) -> Array:
         """Return the items at addresses that are accessed as a PTX type; raises `PTXError` if there are none."""
         access = TYPES[kind]
-        name = f"argument {self.number} ({self.dtype.name}[{len(self.items)}])"
         if access.itemsize != self.itemsize or (access.kind == "f" and self.dtype.kind != "f"):
-            raise PTXError(f"an access as {kind} through {name}")
+            raise PTXError(f"an access as {kind} through {self}")
         offset = address.view(np.int64) - self.base
         out = (offset < 0) | (offset >= len(self.items) * self.itemsize)
         if out.any():
-            raise PTXError(f"out of bounds: {np.count_nonzero(out)} lanes, one at byte {offset[out][0]} of {name}")
+            raise PTXError(f"out of bounds: {np.count_nonzero(out)} lanes, one at byte {offset[out][0]} of {self}")
         return offset // self.itemsize
+
+    def __str__(self) -> str:
+        return f"argument {self.number} ({self.dtype.name}[{len(self.items)}])"
 
     def units(self, items: Array) -> Array:
         """Return the units of the log that items cover, one row per unit of an item."""
@@ -114,7 +116,7 @@ class SharedMemory:
     """The shared memory of all blocks, `size` bytes each, at the same address in each (PTX ISA, "State Spaces")."""
 
     def __init__(self, blocks: int, threads: int, size: int) -> None:
-        self.threads, self.size = threads, size
+        self.blocks, self.threads, self.size = blocks, threads, size
         self.bytes = np.full(blocks * size, 0xFF, np.uint8)  # unwritten memory is NaN
         self.log = Log(blocks * size)
 

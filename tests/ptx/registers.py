@@ -11,7 +11,7 @@ from .types import Array, bits_of
 
 @dataclass(frozen=True)
 class Source:
-    """An operand read as a type: a register, or a constant. `negated` inverts a predicate."""
+    """An operand read as a type: a register, whose predicate may be `negated`, or a constant of one element."""
 
     dtype: np.dtype[Any]
     register: str = ""
@@ -28,8 +28,9 @@ class Target:
 
 
 class Lanes:
-    """The state of a launch, and its active lanes, for which an instruction is executed.
+    """The lanes of a launch that have not ended, and the active ones, for which an instruction is executed.
 
+    `numbers` has the number of each lane in the launch, and `active` the indices of the active ones in `numbers`.
     Arrays in `registers` are never modified: a register gets a new array, so a move need not copy.
     """
 
@@ -41,41 +42,53 @@ class Lanes:
         memory: Memory,
         shared: SharedMemory,
     ) -> None:
-        self.count, self.registers, self.parameters = count, registers, parameters
+        self.registers, self.parameters = registers, parameters
         self.memory, self.shared = memory, shared
-        self.active = np.arange(count, dtype=np.int32)
+        self.numbers = np.arange(count, dtype=np.int32)
+        self._left: dict[int, Array] = {}  # for each earlier number of lanes, the indices that are left of them
+        self.activate(np.arange(count))
 
-    @property
-    def all_active(self) -> bool:
-        return len(self.active) == self.count
+    def activate(self, lanes: Array) -> None:
+        """Make these lanes, by their indices in ascending order, the active ones."""
+        self.active, self.all_active = lanes, len(lanes) == len(self.numbers)
+        self.active_numbers = self.numbers if self.all_active else self.numbers[lanes]
 
-    @property
-    def index(self) -> Any:
-        """The index that selects the active lanes from an array over all lanes."""
-        return slice(None) if self.all_active else self.active
+    def keep(self, lanes: Array) -> None:
+        """Remove all lanes but these, given by their indices. A register is cut to them when it is read next."""
+        self._left = {count: left[lanes] for count, left in self._left.items()} | {len(self.numbers): lanes}
+        self.numbers = self.numbers[lanes]
 
     def read(self, source: Source) -> Array:
         """Return the value of a source for the active lanes, as one element if all are equal."""
-        value = self.registers[source.register] if source.constant is None else source.constant
-        if len(value) > 1:
-            value = value[self.index]
+        if source.constant is not None:
+            return source.constant
+        value = self._value(source.register)
+        if not self.all_active and len(value) > 1:
+            value = value[self.active]
         if value.dtype.itemsize != source.dtype.itemsize:
             value = value.astype(bits_of(source.dtype))
         return ~value if source.negated else value.view(source.dtype)
 
     def write(self, target: Target, value: Array) -> None:
         """Write the values of the active lanes to a register, extended to its width."""
-        if value.dtype.itemsize != target.bits.itemsize:
+        bits = target.bits
+        if value.dtype.itemsize != bits.itemsize:
             value = value if value.dtype.kind == "i" else value.view(bits_of(value.dtype))
-            value = value.astype(f"{value.dtype.kind}{target.bits.itemsize}")
-        value = value.view(target.bits)
+            value = value.astype(f"{value.dtype.kind}{bits.itemsize}")
+        value = value.view(bits)
         if not self.all_active:
-            before = self.registers.get(target.register, np.zeros(1, target.bits))
-            merged = np.broadcast_to(before, self.count).copy()
+            merged = np.empty(len(self.numbers), bits)
+            merged[:] = self._value(target.register) if target.register in self.registers else 0
             merged[self.active] = value
             value = merged
         self.registers[target.register] = value
 
+    def _value(self, register: str) -> Array:
+        value = self.registers[register]
+        if len(value) not in (1, len(self.numbers)):
+            value = self.registers[register] = value[self._left[len(value)]]
+        return value
+
     def each(self, value: Array) -> Array:
         """Return a value with one element per active lane."""
-        return np.broadcast_to(value, len(self.active))
+        return value if len(value) == len(self.active) else np.broadcast_to(value, len(self.active))

@@ -1,5 +1,6 @@
 """The fundamental types of PTX as NumPy dtypes (PTX ISA, "Fundamental Types"), without f16 and the packed types."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ TYPES = {
 }
 
 
+@cache
 def bits_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the unsigned type of the same width, as which registers are stored."""
     return np.dtype(bool) if dtype.kind == "b" else np.dtype(f"u{dtype.itemsize}")
