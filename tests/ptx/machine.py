@@ -170,19 +170,23 @@ def _execute(steps: tuple[Step, ...], lanes: Lanes) -> int:
         left -= end - at
         for target, part in moved:
             if groups is ready and target < len(steps) and steps[target].ends:
-                taken[part] += 1
+                taken[part] += 1  # now and not in its turn, so that fewer lanes are left
                 target = len(steps)
             joined = groups.get(target)
             groups[target] = part if joined is None else np.sort(np.concatenate([joined, part]))
-        ended = ready.pop(len(steps), None)
-        if ended is not None:
+        if (ended := ready.pop(len(steps), None)) is not None:
             most = max(most, int(taken[ended].max()))
-            others = np.delete(np.arange(len(taken)), ended)
-            lanes.keep(others)
-            taken = taken[others]
-            for waiting in (ready, held):
-                waiting.update({step: np.searchsorted(others, part) for step, part in waiting.items()})
+            taken = taken[_remove(ended, lanes, ready, held)]
     raise PTXError(f"no end after {MAX_STEPS} steps")
+
+
+def _remove(ended: Array, lanes: Lanes, *waiting: dict[int, Array]) -> Array:
+    """Remove lanes that have ended; return the indices of the others, which become 0, 1, … in the waiting groups."""
+    others = np.delete(np.arange(len(lanes.numbers)), ended)
+    lanes.keep(others)
+    for groups in waiting:
+        groups.update({step: np.searchsorted(others, part) for step, part in groups.items()})
+    return others
 
 
 def _check_barriers(held: dict[int, Array], lanes: Lanes) -> None:
