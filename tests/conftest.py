@@ -9,6 +9,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before BLAS is loaded, here and in pr
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.set_threshold(100_000, 50, 100)  # a tenth of the time of tests that compile went into garbage collection
+
 import hypothesis
 import numpy as np
 import pytest
@@ -25,12 +27,6 @@ collect_ignore = ["mpi_programs.py"]  # programs that tests start under mpiexec;
 def pytest_make_parametrize_id(val):
     """Do not use bytes as test ids: gzip files contain the time, and the workers of `-n 2` must agree on the ids."""
     return "bytes" if isinstance(val, bytes) else None
-
-
-def pytest_collection_finish():
-    """Collect garbage less often, and not among the collected tests: compilation makes many objects that stay."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture
